@@ -1,0 +1,38 @@
+//! The one place where time is read.
+//!
+//! It owns the two clocks: wall time for what people and Delta read, boot
+//! time for every decision about how much time has passed (it counts a
+//! suspended machine, which `Instant` does not). Nothing is ever ordered by
+//! wall time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A source of time; the simulator brings its own.
+pub trait Clock: Send + Sync + 'static {
+    /// Milliseconds since the Unix epoch.
+    fn wall_ms(&self) -> i64;
+    /// Time since boot, suspend included. Only differences mean anything.
+    fn boot(&self) -> Duration;
+}
+
+pub type SharedClock = Arc<dyn Clock>;
+
+/// The machine's clocks.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall_ms(&self) -> i64 {
+        jiff::Timestamp::now().as_millisecond()
+    }
+
+    fn boot(&self) -> Duration {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        #[expect(unsafe_code, reason = "no safe binding without another crate; the pointer is to a local")]
+        // SAFETY: `time` is a valid, writable timespec for the length of the call.
+        let status = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+        assert_eq!(status, 0, "CLOCK_BOOTTIME exists on every Linux since 2.6.39");
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+}

@@ -1,0 +1,154 @@
+//! The configuration as the rest of the program sees it: checked, complete,
+//! with every default filled in.
+//!
+//! It owns the types and their defaults. Reading a file into them, with
+//! errors that point at the place, is `parse`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::schema::Schema;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub kafka: Kafka,
+    pub limits: Limits,
+    pub admin: Admin,
+    /// At least one; ids and locations are distinct.
+    pub tables: Vec<Table>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Kafka {
+    /// `host:port,host:port`
+    pub brokers: String,
+    /// librdkafka settings, passed on as written; keys that we own are refused when parsed.
+    pub librdkafka: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes for everything that grows with load, all shards together.
+    pub memory: u64,
+    /// Number of shards: usable cores (affinity mask, cgroup), or what the file says.
+    pub shards: usize,
+    /// Pin each shard to its core.
+    pub pin: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Admin {
+    pub listen: SocketAddr,
+    /// The address was written down: failing to bind it is an error. The
+    /// default address moves to a free port instead.
+    pub explicit: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The exactly-once identity of this ingestion: part of every `txn`.
+    pub id: String,
+    pub topic: String,
+    /// Absolute `file://` or `s3://` URL, without a slash at its end.
+    pub location: url::Url,
+    pub format: Format,
+    /// Columns of the records, without metadata columns. `None`: the table's, else inferred.
+    pub schema: Option<Schema>,
+    pub start: Start,
+    pub metadata_columns: Vec<MetadataColumn>,
+    pub on_new_field: OnNewField,
+    pub on_bad_record: OnBadRecord,
+    /// A row is committed at most about this long after it was read.
+    pub max_latency: Duration,
+    /// Bytes of Parquet after which a file is closed.
+    pub target_file_size: u64,
+    pub compression: Compression,
+    /// Options of `object_store`, keys as written.
+    pub storage_options: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Format {
+    Json,
+}
+
+/// Where a partition begins when its table has no offset for it yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    Earliest,
+    Latest,
+    /// The first record whose timestamp is at or after this, milliseconds since the epoch.
+    Time(i64),
+}
+
+/// A column that holds a fact about the record rather than a field of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MetadataColumn {
+    Partition,
+    Offset,
+    Timestamp,
+}
+
+impl MetadataColumn {
+    pub const ALL: [MetadataColumn; 3] =
+        [MetadataColumn::Partition, MetadataColumn::Offset, MetadataColumn::Timestamp];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            MetadataColumn::Partition => "_partition",
+            MetadataColumn::Offset => "_offset",
+            MetadataColumn::Timestamp => "_timestamp",
+        }
+    }
+}
+
+/// What happens to a field that the schema does not know.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnNewField {
+    /// Its JSON text goes into the column `_rescued`.
+    Rescue,
+    Ignore,
+    /// The record is a bad record.
+    Fail,
+}
+
+/// What happens to a record that cannot become a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OnBadRecord {
+    /// Its partition stops.
+    Fail,
+    /// It is counted and left out.
+    Skip,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compression {
+    Zstd(i32),
+    Snappy,
+    None,
+}
+
+/// The column that [`OnNewField::Rescue`] fills.
+pub const RESCUED_COLUMN: &str = "_rescued";
+
+impl Default for Table {
+    /// Every default of a `[[table]]`; `id`, `topic` and `location` are placeholders.
+    fn default() -> Table {
+        Table {
+            id: String::new(),
+            topic: String::new(),
+            location: url::Url::parse("file:///").expect("a constant URL"),
+            format: Format::Json,
+            schema: None,
+            start: Start::Earliest,
+            metadata_columns: MetadataColumn::ALL.to_vec(),
+            on_new_field: OnNewField::Rescue,
+            on_bad_record: OnBadRecord::Fail,
+            max_latency: Duration::from_secs(10),
+            target_file_size: 128 << 20,
+            compression: Compression::Zstd(1),
+            storage_options: BTreeMap::new(),
+        }
+    }
+}

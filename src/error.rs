@@ -1,0 +1,91 @@
+//! Errors, sorted by what the operator does about them.
+//!
+//! It owns the kinds, their exit codes and the three parts that a person
+//! reads: what happened, where, and the remedy. It does not print: the
+//! command line does that, once, where the error is handled.
+
+use std::fmt;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the operator does. Each kind is one exit code, the same for every command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorKind {
+    /// The answer is no: `verify` found a violation, the demo's proof failed.
+    No,
+    /// The command line is wrong.
+    Usage,
+    /// A record that the policy does not let pass.
+    Data,
+    /// Broker, store, topic or bucket cannot be reached at start.
+    Unavailable,
+    /// A bug of ours.
+    Internal,
+    /// The table cannot be created or written correctly.
+    CannotWrite,
+    /// Input/output failed: disk full, I/O error.
+    Io,
+    /// Another writer moved our offsets.
+    Fenced,
+    /// The log and the table disagree; a person must decide.
+    Disagree,
+    /// Credentials were refused.
+    Denied,
+    /// The configuration is wrong.
+    Config,
+}
+
+impl ErrorKind {
+    pub fn exit_code(self) -> u8 {
+        match self {
+            ErrorKind::No => 1,
+            ErrorKind::Usage => 2,
+            ErrorKind::Data => 65,
+            ErrorKind::Unavailable => 69,
+            ErrorKind::Internal => 70,
+            ErrorKind::CannotWrite => 73,
+            ErrorKind::Io => 74,
+            ErrorKind::Fenced => 75,
+            ErrorKind::Disagree => 76,
+            ErrorKind::Denied => 77,
+            ErrorKind::Config => 78,
+        }
+    }
+}
+
+/// What happened, where, and what to do about it.
+#[derive(Clone, Debug)]
+pub struct Error {
+    pub kind: ErrorKind,
+    /// What happened and to what: one line, lowercase, no full stop.
+    pub message: String,
+    /// What the operator can do, where we know it.
+    pub remedy: Option<String>,
+    /// The config file's text around the mistake, already laid out.
+    pub snippet: Option<String>,
+}
+
+impl Error {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
+        Error { kind, message: message.into(), remedy: None, snippet: None }
+    }
+
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Error {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    /// Puts the place before the message: `context: message`.
+    pub fn context(mut self, context: impl fmt::Display) -> Error {
+        self.message = format!("{context}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,7 @@
+//! thalweg moves Kafka topics into Delta Lake tables, exactly once.
+
+pub mod clock;
+pub mod error;
+pub mod ids;
+pub mod schema;
+pub mod config;

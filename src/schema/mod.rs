@@ -1,0 +1,305 @@
+//! The schema of a table: Delta's types, their JSON, their Spark DDL and
+//! their Arrow form.
+//!
+//! It owns the type model and its three spellings. It does not own columns
+//! of data (`columnar`) nor the question whether we may write a table
+//! (`table::gate`).
+
+mod ddl;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes as arrow_types;
+use serde_json::{Map, Value, json};
+
+/// A Delta type that we can write.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DataType {
+    Boolean,
+    Byte,
+    Short,
+    Integer,
+    Long,
+    Float,
+    Double,
+    /// Exact number of `precision` digits, `scale` of them after the point.
+    Decimal { precision: u8, scale: u8 },
+    String,
+    Binary,
+    /// Days since the Unix epoch.
+    Date,
+    /// Microseconds since the Unix epoch, UTC.
+    Timestamp,
+    Struct(Vec<Field>),
+    Array { element: Box<DataType>, contains_null: bool },
+    Map { key: Box<DataType>, value: Box<DataType>, value_contains_null: bool },
+}
+
+/// A named column or struct member.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Field {
+    pub name: String,
+    pub data_type: DataType,
+    pub nullable: bool,
+    /// Delta's per-column metadata, kept as it was read.
+    pub metadata: Map<String, Value>,
+}
+
+/// The columns of a table, in order.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Schema {
+    pub fields: Vec<Field>,
+}
+
+impl Field {
+    pub fn new(name: impl Into<String>, data_type: DataType, nullable: bool) -> Field {
+        Field { name: name.into(), data_type, nullable, metadata: Map::new() }
+    }
+}
+
+impl Schema {
+    /// Reads Spark DDL: `id BIGINT NOT NULL, tags ARRAY<STRING>`.
+    pub fn from_ddl(text: &str) -> Result<Schema, DdlError> {
+        ddl::parse(text)
+    }
+
+    /// Reads Delta's `schemaString`.
+    pub fn from_delta(text: &str) -> Result<Schema, String> {
+        let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        match type_from_delta(&value)? {
+            DataType::Struct(fields) => Ok(Schema { fields }),
+            _ => Err("the top level is not a struct".to_owned()),
+        }
+    }
+
+    /// Delta's `schemaString`.
+    pub fn to_delta(&self) -> String {
+        struct_to_delta(&self.fields).to_string()
+    }
+
+    pub fn to_arrow(&self) -> arrow_types::SchemaRef {
+        Arc::new(arrow_types::Schema::new(fields_to_arrow(&self.fields)))
+    }
+
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+/// Where a DDL text is wrong: a byte position in it and what was expected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DdlError {
+    pub position: usize,
+    pub message: String,
+}
+
+impl fmt::Display for DdlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at character {}", self.message, self.position + 1)
+    }
+}
+
+impl fmt::Display for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DataType::Boolean => f.write_str("BOOLEAN"),
+            DataType::Byte => f.write_str("TINYINT"),
+            DataType::Short => f.write_str("SMALLINT"),
+            DataType::Integer => f.write_str("INT"),
+            DataType::Long => f.write_str("BIGINT"),
+            DataType::Float => f.write_str("FLOAT"),
+            DataType::Double => f.write_str("DOUBLE"),
+            DataType::Decimal { precision, scale } => write!(f, "DECIMAL({precision}, {scale})"),
+            DataType::String => f.write_str("STRING"),
+            DataType::Binary => f.write_str("BINARY"),
+            DataType::Date => f.write_str("DATE"),
+            DataType::Timestamp => f.write_str("TIMESTAMP"),
+            DataType::Struct(fields) => {
+                f.write_str("STRUCT<")?;
+                for (index, field) in fields.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    write!(f, "{comma}{}: {}", quoted(&field.name), field.data_type)?;
+                    if !field.nullable {
+                        f.write_str(" NOT NULL")?;
+                    }
+                }
+                f.write_str(">")
+            }
+            DataType::Array { element, .. } => write!(f, "ARRAY<{element}>"),
+            DataType::Map { key, value, .. } => write!(f, "MAP<{key}, {value}>"),
+        }
+    }
+}
+
+/// Spark DDL of the whole schema, as [`Schema::from_ddl`] reads it.
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, field) in self.fields.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{} {}", quoted(&field.name), field.data_type)?;
+            if !field.nullable {
+                f.write_str(" NOT NULL")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn quoted(name: &str) -> String {
+    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if plain { name.to_owned() } else { format!("`{}`", name.replace('`', "``")) }
+}
+
+fn struct_to_delta(fields: &[Field]) -> Value {
+    let fields: Vec<Value> = fields
+        .iter()
+        .map(|field| {
+            json!({
+                "name": field.name,
+                "type": type_to_delta(&field.data_type),
+                "nullable": field.nullable,
+                "metadata": field.metadata,
+            })
+        })
+        .collect();
+    json!({"type": "struct", "fields": fields})
+}
+
+fn type_to_delta(data_type: &DataType) -> Value {
+    match data_type {
+        DataType::Boolean => json!("boolean"),
+        DataType::Byte => json!("byte"),
+        DataType::Short => json!("short"),
+        DataType::Integer => json!("integer"),
+        DataType::Long => json!("long"),
+        DataType::Float => json!("float"),
+        DataType::Double => json!("double"),
+        DataType::Decimal { precision, scale } => json!(format!("decimal({precision},{scale})")),
+        DataType::String => json!("string"),
+        DataType::Binary => json!("binary"),
+        DataType::Date => json!("date"),
+        DataType::Timestamp => json!("timestamp"),
+        DataType::Struct(fields) => struct_to_delta(fields),
+        DataType::Array { element, contains_null } => json!({
+            "type": "array",
+            "elementType": type_to_delta(element),
+            "containsNull": contains_null,
+        }),
+        DataType::Map { key, value, value_contains_null } => json!({
+            "type": "map",
+            "keyType": type_to_delta(key),
+            "valueType": type_to_delta(value),
+            "valueContainsNull": value_contains_null,
+        }),
+    }
+}
+
+fn type_from_delta(value: &Value) -> Result<DataType, String> {
+    if let Some(name) = value.as_str() {
+        return primitive_from_delta(name);
+    }
+    let nested = |key: &str| -> Result<Box<DataType>, String> {
+        let inner = value.get(key).ok_or_else(|| format!("`{key}` is missing"))?;
+        Ok(Box::new(type_from_delta(inner)?))
+    };
+    let flag = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(true);
+    match value.get("type").and_then(Value::as_str) {
+        Some("struct") => {
+            let fields = value.get("fields").and_then(Value::as_array).ok_or("`fields` is missing")?;
+            fields.iter().map(field_from_delta).collect::<Result<_, _>>().map(DataType::Struct)
+        }
+        Some("array") => {
+            Ok(DataType::Array { element: nested("elementType")?, contains_null: flag("containsNull") })
+        }
+        Some("map") => Ok(DataType::Map {
+            key: nested("keyType")?,
+            value: nested("valueType")?,
+            value_contains_null: flag("valueContainsNull"),
+        }),
+        other => Err(format!("type {} is not supported", other.unwrap_or("?"))),
+    }
+}
+
+fn field_from_delta(value: &Value) -> Result<Field, String> {
+    let name = value.get("name").and_then(Value::as_str).ok_or("a field has no name")?;
+    let inner = value.get("type").ok_or_else(|| format!("column `{name}` has no type"))?;
+    let data_type = type_from_delta(inner).map_err(|error| format!("column `{name}`: {error}"))?;
+    Ok(Field {
+        name: name.to_owned(),
+        data_type,
+        nullable: value.get("nullable").and_then(Value::as_bool).unwrap_or(true),
+        metadata: value.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default(),
+    })
+}
+
+fn primitive_from_delta(name: &str) -> Result<DataType, String> {
+    Ok(match name {
+        "boolean" => DataType::Boolean,
+        "byte" => DataType::Byte,
+        "short" => DataType::Short,
+        "integer" => DataType::Integer,
+        "long" => DataType::Long,
+        "float" => DataType::Float,
+        "double" => DataType::Double,
+        "string" => DataType::String,
+        "binary" => DataType::Binary,
+        "date" => DataType::Date,
+        "timestamp" => DataType::Timestamp,
+        _ => {
+            return decimal_from_delta(name).ok_or_else(|| format!("type {name} is not supported"));
+        }
+    })
+}
+
+fn decimal_from_delta(name: &str) -> Option<DataType> {
+    let inner = name.strip_prefix("decimal(")?.strip_suffix(')')?;
+    let (precision, scale) = inner.split_once(',')?;
+    let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
+    (precision >= 1 && precision <= 38 && scale <= precision)
+        .then_some(DataType::Decimal { precision, scale })
+}
+
+fn fields_to_arrow(fields: &[Field]) -> Vec<arrow_types::Field> {
+    fields
+        .iter()
+        .map(|field| arrow_types::Field::new(&field.name, field.data_type.to_arrow(), field.nullable))
+        .collect()
+}
+
+impl DataType {
+    pub fn to_arrow(&self) -> arrow_types::DataType {
+        use arrow_types::DataType as Arrow;
+        match self {
+            DataType::Boolean => Arrow::Boolean,
+            DataType::Byte => Arrow::Int8,
+            DataType::Short => Arrow::Int16,
+            DataType::Integer => Arrow::Int32,
+            DataType::Long => Arrow::Int64,
+            DataType::Float => Arrow::Float32,
+            DataType::Double => Arrow::Float64,
+            DataType::Decimal { precision, scale } => {
+                Arrow::Decimal128(*precision, i8::try_from(*scale).expect("a scale is at most 38"))
+            }
+            DataType::String => Arrow::Utf8,
+            DataType::Binary => Arrow::Binary,
+            DataType::Date => Arrow::Date32,
+            DataType::Timestamp => {
+                Arrow::Timestamp(arrow_types::TimeUnit::Microsecond, Some("UTC".into()))
+            }
+            DataType::Struct(fields) => Arrow::Struct(fields_to_arrow(fields).into()),
+            DataType::Array { element, contains_null } => Arrow::List(Arc::new(
+                arrow_types::Field::new("element", element.to_arrow(), *contains_null),
+            )),
+            DataType::Map { key, value, value_contains_null } => {
+                let entries = vec![
+                    arrow_types::Field::new("key", key.to_arrow(), false),
+                    arrow_types::Field::new("value", value.to_arrow(), *value_contains_null),
+                ];
+                let entries = arrow_types::Field::new("key_value", Arrow::Struct(entries.into()), false);
+                Arrow::Map(Arc::new(entries), false)
+            }
+        }
+    }
+}
