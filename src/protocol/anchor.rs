@@ -1,0 +1,258 @@
+//! Where each partition begins, and when it must not begin.
+//!
+//! It owns the decision from three facts: what the table's `txn` says, what
+//! the broker holds, and what the config asks for on the very first run. It
+//! asks nobody: the caller brings the facts and commits the outcome.
+//!
+//! Every start that is not in the table yet is committed there *before the
+//! first record is read*. Otherwise `latest`, evaluated again after a crash,
+//! would skip records, and an idle partition would look new.
+
+use std::collections::BTreeMap;
+
+use super::app_id::AppId;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Offset, Partition, TopicId, TopicPartition};
+
+/// What the broker says of one partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Watermarks {
+    /// The first offset that is still there.
+    pub low: Offset,
+    /// The last stable offset: what a `read_committed` consumer can reach now.
+    pub end: Offset,
+    /// Where `start` of the config points; only read on a table's first run.
+    pub first_run: Offset,
+}
+
+/// What is known of the table before anything is read.
+#[derive(Clone, Debug, Default)]
+pub struct TableFacts {
+    /// All `txn` of the table, other writers' too.
+    pub txns: BTreeMap<String, i64>,
+    /// It has data files and our offset columns, so rows of ours may be in it.
+    pub may_hold_our_rows: bool,
+}
+
+/// Where to read, and what to commit first.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub starts: BTreeMap<TopicPartition, Offset>,
+    /// `txn` entries that the table lacks, to be committed before reading.
+    pub to_anchor: BTreeMap<TopicPartition, Offset>,
+    /// Partitions that must not be read, each with what a person should know.
+    pub stopped: Vec<(Partition, Error)>,
+}
+
+pub fn plan(
+    table_id: &str,
+    topic: &str,
+    topic_id: &TopicId,
+    table: &TableFacts,
+    partitions: &BTreeMap<Partition, Watermarks>,
+) -> Result<Plan> {
+    let known = known_offsets(table_id, topic, table);
+    refuse_foreign_rows(table_id, table)?;
+    let topic_id = settle_topic_id(topic, topic_id, &known)?;
+    let mut plan = Plan::default();
+    for (&partition, &marks) in partitions {
+        let source = TopicPartition { topic: topic.to_owned(), topic_id: topic_id.clone(), partition };
+        let own = known.get(&topic_id).and_then(|offsets| offsets.get(&partition)).copied();
+        // A table that was begun when the broker told no topic ids hands its offsets over.
+        let handed_over =
+            || known.get(&TopicId::unknown()).and_then(|offsets| offsets.get(&partition)).copied();
+        let start = match own.or_else(handed_over) {
+            Some(offset) => {
+                if let Some(error) = out_of_reach(&source, offset, marks) {
+                    plan.stopped.push((partition, error));
+                    continue;
+                }
+                offset
+            }
+            None if known.is_empty() => marks.first_run,
+            // A partition that a known topic has grown: nothing of it may be missed.
+            None => marks.low,
+        };
+        if own.is_none() {
+            plan.to_anchor.insert(source.clone(), start);
+        }
+        plan.starts.insert(source, start);
+    }
+    Ok(plan)
+}
+
+type Offsets = BTreeMap<TopicId, BTreeMap<Partition, Offset>>;
+
+fn known_offsets(table_id: &str, topic: &str, table: &TableFacts) -> Offsets {
+    let mut known = Offsets::new();
+    for (app_id, &version) in &table.txns {
+        if let Some(id) = AppId::parse(app_id)
+            && id.table_id == table_id
+            && id.source.topic == topic
+        {
+            known.entry(id.source.topic_id).or_default().insert(id.source.partition, Offset(version));
+        }
+    }
+    known
+}
+
+/// Rows of ours without our `txn`: a clone, or a changed table id. Reading
+/// from the start again would double them.
+fn refuse_foreign_rows(table_id: &str, table: &TableFacts) -> Result<()> {
+    let mut ids: Vec<String> =
+        table.txns.keys().filter_map(|app_id| AppId::parse(app_id)).map(|id| id.table_id).collect();
+    ids.dedup();
+    if ids.iter().any(|id| id == table_id) {
+        return Ok(());
+    }
+    if let Some(other) = ids.first() {
+        return Err(Error::new(
+            ErrorKind::Disagree,
+            format!("the table was written under the id `{other}`, not `{table_id}`"),
+        )
+        .remedy(format!(
+            "set id = \"{other}\" again: it is the identity that keeps rows from being written twice"
+        )));
+    }
+    if table.may_hold_our_rows {
+        return Err(Error::new(
+            ErrorKind::Disagree,
+            "the table has files with `_partition` and `_offset`, but no offsets of ours: it may be a clone",
+        )
+        .remedy("write into the original table, or into an empty one"));
+    }
+    Ok(())
+}
+
+/// The id under which offsets go on. A known id that differs means that the
+/// topic was deleted and created again: its offsets mean other records now.
+fn settle_topic_id(topic: &str, told: &TopicId, known: &Offsets) -> Result<TopicId> {
+    let recorded = known.keys().find(|id| !id.is_unknown());
+    match recorded {
+        Some(recorded) if told.is_unknown() => Ok(recorded.clone()),
+        Some(recorded) if !known.contains_key(told) => Err(Error::new(
+            ErrorKind::Disagree,
+            format!("topic `{topic}` was created again: its id is {told}, the table knows {recorded}"),
+        )
+        .remedy("ingest the new topic under another table id and location, or restore the old topic")),
+        _ => Ok(told.clone()),
+    }
+}
+
+fn out_of_reach(source: &TopicPartition, offset: Offset, marks: Watermarks) -> Option<Error> {
+    if offset < marks.low {
+        let error = Error::new(
+            ErrorKind::Disagree,
+            format!(
+                "{source}: offsets {offset}..{} were deleted by the topic's retention before they were read",
+                marks.low
+            ),
+        );
+        return Some(error.remedy("raise the topic's retention; the lost records cannot be ingested"));
+    }
+    if offset > marks.end {
+        let error = Error::new(
+            ErrorKind::Disagree,
+            format!("{source}: the table is at offset {offset}, beyond the topic's end {}", marks.end),
+        );
+        return Some(
+            error.remedy("the topic was truncated or created again: ingest it under another table id"),
+        );
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> TopicId {
+        TopicId(text.into())
+    }
+
+    fn marks(low: i64, end: i64, first_run: i64) -> Watermarks {
+        Watermarks { low: Offset(low), end: Offset(end), first_run: Offset(first_run) }
+    }
+
+    fn facts(txns: &[(&str, i64)]) -> TableFacts {
+        TableFacts {
+            txns: txns.iter().map(|&(name, version)| (name.to_owned(), version)).collect(),
+            may_hold_our_rows: false,
+        }
+    }
+
+    fn run(topic_id: &str, table: &TableFacts, partitions: &[(i32, Watermarks)]) -> Result<Plan> {
+        let partitions = partitions.iter().map(|&(n, marks)| (Partition(n), marks)).collect();
+        plan("orders", "t", &id(topic_id), table, &partitions)
+    }
+
+    fn starts(plan: &Plan) -> Vec<(i32, i64)> {
+        plan.starts.iter().map(|(source, offset)| (source.partition.0, offset.0)).collect()
+    }
+
+    #[test]
+    fn a_first_run_begins_where_the_config_says_and_anchors_every_partition() {
+        let plan = run("A", &facts(&[]), &[(0, marks(5, 50, 50)), (1, marks(0, 0, 0))]).unwrap();
+        assert_eq!(starts(&plan), [(0, 50), (1, 0)]);
+        assert_eq!(plan.to_anchor, plan.starts);
+    }
+
+    #[test]
+    fn afterwards_the_table_decides_and_nothing_else() {
+        let table = facts(&[("thalweg/orders/t/A/0", 20), ("spark", 1), ("thalweg/orders/other/B/1", 9)]);
+        let plan = run("A", &table, &[(0, marks(5, 50, 50))]).unwrap();
+        assert_eq!(starts(&plan), [(0, 20)]);
+        assert!(plan.to_anchor.is_empty());
+    }
+
+    #[test]
+    fn a_new_partition_of_a_known_topic_begins_at_its_beginning() {
+        let table = facts(&[("thalweg/orders/t/A/0", 20)]);
+        let plan = run("A", &table, &[(0, marks(5, 50, 50)), (1, marks(0, 7, 7))]).unwrap();
+        assert_eq!(starts(&plan), [(0, 20), (1, 0)]);
+        assert_eq!(plan.to_anchor.len(), 1);
+    }
+
+    #[test]
+    fn a_topic_that_was_created_again_is_refused() {
+        let error = run("B", &facts(&[("thalweg/orders/t/A/0", 20)]), &[(0, marks(0, 50, 0))]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Disagree);
+        assert!(error.message.contains("created again"), "{error}");
+    }
+
+    #[test]
+    fn a_broker_that_tells_no_id_is_neither_a_match_nor_an_error() {
+        let plan = run("-", &facts(&[("thalweg/orders/t/A/0", 20)]), &[(0, marks(0, 50, 0))]).unwrap();
+        assert_eq!(starts(&plan), [(0, 20)]);
+        assert_eq!(plan.starts.keys().next().unwrap().topic_id, id("A"));
+    }
+
+    #[test]
+    fn offsets_kept_without_an_id_are_handed_over() {
+        let plan = run("A", &facts(&[("thalweg/orders/t/-/0", 20)]), &[(0, marks(0, 50, 0))]).unwrap();
+        assert_eq!(starts(&plan), [(0, 20)]);
+        assert_eq!(plan.to_anchor.keys().next().unwrap().topic_id, id("A"));
+    }
+
+    #[test]
+    fn lost_or_foreign_offsets_stop_their_partition_only() {
+        let table = facts(&[
+            ("thalweg/orders/t/A/0", 20),
+            ("thalweg/orders/t/A/1", 20),
+            ("thalweg/orders/t/A/2", 20),
+        ]);
+        let partitions = [(0, marks(21, 50, 0)), (1, marks(0, 19, 0)), (2, marks(20, 20, 0))];
+        let plan = run("A", &table, &partitions).unwrap();
+        assert_eq!(starts(&plan), [(2, 20)]);
+        let messages: Vec<&str> = plan.stopped.iter().map(|(_, error)| error.message.as_str()).collect();
+        assert!(messages[0].contains("retention") && messages[1].contains("beyond the topic's end"));
+    }
+
+    #[test]
+    fn rows_under_another_identity_are_not_written_again() {
+        let error = run("A", &facts(&[("thalweg/old-name/t/A/0", 20)]), &[(0, marks(0, 50, 0))]).unwrap_err();
+        assert!(error.message.contains("`old-name`"), "{error}");
+        let clone = TableFacts { may_hold_our_rows: true, ..facts(&[]) };
+        assert!(run("A", &clone, &[(0, marks(0, 50, 0))]).unwrap_err().message.contains("clone"));
+    }
+}

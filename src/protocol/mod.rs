@@ -1,0 +1,27 @@
+//! Every exactly-once decision, as pure code: values in, values out.
+//!
+//! The promise rests on one line. The Delta commit that adds the rows of
+//! `[start, next)` of a partition also moves the partition's `txn` from
+//! `start` to `next`, put-if-absent. There is no second place where offsets
+//! count.
+//!
+//! | file | decides |
+//! |---|---|
+//! | [`app_id`] | under which name a partition's offset stands in a table |
+//! | [`anchor`] | where each partition begins, and when it must not begin |
+//! | [`progress`] | which records of a partition are still to be taken, and the range they settle |
+//! | [`ledger`] | which finished files may be committed now |
+//! | [`attempt`] | what an unclear answer of the store means for a commit |
+//! | [`verdict`] | what another writer's commit means for ours |
+//! | [`fence`] | whether a moved offset is a predecessor's late commit or a live rival |
+//!
+//! Architecture invariant: nothing in here does I/O, reads a clock or spawns.
+//! A real run and the simulator drive the same code.
+
+pub mod anchor;
+pub mod app_id;
+pub mod attempt;
+pub mod fence;
+pub mod ledger;
+pub mod progress;
+pub mod verdict;

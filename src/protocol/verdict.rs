@@ -1,0 +1,100 @@
+//! What another writer's commit means for ours.
+//!
+//! It owns the judgement of one winner. It does not own reading the log
+//! (`table::log`), nor what a changed schema allows (`table::gate`).
+
+use super::fence::Writer;
+
+/// What a commit that took our version did, as far as it matters to us.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Winner {
+    /// Who wrote it, if it was one of us.
+    pub writer: Option<Writer>,
+    /// `commitInfo.operation`
+    pub operation: Option<String>,
+    /// App ids whose `txn` it moved.
+    pub txns: Vec<String>,
+    pub changes_protocol: bool,
+    pub changes_metadata: bool,
+    /// Names of actions that we do not know.
+    pub unknown_actions: Vec<String>,
+}
+
+/// The judgement. Earlier rows win.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Verdict {
+    /// It holds something that we do not understand: stop rather than guess.
+    Unknown(String),
+    /// The table was put back to another state: a person must decide.
+    Replaced(String),
+    /// It moved one of our offsets: what we hold is somebody else's by now.
+    Fenced(Option<Writer>),
+    /// Protocol or schema changed: look at the table again before committing.
+    Reload,
+    /// It stands beside ours.
+    Harmless,
+}
+
+/// Operations that put a table into an earlier or another state.
+const REPLACING: [&str; 3] = ["RESTORE", "CLONE", "REPLACE TABLE"];
+
+pub fn judge(winner: &Winner, is_ours: impl Fn(&str) -> bool) -> Verdict {
+    if let Some(name) = winner.unknown_actions.first() {
+        return Verdict::Unknown(name.clone());
+    }
+    if let Some(operation) = &winner.operation
+        && REPLACING.iter().any(|name| operation.to_ascii_uppercase().contains(name))
+    {
+        return Verdict::Replaced(operation.clone());
+    }
+    if winner.txns.iter().any(|app_id| is_ours(app_id)) {
+        return Verdict::Fenced(winner.writer.clone());
+    }
+    if winner.changes_protocol || winner.changes_metadata {
+        return Verdict::Reload;
+    }
+    Verdict::Harmless
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours(app_id: &str) -> bool {
+        app_id == "ours"
+    }
+
+    #[test]
+    fn an_append_beside_ours_is_harmless() {
+        let winner =
+            Winner { txns: vec!["spark".into()], operation: Some("WRITE".into()), ..Winner::default() };
+        assert_eq!(judge(&winner, ours), Verdict::Harmless);
+    }
+
+    #[test]
+    fn a_moved_offset_fences_even_when_the_schema_changed_too() {
+        let winner = Winner { txns: vec!["ours".into()], changes_metadata: true, ..Winner::default() };
+        assert_eq!(judge(&winner, ours), Verdict::Fenced(None));
+    }
+
+    #[test]
+    fn a_changed_schema_or_protocol_is_looked_at() {
+        assert_eq!(judge(&Winner { changes_metadata: true, ..Winner::default() }, ours), Verdict::Reload);
+        assert_eq!(judge(&Winner { changes_protocol: true, ..Winner::default() }, ours), Verdict::Reload);
+    }
+
+    #[test]
+    fn what_is_not_understood_stops_us() {
+        let winner = Winner { unknown_actions: vec!["sidecar".into()], ..Winner::default() };
+        assert_eq!(judge(&winner, ours), Verdict::Unknown("sidecar".into()));
+    }
+
+    #[test]
+    fn a_restored_table_is_a_persons_matter() {
+        for operation in ["RESTORE", "CLONE", "CREATE OR REPLACE TABLE AS SELECT"] {
+            let winner = Winner { operation: Some(operation.into()), ..Winner::default() };
+            assert_eq!(judge(&winner, ours), Verdict::Replaced(operation.into()));
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! librdkafka as a source: one client per shard, partitions assigned by us.
+//!
+//! It owns the client, its settings and the one unsafe place where message
+//! batches are taken from it. It does not decide where to read: every
+//! partition is assigned at an explicit offset, so the group's stored offsets
+//! and `auto.offset.reset` never matter.
+//!
+//! Batches are taken from the consumer queue, which is sound under manual
+//! assignment only: while subscribed, librdkafka would serve rebalances on
+//! this queue by itself.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::bindings as c;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use super::batch::{Record, RecordBatch, Slot};
+use super::{Assignment, Event, Source};
+use crate::config::Kafka;
+use crate::error::{Error, ErrorKind};
+use crate::ids::Offset;
+
+/// Messages taken from the client at once.
+const MESSAGES_MAX: usize = 4096;
+
+/// The settings that every client of ours shares.
+pub fn client_config(kafka: &Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("client.id", "thalweg");
+    // A coordinator is never asked; librdkafka wants a name all the same.
+    config.set("group.id", "thalweg-manual-assignment");
+    // A partition whose prefetch queue is full rests for this long; the default second starves it.
+    config.set("fetch.queue.backoff.ms", "5");
+    config.set("queued.min.messages", "1000000");
+    config.set("fetch.message.max.bytes", "4194304");
+    config.set("socket.nagle.disable", "true");
+    for (key, value) in &kafka.librdkafka {
+        config.set(key, value);
+    }
+    // What exactly-once rests on comes last, over everything.
+    config.set("bootstrap.servers", &kafka.brokers);
+    config.set("enable.auto.commit", "false");
+    config.set("enable.auto.offset.store", "false");
+    config.set("auto.offset.reset", "error");
+    config.set("isolation.level", "read_committed");
+    config.set("enable.partition.eof", "true");
+    config
+}
+
+pub struct KafkaSource {
+    /// Stands before the consumer: fields are dropped in this order.
+    queue: ConsumerQueue,
+    consumer: BaseConsumer,
+    slots: HashMap<(String, i32), Slot>,
+    assigned: HashMap<Slot, (String, i32)>,
+    spare: Vec<RecordBatch>,
+    messages: Vec<*mut c::rd_kafka_message_t>,
+}
+
+#[expect(unsafe_code, reason = "raw message pointers live only between one take and its release")]
+// SAFETY: `messages` is empty outside of `poll`, and librdkafka handles may move between threads.
+unsafe impl Send for KafkaSource {}
+
+impl KafkaSource {
+    /// Connects lazily; `prefetch_kib` bounds the client's fetched and undelivered bytes.
+    pub fn new(kafka: &Kafka, prefetch_kib: usize) -> Result<KafkaSource, Error> {
+        let mut config = client_config(kafka);
+        config.set("queued.max.messages.kbytes", prefetch_kib.to_string());
+        let consumer: BaseConsumer = config.create().map_err(|error| bad_setting(&error))?;
+        let queue = ConsumerQueue::of(&consumer);
+        Ok(KafkaSource {
+            queue,
+            consumer,
+            slots: HashMap::new(),
+            assigned: HashMap::new(),
+            spare: Vec::new(),
+            messages: Vec::with_capacity(MESSAGES_MAX),
+        })
+    }
+
+    fn deliver(&mut self, events: &mut Vec<Event>) {
+        let messages = std::mem::take(&mut self.messages);
+        let mut open: Option<(*mut c::rd_kafka_topic_t, RecordBatch)> = None;
+        let mut open_partition = -1;
+        for message in &messages {
+            let view = MessageView::new(*message);
+            if view.error() != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                events.extend(open.take().map(|(_, batch)| Event::Records(batch)));
+                events.extend(self.report(&view));
+                continue;
+            }
+            let same = open.as_ref().is_some_and(|(topic, _)| *topic == view.topic() && open_partition == view.partition());
+            if !same {
+                events.extend(open.take().map(|(_, batch)| Event::Records(batch)));
+                // A message of a partition that was just released is dropped.
+                let Some(slot) = self.slot_of(&view) else { continue };
+                let mut batch = self.spare.pop().unwrap_or_default();
+                batch.start(slot);
+                open = Some((view.topic(), batch));
+                open_partition = view.partition();
+            }
+            if let Some((_, batch)) = &mut open {
+                batch.push(view.record());
+            }
+        }
+        events.extend(open.map(|(_, batch)| Event::Records(batch)));
+        self.messages = messages;
+        self.queue.release(&mut self.messages);
+    }
+
+    fn slot_of(&self, view: &MessageView<'_>) -> Option<Slot> {
+        self.slots.get(&(view.topic_name(), view.partition())).copied()
+    }
+
+    fn report(&self, view: &MessageView<'_>) -> Option<Event> {
+        use c::rd_kafka_resp_err_t as code;
+        let slot = if view.topic().is_null() { None } else { self.slot_of(view) };
+        let place = || format!("{} [{}]", view.topic_name(), view.partition());
+        match (view.error(), slot) {
+            (code::RD_KAFKA_RESP_ERR__PARTITION_EOF, Some(slot)) => {
+                Some(Event::End { slot, next: view.record().offset })
+            }
+            (
+                code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE,
+                Some(slot),
+            ) => {
+                let message = format!("{}: the next offset is no longer in the topic: {}", place(), view.text());
+                let error = Error::new(ErrorKind::Disagree, message).remedy(
+                    "retention deleted records before they were read, or the topic was truncated or created again",
+                );
+                Some(Event::Lost { slot, error })
+            }
+            (code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, Some(slot)) => {
+                let error = Error::new(ErrorKind::Denied, format!("{}: {}", place(), view.text()))
+                    .remedy("allow this principal to read the topic");
+                Some(Event::Lost { slot, error })
+            }
+            (
+                code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                | code::RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC
+                | code::RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION,
+                Some(slot),
+            ) => {
+                let error = Error::new(ErrorKind::Disagree, format!("{}: {}", place(), view.text()))
+                    .remedy("the topic was deleted while it was read: restore it, or remove its table from the config");
+                Some(Event::Lost { slot, error })
+            }
+            // Everything else heals or is repeated by librdkafka: brokers down, leaders moving.
+            _ => {
+                tracing::warn!(error = view.text(), "kafka");
+                None
+            }
+        }
+    }
+}
+
+impl Source for KafkaSource {
+    fn assign(&mut self, assignments: &[Assignment]) -> Result<(), Error> {
+        let mut released = TopicPartitionList::new();
+        let mut added = TopicPartitionList::new();
+        for assignment in assignments {
+            let key = (assignment.topic.clone(), assignment.partition.0);
+            if self.assigned.insert(assignment.slot, key.clone()).is_some() {
+                released.add_partition(&key.0, key.1);
+            }
+            added
+                .add_partition_offset(&key.0, key.1, rdkafka::Offset::Offset(assignment.start.0))
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("{assignment:?}: {error}")))?;
+            self.slots.insert(key, assignment.slot);
+        }
+        let internal = |error: rdkafka::error::KafkaError| Error::new(ErrorKind::Internal, format!("assigning: {error}"));
+        if released.count() > 0 {
+            self.consumer.incremental_unassign(&released).map_err(internal)?;
+        }
+        self.consumer.incremental_assign(&added).map_err(internal)
+    }
+
+    fn release(&mut self, slot: Slot) {
+        let Some((topic, partition)) = self.assigned.remove(&slot) else { return };
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&topic, partition);
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            tracing::warn!(%error, topic, partition, "a partition could not be unassigned");
+        }
+        self.slots.remove(&(topic, partition));
+    }
+
+    fn poll(&mut self, wait: Duration, events: &mut Vec<Event>) {
+        self.queue.take(Duration::ZERO, MESSAGES_MAX, &mut self.messages);
+        if self.messages.is_empty() && !wait.is_zero() {
+            // Waiting for one message: a larger wish would wait until it is fulfilled.
+            self.queue.take(wait, 1, &mut self.messages);
+        }
+        if !self.messages.is_empty() {
+            self.deliver(events);
+        }
+    }
+
+    fn recycle(&mut self, batch: RecordBatch) {
+        self.spare.push(batch);
+    }
+}
+
+fn bad_setting(error: &rdkafka::error::KafkaError) -> Error {
+    Error::new(ErrorKind::Config, format!("[kafka.librdkafka]: {error}"))
+        .remedy("compare the setting with librdkafka's CONFIGURATION.md")
+}
+
+/// librdkafka's consumer queue: takes messages in batches.
+struct ConsumerQueue {
+    queue: *mut c::rd_kafka_queue_t,
+}
+
+#[expect(unsafe_code, reason = "rdkafka binds the batch call and offers no safe form of it")]
+impl ConsumerQueue {
+    fn of(consumer: &BaseConsumer) -> ConsumerQueue {
+        // SAFETY: the handle is valid while the consumer lives. The queue holds a
+        // reference of its own, and `KafkaSource` drops it before the consumer is gone.
+        let queue = unsafe { c::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
+        assert!(!queue.is_null(), "a consumer has a consumer queue");
+        ConsumerQueue { queue }
+    }
+
+    /// Takes up to `max` messages into the empty `messages`.
+    fn take(&self, wait: Duration, max: usize, messages: &mut Vec<*mut c::rd_kafka_message_t>) {
+        assert!(messages.is_empty() && messages.capacity() >= max);
+        let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: librdkafka writes at most `max` pointers into memory that holds as many, and
+        // says how many it wrote. One thread calls it: `&mut KafkaSource` guards the only queue.
+        unsafe {
+            let taken = c::rd_kafka_consume_batch_queue(self.queue, wait_ms, messages.as_mut_ptr(), max);
+            messages.set_len(usize::try_from(taken).unwrap_or(0));
+        }
+    }
+
+    /// Gives messages back to librdkafka.
+    fn release(&self, messages: &mut Vec<*mut c::rd_kafka_message_t>) {
+        for message in messages.drain(..) {
+            // SAFETY: each pointer came from `take` and is released once, here.
+            unsafe { c::rd_kafka_message_destroy(message) };
+        }
+    }
+}
+
+impl Drop for ConsumerQueue {
+    #[expect(unsafe_code, reason = "the queue's reference is given back")]
+    fn drop(&mut self) {
+        // SAFETY: the reference was taken in `of` and is given back once.
+        unsafe { c::rd_kafka_queue_destroy(self.queue) };
+    }
+}
+
+/// A message that librdkafka still owns.
+struct MessageView<'a> {
+    raw: *mut c::rd_kafka_message_t,
+    message: &'a c::rd_kafka_message_t,
+}
+
+#[expect(unsafe_code, reason = "reads the fields of librdkafka's message")]
+impl MessageView<'_> {
+    fn new<'a>(raw: *mut c::rd_kafka_message_t) -> MessageView<'a> {
+        // SAFETY: pointers from `take` are valid until `release`, which runs after every view is gone.
+        MessageView { raw, message: unsafe { &*raw } }
+    }
+
+    fn error(&self) -> c::rd_kafka_resp_err_t {
+        self.message.err
+    }
+
+    fn topic(&self) -> *mut c::rd_kafka_topic_t {
+        self.message.rkt
+    }
+
+    fn partition(&self) -> i32 {
+        self.message.partition
+    }
+
+    fn topic_name(&self) -> String {
+        if self.message.rkt.is_null() {
+            return String::new();
+        }
+        // SAFETY: a topic handle's name is a C string that lives as long as the handle.
+        unsafe { CStr::from_ptr(c::rd_kafka_topic_name(self.message.rkt)) }.to_string_lossy().into_owned()
+    }
+
+    /// What librdkafka says of an error message.
+    fn text(&self) -> String {
+        // SAFETY: the text is a C string that lives as long as the message.
+        let text = unsafe { c::rd_kafka_message_errstr(self.raw) };
+        if text.is_null() {
+            return String::new();
+        }
+        // SAFETY: as above, and not null.
+        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    }
+
+    fn record(&self) -> Record<'_> {
+        let mut kind = c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is valid and `kind` is a local.
+        let timestamp = unsafe { c::rd_kafka_message_timestamp(self.raw, &raw mut kind) };
+        let value = (!self.message.payload.is_null()).then(|| {
+            // SAFETY: payload and length describe memory that the message owns.
+            unsafe { std::slice::from_raw_parts(self.message.payload.cast::<u8>(), self.message.len) }
+        });
+        Record {
+            offset: Offset(self.message.offset),
+            timestamp_ms: (timestamp >= 0).then_some(timestamp),
+            value,
+        }
+    }
+}

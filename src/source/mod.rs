@@ -1,0 +1,59 @@
+//! Where records come from: the seam between Kafka and everything below it.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`batch`] | record batches: an arena of bytes and the records' places in it |
+//! | [`kafka`] | librdkafka as a [`Source`]: one client per shard |
+//! | [`catalog`] | what a broker says of topics: identity, partitions, offsets |
+//!
+//! Architecture invariant: nothing above this seam sees a single message or a
+//! librdkafka type, so that the client behind it can be replaced.
+
+pub mod batch;
+pub mod catalog;
+pub mod kafka;
+
+use std::time::Duration;
+
+pub use batch::{RecordBatch, Slot};
+
+use crate::error::Error;
+use crate::ids::{Offset, Partition};
+
+/// What a source has to say.
+#[derive(Debug)]
+pub enum Event {
+    Records(RecordBatch),
+    /// Everything before `next` was delivered or holds no record for us: the
+    /// end of the partition as it is now, past markers and compacted records.
+    End { slot: Slot, next: Offset },
+    /// The partition cannot be read on; others can.
+    Lost { slot: Slot, error: Error },
+}
+
+/// A partition to read, and from where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    pub slot: Slot,
+    pub topic: String,
+    pub partition: Partition,
+    pub start: Offset,
+}
+
+/// Delivers the committed records of assigned partitions, in batches.
+///
+/// For each partition, offsets only grow until it is assigned anew. Nothing
+/// is delivered from before the latest assignment of its slot.
+pub trait Source {
+    /// Reads these partitions from these offsets, in place of what their slots read before.
+    fn assign(&mut self, assignments: &[Assignment]) -> Result<(), Error>;
+
+    /// Stops reading a partition.
+    fn release(&mut self, slot: Slot);
+
+    /// Appends what there is to `events`; waits up to `wait` if there is nothing.
+    fn poll(&mut self, wait: Duration, events: &mut Vec<Event>);
+
+    /// Gives a batch's memory back.
+    fn recycle(&mut self, batch: RecordBatch);
+}

@@ -1,0 +1,302 @@
+//! The lines of a Delta log: what we write, and what we read of others'.
+//!
+//! It owns the JSON. Reading fails closed: a line that holds an action we do
+//! not know is named, never skipped.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::ids::OffsetRange;
+use crate::protocol::fence::Writer;
+use crate::protocol::verdict::Winner;
+
+/// The tag of an `add`, and the key in `commitInfo`, that hold the offset ranges.
+pub const RANGES_TAG: &str = "thalweg.ranges";
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Protocol {
+    pub min_reader_version: i32,
+    pub min_writer_version: i32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reader_features: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer_features: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MetaData {
+    pub id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    pub format: FileFormat,
+    pub schema_string: String,
+    pub partition_columns: Vec<String>,
+    #[serde(default)]
+    pub configuration: BTreeMap<String, Option<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_time: Option<i64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct FileFormat {
+    pub provider: String,
+    #[serde(default)]
+    pub options: BTreeMap<String, Option<String>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Txn {
+    pub app_id: String,
+    pub version: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_updated: Option<i64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Add {
+    /// Relative to the table, percent-encoded.
+    pub path: String,
+    pub partition_values: BTreeMap<String, Option<String>>,
+    pub size: i64,
+    pub modification_time: i64,
+    pub data_change: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stats: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_vector: Option<DeletionVector>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Remove {
+    pub path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_timestamp: Option<i64>,
+    #[serde(default)]
+    pub data_change: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_vector: Option<DeletionVector>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DeletionVector {
+    pub storage_type: String,
+    pub path_or_inline_dv: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<i32>,
+    pub size_in_bytes: i32,
+    pub cardinality: i64,
+}
+
+impl DeletionVector {
+    /// The part of a file's key that tells two deletion vectors apart.
+    pub fn unique_id(&self) -> String {
+        let offset = self.offset.map(|offset| format!("@{offset}")).unwrap_or_default();
+        format!("{}{}{offset}", self.storage_type, self.path_or_inline_dv)
+    }
+}
+
+/// What `commitInfo` says of a commit of ours.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitInfo {
+    pub timestamp: i64,
+    pub operation: String,
+    #[serde(default)]
+    pub operation_parameters: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_blind_append: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_info: Option<String>,
+    /// The commit's own id: how we recognise our success when its answer was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub txn_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thalweg: Option<CommitFacts>,
+}
+
+/// Who committed, and the ranges that the commit settles.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct CommitFacts {
+    pub writer: Writer,
+    pub version: String,
+    pub ranges: Vec<OffsetRange>,
+}
+
+/// One line of the log, as we write it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    CommitInfo(Box<CommitInfo>),
+    Protocol(Protocol),
+    MetaData(MetaData),
+    Txn(Txn),
+    Add(Add),
+}
+
+/// The body of a version file.
+pub fn encode(actions: &[Action]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(1024 * actions.len());
+    for action in actions {
+        serde_json::to_writer(&mut body, action).expect("actions have string keys and no foreign numbers");
+        body.push(b'\n');
+    }
+    body
+}
+
+/// One line of the log, as we read it: only what somebody here asks for is parsed.
+#[derive(Debug)]
+pub enum Line<'a> {
+    CommitInfo(&'a RawValue),
+    Protocol(Protocol),
+    MetaData(MetaData),
+    Txn(Txn),
+    Add(&'a RawValue),
+    Remove(&'a RawValue),
+    DomainMetadata(&'a RawValue),
+    /// Known, and of no weight to an appending writer.
+    Other,
+    Unknown(String),
+}
+
+/// Reads the lines of a version file.
+pub fn lines(body: &[u8]) -> impl Iterator<Item = Result<Line<'_>, serde_json::Error>> {
+    body.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).map(line)
+}
+
+fn line(text: &[u8]) -> Result<Line<'_>, serde_json::Error> {
+    let action: BTreeMap<String, &RawValue> = serde_json::from_slice(text)?;
+    let Some((name, value)) = action.into_iter().next() else { return Ok(Line::Other) };
+    Ok(match name.as_str() {
+        "commitInfo" => Line::CommitInfo(value),
+        "protocol" => Line::Protocol(serde_json::from_str(value.get())?),
+        "metaData" => Line::MetaData(serde_json::from_str(value.get())?),
+        "txn" => Line::Txn(serde_json::from_str(value.get())?),
+        "add" => Line::Add(value),
+        "remove" => Line::Remove(value),
+        "domainMetadata" => Line::DomainMetadata(value),
+        "cdc" | "checkpointMetadata" | "sidecar" => Line::Other,
+        _ => Line::Unknown(name),
+    })
+}
+
+/// What a version file means to a writer whose version it took.
+#[derive(Debug)]
+pub struct Commit {
+    pub commit_id: Option<String>,
+    pub facts: Option<CommitFacts>,
+    pub winner: Winner,
+    pub txns: Vec<Txn>,
+    pub protocol: Option<Protocol>,
+    pub metadata: Option<MetaData>,
+    pub adds: usize,
+}
+
+/// Reads a whole version file. Malformed JSON is an error: a version file is
+/// complete or absent, so it is damage, not a half-written file.
+pub fn commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
+    let mut commit = Commit {
+        commit_id: None,
+        facts: None,
+        winner: Winner::default(),
+        txns: Vec::new(),
+        protocol: None,
+        metadata: None,
+        adds: 0,
+    };
+    for line in lines(body) {
+        match line? {
+            Line::CommitInfo(value) => read_info(value, &mut commit)?,
+            Line::Protocol(protocol) => commit.protocol = Some(protocol),
+            Line::MetaData(metadata) => commit.metadata = Some(metadata),
+            Line::Txn(txn) => commit.txns.push(txn),
+            Line::Add(_) => commit.adds += 1,
+            Line::Remove(_) | Line::DomainMetadata(_) | Line::Other => {}
+            Line::Unknown(name) => commit.winner.unknown_actions.push(name),
+        }
+    }
+    commit.winner.txns = commit.txns.iter().map(|txn| txn.app_id.clone()).collect();
+    commit.winner.changes_protocol = commit.protocol.is_some();
+    commit.winner.changes_metadata = commit.metadata.is_some();
+    Ok(commit)
+}
+
+/// Other writers put what they like into `commitInfo`: only the shapes we
+/// know are taken, and nothing in it makes a commit unreadable.
+fn read_info(value: &RawValue, commit: &mut Commit) -> Result<(), serde_json::Error> {
+    let info: Map<String, Value> = serde_json::from_str(value.get())?;
+    let text = |key: &str| info.get(key).and_then(Value::as_str).map(str::to_owned);
+    commit.commit_id = text("txnId");
+    commit.winner.operation = text("operation");
+    commit.facts = info.get("thalweg").and_then(|facts| serde_json::from_value(facts.clone()).ok());
+    commit.winner.writer = commit.facts.as_ref().map(|facts| facts.writer.clone());
+    Ok(())
+}
+
+/// The ranges in a live file's tags; `None` where the file is not ours.
+pub fn ranges_of(add: &Add) -> Option<Vec<OffsetRange>> {
+    let text = add.tags.as_ref()?.get(RANGES_TAG)?.as_ref()?;
+    serde_json::from_str(text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_read_back_as_it_was_written() {
+        let facts = CommitFacts {
+            writer: Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2 },
+            version: "0".into(),
+            ranges: vec![],
+        };
+        let info = CommitInfo {
+            timestamp: 1,
+            operation: "STREAMING UPDATE".into(),
+            operation_parameters: Map::new(),
+            is_blind_append: Some(true),
+            engine_info: None,
+            txn_id: Some("id".into()),
+            thalweg: Some(facts.clone()),
+        };
+        let txn = Txn { app_id: "thalweg/a/t/-/0".into(), version: 5, last_updated: Some(1) };
+        let body = encode(&[Action::CommitInfo(Box::new(info)), Action::Txn(txn.clone())]);
+        let commit = commit(&body).unwrap();
+        assert_eq!(commit.commit_id.as_deref(), Some("id"));
+        assert_eq!(commit.facts, Some(facts));
+        assert_eq!(commit.txns, [txn]);
+    }
+
+    #[test]
+    fn other_writers_lines_are_read_and_unknown_ones_are_named() {
+        let body =
+            br#"{"commitInfo":{"timestamp":1,"operation":"OPTIMIZE","operationMetrics":{"x":"1"},"txnId":7}}
+{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}
+
+{"domainMetadata":{"domain":"d","configuration":"","removed":false}}
+{"teleport":{"to":"mars"}}"#;
+        let commit = commit(body).unwrap();
+        assert_eq!(commit.commit_id, None);
+        assert!(commit.winner.changes_protocol);
+        assert_eq!(commit.winner.operation.as_deref(), Some("OPTIMIZE"));
+        assert_eq!(commit.winner.unknown_actions, ["teleport"]);
+    }
+
+    #[test]
+    fn a_damaged_version_file_is_an_error() {
+        assert!(commit(b"{\"add\":").is_err());
+    }
+}

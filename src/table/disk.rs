@@ -1,0 +1,244 @@
+//! A local store whose writes survive a power cut.
+//!
+//! It owns durability and put-if-absent on a file system: a file is written
+//! beside its name, synced, linked or renamed to its name, and the directory
+//! is synced. `object_store`'s own local store does everything else; it never
+//! syncs, which is why this one exists.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+};
+
+#[derive(Debug)]
+pub struct Disk {
+    inner: LocalFileSystem,
+}
+
+impl Disk {
+    #[expect(clippy::new_without_default, reason = "opening a store is never a default")]
+    pub fn new() -> Disk {
+        Disk { inner: LocalFileSystem::new() }
+    }
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("disk")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Disk {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let target = self.inner.path_to_filesystem(location)?;
+        let if_absent = match options.mode {
+            PutMode::Create => true,
+            PutMode::Overwrite => false,
+            PutMode::Update(_) => {
+                return Err(Error::NotImplemented {
+                    operation: "put if unchanged".into(),
+                    implementer: "disk".into(),
+                });
+            }
+        };
+        let written = tokio::task::spawn_blocking(move || put(&target, &payload, if_absent)).await?;
+        match written {
+            Ok(()) => Ok(PutResult { e_tag: None, version: None }),
+            Err(error) if if_absent && error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Error::AlreadyExists { path: location.to_string(), source: error.into() })
+            }
+            Err(error) => Err(generic(error)),
+        }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let target = self.inner.path_to_filesystem(location)?;
+        let directory = parent(&target).to_owned();
+        tokio::task::spawn_blocking(move || create_directories(&directory)).await?.map_err(generic)?;
+        let inner = self.inner.put_multipart_opts(location, options).await?;
+        Ok(Box::new(SyncedUpload { inner, target }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[derive(Debug)]
+struct SyncedUpload {
+    inner: Box<dyn MultipartUpload>,
+    target: PathBuf,
+}
+
+#[async_trait]
+impl MultipartUpload for SyncedUpload {
+    fn put_part(&mut self, data: PutPayload) -> UploadPart {
+        self.inner.put_part(data)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let result = self.inner.complete().await?;
+        let target = self.target.clone();
+        tokio::task::spawn_blocking(move || {
+            File::open(&target)?.sync_all()?;
+            sync_directory(parent(&target))
+        })
+        .await?
+        .map_err(generic)?;
+        Ok(result)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.inner.abort().await
+    }
+}
+
+fn put(target: &FsPath, payload: &PutPayload, if_absent: bool) -> io::Result<()> {
+    // A suffix of `#` and digits keeps the unfinished file out of listings.
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let unique = u64::from(std::process::id()) << 32 | COUNTER.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff;
+    let mut unfinished = target.as_os_str().to_owned();
+    unfinished.push(format!("#{unique}"));
+    let unfinished = PathBuf::from(unfinished);
+    let mut file = match File::create(&unfinished) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create_directories(parent(target))?;
+            File::create(&unfinished)?
+        }
+        other => other?,
+    };
+    let outcome = write_synced(&mut file, payload).and_then(|()| {
+        if if_absent { fs::hard_link(&unfinished, target) } else { fs::rename(&unfinished, target) }
+    });
+    if if_absent || outcome.is_err() {
+        // The name is either linked by now or not wanted: a leftover hurts nobody.
+        let _ = fs::remove_file(&unfinished);
+    }
+    outcome?;
+    sync_directory(parent(target))
+}
+
+fn write_synced(file: &mut File, payload: &PutPayload) -> io::Result<()> {
+    for chunk in payload {
+        file.write_all(chunk)?;
+    }
+    file.sync_all()
+}
+
+/// Creates a directory and what is missing above it; each new name is synced.
+fn create_directories(directory: &FsPath) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    create_directories(parent(directory))?;
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_directory(parent(directory)),
+    }
+}
+
+fn sync_directory(directory: &FsPath) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn parent(path: &FsPath) -> &FsPath {
+    path.parent().unwrap_or(FsPath::new("/"))
+}
+
+fn generic(error: io::Error) -> Error {
+    Error::Generic { store: "disk", source: error.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::TryStreamExt;
+    use object_store::ObjectStoreExt;
+
+    #[tokio::test]
+    async fn of_many_racing_creators_exactly_one_wins() {
+        let directory = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let target =
+                Path::from_absolute_path(directory.path().join(format!("new/{round}.json"))).unwrap();
+            let racers: Vec<_> = (0..8)
+                .map(|racer| {
+                    let target = target.clone();
+                    tokio::spawn(async move {
+                        let body = format!("racer {racer}");
+                        Disk::new().put_opts(&target, body.into(), PutMode::Create.into()).await
+                    })
+                })
+                .collect();
+            let mut winners = Vec::new();
+            for (racer, task) in racers.into_iter().enumerate() {
+                match task.await.unwrap() {
+                    Ok(_) => winners.push(racer),
+                    Err(error) => assert!(matches!(error, Error::AlreadyExists { .. }), "{error}"),
+                }
+            }
+            assert_eq!(winners.len(), 1);
+            let body = Disk::new().get(&target).await.unwrap().bytes().await.unwrap();
+            assert_eq!(body, format!("racer {}", winners[0]));
+        }
+        let prefix = Path::from_absolute_path(directory.path()).unwrap();
+        let listed: Vec<_> = Disk::new().list(Some(&prefix)).try_collect().await.unwrap();
+        assert_eq!(listed.len(), 20, "no unfinished file is left or listed");
+    }
+
+    #[tokio::test]
+    async fn an_upload_of_parts_is_absent_until_complete_and_after_an_abort() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = Path::from_absolute_path(directory.path().join("a/b/file.parquet")).unwrap();
+        let disk = Disk::new();
+        let mut upload = disk.put_multipart(&target).await.unwrap();
+        upload.put_part("one".into()).await.unwrap();
+        assert!(matches!(disk.head(&target).await, Err(Error::NotFound { .. })));
+        upload.abort().await.unwrap();
+        let mut upload = disk.put_multipart(&target).await.unwrap();
+        upload.put_part("one ".into()).await.unwrap();
+        upload.put_part("two".into()).await.unwrap();
+        upload.complete().await.unwrap();
+        assert_eq!(disk.get(&target).await.unwrap().bytes().await.unwrap(), "one two");
+    }
+}

@@ -1,0 +1,246 @@
+//! Whether we can write a table correctly: asked at start, and again when
+//! another writer changes protocol or schema.
+//!
+//! It owns the list of what an appending writer can honour. It refuses by
+//! name; a feature that is merely listed and has no effect on appends passes.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::schema::{DataType, Field, Schema};
+
+use super::action::{MetaData, Protocol};
+
+/// Table features that an append need not act on. Those marked below act only
+/// through a property or column, which is checked where it stands.
+const HARMLESS_FEATURES: [&str; 16] = [
+    "appendOnly",
+    "invariants",          // columns are checked
+    "checkConstraints",    // properties are checked
+    "generatedColumns",    // columns are checked
+    "identityColumns",     // columns are checked
+    "columnMapping",       // the property is checked
+    "changeDataFeed",      // an append needs no change files
+    "allowColumnDefaults", // a missing field is written as null
+    "deletionVectors",
+    "domainMetadata",
+    "clustering",
+    "timestampNtz", // columns are checked
+    "vacuumProtocolCheck",
+    "v2Checkpoint",      // read, and left for others to write
+    "inCommitTimestamp", // the property is checked
+    "typeWidening",      // older files are not ours to read
+];
+
+/// The schema to write, if the table can be written.
+pub fn admit(protocol: &Protocol, metadata: &MetaData) -> Result<Schema> {
+    check_protocol(protocol)?;
+    check_properties(metadata)?;
+    if !metadata.partition_columns.is_empty() {
+        return Err(refused(format!(
+            "the table is partitioned by {}",
+            metadata.partition_columns.join(", ")
+        ))
+        .remedy("this version writes unpartitioned tables only"));
+    }
+    if metadata.format.provider != "parquet" {
+        return Err(refused(format!("its files are {}, not parquet", metadata.format.provider)));
+    }
+    let schema = Schema::from_delta(&metadata.schema_string).map_err(|error| refused(error.to_string()))?;
+    for field in &schema.fields {
+        check_column(field, &field.name)?;
+    }
+    Ok(schema)
+}
+
+fn check_protocol(protocol: &Protocol) -> Result<()> {
+    let features = protocol.writer_features.iter().chain(&protocol.reader_features).flatten();
+    if protocol.min_reader_version > 3 || protocol.min_writer_version > 7 {
+        return Err(refused(format!(
+            "protocol reader {} / writer {} is newer than this version knows",
+            protocol.min_reader_version, protocol.min_writer_version
+        )));
+    }
+    for feature in features {
+        if !HARMLESS_FEATURES.contains(&feature.trim_end_matches("-preview")) {
+            return Err(refused(format!("table feature `{feature}` is not supported")));
+        }
+    }
+    Ok(())
+}
+
+fn check_properties(metadata: &MetaData) -> Result<()> {
+    for (key, value) in &metadata.configuration {
+        let value = value.as_deref().unwrap_or_default();
+        let on = value.eq_ignore_ascii_case("true");
+        let refused_because = match key.as_str() {
+            "delta.columnMapping.mode" if !value.eq_ignore_ascii_case("none") => "column mapping",
+            "delta.enableInCommitTimestamps" if on => "in-commit timestamps",
+            "delta.enableRowTracking" if on => "row tracking",
+            "delta.enableIcebergCompatV1" | "delta.enableIcebergCompatV2" if on => "Iceberg compatibility",
+            "delta.setTransactionRetentionDuration" => {
+                "a table that forgets `txn` entries would forget our offsets: "
+            }
+            _ if key.starts_with("delta.constraints.") => "check constraints",
+            _ => continue,
+        };
+        return Err(refused(format!("{refused_because} (`{key}` = `{value}`)"))
+            .remedy(format!("unset the table property `{key}`, or choose another location")));
+    }
+    Ok(())
+}
+
+fn check_column(field: &Field, path: &str) -> Result<()> {
+    const REFUSED: [(&str, &str); 5] = [
+        ("delta.invariants", "an invariant"),
+        ("delta.generationExpression", "a generation expression"),
+        ("delta.identity.start", "identity values"),
+        ("delta.columnMapping.id", "column mapping"),
+        ("__CHAR_VARCHAR_TYPE_STRING", "a CHAR or VARCHAR length"),
+    ];
+    for (key, what) in REFUSED {
+        if field.metadata.contains_key(key) {
+            return Err(refused(format!("column `{path}` has {what} (`{key}`)")));
+        }
+    }
+    check_type(&field.data_type, path)
+}
+
+fn check_type(data_type: &DataType, path: &str) -> Result<()> {
+    match data_type {
+        DataType::Struct(fields) => {
+            fields.iter().try_for_each(|field| check_column(field, &format!("{path}.{}", field.name)))
+        }
+        DataType::Array { element, .. } => check_type(element, &format!("{path}.element")),
+        DataType::Map { key, value, .. } => {
+            check_type(key, &format!("{path}.key"))?;
+            check_type(value, &format!("{path}.value"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Files written with `ours` are still right for a table that now has `theirs`:
+/// every column of ours is there unchanged, and what was added may be null.
+pub fn still_fits(ours: &Schema, theirs: &Schema) -> bool {
+    fields_fit(&ours.fields, &theirs.fields)
+}
+
+fn fields_fit(ours: &[Field], theirs: &[Field]) -> bool {
+    let kept = ours.iter().all(|our| {
+        theirs.iter().any(|their| {
+            their.name == our.name
+                && (their.nullable || !our.nullable)
+                && type_fits(&our.data_type, &their.data_type)
+        })
+    });
+    let added_may_be_null = theirs
+        .iter()
+        .filter(|their| !ours.iter().any(|our| our.name == their.name))
+        .all(|their| their.nullable);
+    kept && added_may_be_null
+}
+
+fn type_fits(ours: &DataType, theirs: &DataType) -> bool {
+    match (ours, theirs) {
+        (DataType::Struct(ours), DataType::Struct(theirs)) => fields_fit(ours, theirs),
+        (
+            DataType::Array { element: ours, contains_null: our_nulls },
+            DataType::Array { element: theirs, contains_null: their_nulls },
+        ) => (*their_nulls || !our_nulls) && type_fits(ours, theirs),
+        (
+            DataType::Map { key: our_key, value: ours, value_contains_null: our_nulls },
+            DataType::Map { key: their_key, value: theirs, value_contains_null: their_nulls },
+        ) => (*their_nulls || !our_nulls) && type_fits(our_key, their_key) && type_fits(ours, theirs),
+        _ => ours == theirs,
+    }
+}
+
+fn refused(what: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::CannotWrite, format!("the table cannot be written correctly: {what}"))
+        .remedy("write into another location, or turn the feature off in the table")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::action::FileFormat;
+
+    fn metadata(schema: &str) -> MetaData {
+        MetaData {
+            id: "m".into(),
+            name: None,
+            description: None,
+            format: FileFormat { provider: "parquet".into(), options: Default::default() },
+            schema_string: Schema::from_ddl(schema).unwrap().to_delta(),
+            partition_columns: vec![],
+            configuration: Default::default(),
+            created_time: None,
+        }
+    }
+
+    fn protocol(features: &[&str]) -> Protocol {
+        Protocol {
+            min_reader_version: 3,
+            min_writer_version: 7,
+            reader_features: Some(vec![]),
+            writer_features: Some(features.iter().map(|&name| name.to_owned()).collect()),
+        }
+    }
+
+    #[test]
+    fn features_that_are_only_listed_do_not_stop_us() {
+        let listed = ["appendOnly", "invariants", "deletionVectors", "checkConstraints", "columnMapping"];
+        assert!(admit(&protocol(&listed), &metadata("id BIGINT")).is_ok());
+    }
+
+    #[test]
+    fn what_we_cannot_honour_is_refused_by_name() {
+        let refused =
+            |protocol: &Protocol, metadata: &MetaData| admit(protocol, metadata).unwrap_err().message;
+        for feature in ["rowTracking", "icebergCompatV2", "catalogManaged", "variantType"] {
+            assert!(refused(&protocol(&[feature]), &metadata("id BIGINT")).contains(feature));
+        }
+        for (key, value) in [
+            ("delta.columnMapping.mode", "name"),
+            ("delta.constraints.positive", "id > 0"),
+            ("delta.enableInCommitTimestamps", "true"),
+            ("delta.setTransactionRetentionDuration", "interval 7 days"),
+        ] {
+            let mut metadata = metadata("id BIGINT");
+            metadata.configuration.insert(key.into(), Some(value.into()));
+            assert!(refused(&protocol(&[]), &metadata).contains(key));
+        }
+        let mut partitioned = metadata("id BIGINT");
+        partitioned.partition_columns.push("id".into());
+        assert!(refused(&protocol(&[]), &partitioned).contains("partitioned by id"));
+        let mut schema = Schema::from_ddl("s STRUCT<n: BIGINT>").unwrap();
+        let DataType::Struct(fields) = &mut schema.fields[0].data_type else { panic!() };
+        fields[0].metadata.insert("delta.invariants".into(), "n > 0".into());
+        let invariant = MetaData { schema_string: schema.to_delta(), ..metadata("id BIGINT") };
+        assert!(refused(&protocol(&[]), &invariant).contains("`s.n` has an invariant"));
+        let unknown = MetaData {
+            schema_string: r#"{"type":"struct","fields":[{"name":"t","type":"timestamp_ntz","nullable":true,"metadata":{}}]}"#
+                .into(),
+            ..metadata("id BIGINT")
+        };
+        assert!(refused(&protocol(&[]), &unknown).contains("column `t`: type timestamp_ntz"));
+    }
+
+    #[test]
+    fn only_added_nullable_columns_leave_our_files_right() {
+        let schema = |text| Schema::from_ddl(text).unwrap();
+        let ours = schema("id BIGINT NOT NULL, s STRUCT<a: INT>");
+        for same in
+            ["id BIGINT NOT NULL, s STRUCT<a: INT>", "id BIGINT, s STRUCT<a: INT, b: INT>, new STRING"]
+        {
+            assert!(still_fits(&ours, &schema(same)), "{same}");
+        }
+        for changed in [
+            "id INT NOT NULL, s STRUCT<a: INT>",
+            "s STRUCT<a: INT>",
+            "id BIGINT NOT NULL, s STRUCT<a: INT NOT NULL>",
+            "id BIGINT NOT NULL, s STRUCT<a: INT>, new STRING NOT NULL",
+        ] {
+            assert!(!still_fits(&ours, &schema(changed)), "{changed}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Every live file of a table: the whole log replayed, for those who ask.
+//!
+//! It owns the replay that `table info`, `table verify` and the tests stand
+//! on. It keeps every live file in memory, which is why nothing on the commit
+//! path may use it.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use serde::Deserialize;
+
+use super::action::{self, Add, Commit, Line, Remove};
+use super::log::{self, Found, Snapshot};
+use super::store::{Store, explain};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Version;
+
+/// A table as its log describes it.
+#[derive(Debug)]
+pub struct Inventory {
+    pub snapshot: Snapshot,
+    /// Live files by path and deletion vector.
+    pub files: BTreeMap<FileKey, Add>,
+    /// The version files that are still there, in order, each with the files it added.
+    pub history: Vec<(Version, Commit, Vec<Add>)>,
+    /// What contradicts itself in the log.
+    pub faults: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct FileKey {
+    pub path: String,
+    pub deletion_vector: Option<String>,
+}
+
+impl FileKey {
+    pub fn of(path: &str, vector: Option<&action::DeletionVector>) -> FileKey {
+        FileKey { path: path.to_owned(), deletion_vector: vector.map(action::DeletionVector::unique_id) }
+    }
+}
+
+/// Replays the log; an error where there is no table.
+pub async fn take(store: &Store) -> Result<Inventory> {
+    let snapshot = log::load(store).await?.ok_or_else(|| {
+        Error::new(ErrorKind::Unavailable, format!("{}: there is no Delta table", store.url))
+            .remedy("check the location; a table has a `_delta_log` folder")
+    })?;
+    let listing = log::list(store, None).await?;
+    let mut inventory =
+        Inventory { snapshot, files: BTreeMap::new(), history: Vec::new(), faults: Vec::new() };
+    // Files as of the newest checkpoint; then the versions after it move them.
+    let base = listing.checkpoints.range(..=inventory.snapshot.version).next_back();
+    if let Some((_, names)) = base {
+        for name in names {
+            inventory.read_checkpoint(store, name).await?;
+        }
+    }
+    let base = base.map(|(&version, _)| version);
+    let tip = inventory.snapshot.version;
+    let mut previous = None;
+    for version in listing.versions.into_iter().filter(|&version| version <= tip) {
+        if previous.is_some_and(|previous: Version| previous.next() != version) {
+            inventory.faults.push(format!("versions before {version} are missing"));
+        }
+        previous = Some(version);
+        match log::get(store, version).await {
+            Found::Commit(body) => inventory.read_version(store, version, &body, Some(version) > base)?,
+            Found::Missing => inventory.faults.push(format!("version {version} was listed, and is gone")),
+            Found::Unclear(error) => return Err(explain(&store.url, &error)),
+        }
+    }
+    Ok(inventory)
+}
+
+impl Inventory {
+    fn read_version(
+        &mut self,
+        store: &Store,
+        version: Version,
+        body: &[u8],
+        moves_files: bool,
+    ) -> Result<()> {
+        let bad = |error: serde_json::Error| log::damaged(store, version, error);
+        let commit = action::commit(body).map_err(bad)?;
+        let mut added = Vec::new();
+        for line in action::lines(body) {
+            match line.map_err(bad)? {
+                Line::Add(text) => {
+                    let add: Add = serde_json::from_str(text.get()).map_err(bad)?;
+                    let key = FileKey::of(&add.path, add.deletion_vector.as_ref());
+                    if moves_files && self.files.insert(key, add.clone()).is_some() && add.data_change {
+                        self.faults.push(format!("version {version} adds {} again", add.path));
+                    }
+                    added.push(add);
+                }
+                Line::Remove(text) if moves_files => {
+                    let remove: Remove = serde_json::from_str(text.get()).map_err(bad)?;
+                    self.files.remove(&FileKey::of(&remove.path, remove.deletion_vector.as_ref()));
+                }
+                _ => {}
+            }
+        }
+        self.history.push((version, commit, added));
+        Ok(())
+    }
+
+    async fn read_checkpoint(&mut self, store: &Store, name: &str) -> Result<()> {
+        let builder = log::open_checkpoint(store, name).await?;
+        let mut batches = builder.build().map_err(|error| log::bad_checkpoint(store, name, error))?;
+        let mut sidecars = Vec::new();
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|error| log::bad_checkpoint(store, name, error))?;
+            let text = log::to_json_lines(&batch).map_err(|error| log::bad_checkpoint(store, name, error))?;
+            for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+                let row: CheckpointRow =
+                    serde_json::from_slice(line).map_err(|error| log::bad_checkpoint(store, name, error))?;
+                if let Some(add) = row.add {
+                    self.files.insert(FileKey::of(&add.path, add.deletion_vector.as_ref()), add);
+                }
+                sidecars.extend(row.sidecar.map(|sidecar| sidecar.path));
+            }
+        }
+        for sidecar in sidecars {
+            Box::pin(self.read_checkpoint(store, &format!("_sidecars/{sidecar}"))).await?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct CheckpointRow {
+    add: Option<Add>,
+    sidecar: Option<Sidecar>,
+}
+
+#[derive(Deserialize)]
+struct Sidecar {
+    path: String,
+}

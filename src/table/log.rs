@@ -1,0 +1,402 @@
+//! A table's log: its state at start, and one version put after the other.
+//!
+//! It owns reading `_last_checkpoint`, checkpoints and version files into a
+//! [`Snapshot`], and the put-if-absent of a version. The snapshot holds what a
+//! writer needs, protocol, schema and every `txn`, and never the file list:
+//! loading reads only the row groups and columns that can hold these.
+//!
+//! It decides nothing: what an answer means is `protocol::attempt`, what a
+//! winner means is `protocol::verdict`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::{ObjectStoreExt, PutMode};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
+use parquet::file::metadata::RowGroupMetaData;
+use serde::Deserialize;
+
+use super::action::{self, Commit, Line, MetaData, Protocol};
+use super::parquet_object::ParquetObject;
+use super::store::{Store, explain};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Version;
+use crate::protocol::anchor::TableFacts;
+use crate::protocol::attempt::PutReply;
+
+/// Version files read at once while a table is loaded.
+const PARALLEL_GETS: usize = 16;
+
+/// What a writer keeps of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    pub version: Version,
+    pub protocol: Protocol,
+    pub metadata: MetaData,
+    pub txns: BTreeMap<String, i64>,
+    /// Data files were added at some time: cheap to know, unlike how many there are.
+    pub has_files: bool,
+    pub checkpoint: Option<Version>,
+    /// The commit id of the tip, where it carries one.
+    pub tip_commit_id: Option<String>,
+}
+
+impl Snapshot {
+    /// Takes over a later version.
+    pub fn apply(&mut self, version: Version, commit: Commit) {
+        assert_eq!(version, self.version.next(), "versions are applied in order");
+        self.version = version;
+        self.tip_commit_id = commit.commit_id;
+        self.txns.extend(commit.txns.into_iter().map(|txn| (txn.app_id, txn.version)));
+        self.has_files |= commit.adds > 0;
+        if let Some(protocol) = commit.protocol {
+            self.protocol = protocol;
+        }
+        if let Some(metadata) = commit.metadata {
+            self.metadata = metadata;
+        }
+    }
+
+    pub fn facts(&self, offset_columns: bool) -> TableFacts {
+        TableFacts { txns: self.txns.clone(), may_hold_our_rows: self.has_files && offset_columns }
+    }
+}
+
+/// What stands at a version.
+#[derive(Debug)]
+pub enum Found {
+    Commit(Bytes),
+    Missing,
+    /// The store gave no usable answer.
+    Unclear(object_store::Error),
+}
+
+/// The version files and checkpoints of `_delta_log`, from some version on.
+#[derive(Debug, Default)]
+pub struct Listing {
+    pub versions: Vec<Version>,
+    /// Complete checkpoints with their parts' file names.
+    pub checkpoints: BTreeMap<Version, Vec<String>>,
+}
+
+/// Puts a version if it is absent.
+pub async fn put(store: &Store, version: Version, body: Bytes) -> (PutReply, Option<object_store::Error>) {
+    let path = store.version_path(version);
+    match store.objects.put_opts(&path, body.into(), PutMode::Create.into()).await {
+        Ok(_) => (PutReply::Created, None),
+        Err(object_store::Error::AlreadyExists { .. }) => (PutReply::Exists, None),
+        Err(error) => (PutReply::Unclear, Some(error)),
+    }
+}
+
+pub async fn get(store: &Store, version: Version) -> Found {
+    let answer = async { store.objects.get(&store.version_path(version)).await?.bytes().await };
+    match answer.await {
+        Ok(body) => Found::Commit(body),
+        Err(object_store::Error::NotFound { .. }) => Found::Missing,
+        Err(error) => Found::Unclear(error),
+    }
+}
+
+/// Lists the log from `from` on.
+pub async fn list(store: &Store, from: Option<Version>) -> Result<Listing> {
+    let log = store.log_path();
+    let stream = match from {
+        // `N.` sorts before every file of version N.
+        Some(version) => {
+            store.objects.list_with_offset(Some(&log), &store.path(&format!("_delta_log/{:020}", version.0)))
+        }
+        None => store.objects.list(Some(&log)),
+    };
+    let mut listing = Listing::default();
+    let mut parts: BTreeMap<(Version, u32), Vec<String>> = BTreeMap::new();
+    let names: Vec<String> = stream
+        .map_ok(|object| object.location.filename().unwrap_or_default().to_owned())
+        .try_collect()
+        .await
+        .map_err(|error| explain(&store.url, &error))?;
+    for name in names {
+        match LogFile::parse(&name) {
+            Some(LogFile::Commit(version)) => listing.versions.push(version),
+            Some(LogFile::Checkpoint { version, parts: 1 }) => {
+                listing.checkpoints.insert(version, vec![name]);
+            }
+            Some(LogFile::Checkpoint { version, parts: count }) => {
+                let names = parts.entry((version, count)).or_default();
+                names.push(name);
+                if names.len() == count as usize {
+                    names.sort();
+                    listing.checkpoints.insert(version, names.clone());
+                }
+            }
+            None => {}
+        }
+    }
+    listing.versions.sort_unstable();
+    Ok(listing)
+}
+
+#[derive(Debug, PartialEq)]
+pub enum LogFile {
+    Commit(Version),
+    Checkpoint { version: Version, parts: u32 },
+}
+
+impl LogFile {
+    pub fn parse(name: &str) -> Option<LogFile> {
+        let (version, rest) = name.split_at_checked(20)?;
+        let version = Version(version.bytes().all(|b| b.is_ascii_digit()).then(|| version.parse().ok())??);
+        if rest == ".json" {
+            return Some(LogFile::Commit(version));
+        }
+        let rest = rest.strip_prefix(".checkpoint.")?;
+        match rest.split('.').collect::<Vec<_>>()[..] {
+            ["parquet"] => Some(LogFile::Checkpoint { version, parts: 1 }),
+            // A v2 checkpoint: `<uuid>.parquet`.
+            [uuid, "parquet"] if uuid.len() == 36 => Some(LogFile::Checkpoint { version, parts: 1 }),
+            [part, of, "parquet"] if part.len() == 10 && of.len() == 10 => {
+                Some(LogFile::Checkpoint { version, parts: of.parse().ok()? })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The state of the table now; `None` where there is no table.
+pub async fn load(store: &Store) -> Result<Option<Snapshot>> {
+    let hint = last_checkpoint(store).await?;
+    let mut listing = list(store, hint).await?;
+    if let Some(hint) = hint
+        && !listing.checkpoints.contains_key(&hint)
+    {
+        // The hint names a checkpoint that is gone or incomplete: look at everything.
+        listing = list(store, None).await?;
+    }
+    load_listed(store, &listing).await
+}
+
+async fn load_listed(store: &Store, listing: &Listing) -> Result<Option<Snapshot>> {
+    let mut state = Partial::default();
+    let checkpoint = listing.checkpoints.last_key_value();
+    if let Some((&version, names)) = checkpoint {
+        for name in names {
+            read_checkpoint(store, name, &mut state).await?;
+        }
+        state.version = Some(version);
+    }
+    let later: Vec<Version> =
+        listing.versions.iter().copied().filter(|&version| Some(version) > state.version).collect();
+    let mut bodies = futures::stream::iter(later.into_iter().map(|version| async move {
+        match get(store, version).await {
+            Found::Commit(body) => Ok((version, body)),
+            Found::Missing => Err(damaged(store, version, "it was listed, and is gone")),
+            Found::Unclear(error) => Err(explain(&store.url, &error)),
+        }
+    }))
+    .buffered(PARALLEL_GETS);
+    while let Some(read) = bodies.next().await {
+        let (version, body) = read?;
+        let expected = state.version.map_or(Version(0), Version::next);
+        if version != expected {
+            return Err(damaged(store, expected, "it is missing, and later versions are there"));
+        }
+        state.apply(version, action::commit(&body).map_err(|error| damaged(store, version, error))?);
+    }
+    state.finish(store, checkpoint.map(|(&version, _)| version))
+}
+
+/// A snapshot while it is put together.
+#[derive(Default)]
+struct Partial {
+    version: Option<Version>,
+    protocol: Option<Protocol>,
+    metadata: Option<MetaData>,
+    txns: BTreeMap<String, i64>,
+    has_files: bool,
+    tip_commit_id: Option<String>,
+}
+
+impl Partial {
+    fn apply(&mut self, version: Version, commit: Commit) {
+        self.version = Some(version);
+        self.tip_commit_id = commit.commit_id;
+        self.protocol = commit.protocol.or(self.protocol.take());
+        self.metadata = commit.metadata.or(self.metadata.take());
+        self.txns.extend(commit.txns.into_iter().map(|txn| (txn.app_id, txn.version)));
+        self.has_files |= commit.adds > 0;
+    }
+
+    fn finish(self, store: &Store, checkpoint: Option<Version>) -> Result<Option<Snapshot>> {
+        let Some(version) = self.version else { return Ok(None) };
+        let missing = |what| damaged(store, version, format!("the log up to it holds no {what}"));
+        Ok(Some(Snapshot {
+            version,
+            protocol: self.protocol.ok_or_else(|| missing("protocol"))?,
+            metadata: self.metadata.ok_or_else(|| missing("metaData"))?,
+            txns: self.txns,
+            has_files: self.has_files,
+            checkpoint,
+            tip_commit_id: self.tip_commit_id,
+        }))
+    }
+}
+
+/// The version that `_last_checkpoint` names; a damaged hint is no hint.
+pub async fn last_checkpoint(store: &Store) -> Result<Option<Version>> {
+    #[derive(Deserialize)]
+    struct Hint {
+        version: Version,
+    }
+    match store.objects.get(&store.path("_delta_log/_last_checkpoint")).await {
+        Ok(found) => {
+            let body = found.bytes().await.map_err(|error| explain(&store.url, &error))?;
+            Ok(serde_json::from_slice::<Hint>(&body).ok().map(|hint| hint.version))
+        }
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(explain(&store.url, &error)),
+    }
+}
+
+/// Opens a checkpoint's part for reading batch by batch.
+pub async fn open_checkpoint(
+    store: &Store,
+    name: &str,
+) -> Result<ParquetRecordBatchStreamBuilder<ParquetObject>> {
+    let path = store.path(&format!("_delta_log/{name}"));
+    let reader = ParquetObject::new(&store.objects, path);
+    ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|error| bad_checkpoint(store, name, error))
+}
+
+pub fn bad_checkpoint(store: &Store, name: &str, error: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::CannotWrite, format!("{}: checkpoint {name} cannot be read: {error}", store.url))
+        .remedy("remove the damaged checkpoint and `_last_checkpoint` if the version files before it are still there")
+}
+
+/// Reads protocol, metadata and txns of a checkpoint part: only the row
+/// groups whose statistics leave room for them, only their columns.
+async fn read_checkpoint(store: &Store, name: &str, state: &mut Partial) -> Result<()> {
+    const ROOTS: [(&str, &str); 3] =
+        [("txn", "txn.appId"), ("protocol", "protocol.minReaderVersion"), ("metaData", "metaData.id")];
+    let builder = open_checkpoint(store, name).await?;
+    let file = Arc::clone(builder.metadata());
+    let groups: Vec<usize> = (0..file.num_row_groups())
+        .filter(|&group| ROOTS.iter().any(|(_, leaf)| may_hold(file.row_group(group), leaf)))
+        .collect();
+    state.has_files |= file.row_groups().iter().any(|group| may_hold(group, "add.path"));
+    let columns = file.file_metadata().schema_descr();
+    let leaves = (0..columns.num_columns()).filter(|&leaf| {
+        let column = columns.column(leaf);
+        ROOTS.iter().any(|(name, _)| *name == column.path().parts()[0])
+    });
+    let mask = ProjectionMask::leaves(columns, leaves);
+    let mut batches = builder
+        .with_row_groups(groups)
+        .with_projection(mask)
+        .build()
+        .map_err(|error| bad_checkpoint(store, name, error))?;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(|error| bad_checkpoint(store, name, error))?;
+        for line in action_lines(&batch).map_err(|error| bad_checkpoint(store, name, error))? {
+            match line {
+                Held::Txn(txn) => {
+                    state.txns.insert(txn.app_id, txn.version);
+                }
+                Held::Protocol(protocol) => state.protocol = Some(protocol),
+                Held::MetaData(metadata) => state.metadata = Some(*metadata),
+            }
+        }
+    }
+    Ok(())
+}
+
+enum Held {
+    Txn(action::Txn),
+    Protocol(Protocol),
+    MetaData(Box<MetaData>),
+}
+
+/// Rows of a checkpoint as the same JSON that version files hold, so that
+/// there is one way of reading an action.
+fn action_lines(batch: &RecordBatch) -> Result<Vec<Held>, Box<dyn std::error::Error>> {
+    let mut held = Vec::new();
+    for line in action::lines(&to_json_lines(batch)?) {
+        match line? {
+            Line::Txn(txn) => held.push(Held::Txn(txn)),
+            Line::Protocol(protocol) => held.push(Held::Protocol(protocol)),
+            Line::MetaData(metadata) => held.push(Held::MetaData(Box::new(metadata))),
+            _ => {}
+        }
+    }
+    Ok(held)
+}
+
+/// The rows in which some column is not null, one JSON object a line.
+pub fn to_json_lines(batch: &RecordBatch) -> Result<Vec<u8>, arrow::error::ArrowError> {
+    let keep: arrow::array::BooleanArray = (0..batch.num_rows())
+        .map(|row| Some(batch.columns().iter().any(|column| column.is_valid(row))))
+        .collect();
+    let kept = arrow::compute::filter_record_batch(batch, &keep)?;
+    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+    writer.write(&kept)?;
+    writer.finish()?;
+    Ok(writer.into_inner())
+}
+
+/// Whether a row group may hold a value of this leaf: null counts tell.
+pub fn may_hold(group: &RowGroupMetaData, leaf: &str) -> bool {
+    let column = group.columns().iter().find(|column| column.column_path().string() == leaf);
+    column.is_some_and(|column| {
+        let nulls = column.statistics().and_then(|statistics| statistics.null_count_opt());
+        nulls.is_none_or(|nulls| i64::try_from(nulls).map_or(true, |nulls| nulls < group.num_rows()))
+    })
+}
+
+/// The strings of a struct column's member, by name; all null if it is absent.
+pub fn member_strings<'a>(batch: &'a RecordBatch, root: &str, member: &str) -> Vec<Option<&'a str>> {
+    let column = batch
+        .column_by_name(root)
+        .and_then(|root| root.as_struct_opt())
+        .and_then(|root| root.column_by_name(member));
+    match column.and_then(|column| column.as_string_opt::<i32>()) {
+        Some(strings) => strings.iter().collect(),
+        None => vec![None; batch.num_rows()],
+    }
+}
+
+pub fn damaged(store: &Store, version: Version, why: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Disagree, format!("{}: version {version} of the log: {why}", store.url))
+        .remedy("restore the log from a copy, or write into another location")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_the_log_are_told_apart() {
+        let version = Version(12);
+        let cases = [
+            ("00000000000000000012.json", Some(LogFile::Commit(version))),
+            ("00000000000000000012.checkpoint.parquet", Some(LogFile::Checkpoint { version, parts: 1 })),
+            (
+                "00000000000000000012.checkpoint.0000000001.0000000003.parquet",
+                Some(LogFile::Checkpoint { version, parts: 3 }),
+            ),
+            (
+                "00000000000000000012.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.parquet",
+                Some(LogFile::Checkpoint { version, parts: 1 }),
+            ),
+            ("00000000000000000012.crc", None),
+            ("00000000000000000012.json#7", None),
+            ("_last_checkpoint", None),
+            ("12.json", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(LogFile::parse(name), expected, "{name}");
+        }
+    }
+}

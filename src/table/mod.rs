@@ -1,0 +1,27 @@
+//! The Delta table: its store, its log, its files.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`store`] | opening a location; what a store's error means |
+//! | [`disk`] | a local store whose writes survive a power cut |
+//! | [`probe`] | whether a store arbitrates between racing writers |
+//! | [`action`] | the lines of the log |
+//! | [`log`] | reading a table's state, putting a version |
+//! | [`parquet_object`] | reading Parquet from the store by ranges |
+//! | [`gate`] | whether we can write a table correctly |
+//! | [`create`] | version 0, with the anchor in it |
+//! | [`upload`] | the way of a file's parts into the store |
+//! | [`checkpoint`] | checkpoints and log clean-up, off the commit path |
+//! | [`inventory`] | every live file, for those who ask: never on the commit path |
+
+pub mod action;
+pub mod checkpoint;
+pub mod create;
+pub mod disk;
+pub mod gate;
+pub mod inventory;
+pub mod log;
+pub mod parquet_object;
+pub mod probe;
+pub mod store;
+pub mod upload;
