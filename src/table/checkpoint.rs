@@ -25,6 +25,7 @@ use super::inventory::FileKey;
 use super::log::{self, Found, LogFile};
 use super::store::{Store, explain};
 use super::upload::{self, PART_BYTES, Part, Uploaded};
+use crate::budget::Charge;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 
@@ -154,7 +155,7 @@ async fn merge(
         .build();
     let mut writer =
         ArrowWriter::try_new(Vec::new(), schema(), Some(properties)).map_err(|error| internal(&error))?;
-    let (parts, receiver) = tokio::sync::mpsc::channel(2);
+    let (parts, receiver) = tokio::sync::mpsc::unbounded_channel();
     let relative = format!("_delta_log/{name}");
     let produce = async {
         let mut rows = 0;
@@ -174,12 +175,12 @@ async fn merge(
                 rows += kept.num_rows() as i64;
                 writer.write(&kept).map_err(|error| internal(&error))?;
                 if writer.inner().len() >= PART_BYTES {
-                    send(&parts, std::mem::take(writer.inner_mut()), false).await;
+                    send(&parts, std::mem::take(writer.inner_mut()), false);
                 }
             }
         }
         let tail = writer.into_inner().map_err(|error| internal(&error))?;
-        send(&parts, tail, true).await;
+        send(&parts, tail, true);
         drop(parts);
         Ok(rows)
     };
@@ -192,9 +193,9 @@ async fn merge(
     }
 }
 
-async fn send(parts: &tokio::sync::mpsc::Sender<Part>, bytes: Vec<u8>, last: bool) {
+fn send(parts: &tokio::sync::mpsc::UnboundedSender<Part>, bytes: Vec<u8>, last: bool) {
     // A closed channel means that the upload failed; its own answer says why.
-    let _ = parts.send(Part { bytes: bytes.into(), permit: None, last }).await;
+    let _ = parts.send(Part { bytes: bytes.into(), charge: Charge::none(), last });
 }
 
 async fn write_hint(store: &Store, version: Version, actions: i64) -> Result<()> {

@@ -4,16 +4,17 @@
 //! parts, everything abandoned explicitly when it cannot be finished. It does
 //! not know what the file settles.
 //!
-//! Memory: each part carries a permit of the budget and gives it back when
+//! Memory: each part carries its charge on the budget and gives it back when
 //! the store has the bytes.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use super::store::{Store, is_hopeless};
+use crate::budget::Charge;
 
 /// Bytes of a part; S3 wants at least 5 MiB for all but the last.
 pub const PART_BYTES: usize = 8 << 20;
@@ -24,7 +25,7 @@ const TRIES: u32 = 5;
 #[derive(Debug)]
 pub struct Part {
     pub bytes: Bytes,
-    pub permit: Option<OwnedSemaphorePermit>,
+    pub charge: Charge,
     /// The file ends here.
     pub last: bool,
 }
@@ -39,7 +40,7 @@ pub enum Uploaded {
 }
 
 /// Carries one file into the store until its last part, or until the sender is dropped.
-pub async fn file(store: &Store, relative: &str, mut parts: mpsc::Receiver<Part>) -> Uploaded {
+pub async fn file(store: &Store, relative: &str, mut parts: mpsc::UnboundedReceiver<Part>) -> Uploaded {
     let Some(first) = parts.recv().await else { return Uploaded::Abandoned };
     let path = store.path(relative);
     if first.last {
@@ -64,7 +65,7 @@ pub async fn file(store: &Store, relative: &str, mut parts: mpsc::Receiver<Part>
 async fn in_parts(
     upload: &mut dyn MultipartUpload,
     first: Part,
-    parts: &mut mpsc::Receiver<Part>,
+    parts: &mut mpsc::UnboundedReceiver<Part>,
 ) -> Uploaded {
     let mut part = first;
     loop {
@@ -75,7 +76,7 @@ async fn in_parts(
         {
             return Uploaded::Failed(error);
         }
-        drop(part.permit);
+        drop(part.charge);
         if last {
             return match upload.complete().await {
                 Ok(_) => Uploaded::Done,
@@ -110,38 +111,37 @@ async fn repeated<T, F: Future<Output = object_store::Result<T>>>(
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
-    use std::sync::Arc;
-    use tokio::sync::Semaphore;
+    use crate::budget::Budget;
 
     fn store(directory: &std::path::Path) -> Store {
         Store::open(&url::Url::from_file_path(directory).unwrap(), &BTreeMap::new()).unwrap()
     }
 
     fn part(bytes: &'static str, last: bool) -> Part {
-        Part { bytes: bytes.into(), permit: None, last }
+        Part { bytes: bytes.into(), charge: Charge::none(), last }
     }
 
     #[tokio::test]
     async fn parts_arrive_in_order_and_give_their_memory_back() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
-        let budget = Arc::new(Semaphore::new(10));
-        let (sender, receiver) = mpsc::channel(4);
+        let budget = Budget::new(5);
+        let (sender, receiver) = mpsc::unbounded_channel();
         for (bytes, last) in [("one ", false), ("two ", false), ("three", true)] {
-            let permit = Arc::clone(&budget).try_acquire_many_owned(3).unwrap();
-            sender.send(Part { permit: Some(permit), ..part(bytes, last) }).await.unwrap();
+            sender.send(Part { charge: budget.charge(bytes.len()), ..part(bytes, last) }).unwrap();
         }
+        assert!(budget.is_spent());
         assert!(matches!(file(&store, "f.parquet", receiver).await, Uploaded::Done));
         assert_eq!(std::fs::read_to_string(directory.path().join("f.parquet")).unwrap(), "one two three");
-        assert_eq!(budget.available_permits(), 10);
+        assert_eq!(budget.used(), 0);
     }
 
     #[tokio::test]
     async fn a_file_that_the_shard_lets_go_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
-        let (sender, receiver) = mpsc::channel(4);
-        sender.send(part("one", false)).await.unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        sender.send(part("one", false)).unwrap();
         drop(sender);
         assert!(matches!(file(&store, "f.parquet", receiver).await, Uploaded::Abandoned));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
@@ -152,8 +152,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("blocked"), "a file, not a directory").unwrap();
         let store = store(&directory.path().join("blocked"));
-        let (sender, receiver) = mpsc::channel(4);
-        sender.send(part("one", true)).await.unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        sender.send(part("one", true)).unwrap();
         assert!(matches!(file(&store, "f.parquet", receiver).await, Uploaded::Failed(_)));
     }
 }

@@ -1,0 +1,56 @@
+//! What travels between shards and committers.
+//!
+//! It owns the messages, so that the two loops know the messages and not each
+//! other. Work flows down; what flows up is "this much is committed" and
+//! "begin again from here".
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::ids::{Offset, TopicPartition};
+use crate::protocol::ledger::Work;
+use crate::schema::Schema;
+
+/// A file that is whole and in the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DataFile {
+    /// Relative to the table's root.
+    pub path: String,
+    pub size: u64,
+    pub rows: u64,
+    /// Delta's statistics, JSON.
+    pub stats: String,
+    /// Whose uncommitted work it is.
+    pub shard: usize,
+    /// Boot time at which it was begun.
+    pub begun: Duration,
+    pub modified_ms: i64,
+    /// The timestamp of the newest record in it.
+    pub newest_ms: Option<i64>,
+}
+
+/// Rises with every reset of a table; work from before a reset is void.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Generation(pub u64);
+
+#[derive(Debug)]
+pub enum ToCommitter {
+    /// A file and its ranges, or ranges alone, from a shard.
+    Finished { shard: usize, generation: Generation, work: Work<DataFile> },
+    /// A file is lost: its ranges must be read again.
+    UploadFailed { generation: Generation, error: Error, hopeless: bool },
+}
+
+#[derive(Clone, Debug)]
+pub enum ToShard {
+    /// Forget what is uncommitted of this table and read from these offsets.
+    Reset { table: usize, generation: Generation, schema: Arc<Schema>, starts: BTreeMap<TopicPartition, Offset> },
+    /// So many units of work are in the table.
+    Committed { table: usize, generation: Generation, units: usize },
+    /// The table goes no further; other tables do.
+    Stop { table: usize },
+    /// Read no more, hand over what there is, and end when it is committed.
+    Drain,
+}
