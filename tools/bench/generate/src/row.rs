@@ -1,0 +1,240 @@
+//! Writes one row twice: as JSON, and as the canonical text of its checksum.
+//!
+//! It owns both syntaxes, so that a field cannot be in one and not in the
+//! other by mistake. Fields come in schema order; one that the JSON leaves out
+//! is `absent`, one that the schema does not know is `unknown`.
+
+/// A row under construction.
+pub(crate) struct Row<'a> {
+    json: &'a mut Vec<u8>,
+    canonical: &'a mut Vec<u8>,
+    /// Nothing stands in the innermost JSON object or array yet.
+    empty: bool,
+}
+
+impl<'a> Row<'a> {
+    /// Opens the row's object, replacing what the buffers held.
+    pub fn begin(json: &'a mut Vec<u8>, canonical: &'a mut Vec<u8>) -> Row<'a> {
+        json.clear();
+        canonical.clear();
+        json.push(b'{');
+        Row { json, canonical, empty: true }
+    }
+
+    pub fn end(self) {
+        self.json.push(b'}');
+    }
+
+    pub fn integer(&mut self, name: &str, value: i64) {
+        self.key(name);
+        let mut buffer = itoa::Buffer::new();
+        let text = buffer.format(value).as_bytes();
+        self.json.extend_from_slice(text);
+        self.leaf(text);
+    }
+
+    /// A double of two decimals, written as a person writes a price.
+    pub fn cents(&mut self, name: &str, cents: u32) {
+        self.key(name);
+        let mut buffer = itoa::Buffer::new();
+        self.json.extend_from_slice(buffer.format(cents / 100).as_bytes());
+        let (tens, ones) = ((cents / 10 % 10) as u8, (cents % 10) as u8);
+        self.json.extend_from_slice(&[b'.', b'0' + tens, b'0' + ones]);
+        // Both operands are exact, so the quotient is the double nearest to the decimal text.
+        let bits = (f64::from(cents) / 100.0).to_bits() as i64;
+        self.leaf(buffer.format(bits).as_bytes());
+    }
+
+    pub fn boolean(&mut self, name: &str, value: bool) {
+        self.key(name);
+        let text: &[u8] = if value { b"true" } else { b"false" };
+        self.json.extend_from_slice(text);
+        self.leaf(text);
+    }
+
+    pub fn string(&mut self, name: &str, value: &str) {
+        self.key(name);
+        self.quoted(value, false);
+        self.leaf(value.as_bytes());
+    }
+
+    /// A string whose JSON is pure ASCII: the rest as `\uXXXX`.
+    pub fn string_ascii(&mut self, name: &str, value: &str) {
+        self.key(name);
+        self.quoted(value, true);
+        self.leaf(value.as_bytes());
+    }
+
+    /// RFC 3339 with seconds, in UTC.
+    pub fn timestamp(&mut self, name: &str, epoch_seconds: i64) {
+        self.key(name);
+        self.json.push(b'"');
+        write_rfc3339(epoch_seconds, self.json);
+        self.json.push(b'"');
+        self.leaf(itoa::Buffer::new().format(epoch_seconds * 1_000_000).as_bytes());
+    }
+
+    pub fn null(&mut self, name: &str) {
+        self.key(name);
+        self.json.extend_from_slice(b"null");
+        self.absent(1);
+    }
+
+    /// `leaves` of the schema are not in this record's JSON.
+    pub fn absent(&mut self, leaves: usize) {
+        for _ in 0..leaves {
+            self.leaf(b"~");
+        }
+    }
+
+    /// A field that the schema does not have, as ready JSON.
+    pub fn unknown(&mut self, name: &str, json: &str) {
+        self.key(name);
+        self.json.extend_from_slice(json.as_bytes());
+    }
+
+    pub fn open(&mut self, name: &str) {
+        self.key(name);
+        self.json.push(b'{');
+        self.empty = true;
+    }
+
+    pub fn close(&mut self) {
+        self.json.push(b'}');
+        self.empty = false;
+    }
+
+    pub fn open_list(&mut self, name: &str) {
+        self.key(name);
+        self.json.push(b'[');
+        self.canonical.push(b'[');
+        self.empty = true;
+    }
+
+    /// Opens a struct that is the next element of the list.
+    pub fn open_element(&mut self) {
+        self.comma();
+        self.json.push(b'{');
+        self.empty = true;
+    }
+
+    pub fn string_element(&mut self, value: &str) {
+        self.comma();
+        self.quoted(value, false);
+        self.leaf(value.as_bytes());
+    }
+
+    pub fn close_list(&mut self) {
+        self.json.push(b']');
+        self.canonical.extend_from_slice(b"]|");
+        self.empty = false;
+    }
+
+    fn key(&mut self, name: &str) {
+        self.comma();
+        self.json.push(b'"');
+        self.json.extend_from_slice(name.as_bytes());
+        self.json.extend_from_slice(b"\":");
+    }
+
+    fn comma(&mut self) {
+        if !self.empty {
+            self.json.push(b',');
+        }
+        self.empty = false;
+    }
+
+    fn leaf(&mut self, text: &[u8]) {
+        self.canonical.extend_from_slice(text);
+        self.canonical.push(b'|');
+    }
+
+    fn quoted(&mut self, value: &str, ascii: bool) {
+        self.json.push(b'"');
+        for character in value.chars() {
+            match character {
+                '"' => self.json.extend_from_slice(b"\\\""),
+                '\\' => self.json.extend_from_slice(b"\\\\"),
+                '\n' => self.json.extend_from_slice(b"\\n"),
+                '\t' => self.json.extend_from_slice(b"\\t"),
+                ' '..='~' => self.json.push(character as u8),
+                _ if ascii || character < ' ' => self.escaped(character),
+                _ => self.json.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        self.json.push(b'"');
+    }
+
+    fn escaped(&mut self, character: char) {
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            self.json.extend_from_slice(format!("\\u{unit:04x}").as_bytes());
+        }
+    }
+}
+
+/// `2026-11-22T12:34:56Z`, for years that have four digits.
+fn write_rfc3339(epoch_seconds: i64, out: &mut Vec<u8>) {
+    let (days, second) = (epoch_seconds.div_euclid(86_400), epoch_seconds.rem_euclid(86_400));
+    let (year, month, day) = civil_from_days(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The proleptic Gregorian date of a day since the epoch: eras of 400 years, years from March.
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_and_canonical_text_say_the_same() {
+        let (mut json, mut canonical) = (Vec::new(), Vec::new());
+        let mut row = Row::begin(&mut json, &mut canonical);
+        row.integer("a", -7);
+        row.cents("b", 1205);
+        row.open("c");
+        row.string("d", "x\"\n\u{1}é");
+        row.null("e");
+        row.close();
+        row.absent(2);
+        row.open_list("f");
+        row.open_element();
+        row.string_ascii("g", "é😀");
+        row.close();
+        row.string_element("h");
+        row.close_list();
+        row.unknown("i", "1");
+        row.boolean("j", true);
+        row.end();
+        let expected = r#"{"a":-7,"b":12.05,"c":{"d":"x\"\n\u0001é","e":null},"f":[{"g":"\u00e9\ud83d\ude00"},"h"],"i":1,"j":true}"#;
+        assert_eq!(std::str::from_utf8(&json), Ok(expected));
+        let bits = 12.05f64.to_bits();
+        let expected = format!("-7|{bits}|x\"\n\u{1}é|~|~|~|[é😀|h|]|true|");
+        assert_eq!(std::str::from_utf8(&canonical), Ok(expected.as_str()));
+    }
+
+    #[test]
+    fn timestamps_are_civil_dates() {
+        let text = |seconds| {
+            let mut out = Vec::new();
+            write_rfc3339(seconds, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(0), "1970-01-01T00:00:00Z");
+        assert_eq!(text(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(text(1_795_350_896), "2026-11-22T12:34:56Z");
+    }
+}
