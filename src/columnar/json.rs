@@ -1,0 +1,862 @@
+//! One JSON object becomes one row, in one pass, without a tree of values.
+//!
+//! It owns which JSON values a column takes. It does not own the grammar
+//! (`serde_json`: strict, at most 127 containers deep), the buffers
+//! (`columns`), nor what happens to a record that it refuses.
+//!
+//! | column | takes | refuses |
+//! |---|---|---|
+//! | TINYINT … BIGINT | numbers without fraction and exponent, in range (and `-0`) | `1.5`, `1.0`, `1e3`, `"1"` |
+//! | FLOAT, DOUBLE | any number, rounded to the nearest; finite | `1e999`, `"1"`, `"NaN"` |
+//! | DECIMAL(p, s) | a number, or a string that holds one, exactly | digits that do not fit `p` or `s` |
+//! | BOOLEAN | `true`, `false` | `0`, `"true"` |
+//! | STRING | strings | everything else: text is never made up |
+//! | BINARY | base64 strings, padded or not | other strings |
+//! | TIMESTAMP | RFC 3339 strings; no offset is UTC; finer than a microsecond is cut off | numbers, dates |
+//! | DATE | `"YYYY-MM-DD"` | timestamps |
+//! | STRUCT, MAP with STRING keys | objects | maps with other keys |
+//! | ARRAY | arrays | |
+//!
+//! A missing field and `null` are the same: null, or a bad record when the
+//! column is NOT NULL. Names match exactly, case included. Of equal keys the
+//! last wins, in maps too, but every value must fit. A member that the schema
+//! does not know is rescued, ignored or refused ([`OnNewField`]); its value
+//! may be any JSON. Columns that hold facts about the record, and `_rescued`,
+//! are never filled from a field of that name: to the payload they are unknown.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::bad::{BadReason, BadRecord, excerpt};
+use super::columns::{Column, Columns, Data, Slices};
+use super::rescue::{self, Rescued, Unfit};
+use super::text::{self, TextError};
+use crate::config::{MetadataColumn, OnNewField, RESCUED_COLUMN};
+use crate::schema::{DataType, Field, Schema};
+
+/// What is known about a record besides its payload.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordFacts {
+    pub partition: i32,
+    pub offset: i64,
+    /// Milliseconds since the epoch; `None` when the record carries no timestamp.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// Turns payloads into rows of one table.
+pub struct Decoder {
+    root: StructPlan,
+    reserved: Vec<Reserved>,
+    state: State,
+}
+
+impl Decoder {
+    /// A decoder for every column of a table.
+    ///
+    /// Columns with the name and type of a [`MetadataColumn`] are filled from
+    /// the facts, a STRING column `_rescued` from unknown members. Without
+    /// such a column, [`OnNewField::Rescue`] has nowhere to put them and
+    /// ignores them.
+    pub fn new(table: &Schema, on_new_field: OnNewField) -> Decoder {
+        let reserved: Vec<Reserved> = table.fields.iter().enumerate().filter_map(Reserved::of).collect();
+        let rescues = reserved.iter().any(|column| matches!(column.role, Role::Rescued));
+        let on_new_field = match on_new_field {
+            OnNewField::Rescue if !rescues => OnNewField::Ignore,
+            other => other,
+        };
+        let ordinary = table.fields.iter().enumerate().filter(|at| Reserved::of(*at).is_none());
+        Decoder { root: StructPlan::new(ordinary), reserved, state: State::new(on_new_field) }
+    }
+
+    /// Appends the payload as one row, or leaves the columns as they were.
+    ///
+    /// The columns must have been made for the table's schema. A record's
+    /// timestamp that no TIMESTAMP can hold counts as none.
+    pub fn append(
+        &mut self,
+        columns: &mut Columns,
+        payload: &[u8],
+        facts: RecordFacts,
+    ) -> Result<(), BadRecord> {
+        let rows = columns.rows();
+        let outcome = self.fill(columns, payload, facts);
+        match outcome {
+            Ok(()) => columns.close_row(),
+            Err(_) => columns.truncate(rows),
+        }
+        outcome
+    }
+
+    fn fill(&mut self, columns: &mut Columns, payload: &[u8], facts: RecordFacts) -> Result<(), BadRecord> {
+        let (children, row) = columns.open_row();
+        assert_eq!(children.len(), self.root.fields.len() + self.reserved.len(), "one schema for both");
+        self.state.clear();
+        let text = std::str::from_utf8(payload).map_err(|error| BadRecord {
+            reason: BadReason::Utf8,
+            detail: format!("invalid UTF-8 at byte {}", error.valid_up_to()),
+        })?;
+        let mut input = serde_json::Deserializer::from_str(text);
+        let mut run = Run { root: &self.root, state: &mut self.state };
+        let record = Record { children, row, run: &mut run };
+        record.deserialize(&mut input).and_then(|()| input.end()).map_err(|error| run.bad_record(&error))?;
+        self.reserved.iter().try_for_each(|column| column.fill(children, &mut self.state, facts))
+    }
+}
+
+/// A column that no field of the payload fills.
+struct Reserved {
+    column: usize,
+    nullable: bool,
+    role: Role,
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Fact(MetadataColumn),
+    Rescued,
+}
+
+impl Reserved {
+    fn of((column, field): (usize, &Field)) -> Option<Reserved> {
+        let fact = MetadataColumn::ALL.into_iter().find(|fact| fact.name() == field.name);
+        let role = match (fact, &field.data_type) {
+            (Some(MetadataColumn::Partition), DataType::Integer | DataType::Long)
+            | (Some(MetadataColumn::Offset), DataType::Long)
+            | (Some(MetadataColumn::Timestamp), DataType::Timestamp) => Role::Fact(fact?),
+            (None, DataType::String) if field.name == RESCUED_COLUMN => Role::Rescued,
+            _ => return None,
+        };
+        Some(Reserved { column, nullable: field.nullable, role })
+    }
+
+    fn fill(&self, children: &mut [Column], state: &mut State, facts: RecordFacts) -> Result<(), BadRecord> {
+        let column = &mut children[self.column];
+        let timestamp_us = facts.timestamp_ms.and_then(|ms| ms.checked_mul(1000));
+        match (self.role, &mut column.data) {
+            (Role::Fact(MetadataColumn::Partition), Data::Integer(values)) => values.push(facts.partition),
+            (Role::Fact(MetadataColumn::Partition), Data::Long(values)) => {
+                values.push(facts.partition.into())
+            }
+            (Role::Fact(MetadataColumn::Offset), Data::Long(values)) => values.push(facts.offset),
+            (Role::Fact(MetadataColumn::Timestamp), Data::Timestamp(values)) if timestamp_us.is_some() => {
+                values.extend(timestamp_us);
+            }
+            (Role::Rescued, Data::String(slices)) if !state.rescued.is_empty() => {
+                slices.push_with(|bytes| state.rescued.write(bytes));
+            }
+            _ if self.nullable => column.push_null(),
+            (Role::Fact(fact), _) => return Err(missing(fact.name(), "the record has none")),
+            (Role::Rescued, _) => return Err(missing(RESCUED_COLUMN, "it is NOT NULL")),
+        }
+        Ok(())
+    }
+}
+
+fn missing(name: &str, why: &str) -> BadRecord {
+    BadRecord { reason: BadReason::Missing, detail: format!("`{name}`: no value: {why}") }
+}
+
+// ---------------------------------------------------------------- the plan
+
+/// What a struct's members are called and where they go.
+struct StructPlan {
+    fields: Vec<FieldPlan>,
+    names: NameTable,
+}
+
+struct FieldPlan {
+    name: Box<str>,
+    /// Which child column it fills.
+    column: usize,
+    nullable: bool,
+    plan: Plan,
+    /// The type's name, for explanations.
+    expected: Box<str>,
+}
+
+enum Plan {
+    Scalar,
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
+    Struct(StructPlan),
+    Array(Box<FieldPlan>),
+    /// With STRING keys: the plan of its values.
+    Map(Box<FieldPlan>),
+    /// A map whose keys JSON cannot spell.
+    ForeignMap,
+}
+
+impl StructPlan {
+    fn new<'a>(fields: impl Iterator<Item = (usize, &'a Field)>) -> StructPlan {
+        let fields: Vec<FieldPlan> = fields
+            .map(|(column, field)| FieldPlan::new(&field.name, column, field.nullable, &field.data_type))
+            .collect();
+        StructPlan { names: NameTable::new(&fields), fields }
+    }
+
+    /// The field called `key`; `guess` is the one that would come next.
+    fn find(&self, key: &str, guess: usize) -> Option<usize> {
+        match self.fields.get(guess) {
+            Some(field) if *field.name == *key => Some(guess),
+            _ => self.names.find(&self.fields, key),
+        }
+    }
+}
+
+impl FieldPlan {
+    fn new(name: &str, column: usize, nullable: bool, data_type: &DataType) -> FieldPlan {
+        let plan = match data_type {
+            DataType::Decimal { precision, scale } => Plan::Decimal { precision: *precision, scale: *scale },
+            DataType::Struct(fields) => Plan::Struct(StructPlan::new(fields.iter().enumerate())),
+            DataType::Array { element, contains_null } => {
+                Plan::Array(Box::new(FieldPlan::new("", 0, *contains_null, element)))
+            }
+            DataType::Map { key, value, value_contains_null } if **key == DataType::String => {
+                Plan::Map(Box::new(FieldPlan::new("", 0, *value_contains_null, value)))
+            }
+            DataType::Map { .. } => Plan::ForeignMap,
+            _ => Plan::Scalar,
+        };
+        let expected = match data_type {
+            DataType::Struct(_) => "STRUCT".into(),
+            DataType::Array { .. } => "ARRAY".into(),
+            DataType::Map { .. } => "MAP".into(),
+            other => other.to_string().into(),
+        };
+        FieldPlan { name: name.into(), column, nullable, plan, expected }
+    }
+}
+
+/// Finds a field by name: open addressing, at most half full, so that a foreign key ends its search soon.
+struct NameTable {
+    /// Field index + 1; 0 is empty. The length is a power of two.
+    slots: Vec<u32>,
+}
+
+impl NameTable {
+    fn new(fields: &[FieldPlan]) -> NameTable {
+        let mut slots = vec![0; (fields.len() * 2).next_power_of_two()];
+        let mask = slots.len() - 1;
+        for (index, field) in fields.iter().enumerate() {
+            let mut at = NameTable::hash(&field.name) & mask;
+            while slots[at] != 0 {
+                at = (at + 1) & mask;
+            }
+            slots[at] = u32::try_from(index + 1).expect("a schema has fewer fields");
+        }
+        NameTable { slots }
+    }
+
+    fn find(&self, fields: &[FieldPlan], key: &str) -> Option<usize> {
+        let mask = self.slots.len() - 1;
+        let mut at = NameTable::hash(key) & mask;
+        while let Some(index) = (self.slots[at] as usize).checked_sub(1) {
+            if *fields[index].name == *key {
+                return Some(index);
+            }
+            at = (at + 1) & mask;
+        }
+        None
+    }
+
+    /// FNV-1a. Only names of the schema are ever entered, so payloads cannot build collisions.
+    fn hash(name: &str) -> usize {
+        let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
+        });
+        (hash ^ (hash >> 32)) as usize
+    }
+}
+
+// ------------------------------------------------- what one record leaves behind
+
+/// Buffers that live from record to record.
+struct State {
+    on_new_field: OnNewField,
+    /// Where in the row we are; on an error it stays where the error was.
+    path: Vec<Step>,
+    /// The map keys that `path` refers to.
+    keys: String,
+    /// The last key that the schema does not know.
+    unknown: String,
+    rescued: Rescued,
+    failure: Option<(BadReason, String)>,
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Field(usize),
+    Index(usize),
+    /// A map entry, its key from here on in `keys`.
+    Key(usize),
+}
+
+impl State {
+    fn new(on_new_field: OnNewField) -> State {
+        State {
+            on_new_field,
+            path: Vec::new(),
+            keys: String::new(),
+            unknown: String::new(),
+            rescued: Rescued::default(),
+            failure: None,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.path.clear();
+        self.keys.clear();
+        self.rescued.clear();
+        self.failure = None;
+    }
+
+    /// Notes why the record is bad; the error only unwinds the parser.
+    fn fail<E: de::Error>(&mut self, reason: BadReason, detail: String) -> E {
+        self.failure = Some((reason, detail));
+        E::custom("")
+    }
+}
+
+/// One record being read.
+struct Run<'r> {
+    root: &'r StructPlan,
+    state: &'r mut State,
+}
+
+impl Run<'_> {
+    /// Reads over the value of a member that the schema does not know.
+    fn unknown<'de, A: MapAccess<'de>>(&mut self, members: &mut A) -> Result<(), A::Error> {
+        if self.state.on_new_field == OnNewField::Fail {
+            let mut path = path_text(self.root, &self.state.path, &self.state.keys);
+            rescue::push_name(&mut path, &self.state.unknown);
+            let detail = format!("`{}`: the schema has no such field", excerpt(&path));
+            self.state.path.clear();
+            return Err(self.state.fail(BadReason::UnknownField, detail));
+        }
+        let value: &RawValue = members.next_value()?;
+        // Containers open around this value: the record, and one for each step.
+        let depth_max = DEPTH_MAX.saturating_sub(self.state.path.len() + 1);
+        rescue::check(value.get(), depth_max).map_err(|unfit| {
+            let detail = match unfit {
+                Unfit::Surrogate => "half a surrogate pair in a string",
+                Unfit::Depth => "recursion limit exceeded",
+            };
+            self.state.fail(BadReason::Syntax, detail.to_owned())
+        })?;
+        if self.state.on_new_field == OnNewField::Rescue {
+            let State { path, keys, unknown, rescued, .. } = &mut *self.state;
+            let write_path = |out: &mut String| {
+                write_path(self.root, path, keys, out);
+                rescue::push_name(out, unknown);
+            };
+            rescued.add(write_path, value.get());
+        }
+        Ok(())
+    }
+
+    /// A key came again: what its earlier value had rescued goes.
+    fn forget_rescued_here(&mut self) {
+        let State { path, keys, rescued, .. } = &mut *self.state;
+        if !rescued.is_empty() {
+            rescued.forget(|out| write_path(self.root, path, keys, out));
+        }
+    }
+
+    fn bad_record(&mut self, error: &serde_json::Error) -> BadRecord {
+        let path = path_text(self.root, &self.state.path, &self.state.keys);
+        let at = if path.is_empty() { String::new() } else { format!("`{}`: ", excerpt(&path)) };
+        match self.state.failure.take() {
+            Some((reason, detail)) => BadRecord { reason, detail: at + &detail },
+            // serde_json knows no other word for it; no payload is in its messages.
+            None if error.to_string().starts_with("number out of range") => {
+                BadRecord { reason: BadReason::Range, detail: at + "number out of range" }
+            }
+            None => BadRecord { reason: BadReason::Syntax, detail: error.to_string() },
+        }
+    }
+}
+
+/// Containers inside each other that serde_json reads.
+const DEPTH_MAX: usize = 127;
+
+fn path_text(root: &StructPlan, path: &[Step], keys: &str) -> String {
+    let mut out = String::new();
+    write_path(root, path, keys, &mut out);
+    out
+}
+
+fn write_path(root: &StructPlan, path: &[Step], keys: &str, out: &mut String) {
+    let mut plan: Option<&Plan> = None;
+    for (at, step) in path.iter().enumerate() {
+        plan = match (step, plan) {
+            (Step::Field(index), None) => Some(write_field(root, *index, out)),
+            (Step::Field(index), Some(Plan::Struct(members))) => Some(write_field(members, *index, out)),
+            (Step::Index(index), Some(Plan::Array(element))) => {
+                out.push_str(&format!("[{index}]"));
+                Some(&element.plan)
+            }
+            (Step::Key(start), Some(Plan::Map(value))) => {
+                let end = path[at + 1..].iter().find_map(|step| match step {
+                    Step::Key(next) => Some(*next),
+                    _ => None,
+                });
+                rescue::push_name(out, &keys[*start..end.unwrap_or(keys.len())]);
+                Some(&value.plan)
+            }
+            _ => unreachable!("steps are taken along the plan"),
+        };
+    }
+}
+
+fn write_field<'p>(plan: &'p StructPlan, index: usize, out: &mut String) -> &'p Plan {
+    let field = &plan.fields[index];
+    rescue::push_name(out, &field.name);
+    &field.plan
+}
+
+// ------------------------------------------------------------- the visitors
+
+/// The whole record.
+struct Record<'a, 'r> {
+    children: &'a mut [Column],
+    row: usize,
+    run: &'a mut Run<'r>,
+}
+
+impl<'de> DeserializeSeed<'de> for Record<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl Record<'_, '_> {
+    fn not_object<E: de::Error>(self, found: &str) -> Result<(), E> {
+        Err(self.run.state.fail(BadReason::NotObject, format!("expected an object, found {found}")))
+    }
+}
+
+impl<'de> Visitor<'de> for Record<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<(), A::Error> {
+        let root = self.run.root;
+        fill_struct(root, self.children, self.row, self.run, members)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        self.not_object("an array")
+    }
+
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        self.not_object("a boolean")
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        self.not_object("a number")
+    }
+
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        self.not_object("a number")
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        self.not_object("a number")
+    }
+
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        self.not_object("a string")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        self.not_object("null")
+    }
+}
+
+/// Reads an object's members into a row of child columns.
+fn fill_struct<'de, A: MapAccess<'de>>(
+    plan: &StructPlan,
+    children: &mut [Column],
+    row: usize,
+    run: &mut Run<'_>,
+    mut members: A,
+) -> Result<(), A::Error> {
+    let mut filled = 0;
+    let mut guess = 0;
+    while let Some(found) = members.next_key_seed(KeySeed { plan, guess, unknown: &mut run.state.unknown })? {
+        let Some(index) = found else {
+            run.unknown(&mut members)?;
+            continue;
+        };
+        let field = &plan.fields[index];
+        let column = &mut children[field.column];
+        run.state.path.push(Step::Field(index));
+        if column.len() == row {
+            filled += 1;
+        } else {
+            column.truncate(row);
+            run.forget_rescued_here();
+        }
+        members.next_value_seed(Cell { column, field, run })?;
+        run.state.path.pop();
+        guess = index + 1;
+    }
+    if filled < plan.fields.len() {
+        fill_missing(plan, children, row, run)?;
+    }
+    Ok(())
+}
+
+#[cold]
+fn fill_missing<E: de::Error>(
+    plan: &StructPlan,
+    children: &mut [Column],
+    row: usize,
+    run: &mut Run<'_>,
+) -> Result<(), E> {
+    for (index, field) in plan.fields.iter().enumerate() {
+        let column = &mut children[field.column];
+        if column.len() > row {
+            continue;
+        }
+        if !field.nullable {
+            run.state.path.push(Step::Field(index));
+            return Err(run
+                .state
+                .fail(BadReason::Missing, "no value, and the column is NOT NULL".to_owned()));
+        }
+        column.push_null();
+    }
+    Ok(())
+}
+
+/// A member's name: the index of its field, or `None` with the name in `unknown`.
+struct KeySeed<'a> {
+    plan: &'a StructPlan,
+    guess: usize,
+    unknown: &'a mut String,
+}
+
+impl<'de> DeserializeSeed<'de> for KeySeed<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<usize>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeySeed<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Option<usize>, E> {
+        let found = self.plan.find(key, self.guess);
+        if found.is_none() {
+            self.unknown.clear();
+            self.unknown.push_str(key);
+        }
+        Ok(found)
+    }
+}
+
+/// One value and the column that it is appended to.
+struct Cell<'a, 'r> {
+    column: &'a mut Column,
+    field: &'a FieldPlan,
+    run: &'a mut Run<'r>,
+}
+
+impl<'de> DeserializeSeed<'de> for Cell<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        match self.field.plan {
+            Plan::Decimal { precision, scale } => {
+                let text: &RawValue = de::Deserialize::deserialize(deserializer)?;
+                self.decimal(text.get(), precision, scale)
+            }
+            _ => deserializer.deserialize_any(self),
+        }
+    }
+}
+
+impl Cell<'_, '_> {
+    fn null<E: de::Error>(self) -> Result<(), E> {
+        if self.field.nullable {
+            self.column.push_null();
+            return Ok(());
+        }
+        Err(self.run.state.fail(BadReason::Missing, "null, and null is not allowed here".to_owned()))
+    }
+
+    fn mismatch<E: de::Error>(self, found: impl fmt::Display) -> Result<(), E> {
+        let detail = format!("expected {}, found {found}", self.field.expected);
+        Err(self.run.state.fail(BadReason::Type, detail))
+    }
+
+    fn misfit<E: de::Error>(self, found: impl fmt::Display) -> Result<(), E> {
+        let detail = format!("{found} does not fit {}", self.field.expected);
+        Err(self.run.state.fail(BadReason::Range, detail))
+    }
+
+    fn text_error<E: de::Error>(self, error: TextError, found: &str) -> Result<(), E> {
+        match error {
+            TextError::Form => self.mismatch(format_args!("\"{}\"", excerpt(found))),
+            TextError::Range => self.misfit(excerpt(found)),
+        }
+    }
+
+    /// From the text of any JSON value, so that no digit passes through a float.
+    fn decimal<E: de::Error>(self, json: &str, precision: u8, scale: u8) -> Result<(), E> {
+        let text: Cow<'_, str> = match json.as_bytes().first() {
+            Some(b'n') => return self.null(),
+            Some(b'"') if json.contains('\\') => match serde_json::from_str::<String>(json) {
+                Ok(text) => text.into(),
+                Err(error) => return Err(self.run.state.fail(BadReason::Syntax, error.to_string())),
+            },
+            Some(b'"') => json[1..json.len() - 1].into(),
+            Some(b'-' | b'0'..=b'9') => json.into(),
+            _ => return self.mismatch(excerpt(json)),
+        };
+        let Data::Decimal(values) = &mut self.column.data else { unreachable!("plan and column agree") };
+        match text::decimal(&text, precision, scale) {
+            Ok(value) => values.push(value),
+            Err(error) => return self.text_error(error, &text),
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Visitor<'de> for Cell<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.field.expected)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        self.null()
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<(), E> {
+        match &mut self.column.data {
+            Data::Boolean(values) => values.push(value),
+            _ => return self.mismatch("a boolean"),
+        }
+        Ok(())
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<(), E> {
+        let fits = match &mut self.column.data {
+            Data::Byte(values) => push_narrow(values, value),
+            Data::Short(values) => push_narrow(values, value),
+            Data::Integer(values) => push_narrow(values, value),
+            Data::Long(values) => push_narrow(values, value),
+            Data::Float(values) => {
+                values.push(value as f32);
+                true
+            }
+            Data::Double(values) => {
+                values.push(value as f64);
+                true
+            }
+            _ => return self.mismatch("a number"),
+        };
+        if fits { Ok(()) } else { self.misfit(value) }
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<(), E> {
+        if let Ok(value) = i64::try_from(value) {
+            return self.visit_i64(value);
+        }
+        match &mut self.column.data {
+            Data::Float(values) => values.push(value as f32),
+            Data::Double(values) => values.push(value as f64),
+            Data::Byte(_) | Data::Short(_) | Data::Integer(_) | Data::Long(_) => return self.misfit(value),
+            _ => return self.mismatch("a number"),
+        }
+        Ok(())
+    }
+
+    /// A number with a fraction or an exponent, or too long for 64 bits, or `-0`.
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
+        match &mut self.column.data {
+            Data::Double(values) => values.push(value),
+            Data::Float(values) if (value as f32).is_finite() => values.push(value as f32),
+            Data::Float(_) => return self.misfit(format_args!("{value:?}")),
+            Data::Byte(_) | Data::Short(_) | Data::Integer(_) | Data::Long(_) => {
+                let minus_zero = value == 0.0 && value.is_sign_negative();
+                return if minus_zero { self.visit_i64(0) } else { self.misfit(format_args!("{value:?}")) };
+            }
+            _ => return self.mismatch("a number"),
+        }
+        Ok(())
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<(), E> {
+        let outcome = match &mut self.column.data {
+            Data::String(slices) => {
+                slices.push(value.as_bytes());
+                Ok(())
+            }
+            Data::Timestamp(values) => text::timestamp(value).map(|micros| values.push(micros)),
+            Data::Date(values) => text::date(value).map(|days| values.push(days)),
+            Data::Binary(slices) => {
+                let mut outcome = Ok(());
+                slices.push_with(|bytes| outcome = text::base64(value, bytes));
+                outcome
+            }
+            _ => return self.mismatch(format_args!("the string \"{}\"", excerpt(value))),
+        };
+        outcome.or_else(|error| self.text_error(error, value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<(), A::Error> {
+        let (Plan::Array(plan), Data::Array { offsets, element }) = (&self.field.plan, &mut self.column.data)
+        else {
+            return self.mismatch("an array");
+        };
+        let run = self.run;
+        run.state.path.push(Step::Index(0));
+        let here = run.state.path.len() - 1;
+        let mut index = 0;
+        while values.next_element_seed(Cell { column: element, field: plan, run: &mut *run })?.is_some() {
+            index += 1;
+            run.state.path[here] = Step::Index(index);
+        }
+        run.state.path.pop();
+        offsets.push(element.len());
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        match (&self.field.plan, &mut self.column.data) {
+            (Plan::Struct(plan), Data::Struct { rows, children }) => {
+                fill_struct(plan, children, *rows, self.run, members)?;
+                *rows += 1;
+            }
+            (Plan::Map(plan), Data::Map { offsets, key, value }) => {
+                let start = offsets.end();
+                fill_map(plan, key, value, self.run, &mut members)?;
+                if has_duplicates(key, start) {
+                    keep_last(key, value, start);
+                }
+                offsets.push(key.len());
+            }
+            _ => return self.mismatch("an object"),
+        }
+        Ok(())
+    }
+}
+
+/// Pushes a value that may be out of the narrower type's range.
+fn push_narrow<T: TryFrom<i64>>(values: &mut Vec<T>, value: i64) -> bool {
+    T::try_from(value).is_ok_and(|value| {
+        values.push(value);
+        true
+    })
+}
+
+// --------------------------------------------------------------------- maps
+
+fn fill_map<'de, A: MapAccess<'de>>(
+    plan: &FieldPlan,
+    key: &mut Column,
+    value: &mut Column,
+    run: &mut Run<'_>,
+    members: &mut A,
+) -> Result<(), A::Error> {
+    let start = run.state.keys.len();
+    run.state.path.push(Step::Key(start));
+    while members.next_key_seed(MapKeySeed { column: strings(key), text: &mut run.state.keys })?.is_some() {
+        members.next_value_seed(Cell { column: value, field: plan, run })?;
+        run.state.keys.truncate(start);
+    }
+    run.state.path.pop();
+    Ok(())
+}
+
+fn strings(column: &mut Column) -> &mut Slices {
+    match &mut column.data {
+        Data::String(slices) => slices,
+        _ => unreachable!("only maps with STRING keys are planned"),
+    }
+}
+
+/// A map's key goes into its column, and into the path.
+struct MapKeySeed<'a> {
+    column: &'a mut Slices,
+    text: &'a mut String,
+}
+
+impl<'de> DeserializeSeed<'de> for MapKeySeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for MapKeySeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<(), E> {
+        self.column.push(key.as_bytes());
+        self.text.push_str(key);
+        Ok(())
+    }
+}
+
+/// Entries up to which every pair of keys is compared.
+const PAIRWISE_MAX: usize = 16;
+
+fn has_duplicates(key: &mut Column, start: usize) -> bool {
+    let end = key.len();
+    let keys = strings(key);
+    if end - start > PAIRWISE_MAX {
+        let mut seen = std::collections::HashSet::with_capacity(end - start);
+        return (start..end).any(|at| !seen.insert(keys.get(at)));
+    }
+    (start..end).any(|at| (start..at).any(|before| keys.get(before) == keys.get(at)))
+}
+
+/// Of entries with one key keeps the last, at its place. Rare: the entries are copied out and back.
+#[cold]
+fn keep_last(key: &mut Column, value: &mut Column, start: usize) {
+    let end = key.len();
+    let (mut kept_keys, mut kept_values) = (key.empty_like(), value.empty_like());
+    let keys = strings(key);
+    let mut seen = std::collections::HashSet::new();
+    let mut keep: Vec<usize> = (start..end).rev().filter(|at| seen.insert(keys.get(*at))).collect();
+    keep.reverse();
+    for at in &keep {
+        kept_keys.push_from(key, *at);
+        kept_values.push_from(value, *at);
+    }
+    key.truncate(start);
+    value.truncate(start);
+    for at in 0..keep.len() {
+        key.push_from(&kept_keys, at);
+        value.push_from(&kept_values, at);
+    }
+}
+
+#[cfg(test)]
+mod tests;
