@@ -86,7 +86,9 @@ impl Parser<'_> {
                 Ok(DataType::Map { key, value, value_contains_null: true })
             }),
             "" => Err(DdlError { position: start, message: format!("expected a type: {TYPES}") }),
-            _ => Err(DdlError { position: start, message: format!("unknown type `{word}`: expected {TYPES}") }),
+            _ => {
+                Err(DdlError { position: start, message: format!("unknown type `{word}`: expected {TYPES}") })
+            }
         }
     }
 
@@ -163,10 +165,8 @@ impl Parser<'_> {
 
     fn word(&mut self) -> &str {
         let start = self.position;
-        let length = self
-            .rest()
-            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-            .unwrap_or(self.rest().len());
+        let length =
+            self.rest().find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(self.rest().len());
         self.position += length;
         &self.text[start..start + length]
     }

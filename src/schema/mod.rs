@@ -24,7 +24,10 @@ pub enum DataType {
     Float,
     Double,
     /// Exact number of `precision` digits, `scale` of them after the point.
-    Decimal { precision: u8, scale: u8 },
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
     String,
     Binary,
     /// Days since the Unix epoch.
@@ -32,8 +35,15 @@ pub enum DataType {
     /// Microseconds since the Unix epoch, UTC.
     Timestamp,
     Struct(Vec<Field>),
-    Array { element: Box<DataType>, contains_null: bool },
-    Map { key: Box<DataType>, value: Box<DataType>, value_contains_null: bool },
+    Array {
+        element: Box<DataType>,
+        contains_null: bool,
+    },
+    Map {
+        key: Box<DataType>,
+        value: Box<DataType>,
+        value_contains_null: bool,
+    },
 }
 
 /// A named column or struct member.
@@ -285,13 +295,11 @@ impl DataType {
             DataType::String => Arrow::Utf8,
             DataType::Binary => Arrow::Binary,
             DataType::Date => Arrow::Date32,
-            DataType::Timestamp => {
-                Arrow::Timestamp(arrow_types::TimeUnit::Microsecond, Some("UTC".into()))
-            }
+            DataType::Timestamp => Arrow::Timestamp(arrow_types::TimeUnit::Microsecond, Some("UTC".into())),
             DataType::Struct(fields) => Arrow::Struct(fields_to_arrow(fields).into()),
-            DataType::Array { element, contains_null } => Arrow::List(Arc::new(
-                arrow_types::Field::new("element", element.to_arrow(), *contains_null),
-            )),
+            DataType::Array { element, contains_null } => {
+                Arrow::List(Arc::new(arrow_types::Field::new("element", element.to_arrow(), *contains_null)))
+            }
             DataType::Map { key, value, value_contains_null } => {
                 let entries = vec![
                     arrow_types::Field::new("key", key.to_arrow(), false),
