@@ -23,6 +23,7 @@ pub type SharedClock = Arc<dyn Clock>;
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the place that the lint points to")]
     fn wall_ms(&self) -> i64 {
         jiff::Timestamp::now().as_millisecond()
     }

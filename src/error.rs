@@ -36,6 +36,20 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    pub const ALL: [ErrorKind; 11] = [
+        ErrorKind::No,
+        ErrorKind::Usage,
+        ErrorKind::Data,
+        ErrorKind::Unavailable,
+        ErrorKind::Internal,
+        ErrorKind::CannotWrite,
+        ErrorKind::Io,
+        ErrorKind::Fenced,
+        ErrorKind::Disagree,
+        ErrorKind::Denied,
+        ErrorKind::Config,
+    ];
+
     pub fn exit_code(self) -> u8 {
         match self {
             ErrorKind::No => 1,

@@ -2,13 +2,46 @@
 //! with every default filled in.
 //!
 //! It owns the types and their defaults. Reading a file into them, with
-//! errors that point at the place, is `parse`.
+//! errors that point at the place, is `parse`; what the machine allows is
+//! `resources`.
+
+mod interpolate;
+mod location;
+mod options;
+mod parse;
+mod raw;
+pub mod resources;
+mod source;
+mod syntax;
+#[cfg(test)]
+mod tests;
+
+#[cfg(test)]
+pub(crate) use parse::parse_on;
+pub use parse::{check_variables, load, parse};
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Schema;
+
+/// The address of one table, as a command line gives it.
+///
+/// # Errors
+/// `Usage`, with the same refusals as for a config file.
+pub fn table_address(
+    location: &str,
+    options: &[(String, String)],
+) -> Result<(url::Url, BTreeMap<String, String>)> {
+    let directory = std::env::current_dir()
+        .map_err(|error| Error::new(ErrorKind::Io, format!("no current directory: {error}")))?;
+    let url = location::parse(location, &directory)
+        .map_err(|error| Error::new(ErrorKind::Usage, error.message).remedy(error.remedy))?;
+    Ok((url, options::storage_from_pairs(options)?))
+}
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -19,7 +52,7 @@ pub struct Config {
     pub tables: Vec<Table>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kafka {
     /// `host:port,host:port`
     pub brokers: String,
@@ -45,7 +78,7 @@ pub struct Admin {
     pub explicit: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Table {
     /// The exactly-once identity of this ingestion: part of every `txn`.
     pub id: String,
@@ -64,7 +97,9 @@ pub struct Table {
     /// Bytes of Parquet after which a file is closed.
     pub target_file_size: u64,
     pub compression: Compression,
-    /// Options of `object_store`, keys as written.
+    /// Options of `object_store` under their full names (`aws_region`), the
+    /// global ones with this table's over them. `AWS_*` of the environment is
+    /// not in here.
     pub storage_options: BTreeMap<String, String>,
 }
 
@@ -127,6 +162,28 @@ pub enum Compression {
     Zstd(i32),
     Snappy,
     None,
+}
+
+/// Names the settings and hides their values: passwords are among them.
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&String> = self.librdkafka.keys().collect();
+        f.debug_struct("Kafka").field("brokers", &self.brokers).field("librdkafka", &names).finish()
+    }
+}
+
+/// Names the storage options and hides their values: keys are among them.
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("id", &self.id)
+            .field("topic", &self.topic)
+            .field("location", &self.location.as_str())
+            .field("start", &self.start)
+            .field("max_latency", &self.max_latency)
+            .field("storage_options", &self.storage_options.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }
 
 /// The column that [`OnNewField::Rescue`] fills.

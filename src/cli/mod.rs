@@ -1,0 +1,244 @@
+//! The command line: arguments in, one exit code out.
+//!
+//! It owns the commands and their options. What a command does is in the
+//! file of its name; how an error looks is in `screen`.
+
+mod check;
+mod demo;
+mod logging;
+mod run;
+pub mod screen;
+mod table;
+mod version;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::Result;
+
+const EXIT_CODES: &str = "\
+Exit codes, the same for every command:
+   0  done
+   1  the answer is no: `table verify` or `demo` found a violation
+   2  the command line is wrong
+  65  data: a record that the policy does not let pass
+  69  unavailable at start: broker, store, topic, bucket, address
+  70  a bug of thalweg
+  73  the table cannot be created or written correctly
+  74  input/output failed
+  75  fenced: another writer moved this table's offsets
+  76  the log and the table disagree; a person must decide
+  77  credentials were refused
+  78  the config is wrong
+
+Results go to stdout, logs and errors to stderr. RUST_LOG and NO_COLOR are honoured.";
+
+/// Moves Kafka topics into Delta Lake tables, exactly once.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "thalweg", version, propagate_version = false, after_long_help = EXIT_CODES, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub log: LogArguments,
+}
+
+#[derive(Args, Clone, Debug, Default)]
+pub struct LogArguments {
+    /// How log lines and errors are written on stderr
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+    /// Log more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum LogFormat {
+    /// One short line for each event
+    #[default]
+    Text,
+    /// One JSON object for each event
+    Json,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Read topics into tables until stopped
+    ///
+    /// SIGTERM and SIGINT stop reading, write and commit what was read, and exit with 0. A second one
+    /// stops at once; nothing is lost, the next run reads again from the last commit.
+    Run(RunArguments),
+    /// Say whether `run` would work, and if not, why
+    ///
+    /// Exits with the code that `run` would exit with.
+    Check(CheckArguments),
+    /// Show exactly-once on this machine, without Kafka and without a config
+    ///
+    /// Starts a broker in this process and reads its topic into a local table, is killed on the way, and
+    /// counts what is in the table.
+    Demo(DemoArguments),
+    /// Look at a table
+    #[command(subcommand)]
+    Table(TableCommand),
+    /// Print the version
+    Version(VersionArguments),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct RunArguments {
+    #[command(flatten)]
+    pub config: ConfigArgument,
+    /// Stop when everything that was in the topics at start is committed
+    #[arg(long)]
+    pub until_end: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct CheckArguments {
+    #[command(flatten)]
+    pub config: ConfigArgument,
+    /// Only read the config: ask neither broker nor store
+    #[arg(long)]
+    pub offline: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgument {
+    /// The config file
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct DemoArguments {
+    /// Where the table goes
+    #[arg(long, value_name = "DIR", default_value = "thalweg-demo")]
+    pub dir: PathBuf,
+    /// How long records are produced
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub seconds: u64,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub enum TableCommand {
+    /// Prove from the table's log that every offset is there once
+    ///
+    /// Exits with 0 if nothing contradicts it and with 1 if a gap or an overlap was found. What the log
+    /// cannot tell is printed as unknown.
+    Verify(TableArguments),
+    /// Print version, schema, files and committed offsets
+    Info(TableArguments),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct TableArguments {
+    /// A path, `file:///path` or `s3://bucket/prefix`
+    #[arg(value_name = "LOCATION")]
+    pub location: String,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Option of the object store, such as `region=eu-west-1`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub storage: Vec<(String, String)>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct VersionArguments {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The whole program. Every error ends here, and is shown once.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match logging::start(&arguments.log).and_then(|()| dispatch(&arguments.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => screen::report(&error, arguments.log.log_format),
+    }
+}
+
+fn dispatch(command: &Command) -> Result<()> {
+    match command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Check(arguments) => check::check(arguments),
+        Command::Demo(arguments) => demo::demo(arguments),
+        Command::Table(TableCommand::Verify(arguments)) => table::verify(arguments),
+        Command::Table(TableCommand::Info(arguments)) => table::info(arguments),
+        Command::Version(arguments) => version::version(arguments),
+    }
+}
+
+/// The config that a command was given, with the environment's overrides.
+fn load_config(argument: &ConfigArgument) -> Result<crate::config::Config> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    crate::config::check_variables(names)?;
+    crate::config::load(&argument.file, &|name| std::env::var(name).ok())
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::error::ErrorKind;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_may_stand_after_the_command() {
+        let arguments = parse("thalweg run -c a.toml --until-end --log-format json -vv").unwrap();
+        assert_eq!((arguments.log.log_format, arguments.log.verbose), (LogFormat::Json, 2));
+        let Command::Run(run) = arguments.command else { panic!("not run") };
+        assert!(run.until_end);
+        assert_eq!(run.config.file, PathBuf::from("a.toml"));
+    }
+
+    #[test]
+    fn storage_options_keep_equals_signs_in_values() {
+        let arguments =
+            parse("thalweg table verify s3://b/t --storage token=a=b --storage region=x").unwrap();
+        let Command::Table(TableCommand::Verify(verify)) = arguments.command else { panic!("not verify") };
+        assert_eq!(verify.storage, [("token".into(), "a=b".into()), ("region".into(), "x".into())]);
+    }
+
+    #[test]
+    fn a_wrong_command_line_exits_with_2() {
+        for line in ["thalweg", "thalweg run", "thalweg fly", "thalweg table verify x --storage region"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        assert_eq!(parse("thalweg --help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn the_long_help_lists_every_exit_code() {
+        let help = Arguments::command().render_long_help().to_string();
+        for kind in ErrorKind::ALL {
+            assert!(
+                help.contains(&format!("\n  {:>2}  ", kind.exit_code())),
+                "{kind:?} is missing in\n{help}"
+            );
+        }
+    }
+}

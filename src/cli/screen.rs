@@ -1,0 +1,95 @@
+//! What a person sees: results on stdout, an error on stderr.
+//!
+//! It owns the layout of an error and the question of colour. It does not
+//! word anything: the error does.
+
+use std::fmt::Write as _;
+use std::io::{ErrorKind as IoKind, IsTerminal, Write as _};
+use std::process::ExitCode;
+
+use super::LogFormat;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Prints one line of a result. A reader that went away (`| head`) is no error.
+pub fn print(line: &str) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() != IoKind::BrokenPipe => {
+            Err(Error::new(ErrorKind::Io, format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Shows an error and gives its exit code.
+pub fn report(error: &Error, format: LogFormat) -> ExitCode {
+    let code = error.kind.exit_code();
+    match format {
+        LogFormat::Json => {
+            tracing::error!(exit_code = code, kind = ?error.kind, remedy = error.remedy, "{}", error.message);
+        }
+        LogFormat::Text => {
+            let text = render(error, stderr_has_colour());
+            // With stderr gone there is nobody left to tell; the exit code still does.
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        }
+    }
+    ExitCode::from(code)
+}
+
+/// `error: …`, the place in the file, and the remedy.
+pub fn render(error: &Error, colour: bool) -> String {
+    let paint = if colour {
+        Paint { red: "\x1b[1;31m", cyan: "\x1b[1;36m", off: "\x1b[0m" }
+    } else {
+        Paint::default()
+    };
+    let mut out = format!("{}error{}: {}\n", paint.red, paint.off, error.message);
+    if let Some(snippet) = &error.snippet {
+        out.push_str(snippet.trim_end_matches('\n'));
+        out.push('\n');
+    }
+    if let Some(remedy) = &error.remedy {
+        writeln!(out, "  {}remedy{}: {remedy}", paint.cyan, paint.off)
+            .expect("writing to a String cannot fail");
+    }
+    if error.kind == ErrorKind::Internal {
+        out.push_str("  this is a bug of thalweg: please report it with the lines above\n");
+    }
+    out
+}
+
+#[derive(Default)]
+struct Paint {
+    red: &'static str,
+    cyan: &'static str,
+    off: &'static str,
+}
+
+/// On a terminal, unless NO_COLOR is set (<https://no-color.org>) or the terminal is dumb.
+pub fn stderr_has_colour() -> bool {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    wanted && std::env::var_os("TERM").is_none_or(|term| term != "dumb") && std::io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_what_where_and_the_remedy() {
+        let mut error = Error::new(ErrorKind::Config, "t.toml:1:1: unknown key `x`").remedy("remove it");
+        error.snippet = Some("  |\n1 | x = 1\n  | ^\n".to_owned());
+        let expected = "error: t.toml:1:1: unknown key `x`\n  |\n1 | x = 1\n  | ^\n  remedy: remove it\n";
+        assert_eq!(render(&error, false), expected);
+        assert!(render(&error, true).starts_with("\x1b[1;31merror\x1b[0m: t.toml"));
+    }
+
+    #[test]
+    fn a_bug_is_called_a_bug() {
+        let error = Error::new(ErrorKind::Internal, "a range ends before it starts");
+        assert_eq!(
+            render(&error, false),
+            "error: a range ends before it starts\n  this is a bug of thalweg: please report it with the lines above\n"
+        );
+    }
+}

@@ -1,0 +1,195 @@
+//! Where a table lives: a path, a `file://` or an `s3://` URL becomes one
+//! absolute URL.
+//!
+//! It owns the spelling of locations. It touches neither disk nor network.
+
+use std::path::Path;
+
+use url::Url;
+
+/// What is wrong with a location and what to write instead.
+#[derive(PartialEq, Eq, Debug)]
+pub struct LocationError {
+    pub message: String,
+    pub remedy: String,
+}
+
+/// Absolute, without a slash at its end. A relative path starts at `directory`.
+pub fn parse(text: &str, directory: &Path) -> Result<Url, LocationError> {
+    if text.is_empty() {
+        return refuse("a location is empty", "write a path or `s3://bucket/prefix`");
+    }
+    if text.chars().any(char::is_control) {
+        return refuse("a location has a control character", "remove it");
+    }
+    match text.split_once(':') {
+        Some(("file", rest)) => match rest.strip_prefix("//") {
+            Some(path) if path.starts_with('/') => file_url(path),
+            Some(_) => refuse("a `file://` location names a host", "write three slashes: `file:///path`"),
+            None => refuse("a `file:` location has no `//`", "write `file:///path`"),
+        },
+        Some(("s3" | "s3a" | "s3n", rest)) => match rest.strip_prefix("//") {
+            Some(rest) => s3(rest),
+            None => refuse("an `s3:` location has no `//`", "write `s3://bucket/prefix`"),
+        },
+        Some((scheme, rest)) if rest.starts_with("//") => refuse(
+            format!("locations with `{scheme}://` are not available in this version"),
+            "use a path, `file:///path` or `s3://bucket/prefix`",
+        ),
+        _ => path(text, directory),
+    }
+}
+
+fn path(text: &str, directory: &Path) -> Result<Url, LocationError> {
+    segments(text)?;
+    let text = text.strip_prefix("./").unwrap_or(text);
+    let path = directory.join(text.trim_end_matches('/'));
+    local(&path)
+}
+
+/// `path` starts with a slash; percent signs in it are escapes.
+fn file_url(path: &str) -> Result<Url, LocationError> {
+    if path.contains(['?', '#']) {
+        return refuse("a `file://` location has a `?` or `#`", "write `%3F` or `%23`, or a plain path");
+    }
+    let url = Url::parse(&format!("file://{path}")).map_err(|error| LocationError {
+        message: format!("a location is no URL: {error}"),
+        remedy: "write `file:///path`".to_owned(),
+    })?;
+    segments(path)?;
+    match url.to_file_path() {
+        Ok(path) => {
+            segments(&path.to_string_lossy())?;
+            local(&path)
+        }
+        Err(()) => refuse("a `file://` location is no path", "write `file:///path`"),
+    }
+}
+
+fn local(path: &Path) -> Result<Url, LocationError> {
+    if path.parent().is_none() {
+        return refuse("a location is the root directory", "name a directory for the table");
+    }
+    let mut url = Url::from_file_path(path).map_err(|()| LocationError {
+        message: "the path of a location is not absolute".to_owned(),
+        remedy: "write an absolute path".to_owned(),
+    })?;
+    let trimmed = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&trimmed);
+    Ok(url)
+}
+
+fn s3(rest: &str) -> Result<Url, LocationError> {
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() {
+        return refuse("an `s3://` location has no bucket", "write `s3://bucket/prefix`");
+    }
+    if let Some(wrong) = bucket.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
+        return refuse(
+            format!("the bucket `{bucket}` has the character `{wrong}`"),
+            "a bucket has letters, digits, `.`, `-`; endpoint and keys go into [storage.options]",
+        );
+    }
+    if let Some(wrong) = prefix.chars().find(|c| "?#%\\".contains(*c)) {
+        return refuse(
+            format!("an `s3://` location has the character `{wrong}`"),
+            "use letters, digits, `/`, `-`, `_`, `.` and `=` in the prefix",
+        );
+    }
+    let prefix = prefix.trim_end_matches('/');
+    segments(prefix)?;
+    let text = if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
+    Url::parse(&text).map_err(|error| LocationError {
+        message: format!("a location is no URL: {error}"),
+        remedy: "write `s3://bucket/prefix`".to_owned(),
+    })
+}
+
+/// Dot segments would be resolved differently by each reader, and empty ones
+/// are another object on S3 but the same file on disk.
+fn segments(path: &str) -> Result<(), LocationError> {
+    let lower = path.to_ascii_lowercase().replace("%2e", ".");
+    let mut rest = lower.trim_end_matches('/');
+    rest = rest.strip_prefix("./").unwrap_or(rest);
+    rest = rest.strip_prefix('/').unwrap_or(rest);
+    if rest.is_empty() {
+        return Ok(());
+    }
+    for segment in rest.split('/') {
+        match segment {
+            ".." => return refuse("a location has a `..`", "write the location without `..`"),
+            "." => return refuse("a location has a `.` within it", "write the location without `.`"),
+            "" => return refuse("a location has two slashes in a row", "write one slash"),
+            "_delta_log" => {
+                return refuse("a location lies inside a `_delta_log`", "name the table's directory");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn refuse<T>(message: impl Into<String>, remedy: impl Into<String>) -> Result<T, LocationError> {
+    Err(LocationError { message: message.into(), remedy: remedy.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn location(text: &str) -> Result<String, String> {
+        parse(text, Path::new("/work")).map(|url| url.to_string()).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn every_spelling_becomes_one_absolute_url() {
+        let cases = [
+            ("orders", "file:///work/orders"),
+            ("./orders/", "file:///work/orders"),
+            ("data/orders v2", "file:///work/data/orders%20v2"),
+            ("a:b", "file:///work/a:b"),
+            ("100%/x", "file:///work/100%25/x"),
+            ("/data/orders", "file:///data/orders"),
+            ("file:///data/orders/", "file:///data/orders"),
+            ("file:///data/a%20b", "file:///data/a%20b"),
+            ("s3://b/orders/", "s3://b/orders"),
+            ("s3a://b/orders", "s3://b/orders"),
+            ("s3://b", "s3://b"),
+            ("s3://b/", "s3://b"),
+            ("s3://my.bucket-1/dt=2026/x", "s3://my.bucket-1/dt=2026/x"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(location(text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn tricks_are_refused() {
+        let cases = [
+            ("", "a location is empty"),
+            ("a\nb", "a location has a control character"),
+            ("../orders", "a location has a `..`"),
+            ("/data/../etc", "a location has a `..`"),
+            ("file:///data/%2e%2E/etc", "a location has a `..`"),
+            ("file:///data/..", "a location has a `..`"),
+            ("s3://b/a/../../c", "a location has a `..`"),
+            ("s3://b/a//c", "a location has two slashes in a row"),
+            ("s3://b//c", "a location has two slashes in a row"),
+            ("s3:///orders", "an `s3://` location has no bucket"),
+            ("s3://", "an `s3://` location has no bucket"),
+            ("s3:/b/x", "an `s3:` location has no `//`"),
+            ("s3://key:secret@b/x", "the bucket `key:secret@b` has the character `:`"),
+            ("s3://b/x?versionId=1", "an `s3://` location has the character `?`"),
+            ("s3://b/%2e%2e/x", "an `s3://` location has the character `%`"),
+            ("file://host/data", "a `file://` location names a host"),
+            ("file:/data", "a `file:` location has no `//`"),
+            ("file:///", "a location is the root directory"),
+            ("/", "a location is the root directory"),
+            ("gs://b/x", "locations with `gs://` are not available in this version"),
+            ("s3://b/orders/_delta_log", "a location lies inside a `_delta_log`"),
+        ];
+        for (text, message) in cases {
+            assert_eq!(location(text).as_deref().unwrap_err(), message, "{text}");
+        }
+    }
+}

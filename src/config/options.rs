@@ -1,0 +1,191 @@
+//! The two free-form tables: settings of librdkafka and options of the
+//! object store.
+//!
+//! It owns which keys are refused, and why. Every other key is passed on.
+
+use std::collections::BTreeMap;
+
+use object_store::aws::AmazonS3ConfigKey;
+use toml::Spanned;
+
+use super::interpolate::Environment;
+use super::parse::Reader;
+use super::raw::{Options, Value};
+use super::source::{Place, nearest};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Settings of librdkafka that exactly-once depends on, and what to write instead.
+const OWNED: [(&str, &str); 13] = [
+    ("bootstrap.servers", "write `brokers` under [kafka]"),
+    ("metadata.broker.list", "write `brokers` under [kafka]"),
+    ("group.id", "leave it out: offsets live in the table"),
+    ("group.instance.id", "leave it out: partitions are assigned by thalweg"),
+    ("partition.assignment.strategy", "leave it out: partitions are assigned by thalweg"),
+    ("enable.auto.commit", "leave it out: offsets live in the table"),
+    ("auto.commit.enable", "leave it out: offsets live in the table"),
+    ("enable.auto.offset.store", "leave it out: offsets live in the table"),
+    ("auto.offset.reset", "write `start` in the [[table]]"),
+    ("topic.auto.offset.reset", "write `start` in the [[table]]"),
+    ("enable.partition.eof", "leave it out: thalweg needs it on"),
+    ("isolation.level", "leave it out: aborted records must never become rows"),
+    ("plugin.library.paths", "leave it out: thalweg loads no foreign code"),
+];
+
+/// Settings under `[kafka.librdkafka]`, as written.
+pub fn librdkafka(reader: &Reader<'_>, raw: &Options) -> Result<BTreeMap<String, String>> {
+    let mut settings = BTreeMap::new();
+    for (key, value) in raw {
+        setting(reader, key.get_ref(), key, value, &mut settings)?;
+    }
+    Ok(settings)
+}
+
+/// `fetch.wait.max.ms = 5` without quotes is a tree in TOML and one setting in librdkafka.
+fn setting(
+    reader: &Reader<'_>,
+    name: &str,
+    key: &Spanned<String>,
+    value: &Spanned<Value>,
+    settings: &mut BTreeMap<String, String>,
+) -> Result<()> {
+    if let Value::Nested(entries) = value.get_ref() {
+        return entries.iter().try_for_each(|(key, value)| {
+            setting(reader, &format!("{name}.{}", key.get_ref()), key, value, settings)
+        });
+    }
+    let place = Place::File(key.span());
+    if let Some((_, remedy)) = OWNED.iter().find(|(owned, _)| name.eq_ignore_ascii_case(owned)) {
+        let message = format!("librdkafka's `{name}` is set by thalweg itself");
+        return Err(reader.source.error(&place, message, "").remedy(*remedy));
+    }
+    let text = reader.scalar(value)?;
+    if settings.insert(name.to_owned(), text).is_some() {
+        let message = format!("librdkafka's `{name}` is set twice");
+        return Err(reader.source.error(&place, message, "set again here").remedy("keep one of the two"));
+    }
+    Ok(())
+}
+
+/// Options of the object store under their full name (`region` is `aws_region`),
+/// so that a table's options replace the global ones however they are spelt.
+pub fn storage(reader: &Reader<'_>, raw: &Options) -> Result<BTreeMap<String, String>> {
+    let mut options = BTreeMap::new();
+    for (key, value) in raw {
+        let text = reader.scalar(value)?;
+        let name = full_name(key.get_ref(), &text).map_err(|refusal| {
+            let span = if refusal.value_is_wrong { value.span() } else { key.span() };
+            reader.source.error(&Place::File(span), refusal.message, "").remedy(refusal.remedy)
+        })?;
+        if let Some(name) = insert_once(&mut options, name, text) {
+            let message = format!("storage option `{name}` is set twice, under two names");
+            let place = Place::File(key.span());
+            return Err(reader.source.error(&place, message, "").remedy("keep one of the two"));
+        }
+    }
+    Ok(options)
+}
+
+/// The same for options of the command line.
+pub fn storage_from_pairs(pairs: &[(String, String)]) -> Result<BTreeMap<String, String>> {
+    let mut options = BTreeMap::new();
+    for (key, value) in pairs {
+        let name = full_name(key, value)
+            .map_err(|refusal| Error::new(ErrorKind::Usage, refusal.message).remedy(refusal.remedy))?;
+        if let Some(name) = insert_once(&mut options, name, value.clone()) {
+            let message = format!("storage option `{name}` is set twice");
+            return Err(Error::new(ErrorKind::Usage, message).remedy("keep one of the two"));
+        }
+    }
+    Ok(options)
+}
+
+/// The same for what `object_store` reads from the environment by itself.
+pub fn check_environment(environment: Environment<'_>) -> Result<()> {
+    for key in ["AWS_CONDITIONAL_PUT", "AWS_COPY_IF_NOT_EXISTS"] {
+        if let Some(value) = environment(key)
+            && let Err(refusal) = full_name(key, &value)
+        {
+            return Err(Error::new(ErrorKind::Config, refusal.message)
+                .context(format_args!("environment variable {key}"))
+                .remedy("unset it: thalweg commits with the store's own put-if-absent"));
+        }
+    }
+    Ok(())
+}
+
+/// The name if it was there already.
+fn insert_once(options: &mut BTreeMap<String, String>, name: String, value: String) -> Option<String> {
+    if options.contains_key(&name) {
+        return Some(name);
+    }
+    options.insert(name, value);
+    None
+}
+
+/// Why an option is refused, and whether its value is to blame rather than its name.
+struct Refusal {
+    message: String,
+    remedy: String,
+    value_is_wrong: bool,
+}
+
+fn full_name(key: &str, value: &str) -> Result<String, Refusal> {
+    let name = key.to_ascii_lowercase();
+    let lossy = |value_is_wrong: bool| Refusal {
+        message: format!("storage option `{key}` would let two writers commit the same version"),
+        remedy: "leave it out: thalweg commits with the store's own put-if-absent".to_owned(),
+        value_is_wrong,
+    };
+    if name.ends_with("allow_unsafe_rename") {
+        return Err(lossy(false));
+    }
+    match name.parse::<AmazonS3ConfigKey>() {
+        Ok(known) if loses_races(known.as_ref(), value) => Err(lossy(true)),
+        Ok(known) => Ok(known.as_ref().to_owned()),
+        Err(_) => Err(Refusal {
+            message: format!("unknown storage option `{key}`"),
+            remedy: match nearest(&name, STORAGE_KEYS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "options are object_store's keys for S3, such as `region` or `endpoint`".to_owned(),
+            },
+            value_is_wrong: false,
+        }),
+    }
+}
+
+fn loses_races(key: &str, value: &str) -> bool {
+    let value = value.trim().to_ascii_lowercase();
+    match key {
+        "aws_conditional_put" => value != "etag",
+        "aws_copy_if_not_exists" => value.starts_with("dynamo"),
+        _ => false,
+    }
+}
+
+/// What people write, for suggestions.
+const STORAGE_KEYS: [&str; 24] = [
+    "region",
+    "endpoint",
+    "endpoint_url",
+    "access_key_id",
+    "secret_access_key",
+    "session_token",
+    "aws_region",
+    "aws_endpoint",
+    "aws_endpoint_url",
+    "aws_access_key_id",
+    "aws_secret_access_key",
+    "aws_session_token",
+    "allow_http",
+    "allow_invalid_certificates",
+    "virtual_hosted_style_request",
+    "skip_signature",
+    "unsigned_payload",
+    "role_arn",
+    "web_identity_token_file",
+    "server_side_encryption",
+    "sse_kms_key_id",
+    "proxy_url",
+    "timeout",
+    "connect_timeout",
+];

@@ -1,0 +1,69 @@
+//! Errors of the TOML parser and of the file's shape, in our words.
+//!
+//! It owns the translation. serde gives these errors as text, so the key and
+//! the choice are read back from between its backquotes.
+
+use super::source::{Place, Source, suggestion};
+use crate::error::Error;
+
+/// A value that each key takes, for the remedy of a wrong type.
+const EXAMPLES: [(&str, &str); 18] = [
+    ("version", "1"),
+    ("brokers", "\"host:9092\""),
+    ("auth", "\"none\""),
+    ("memory", "\"256MiB\""),
+    ("cores", "\"auto\""),
+    ("pin", "true"),
+    ("listen", "\"127.0.0.1:9600\""),
+    ("id", "\"orders\""),
+    ("topic", "\"orders\""),
+    ("location", "\"s3://bucket/orders\""),
+    ("format", "\"json\""),
+    ("schema", "\"id BIGINT NOT NULL, tags ARRAY<STRING>\""),
+    ("start", "\"earliest\""),
+    ("metadata_columns", "[\"_partition\", \"_offset\"]"),
+    ("on_new_field", "\"rescue\""),
+    ("on_bad_record", "\"fail\""),
+    ("max_latency", "\"10s\""),
+    ("target_file_size", "\"128MiB\""),
+];
+
+pub fn error(source: &Source<'_>, error: &toml::de::Error) -> Error {
+    let message = error.message().lines().next().unwrap_or_default();
+    let span = error.span().unwrap_or(0..0);
+    let place = Place::File(span.clone());
+    let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    if message.starts_with("unknown field")
+        && let Some((key, known)) = words.split_first()
+    {
+        return source
+            .error(&place, format!("unknown key `{key}`"), "unknown key")
+            .remedy(suggestion(key, known));
+    }
+    if message.starts_with("invalid type: map, expected a sequence") {
+        return source
+            .error(&place, "`table` is a list", "")
+            .remedy("write two brackets, `[[table]]`, before each table");
+    }
+    if let Some(expected) = message.strip_prefix("invalid type: ") {
+        let key = key_of_line(source.text, span.start);
+        let example = EXAMPLES.iter().find(|(name, _)| *name == key);
+        let wrong = source.error(&place, format!("`{key}` has the wrong type: found {expected}"), "");
+        return match example {
+            Some((key, example)) => wrong.remedy(format!("for example: `{key} = {example}`")),
+            None => wrong.remedy("put the value in quotes"),
+        };
+    }
+    if message.starts_with("duplicate key") {
+        return source.error(&place, message, "already set above").remedy("keep one of the two");
+    }
+    source.error(&place, message, "")
+}
+
+/// The key to the left of a value.
+fn key_of_line(text: &str, position: usize) -> &str {
+    let before = &text[..position.min(text.len())];
+    let line = before.rsplit('\n').next().unwrap_or(before);
+    let key = line.split('=').next().unwrap_or(line).trim();
+    if key.is_empty() { "the value" } else { key }
+}

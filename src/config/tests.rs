@@ -1,0 +1,1 @@
+//! Stories of the config: what a file means.

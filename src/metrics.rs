@@ -1,0 +1,122 @@
+//! Every metric: its name, its meaning and its unit, in one place.
+//!
+//! It owns the names and the recorder. It does not serve them (`admin`) and
+//! it does not count: who knows a figure records it with `metrics::counter!`
+//! and the constant from here.
+//!
+//! Labels are `table`, `topic`, `partition`, and those that a description
+//! names. A gauge of something left to do is 0 when there is nothing, never
+//! negative, never absent.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::error::{Error, ErrorKind, Result};
+
+pub const RECORDS_CONSUMED: &str = "thalweg_records_consumed_total";
+pub const ROWS_COMMITTED: &str = "thalweg_rows_committed_total";
+pub const BYTES_WRITTEN: &str = "thalweg_bytes_written_total";
+pub const FILES_WRITTEN: &str = "thalweg_files_written_total";
+pub const BAD_RECORDS: &str = "thalweg_bad_records_total";
+pub const COMMITS: &str = "thalweg_commits_total";
+pub const COMMIT_CONFLICTS: &str = "thalweg_commit_conflicts_total";
+pub const COMMIT_FAILURES: &str = "thalweg_commit_failures_total";
+pub const LAG_RECORDS: &str = "thalweg_lag_records";
+pub const FRESHNESS_SECONDS: &str = "thalweg_freshness_seconds";
+pub const LAST_COMMIT_TIMESTAMP_SECONDS: &str = "thalweg_last_commit_timestamp_seconds";
+pub const TABLE_VERSION: &str = "thalweg_table_version";
+pub const BUFFERED_BYTES: &str = "thalweg_buffered_bytes";
+pub const PARTITIONS_STALLED: &str = "thalweg_partitions_stalled";
+pub const BUILD_INFO: &str = "thalweg_build_info";
+pub const STAGE_DURATION_SECONDS: &str = "thalweg_stage_duration_seconds";
+
+/// Values of the label `stage` of [`STAGE_DURATION_SECONDS`].
+pub const STAGES: [&str; 5] = ["poll", "decode", "encode", "upload", "commit"];
+
+/// From a decoded batch to an upload across an ocean.
+const STAGE_BUCKETS_SECONDS: [f64; 14] =
+    [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// Makes our recorder the process's and describes every metric.
+///
+/// Somebody has to call [`PrometheusHandle::run_upkeep`] every few seconds,
+/// or histograms keep each sample: `admin::serve` does.
+///
+/// # Errors
+/// `Internal` if the process has a recorder already.
+pub fn install() -> Result<PrometheusHandle> {
+    let broken = |error: String| Error::new(ErrorKind::Internal, format!("metrics cannot start: {error}"));
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(STAGE_DURATION_SECONDS.to_owned()), &STAGE_BUCKETS_SECONDS)
+        .map_err(|error| broken(error.to_string()))?
+        .build_recorder();
+    let handle = recorder.handle();
+    metrics::set_global_recorder(recorder).map_err(|error| broken(error.to_string()))?;
+    describe();
+    Ok(handle)
+}
+
+/// Describes every metric to the current recorder.
+fn describe() {
+    let count = Unit::Count;
+    describe_counter!(RECORDS_CONSUMED, count, "Records read from Kafka, bad ones included");
+    describe_counter!(ROWS_COMMITTED, count, "Rows in committed files");
+    describe_counter!(BYTES_WRITTEN, Unit::Bytes, "Bytes of Parquet uploaded");
+    describe_counter!(FILES_WRITTEN, count, "Parquet files uploaded");
+    describe_counter!(BAD_RECORDS, count, "Records that could not become a row, by `reason`");
+    describe_counter!(COMMITS, count, "Versions that this process added to a table");
+    describe_counter!(COMMIT_CONFLICTS, count, "Versions that another writer took first");
+    describe_counter!(COMMIT_FAILURES, count, "Attempts to commit that failed and are tried again");
+    describe_gauge!(LAG_RECORDS, count, "Offsets between the end of a partition and what is committed");
+    describe_gauge!(
+        FRESHNESS_SECONDS,
+        Unit::Seconds,
+        "Age of the oldest record that was read and is not committed"
+    );
+    describe_gauge!(
+        LAST_COMMIT_TIMESTAMP_SECONDS,
+        Unit::Seconds,
+        "When this process last committed, Unix time"
+    );
+    describe_gauge!(TABLE_VERSION, count, "Version of the table that this process last saw");
+    describe_gauge!(
+        BUFFERED_BYTES,
+        Unit::Bytes,
+        "Bytes read and not yet uploaded, of the budget `limits.memory`"
+    );
+    describe_gauge!(PARTITIONS_STALLED, count, "Partitions that stopped until a person decides");
+    describe_gauge!(BUILD_INFO, count, "1, with the `version` of this process");
+    describe_histogram!(STAGE_DURATION_SECONDS, Unit::Seconds, "Time of one step of a `stage`");
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_is_rendered_with_its_description() {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Full(STAGE_DURATION_SECONDS.to_owned()), &STAGE_BUCKETS_SECONDS)
+            .unwrap()
+            .build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::counter!(ROWS_COMMITTED, "table" => "orders").increment(3);
+            metrics::histogram!(STAGE_DURATION_SECONDS, "stage" => STAGES[4]).record(0.02);
+        });
+        let text = recorder.handle().render();
+        for line in [
+            "# HELP thalweg_rows_committed_total Rows in committed files",
+            "# TYPE thalweg_rows_committed_total counter",
+            "thalweg_rows_committed_total{table=\"orders\"} 3",
+            "# TYPE thalweg_stage_duration_seconds histogram",
+            "thalweg_stage_duration_seconds_bucket{stage=\"commit\",le=\"0.01\"} 0",
+            "thalweg_stage_duration_seconds_bucket{stage=\"commit\",le=\"0.025\"} 1",
+            "thalweg_stage_duration_seconds_count{stage=\"commit\"} 1",
+            concat!("thalweg_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+    }
+}
