@@ -9,6 +9,8 @@ import glob
 import importlib
 import os
 import re
+import sys
+import traceback
 import urllib.parse
 from dataclasses import dataclass, field
 
@@ -83,6 +85,18 @@ def location(url, storage):
 
 def arguments(text):
     return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def run(main):
+    """Exits with main's verdict; what broke on the way to one is 2, so that a crash is never taken for a finding."""
+    try:
+        verdict = main()
+    except Exception:
+        traceback.print_exc()
+        verdict = 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(verdict)  # without the clients' slow shutdown
 
 
 # ---- DuckDB -----------------------------------------------------------------------------------------------------
@@ -213,7 +227,7 @@ class Ddl:
             digits = self.inside("(", ")", lambda: [self.next(), self.take(",") and self.next() or "0"])
             return Type(f"DECIMAL({','.join(digits)})")
         if word not in SIMPLE:
-            raise SystemExit(f"unknown type {word}")
+            raise ValueError(f"unknown type {word}")
         return Type(SIMPLE[word])
 
     def inside(self, opening, closing, read):
@@ -238,12 +252,12 @@ class Ddl:
 
     def expect(self, token):
         if not self.take(token):
-            raise SystemExit(f"schema: `{token}` expected before `{self.peek()}`")
+            raise ValueError(f"schema: `{token}` expected before `{self.peek()}`")
 
 
 def ddl(text):
     reader = Ddl(text)
     found = reader.fields()
     if reader.peek():
-        raise SystemExit(f"schema: unexpected `{reader.peek()}`")
+        raise ValueError(f"schema: unexpected `{reader.peek()}`")
     return found
