@@ -1,4 +1,4 @@
-//! The one place where time is read.
+//! The one place where time is read and fresh names are made.
 //!
 //! It owns the two clocks: wall time for what people and Delta read, boot
 //! time for every decision about how much time has passed (it counts a
@@ -14,6 +14,8 @@ pub trait Clock: Send + Sync + 'static {
     fn wall_ms(&self) -> i64;
     /// Time since boot, suspend included. Only differences mean anything.
     fn boot(&self) -> Duration;
+    /// A name that nobody else uses: a UUID.
+    fn fresh_id(&self) -> String;
 }
 
 pub type SharedClock = Arc<dyn Clock>;
@@ -35,5 +37,9 @@ impl Clock for SystemClock {
         let status = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
         assert_eq!(status, 0, "CLOCK_BOOTTIME exists on every Linux since 2.6.39");
         Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+
+    fn fresh_id(&self) -> String {
+        uuid::Uuid::new_v4().to_string()
     }
 }

@@ -22,13 +22,11 @@ pub struct DataFile {
     pub rows: u64,
     /// Delta's statistics, JSON.
     pub stats: String,
-    /// Whose uncommitted work it is.
-    pub shard: usize,
     /// Boot time at which it was begun.
     pub begun: Duration,
     pub modified_ms: i64,
-    /// The timestamp of the newest record in it.
-    pub newest_ms: Option<i64>,
+    /// The oldest timestamp of a record in it.
+    pub oldest_ms: Option<i64>,
 }
 
 /// Rises with every reset of a table; work from before a reset is void.
@@ -38,7 +36,7 @@ pub struct Generation(pub u64);
 #[derive(Debug)]
 pub enum ToCommitter {
     /// A file and its ranges, or ranges alone, from a shard.
-    Finished { shard: usize, generation: Generation, work: Work<DataFile> },
+    Finished { generation: Generation, work: Work<DataFile> },
     /// A file is lost: its ranges must be read again.
     UploadFailed { generation: Generation, error: Error, hopeless: bool },
 }
@@ -46,7 +44,12 @@ pub enum ToCommitter {
 #[derive(Clone, Debug)]
 pub enum ToShard {
     /// Forget what is uncommitted of this table and read from these offsets.
-    Reset { table: usize, generation: Generation, schema: Arc<Schema>, starts: BTreeMap<TopicPartition, Offset> },
+    Reset {
+        table: usize,
+        generation: Generation,
+        schema: Arc<Schema>,
+        starts: BTreeMap<TopicPartition, Offset>,
+    },
     /// So many units of work are in the table.
     Committed { table: usize, generation: Generation, units: usize },
     /// The table goes no further; other tables do.

@@ -8,7 +8,7 @@
 //! names. A gauge of something left to do is 0 when there is nothing, never
 //! negative, never absent.
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -71,7 +71,7 @@ fn describe() {
     describe_gauge!(
         FRESHNESS_SECONDS,
         Unit::Seconds,
-        "Age of the oldest record that was read and is not committed"
+        "Age of the oldest record of the last commit when it was committed"
     );
     describe_gauge!(
         LAST_COMMIT_TIMESTAMP_SECONDS,
@@ -88,6 +88,67 @@ fn describe() {
     describe_gauge!(BUILD_INFO, count, "1, with the `version` of this process");
     describe_histogram!(STAGE_DURATION_SECONDS, Unit::Seconds, "Time of one step of a `stage`");
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+/// A version that was added to a table.
+#[derive(Clone, Copy, Debug)]
+pub struct Committed {
+    pub version: u64,
+    pub rows: u64,
+    pub bytes: u64,
+    pub files: u64,
+    /// The oldest timestamp of a record in it, milliseconds since the epoch.
+    pub oldest_ms: Option<i64>,
+    pub now_ms: i64,
+}
+
+pub fn committed(table: &str, commit: &Committed) {
+    let table = table.to_owned();
+    counter!(COMMITS, "table" => table.clone()).increment(1);
+    counter!(ROWS_COMMITTED, "table" => table.clone()).increment(commit.rows);
+    counter!(BYTES_WRITTEN, "table" => table.clone()).increment(commit.bytes);
+    counter!(FILES_WRITTEN, "table" => table.clone()).increment(commit.files);
+    gauge!(TABLE_VERSION, "table" => table.clone()).set(commit.version as f64);
+    gauge!(LAST_COMMIT_TIMESTAMP_SECONDS, "table" => table.clone()).set(commit.now_ms as f64 / 1000.0);
+    if let Some(oldest_ms) = commit.oldest_ms {
+        let age_ms = commit.now_ms.saturating_sub(oldest_ms).max(0);
+        gauge!(FRESHNESS_SECONDS, "table" => table).set(age_ms as f64 / 1000.0);
+    }
+}
+
+/// What a shard counts for a table: handles, because the hot path looks nothing up.
+pub struct ShardCounters {
+    table: String,
+    consumed: Counter,
+}
+
+impl ShardCounters {
+    pub fn new(table: &str) -> ShardCounters {
+        ShardCounters {
+            table: table.to_owned(),
+            consumed: counter!(RECORDS_CONSUMED, "table" => table.to_owned()),
+        }
+    }
+
+    pub fn consumed(&self, records: usize) {
+        self.consumed.increment(records as u64);
+    }
+
+    pub fn bad(&self, reason: &'static str) {
+        counter!(BAD_RECORDS, "table" => self.table.clone(), "reason" => reason).increment(1);
+    }
+}
+
+pub fn partition_stalled(table: &str) {
+    gauge!(PARTITIONS_STALLED, "table" => table.to_owned()).increment(1.0);
+}
+
+pub fn commit_conflict(table: &str) {
+    counter!(COMMIT_CONFLICTS, "table" => table.to_owned()).increment(1);
+}
+
+pub fn commit_failed(table: &str) {
+    counter!(COMMIT_FAILURES, "table" => table.to_owned()).increment(1);
 }
 
 #[cfg(test)]

@@ -1,9 +1,184 @@
-//! `thalweg check`.
+//! `thalweg check`: what `run` would meet, line by line, and its exit code.
 
-use super::CheckArguments;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::{CheckArguments, screen};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Config, Table};
 use crate::error::{Error, ErrorKind, Result};
+use crate::preflight::{self, Listener, Ready};
+use crate::source::catalog::Catalog;
+use crate::table::store::Store;
+
+/// Records decoded on trial.
+const TRIAL_RECORDS: usize = 100;
 
 pub fn check(arguments: &CheckArguments) -> Result<()> {
-    let _config = super::load_config(&arguments.config)?;
-    Err(Error::new(ErrorKind::Internal, "`check` is not wired yet"))
+    let mut report = Report { json: arguments.json, lines: Vec::new(), first_failure: None };
+    match super::load_config(&arguments.config) {
+        Err(error) => report.failed("", "config", error)?,
+        Ok(config) => {
+            report.passed("", "config", &arguments.config.file.display().to_string())?;
+            if arguments.offline {
+                offline(&config, &mut report)?;
+            } else {
+                online(&config, &mut report)?;
+            }
+        }
+    }
+    report.finish()
+}
+
+/// What can be said without asking anybody.
+fn offline(config: &Config, report: &mut Report) -> Result<()> {
+    for table in &config.tables {
+        match Store::open(&table.location, &table.storage_options) {
+            Ok(_) => report.passed(&table.id, "location", table.location.as_str())?,
+            Err(error) => report.failed(&table.id, "location", error)?,
+        }
+    }
+    Ok(())
+}
+
+fn online(config: &Config, report: &mut Report) -> Result<()> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Io, format!("the I/O runtime cannot start: {error}")))?;
+    let catalog = match Catalog::connect(&config.kafka) {
+        Ok(catalog) => catalog,
+        Err(error) => return report.failed("", "broker", error),
+    };
+    report.passed("", "broker", &config.kafka.brokers)?;
+    for table in &config.tables {
+        let mut steps = Steps { table: &table.id, done: Vec::new() };
+        let outcome = runtime.block_on(preflight::table(config, table, &catalog, &clock, &mut steps));
+        for (step, detail) in steps.done {
+            report.passed(&table.id, &step, &detail)?;
+        }
+        match outcome {
+            Ok(ready) => try_out(config, table, &ready, &clock, report)?,
+            Err(error) => report.failed(&table.id, "", error)?,
+        }
+    }
+    Ok(())
+}
+
+/// Decodes the topic's first records as the table would.
+fn try_out(
+    config: &Config,
+    table: &Table,
+    ready: &Ready,
+    clock: &SharedClock,
+    report: &mut Report,
+) -> Result<()> {
+    let sampled =
+        match preflight::sample(&config.kafka, &ready.topic, &ready.watermarks, TRIAL_RECORDS, clock) {
+            Ok(sampled) => sampled,
+            Err(error) => return report.failed(&table.id, "records", error),
+        };
+    let (rows, bad) = preflight::try_out(&ready.schema, table.on_new_field, &sampled);
+    match bad {
+        None => {
+            report.passed(&table.id, "records", &format!("{rows} of {} sampled become rows", sampled.len()))
+        }
+        Some(first) => {
+            let message = format!(
+                "{rows} of {} sampled records become rows; the first that does not: {first}",
+                sampled.len()
+            );
+            match table.on_bad_record {
+                crate::config::OnBadRecord::Skip => report.passed(&table.id, "records", &message),
+                crate::config::OnBadRecord::Fail => report.failed(
+                    &table.id,
+                    "records",
+                    Error::new(ErrorKind::Data, message)
+                        .remedy("correct the schema, mend the producer, or set on_bad_record = \"skip\""),
+                ),
+            }
+        }
+    }
+}
+
+struct Steps<'a> {
+    table: &'a str,
+    done: Vec<(String, String)>,
+}
+
+impl Listener for Steps<'_> {
+    fn done(&mut self, step: &str, detail: &str) {
+        tracing::debug!(table = self.table, step, detail);
+        self.done.push((step.to_owned(), detail.to_owned()));
+    }
+}
+
+#[derive(Serialize)]
+struct Line {
+    ok: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    table: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    step: String,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<u8>,
+}
+
+struct Report {
+    json: bool,
+    lines: Vec<Line>,
+    first_failure: Option<Error>,
+}
+
+impl Report {
+    fn passed(&mut self, table: &str, step: &str, detail: &str) -> Result<()> {
+        self.line(Line {
+            ok: true,
+            table: table.to_owned(),
+            step: step.to_owned(),
+            detail: detail.to_owned(),
+            remedy: None,
+            exit_code: None,
+        })
+    }
+
+    fn failed(&mut self, table: &str, step: &str, error: Error) -> Result<()> {
+        self.line(Line {
+            ok: false,
+            table: table.to_owned(),
+            step: step.to_owned(),
+            detail: error.message.clone(),
+            remedy: error.remedy.clone(),
+            exit_code: Some(error.kind.exit_code()),
+        })?;
+        self.first_failure.get_or_insert(error);
+        Ok(())
+    }
+
+    fn line(&mut self, line: Line) -> Result<()> {
+        if !self.json {
+            let mark = if line.ok { "√" } else { "x" };
+            let place = [line.table.as_str(), line.step.as_str()].into_iter().filter(|part| !part.is_empty());
+            let place = place.collect::<Vec<_>>().join(" ");
+            let colon = if place.is_empty() { "" } else { ": " };
+            screen::print(&format!("{mark} {place}{colon}{}", line.detail))?;
+        }
+        self.lines.push(line);
+        Ok(())
+    }
+
+    /// The first failure is the command's error, so that its remedy and exit code are `run`'s.
+    fn finish(self) -> Result<()> {
+        if self.json {
+            let ok = self.first_failure.is_none();
+            let report = serde_json::json!({"ok": ok, "checks": self.lines});
+            screen::print(&serde_json::to_string_pretty(&report).expect("plain values"))?;
+        }
+        self.first_failure.map_or(Ok(()), Err)
+    }
 }

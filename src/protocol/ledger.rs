@@ -16,6 +16,8 @@ use crate::ids::{Offset, OffsetRange, TopicPartition};
 /// A finished file (or none, for offsets that moved without rows) and what it settles.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Work<F> {
+    /// The shard that did it, to be told when it is committed.
+    pub shard: usize,
     pub file: Option<F>,
     pub ranges: Vec<OffsetRange>,
 }
@@ -131,7 +133,7 @@ mod tests {
                 tombstones: 0,
             })
             .collect();
-        Work { file: Some(name), ranges }
+        Work { shard: 0, file: Some(name), ranges }
     }
 
     fn ledger() -> Ledger<&'static str> {

@@ -102,17 +102,19 @@ impl Catalog {
         let mut watermarks = BTreeMap::new();
         for &partition in &topic.partitions {
             // Under `read_committed` the high watermark is the last stable offset.
-            let (low, end) = self
-                .consumer
-                .fetch_watermarks(&topic.name, partition.0, PATIENCE)
-                .map_err(|error| self.unreachable(&error).context(format!("offsets of {} [{partition}]", topic.name)))?;
+            let (low, end) =
+                self.consumer.fetch_watermarks(&topic.name, partition.0, PATIENCE).map_err(|error| {
+                    self.unreachable(&error).context(format!("offsets of {} [{partition}]", topic.name))
+                })?;
             let first_run = match start {
                 Start::Earliest => low,
                 Start::Latest => end,
                 Start::Time(_) => at_time.get(&partition).copied().unwrap_or(end).clamp(low, end),
             };
-            watermarks
-                .insert(partition, Watermarks { low: Offset(low), end: Offset(end), first_run: Offset(first_run) });
+            watermarks.insert(
+                partition,
+                Watermarks { low: Offset(low), end: Offset(end), first_run: Offset(first_run) },
+            );
         }
         Ok(watermarks)
     }
@@ -175,7 +177,8 @@ fn describe_topic(consumer: &BaseConsumer<Complaints>, name: &CStr) -> Option<To
     unsafe {
         let client = consumer.client().native_ptr();
         let queue = c::rd_kafka_queue_new(client);
-        let options = c::rd_kafka_AdminOptions_new(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        let options =
+            c::rd_kafka_AdminOptions_new(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
         c::rd_kafka_AdminOptions_set_request_timeout(options, TOPIC_ID_PATIENCE_MS, std::ptr::null_mut(), 0);
         let mut names = [name.as_ptr()];
         let topics = c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
@@ -209,7 +212,9 @@ unsafe fn read_topic_id(event: *mut c::rd_kafka_event_t) -> Option<TopicId> {
         }
         let topic = *topics;
         let error = c::rd_kafka_TopicDescription_error(topic);
-        if !error.is_null() && c::rd_kafka_error_code(error) != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        if !error.is_null()
+            && c::rd_kafka_error_code(error) != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
             return None;
         }
         let id = c::rd_kafka_TopicDescription_topic_id(topic);

@@ -93,7 +93,9 @@ impl KafkaSource {
                 events.extend(self.report(&view));
                 continue;
             }
-            let same = open.as_ref().is_some_and(|(topic, _)| *topic == view.topic() && open_partition == view.partition());
+            let same = open
+                .as_ref()
+                .is_some_and(|(topic, _)| *topic == view.topic() && open_partition == view.partition());
             if !same {
                 events.extend(open.take().map(|(_, batch)| Event::Records(batch)));
                 // A message of a partition that was just released is dropped.
@@ -128,7 +130,8 @@ impl KafkaSource {
                 code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE,
                 Some(slot),
             ) => {
-                let message = format!("{}: the next offset is no longer in the topic: {}", place(), view.text());
+                let message =
+                    format!("{}: the next offset is no longer in the topic: {}", place(), view.text());
                 let error = Error::new(ErrorKind::Disagree, message).remedy(
                     "retention deleted records before they were read, or the topic was truncated or created again",
                 );
@@ -172,7 +175,9 @@ impl Source for KafkaSource {
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("{assignment:?}: {error}")))?;
             self.slots.insert(key, assignment.slot);
         }
-        let internal = |error: rdkafka::error::KafkaError| Error::new(ErrorKind::Internal, format!("assigning: {error}"));
+        let internal = |error: rdkafka::error::KafkaError| {
+            Error::new(ErrorKind::Internal, format!("assigning: {error}"))
+        };
         if released.count() > 0 {
             self.consumer.incremental_unassign(&released).map_err(internal)?;
         }

@@ -26,9 +26,15 @@ pub enum Event {
     Records(RecordBatch),
     /// Everything before `next` was delivered or holds no record for us: the
     /// end of the partition as it is now, past markers and compacted records.
-    End { slot: Slot, next: Offset },
+    End {
+        slot: Slot,
+        next: Offset,
+    },
     /// The partition cannot be read on; others can.
-    Lost { slot: Slot, error: Error },
+    Lost {
+        slot: Slot,
+        error: Error,
+    },
 }
 
 /// A partition to read, and from where.

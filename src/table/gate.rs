@@ -154,6 +154,27 @@ fn type_fits(ours: &DataType, theirs: &DataType) -> bool {
     }
 }
 
+/// The same type, whatever may be null inside.
+pub fn same_type(one: &DataType, other: &DataType) -> bool {
+    match (one, other) {
+        (DataType::Struct(one), DataType::Struct(other)) => {
+            one.len() == other.len()
+                && one
+                    .iter()
+                    .zip(other)
+                    .all(|(one, other)| one.name == other.name && same_type(&one.data_type, &other.data_type))
+        }
+        (DataType::Array { element: one, .. }, DataType::Array { element: other, .. }) => {
+            same_type(one, other)
+        }
+        (
+            DataType::Map { key: one_key, value: one, .. },
+            DataType::Map { key: other_key, value: other, .. },
+        ) => same_type(one_key, other_key) && same_type(one, other),
+        _ => one == other,
+    }
+}
+
 fn refused(what: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::CannotWrite, format!("the table cannot be written correctly: {what}"))
         .remedy("write into another location, or turn the feature off in the table")

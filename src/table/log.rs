@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use super::store::{Store, explain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 use crate::protocol::anchor::TableFacts;
-use crate::protocol::attempt::PutReply;
+use crate::protocol::attempt::{Attempt, GetReply, PutReply, Step, Wait};
 
 /// Version files read at once while a table is loaded.
 const PARALLEL_GETS: usize = 16;
@@ -63,6 +64,71 @@ impl Snapshot {
 
     pub fn facts(&self, offset_columns: bool) -> TableFacts {
         TableFacts { txns: self.txns.clone(), may_hold_our_rows: self.has_files && offset_columns }
+    }
+}
+
+/// A sure outcome of a commit.
+#[derive(Debug)]
+#[must_use]
+pub enum Settled {
+    /// The version is ours.
+    Won,
+    /// Another commit stands there: its bytes.
+    Lost(Bytes),
+}
+
+/// Puts a version until it is sure whose it is, however long that takes.
+///
+/// `unclear` hears of every answer that is no answer, and may end the wait;
+/// it must not end it while the put may still take effect, unless the process
+/// ends with it.
+pub async fn settle(
+    store: &Store,
+    version: Version,
+    commit_id: &str,
+    body: &Bytes,
+    mut unclear: impl FnMut(&object_store::Error) -> Result<()>,
+) -> Result<Settled> {
+    let mut attempt = Attempt::new(commit_id);
+    let mut step = Step::Put { wait: Wait::No };
+    let mut there = Bytes::new();
+    loop {
+        step = match step {
+            Step::Won => return Ok(Settled::Won),
+            Step::Lost => return Ok(Settled::Lost(there)),
+            Step::Put { wait } => {
+                back_off(wait).await;
+                let (reply, error) = put(store, version, body.clone()).await;
+                if let Some(error) = error {
+                    unclear(&error)?;
+                }
+                attempt.after_put(reply)
+            }
+            Step::Get { wait } => {
+                back_off(wait).await;
+                let reply = match get(store, version).await {
+                    Found::Commit(body) => {
+                        // What is not JSON is not ours, and its judge will say so.
+                        let id = action::commit(&body).ok().and_then(|commit| commit.commit_id);
+                        there = body;
+                        GetReply::Found(id)
+                    }
+                    Found::Missing => GetReply::Missing,
+                    Found::Unclear(error) => {
+                        unclear(&error)?;
+                        GetReply::Unclear
+                    }
+                };
+                attempt.after_get(reply)
+            }
+        };
+    }
+}
+
+/// From 50 ms, doubling, to at most 3 s.
+async fn back_off(wait: Wait) {
+    if let Wait::Backoff(times) = wait {
+        tokio::time::sleep(Duration::from_millis(50 << times.min(6)).min(Duration::from_secs(3))).await;
     }
 }
 

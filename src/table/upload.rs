@@ -110,8 +110,8 @@ async fn repeated<T, F: Future<Output = object_store::Result<T>>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use crate::budget::Budget;
+    use std::collections::BTreeMap;
 
     fn store(directory: &std::path::Path) -> Store {
         Store::open(&url::Url::from_file_path(directory).unwrap(), &BTreeMap::new()).unwrap()

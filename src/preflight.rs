@@ -1,0 +1,282 @@
+//! Everything that must hold before a table is written, asked step by step.
+//!
+//! It owns the questions and their order: broker, topic, store,
+//! put-if-absent, table, schema. `check` prints the answers, `run` goes on
+//! only with good ones, so that the two agree. Nothing is created here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::StreamExt;
+
+use crate::clock::SharedClock;
+use crate::columnar::{Columns, Decoder, Inferred, RecordFacts, infer};
+use crate::config::{Config, Kafka, MetadataColumn, OnNewField, RESCUED_COLUMN, Table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Partition;
+use crate::protocol::anchor::Watermarks;
+use crate::schema::{DataType, Field, Schema};
+use crate::source::catalog::{Catalog, Topic};
+use crate::source::kafka::KafkaSource;
+use crate::source::{Assignment, Event, Slot, Source};
+use crate::table::store::{Store, explain};
+use crate::table::{gate, log, probe};
+
+/// Records read to infer a schema.
+pub const SAMPLE_RECORDS: usize = 1_000;
+/// How long reading a sample may take.
+const SAMPLE_PATIENCE: Duration = Duration::from_secs(6);
+
+/// A table that can be written as far as one can tell beforehand.
+#[derive(Debug)]
+pub struct Ready {
+    pub store: Store,
+    pub topic: Topic,
+    pub watermarks: BTreeMap<Partition, Watermarks>,
+    /// The schema of the table, or the one it is to be created with.
+    pub schema: Schema,
+    pub exists: bool,
+    pub inferred: Option<Inferred>,
+}
+
+/// Hears of each step as it is done: its name and what was found.
+pub trait Listener {
+    fn done(&mut self, step: &str, detail: &str);
+}
+
+/// For those who only want the outcome.
+pub struct Silent;
+
+impl Listener for Silent {
+    fn done(&mut self, _: &str, _: &str) {}
+}
+
+/// Asks everything about one table.
+pub async fn table(
+    config: &Config,
+    table: &Table,
+    catalog: &Catalog,
+    clock: &SharedClock,
+    listener: &mut dyn Listener,
+) -> Result<Ready> {
+    let topic = catalog.topic(&table.topic)?;
+    listener
+        .done("topic", &format!("`{}`, {} partitions, id {}", topic.name, topic.partitions.len(), topic.id));
+    let watermarks = catalog.watermarks(&topic, table.start)?;
+    let store = Store::open(&table.location, &table.storage_options)?;
+    reach(&store).await?;
+    listener.done("store", store.url.as_str());
+    probe::put_if_absent(&store, &clock.fresh_id()).await?;
+    let arbiter =
+        if store.is_local() { "hard links on a local disk" } else { "racing creates have one winner" };
+    listener.done("put-if-absent", arbiter);
+    let mut inferred = None;
+    let (schema, exists) = match log::load(&store).await? {
+        Some(snapshot) => {
+            let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
+            if let Some(wanted) = &table.schema {
+                contradicts(wanted, &schema)?;
+            }
+            listener.done("table", &format!("version {}, {} columns", snapshot.version, schema.fields.len()));
+            (schema, true)
+        }
+        None => {
+            let columns = match &table.schema {
+                Some(columns) => columns.clone(),
+                None => {
+                    inferred.insert(infer_from(&config.kafka, &topic, &watermarks, clock)?).schema.clone()
+                }
+            };
+            listener.done("table", "does not exist yet and will be created");
+            (complete(&columns, table)?, false)
+        }
+    };
+    listener.done("schema", &schema.to_string());
+    Ok(Ready { store, topic, watermarks, schema, exists, inferred })
+}
+
+/// Asks the store for the first entry below the table: enough to meet a
+/// missing bucket, wrong credentials or an unreadable directory.
+async fn reach(store: &Store) -> Result<()> {
+    match store.objects.list(Some(&store.log_path())).next().await {
+        None | Some(Ok(_) | Err(object_store::Error::NotFound { .. })) => {}
+        Some(Err(error)) => return Err(explain(&store.url, &error)),
+    }
+    if store.is_local() { writable(store) } else { Ok(()) }
+}
+
+/// The nearest directory that is there must let us write.
+fn writable(store: &Store) -> Result<()> {
+    let refused = |path: &std::path::Path, error: &dyn std::fmt::Display| {
+        Error::new(ErrorKind::CannotWrite, format!("{}: {}: {error}", store.url, path.display()))
+            .remedy("let this user write there, or choose another location")
+    };
+    let Ok(path) = store.url.to_file_path() else { return Ok(()) };
+    let nearest = path.ancestors().find(|path| path.exists()).unwrap_or(std::path::Path::new("/"));
+    if !nearest.is_dir() {
+        return Err(refused(nearest, &"it is not a directory"));
+    }
+    let Ok(name) = std::ffi::CString::new(nearest.as_os_str().as_encoded_bytes()) else { return Ok(()) };
+    #[expect(unsafe_code, reason = "std has no access(2)")]
+    // SAFETY: the name is a C string that outlives the call.
+    let status = unsafe { libc::access(name.as_ptr(), libc::W_OK | libc::X_OK) };
+    if status == 0 { Ok(()) } else { Err(refused(nearest, &std::io::Error::last_os_error())) }
+}
+
+/// The config's schema must say the same of each column as the table.
+fn contradicts(wanted: &Schema, table: &Schema) -> Result<()> {
+    for column in &wanted.fields {
+        let problem = match table.field(&column.name) {
+            None => "the table has no such column".to_owned(),
+            Some(found) if !gate::same_type(&found.data_type, &column.data_type) => {
+                format!("the table has it as {}", found.data_type)
+            }
+            Some(_) => continue,
+        };
+        return Err(Error::new(
+            ErrorKind::CannotWrite,
+            format!(
+                "the config's schema contradicts the table: column `{} {}`: {problem}",
+                column.name, column.data_type
+            ),
+        )
+        .remedy("leave `schema` out to take the table's, or alter the table"));
+    }
+    Ok(())
+}
+
+/// The record's columns with metadata columns before and `_rescued` behind.
+fn complete(columns: &Schema, table: &Table) -> Result<Schema> {
+    let metadata = table.metadata_columns.iter().map(|column| {
+        let data_type = match column {
+            MetadataColumn::Partition => DataType::Integer,
+            MetadataColumn::Offset => DataType::Long,
+            MetadataColumn::Timestamp => DataType::Timestamp,
+        };
+        Field::new(column.name(), data_type, true)
+    });
+    let rescued = (table.on_new_field == OnNewField::Rescue)
+        .then(|| Field::new(RESCUED_COLUMN, DataType::String, true));
+    let own: Vec<Field> = metadata.chain(rescued).collect();
+    for column in &columns.fields {
+        if own.iter().any(|field| field.name.eq_ignore_ascii_case(&column.name)) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("column `{}` of the schema is one that thalweg fills", column.name),
+            )
+            .remedy("rename it, or leave it out of `metadata_columns`"));
+        }
+    }
+    let (rescued, metadata): (Vec<Field>, Vec<Field>) =
+        own.into_iter().partition(|field| field.name == RESCUED_COLUMN);
+    Ok(Schema { fields: metadata.into_iter().chain(columns.fields.iter().cloned()).chain(rescued).collect() })
+}
+
+fn infer_from(
+    kafka: &Kafka,
+    topic: &Topic,
+    watermarks: &BTreeMap<Partition, Watermarks>,
+    clock: &SharedClock,
+) -> Result<Inferred> {
+    let payloads = sample(kafka, topic, watermarks, SAMPLE_RECORDS, clock)?;
+    infer(payloads.iter().map(|record| &*record.payload)).map_err(|error| {
+        Error::new(ErrorKind::Config, format!("topic `{}`: no schema can be inferred: {error}", topic.name))
+            .remedy("set schema = \"column TYPE, …\" in the [[table]]")
+    })
+}
+
+/// A record that was read to look at it.
+#[derive(Debug)]
+pub struct Sampled {
+    pub facts: RecordFacts,
+    pub payload: Vec<u8>,
+}
+
+/// Reads the first records of every partition, tombstones left out.
+pub fn sample(
+    kafka: &Kafka,
+    topic: &Topic,
+    watermarks: &BTreeMap<Partition, Watermarks>,
+    records_max: usize,
+    clock: &SharedClock,
+) -> Result<Vec<Sampled>> {
+    let mut source = KafkaSource::new(kafka, 4 << 10)?;
+    let filled: Vec<(&Partition, &Watermarks)> =
+        watermarks.iter().filter(|(_, marks)| marks.end > marks.low).collect();
+    let assignments: Vec<Assignment> = filled
+        .iter()
+        .enumerate()
+        .map(|(slot, &(&partition, marks))| Assignment {
+            slot: Slot(u32::try_from(slot).expect("a topic has fewer than 4 billion partitions")),
+            topic: topic.name.clone(),
+            partition,
+            start: marks.low,
+        })
+        .collect();
+    let mut sampled = Vec::new();
+    if assignments.is_empty() {
+        return Ok(sampled);
+    }
+    source.assign(&assignments)?;
+    let share = records_max.div_ceil(assignments.len());
+    let mut taken = vec![0; assignments.len()];
+    let mut open = assignments.len();
+    let deadline = clock.boot() + SAMPLE_PATIENCE;
+    let mut events = Vec::new();
+    while open > 0 && clock.boot() < deadline {
+        source.poll(Duration::from_millis(50), &mut events);
+        for event in events.drain(..) {
+            let slot = match event {
+                Event::Records(batch) => {
+                    let slot = batch.slot();
+                    let room = share.saturating_sub(taken[slot.index()]);
+                    let partition = assignments[slot.index()].partition.0;
+                    for record in batch.records().filter(|record| record.value.is_some()).take(room) {
+                        taken[slot.index()] += 1;
+                        let facts = RecordFacts {
+                            partition,
+                            offset: record.offset.0,
+                            timestamp_ms: record.timestamp_ms,
+                        };
+                        sampled.push(Sampled { facts, payload: record.value.unwrap_or_default().to_vec() });
+                    }
+                    if taken[slot.index()] < share {
+                        continue;
+                    }
+                    slot
+                }
+                Event::End { slot, .. } => slot,
+                Event::Lost { error, .. } => return Err(error),
+            };
+            if taken[slot.index()] != usize::MAX {
+                taken[slot.index()] = usize::MAX;
+                open -= 1;
+                source.release(slot);
+            }
+        }
+    }
+    Ok(sampled)
+}
+
+/// Decodes sampled records as the table would: how many become rows, and the first that does not.
+pub fn try_out(schema: &Schema, on_new_field: OnNewField, sampled: &[Sampled]) -> (usize, Option<String>) {
+    let mut decoder = Decoder::new(schema, on_new_field);
+    let mut columns = Columns::new(schema);
+    let (mut rows, mut first_bad) = (0, None);
+    for record in sampled {
+        match decoder.append(&mut columns, &record.payload, record.facts) {
+            Ok(()) => rows += 1,
+            Err(bad) if first_bad.is_none() => {
+                first_bad = Some(format!(
+                    "partition {} offset {}: {}: {}",
+                    record.facts.partition,
+                    record.facts.offset,
+                    bad.reason.as_str(),
+                    bad.detail
+                ));
+            }
+            Err(_) => {}
+        }
+    }
+    (rows, first_bad)
+}

@@ -1,0 +1,691 @@
+//! One core's loop: records in, Parquet files out.
+//!
+//! It owns its partitions, all state for them, and one open file per table.
+//! It shares nothing: what it knows of other loops arrives as messages. It
+//! does not decide what is committed; it only promises that every range it
+//! hands over starts where the one before ended.
+//!
+//! A turn is: messages, records, what is due. A shard never blocks on a slow
+//! store: it stops polling while too much is in flight.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::budget::Budget;
+use crate::clock::SharedClock;
+use crate::columnar::{BadRecord, Columns, Decoder, ParquetFile, RecordFacts};
+use crate::config::{Compression, OnBadRecord, OnNewField};
+use crate::error::{Error, ErrorKind, Result};
+use crate::exchange::{DataFile, Generation, ToCommitter, ToShard};
+use crate::ids::{Offset, OffsetRange, TopicPartition};
+use crate::metrics;
+use crate::protocol::ledger::Work;
+use crate::protocol::progress::{Outcome, Progress};
+use crate::schema::Schema;
+use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
+use crate::table::store::{Store, explain, is_hopeless};
+use crate::table::upload::{self, PART_BYTES, Part, Uploaded};
+
+/// Rows decoded before they are encoded: a batch stays in the cache.
+const BATCH_ROWS: usize = 4096;
+/// Bytes decoded before they are encoded, for wide rows.
+const BATCH_BYTES: usize = 4 << 20;
+/// Units of work that a table may have uncommitted per shard.
+const UNCOMMITTED_MAX: usize = 64;
+/// Offsets that moved without rows are committed this much later.
+const IDLE_TAIL: Duration = Duration::from_secs(30);
+/// The longest wait for records: messages of other loops wait as long.
+const POLL_WAIT: Duration = Duration::from_millis(10);
+
+/// What a shard must know of a table.
+#[derive(Clone)]
+pub struct Lane {
+    /// The table's place in the config.
+    pub table: usize,
+    pub table_id: String,
+    pub store: Store,
+    pub schema: Arc<Schema>,
+    pub on_new_field: OnNewField,
+    pub on_bad_record: OnBadRecord,
+    pub max_latency: Duration,
+    pub target_file_size: u64,
+    pub compression: Compression,
+    pub to_committer: mpsc::UnboundedSender<ToCommitter>,
+}
+
+/// A partition of one of the shard's tables.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub table: usize,
+    pub source: TopicPartition,
+    pub start: Offset,
+    /// Where a bounded run ends.
+    pub end: Option<Offset>,
+}
+
+/// What a shard tells the ingester.
+#[derive(Debug)]
+pub enum Report {
+    /// A partition goes no further; others do.
+    Stopped { table: usize, source: TopicPartition, error: Error },
+}
+
+/// What a shard runs on.
+pub struct Wiring {
+    pub index: usize,
+    pub inbox: Receiver<ToShard>,
+    pub reports: crossbeam_channel::Sender<Report>,
+    pub clock: SharedClock,
+    pub runtime: Handle,
+    /// Bytes handed to uploads.
+    pub in_flight: Budget,
+    /// Bytes of row groups that are being written, all tables together.
+    pub open_bytes_max: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Turn {
+    Worked,
+    Idle,
+    /// Everything is handed over and committed: the shard can end.
+    Done,
+}
+
+pub struct Shard<S> {
+    source: S,
+    wiring: Wiring,
+    tables: Vec<TableState>,
+    partitions: Vec<PartitionState>,
+    events: Vec<Event>,
+    draining: bool,
+}
+
+struct PartitionState {
+    table: usize,
+    progress: Progress,
+    end: Option<Offset>,
+    reading: bool,
+}
+
+struct TableState {
+    lane: Lane,
+    decoder: Decoder,
+    columns: Columns,
+    file: Option<OpenFile>,
+    /// Boot time of the first thing that waits for a commit.
+    waiting_since: Option<Duration>,
+    /// Rows or skipped records wait, not only an idle tail.
+    waiting_records: bool,
+    oldest_ms: Option<i64>,
+    generation: Generation,
+    uncommitted: usize,
+    stopped: bool,
+    counters: metrics::ShardCounters,
+}
+
+/// A file that is being written, and its way to the store.
+struct OpenFile {
+    parquet: ParquetFile,
+    begun: Duration,
+    finished: VecDeque<bytes::Bytes>,
+    finished_bytes: usize,
+    upload: Option<Upload>,
+    path: String,
+}
+
+struct Upload {
+    parts: mpsc::UnboundedSender<Part>,
+    closing: oneshot::Sender<Work<DataFile>>,
+}
+
+impl<S: Source> Shard<S> {
+    pub fn new(source: S, lanes: Vec<Lane>, readings: Vec<Reading>, wiring: Wiring) -> Result<Shard<S>> {
+        let tables: Vec<TableState> = lanes.into_iter().map(TableState::new).collect();
+        let place = |table| {
+            tables.iter().position(|state| state.lane.table == table).expect("a lane for every reading")
+        };
+        let partitions: Vec<PartitionState> = readings
+            .into_iter()
+            .map(|reading| PartitionState {
+                table: place(reading.table),
+                reading: reading.end.is_none_or(|end| reading.start < end),
+                end: reading.end,
+                progress: Progress::new(reading.source, reading.start),
+            })
+            .collect();
+        let mut shard = Shard { source, wiring, tables, partitions, events: Vec::new(), draining: false };
+        let all: Vec<usize> = (0..shard.partitions.len()).collect();
+        shard.assign(&all)?;
+        Ok(shard)
+    }
+
+    /// Runs until everything is handed over and committed.
+    pub fn run(mut self) -> Result<()> {
+        loop {
+            match self.turn(POLL_WAIT)? {
+                Turn::Done => return Ok(()),
+                Turn::Worked => {}
+                // The poll waited already, unless nothing may be polled now.
+                Turn::Idle if self.may_poll() => {}
+                Turn::Idle => self.wait_for_message()?,
+            }
+        }
+    }
+
+    /// One pass of the loop; waits at most `wait` for records.
+    pub fn turn(&mut self, wait: Duration) -> Result<Turn> {
+        let mut worked = false;
+        while let Ok(message) = self.wiring.inbox.try_recv() {
+            self.receive(message)?;
+            worked = true;
+        }
+        if self.may_poll() {
+            worked |= self.poll(wait)?;
+        }
+        self.cut_what_is_due()?;
+        if self.is_done() {
+            return Ok(Turn::Done);
+        }
+        Ok(if worked { Turn::Worked } else { Turn::Idle })
+    }
+
+    fn wait_for_message(&mut self) -> Result<()> {
+        match self.wiring.inbox.recv_timeout(POLL_WAIT) {
+            Ok(message) => self.receive(message),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn receive(&mut self, message: ToShard) -> Result<()> {
+        match message {
+            ToShard::Committed { table, generation, units } => {
+                let state = self.table_mut(table);
+                if generation == state.generation {
+                    state.uncommitted -= units;
+                }
+                Ok(())
+            }
+            ToShard::Reset { table, generation, schema, starts } => {
+                self.reset(table, generation, schema, &starts)
+            }
+            ToShard::Stop { table } => {
+                self.stop_table(table);
+                Ok(())
+            }
+            ToShard::Drain => {
+                self.draining = true;
+                for index in 0..self.partitions.len() {
+                    self.stop_reading(index);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    // ---- records ----
+
+    fn may_poll(&self) -> bool {
+        !self.draining
+            && self.partitions.iter().any(|partition| partition.reading)
+            && !self.wiring.in_flight.is_spent()
+            && self.tables.iter().all(|table| table.uncommitted < UNCOMMITTED_MAX)
+    }
+
+    fn poll(&mut self, wait: Duration) -> Result<bool> {
+        let wait = wait.min(self.time_until_due());
+        let mut events = mem::take(&mut self.events);
+        self.source.poll(wait, &mut events);
+        let worked = !events.is_empty();
+        for event in events.drain(..) {
+            self.take_event(event)?;
+        }
+        self.events = events;
+        Ok(worked)
+    }
+
+    fn take_event(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Records(batch) => {
+                let taken = self.take_records(&batch);
+                self.source.recycle(batch);
+                taken
+            }
+            Event::End { slot, next } => {
+                let partition = &mut self.partitions[slot.index()];
+                if partition.reading {
+                    let next = partition.end.map_or(next, |end| next.min(end));
+                    partition.progress.pass(next);
+                    self.note_progress(slot.index());
+                }
+                Ok(())
+            }
+            Event::Lost { slot, error } => {
+                self.stop_partition(slot.index(), error);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_records(&mut self, batch: &RecordBatch) -> Result<()> {
+        let index = batch.slot().index();
+        let now = self.wiring.clock.boot();
+        let mut failed = None;
+        let partition = &mut self.partitions[index];
+        let table = &mut self.tables[partition.table];
+        for record in batch.records() {
+            if !partition.reading {
+                break;
+            }
+            if partition.end.is_some_and(|end| record.offset >= end) {
+                partition.progress.pass(partition.end.expect("just looked at"));
+                break;
+            }
+            if !partition.progress.is_due(record.offset) {
+                continue;
+            }
+            let Some(payload) = record.value else {
+                partition.progress.take(record.offset, Outcome::Tombstone);
+                continue;
+            };
+            let facts = RecordFacts {
+                partition: partition.progress.source().partition.0,
+                offset: record.offset.0,
+                timestamp_ms: record.timestamp_ms,
+            };
+            match table.decoder.append(&mut table.columns, payload, facts) {
+                Ok(()) => {
+                    partition.progress.take(record.offset, Outcome::Row);
+                    table.oldest_ms = [table.oldest_ms, record.timestamp_ms].into_iter().flatten().min();
+                    if table.columns.rows() >= BATCH_ROWS || table.columns.bytes_used() >= BATCH_BYTES {
+                        table.encode(&self.wiring)?;
+                    }
+                }
+                Err(bad) => {
+                    table.counters.bad(bad.reason.as_str());
+                    match table.lane.on_bad_record {
+                        OnBadRecord::Skip => partition.progress.take(record.offset, Outcome::Skipped),
+                        OnBadRecord::Fail => {
+                            failed = Some(bad_record(partition.progress.source(), record.offset, &bad));
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        table.counters.consumed(batch.len());
+        table.begin_waiting(now, partition.progress.has_records());
+        if let Some(error) = failed {
+            self.stop_partition(index, error);
+        } else {
+            self.note_progress(index);
+        }
+        self.cut_when_full(index)
+    }
+
+    /// A bounded run is through with a partition once it stands at its end.
+    fn note_progress(&mut self, index: usize) {
+        let now = self.wiring.clock.boot();
+        let partition = &self.partitions[index];
+        if partition.progress.is_open() {
+            self.tables[partition.table].begin_waiting(now, partition.progress.has_records());
+        }
+        if partition.end.is_some_and(|end| partition.progress.position() >= end) {
+            self.stop_reading(index);
+        }
+    }
+
+    // ---- files ----
+
+    fn cut_when_full(&mut self, index: usize) -> Result<()> {
+        let place = self.partitions[index].table;
+        let table = &self.tables[place];
+        let size = table.file.as_ref().map_or(0, |file| file.parquet.size_estimate());
+        if size >= table.lane.target_file_size {
+            return self.cut(place);
+        }
+        self.relieve_memory()
+    }
+
+    /// Row groups in progress are held in memory: over the limit, the largest ends early.
+    fn relieve_memory(&mut self) -> Result<()> {
+        let held = |table: &TableState| table.file.as_ref().map_or(0, |file| file.parquet.memory());
+        while self.tables.iter().map(held).sum::<usize>() > self.wiring.open_bytes_max {
+            let largest = self.tables.iter_mut().max_by_key(|table| held(table)).expect("something is held");
+            let file = largest.file.as_mut().expect("it holds something");
+            file.parquet.flush_row_group()?;
+            largest.ship(&self.wiring);
+        }
+        Ok(())
+    }
+
+    fn cut_what_is_due(&mut self) -> Result<()> {
+        let now = self.wiring.clock.boot();
+        // Whatever is still open when reading has ended for good is handed over at once.
+        let ending = self.draining || self.partitions.iter().all(|partition| !partition.reading);
+        for place in 0..self.tables.len() {
+            if self.tables[place].due().is_some_and(|due| ending || due <= now) {
+                self.cut(place)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn time_until_due(&self) -> Duration {
+        let now = self.wiring.clock.boot();
+        let due = self.tables.iter().filter_map(TableState::due).min();
+        due.map_or(Duration::MAX, |due| due.saturating_sub(now))
+    }
+
+    /// Ends a table's file and hands it over with all that it settles.
+    fn cut(&mut self, place: usize) -> Result<()> {
+        let ranges: Vec<OffsetRange> = self
+            .partitions
+            .iter_mut()
+            .filter(|partition| partition.table == place)
+            .filter_map(|partition| partition.progress.cut())
+            .collect();
+        self.tables[place].cut(ranges, &self.wiring)
+    }
+
+    // ---- beginning again, and ending ----
+
+    fn reset(
+        &mut self,
+        table: usize,
+        generation: Generation,
+        schema: Arc<Schema>,
+        starts: &BTreeMap<TopicPartition, Offset>,
+    ) -> Result<()> {
+        let place = self.place(table);
+        self.tables[place].reset(generation, schema);
+        let mut again = Vec::new();
+        for (index, partition) in self.partitions.iter_mut().enumerate() {
+            let Some(&start) = starts.get(partition.progress.source()).filter(|_| partition.table == place)
+            else {
+                continue;
+            };
+            partition.progress.rewind(start);
+            // What had ended for good stays ended; what had reached its end may have lost its tail.
+            partition.reading |= !self.draining && partition.end.is_some_and(|end| start < end);
+            if partition.reading {
+                again.push(index);
+            }
+        }
+        self.assign(&again)
+    }
+
+    fn assign(&mut self, indices: &[usize]) -> Result<()> {
+        let assignments: Vec<Assignment> = indices
+            .iter()
+            .map(|&index| (index, &self.partitions[index]))
+            .filter(|(_, partition)| partition.reading)
+            .map(|(index, partition)| Assignment {
+                slot: Slot(u32::try_from(index).expect("a shard has fewer than 4 billion partitions")),
+                topic: partition.progress.source().topic.clone(),
+                partition: partition.progress.source().partition,
+                start: partition.progress.position(),
+            })
+            .collect();
+        if assignments.is_empty() { Ok(()) } else { self.source.assign(&assignments) }
+    }
+
+    fn stop_partition(&mut self, index: usize, error: Error) {
+        let partition = &mut self.partitions[index];
+        // A reset must not wake it: where it stands is its end.
+        partition.end = Some(partition.progress.position());
+        let report = Report::Stopped {
+            table: self.tables[partition.table].lane.table,
+            source: partition.progress.source().clone(),
+            error,
+        };
+        self.stop_reading(index);
+        // The channel has room for a report of every partition.
+        let _ = self.wiring.reports.try_send(report);
+    }
+
+    fn stop_reading(&mut self, index: usize) {
+        if mem::take(&mut self.partitions[index].reading) {
+            self.source.release(Slot(u32::try_from(index).expect("checked when it was assigned")));
+        }
+    }
+
+    fn stop_table(&mut self, table: usize) {
+        let place = self.place(table);
+        for index in 0..self.partitions.len() {
+            if self.partitions[index].table == place {
+                self.stop_reading(index);
+            }
+        }
+        self.tables[place].stop();
+    }
+
+    fn is_done(&self) -> bool {
+        let handed_over =
+            |table: &TableState| table.stopped || (table.due().is_none() && table.uncommitted == 0);
+        self.partitions.iter().all(|partition| !partition.reading) && self.tables.iter().all(handed_over)
+    }
+
+    fn place(&self, table: usize) -> usize {
+        self.tables
+            .iter()
+            .position(|state| state.lane.table == table)
+            .expect("messages name tables of this shard")
+    }
+
+    fn table_mut(&mut self, table: usize) -> &mut TableState {
+        let place = self.place(table);
+        &mut self.tables[place]
+    }
+}
+
+impl TableState {
+    fn new(lane: Lane) -> TableState {
+        TableState {
+            decoder: Decoder::new(&lane.schema, lane.on_new_field),
+            columns: Columns::new(&lane.schema),
+            counters: metrics::ShardCounters::new(&lane.table_id),
+            lane,
+            file: None,
+            waiting_since: None,
+            waiting_records: false,
+            oldest_ms: None,
+            generation: Generation::default(),
+            uncommitted: 0,
+            stopped: false,
+        }
+    }
+
+    fn begin_waiting(&mut self, now: Duration, records: bool) {
+        if self.stopped {
+            return;
+        }
+        if records && !self.waiting_records {
+            self.waiting_records = true;
+            self.waiting_since = Some(now);
+        }
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// When what waits must be handed over; `None` while nothing waits.
+    fn due(&self) -> Option<Duration> {
+        let patience = if self.waiting_records { self.lane.max_latency } else { IDLE_TAIL };
+        self.waiting_since.map(|since| since + patience)
+    }
+
+    /// Moves the decoded rows into the file.
+    fn encode(&mut self, wiring: &Wiring) -> Result<()> {
+        if self.columns.rows() == 0 {
+            return Ok(());
+        }
+        if self.file.is_none() {
+            let row_group_bytes = (wiring.open_bytes_max / 2).max(1 << 20);
+            self.file = Some(OpenFile {
+                parquet: ParquetFile::create(&self.lane.schema, self.lane.compression, row_group_bytes)?,
+                begun: wiring.clock.boot(),
+                finished: VecDeque::new(),
+                finished_bytes: 0,
+                upload: None,
+                path: format!(
+                    "part-{}.{}.parquet",
+                    wiring.clock.fresh_id(),
+                    codec_name(self.lane.compression)
+                ),
+            });
+        }
+        let file = self.file.as_mut().expect("just made");
+        let batch = self.columns.freeze();
+        let written = file.parquet.write(&batch);
+        self.columns.recover(batch);
+        written?;
+        self.ship(wiring);
+        Ok(())
+    }
+
+    /// Sends whole parts of the open file on their way.
+    fn ship(&mut self, wiring: &Wiring) {
+        let Some(file) = &mut self.file else { return };
+        let bytes = file.parquet.take_finished();
+        file.finished_bytes += bytes.len();
+        file.finished.push_back(bytes);
+        while file.finished_bytes >= PART_BYTES {
+            let part = take_bytes(&mut file.finished, PART_BYTES);
+            file.finished_bytes -= part.len();
+            let upload = file.upload.get_or_insert_with(|| {
+                begin_upload(&self.lane, file.path.clone(), self.generation, &wiring.runtime)
+            });
+            let charge = wiring.in_flight.charge(part.len());
+            // A failed upload has closed the channel and told the committer.
+            let _ = upload.parts.send(Part { bytes: part, charge, last: false });
+        }
+    }
+
+    fn cut(&mut self, ranges: Vec<OffsetRange>, wiring: &Wiring) -> Result<()> {
+        self.encode(wiring)?;
+        self.waiting_since = None;
+        self.waiting_records = false;
+        let oldest_ms = self.oldest_ms.take();
+        let Some(file) = self.file.take() else {
+            if !ranges.is_empty() {
+                self.uncommitted += 1;
+                let work = Work { shard: wiring.index, file: None, ranges };
+                // A committer that is gone has told why.
+                let _ =
+                    self.lane.to_committer.send(ToCommitter::Finished { generation: self.generation, work });
+            }
+            return Ok(());
+        };
+        let mut finished = file.finished;
+        let closed = file.parquet.close()?;
+        finished.push_back(closed.tail);
+        let length = finished.iter().map(bytes::Bytes::len).sum();
+        let tail = take_bytes(&mut finished, length);
+        let data_file = DataFile {
+            path: file.path.clone(),
+            size: closed.size,
+            rows: closed.rows,
+            stats: closed.stats,
+            begun: file.begun,
+            modified_ms: wiring.clock.wall_ms(),
+            oldest_ms,
+        };
+        let upload = file
+            .upload
+            .unwrap_or_else(|| begin_upload(&self.lane, file.path, self.generation, &wiring.runtime));
+        self.uncommitted += 1;
+        let charge = wiring.in_flight.charge(tail.len());
+        // A failed upload has closed both channels and told the committer.
+        let _ = upload.closing.send(Work { shard: wiring.index, file: Some(data_file), ranges });
+        let _ = upload.parts.send(Part { bytes: tail, charge, last: true });
+        Ok(())
+    }
+
+    fn reset(&mut self, generation: Generation, schema: Arc<Schema>) {
+        self.decoder = Decoder::new(&schema, self.lane.on_new_field);
+        self.columns = Columns::new(&schema);
+        self.lane.schema = schema;
+        self.generation = generation;
+        self.uncommitted = 0;
+        self.forget();
+    }
+
+    fn stop(&mut self) {
+        self.stopped = true;
+        self.columns.truncate(0);
+        self.forget();
+    }
+
+    /// Dropping the file's channels abandons its upload.
+    fn forget(&mut self) {
+        self.file = None;
+        self.waiting_since = None;
+        self.waiting_records = false;
+        self.oldest_ms = None;
+    }
+}
+
+/// Carries a file to the store, and tells the committer how it went.
+fn begin_upload(lane: &Lane, path: String, generation: Generation, runtime: &Handle) -> Upload {
+    #[expect(clippy::disallowed_methods, reason = "bounded by the budget that every part is charged to")]
+    let (parts, receiver) = mpsc::unbounded_channel();
+    let (closing, work) = oneshot::channel();
+    let (store, to_committer) = (lane.store.clone(), lane.to_committer.clone());
+    runtime.spawn(async move {
+        let message = match upload::file(&store, &path, receiver).await {
+            Uploaded::Abandoned => return,
+            Uploaded::Done => {
+                let Ok(work) = work.await else { return };
+                ToCommitter::Finished { generation, work }
+            }
+            Uploaded::Failed(error) => ToCommitter::UploadFailed {
+                generation,
+                hopeless: is_hopeless(&error),
+                error: explain(&store.url, &error),
+            },
+        };
+        // A committer that is gone has told why.
+        let _ = to_committer.send(message);
+    });
+    Upload { parts, closing }
+}
+
+/// The first `length` bytes of a queue of buffers; copies only where a buffer is split over parts.
+fn take_bytes(queue: &mut VecDeque<bytes::Bytes>, length: usize) -> bytes::Bytes {
+    if let Some(front) = queue.front_mut()
+        && front.len() >= length
+    {
+        return front.split_to(length);
+    }
+    let mut taken = bytes::BytesMut::with_capacity(length);
+    while taken.len() < length {
+        let mut front = queue.pop_front().expect("the queue holds at least `length` bytes");
+        let wanted = front.len().min(length - taken.len());
+        taken.extend_from_slice(&front.split_to(wanted));
+        if !front.is_empty() {
+            queue.push_front(front);
+        }
+    }
+    taken.freeze()
+}
+
+fn codec_name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Zstd(_) => "zstd",
+        Compression::Snappy => "snappy",
+        Compression::None => "uncompressed",
+    }
+}
+
+fn bad_record(source: &TopicPartition, offset: Offset, bad: &BadRecord) -> Error {
+    Error::new(
+        ErrorKind::Data,
+        format!("{source} offset {offset}: the record is not a row: {}: {}", bad.reason.as_str(), bad.detail),
+    )
+    .remedy("mend the producer and skip the record with on_bad_record = \"skip\", or correct the schema")
+}
