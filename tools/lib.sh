@@ -1,8 +1,10 @@
+# shellcheck shell=bash
 # What tools/* share: the cache, doing a thing once, ports, awaiting a server, ending it.
 #
 # Sourced, never run. It owns no service: what to start and when it is ready
 # is each tool's own business.
 
+# shellcheck disable=SC2034 # for those who source this
 tools_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache_dir=${THALWEG_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/thalweg}
 
@@ -61,7 +63,7 @@ PY
 # ours PID DIR: PID is a live process that was started for DIR, not a later
 # process that got the same number.
 ours() {
-    [[ -n $1 && -r /proc/$1/environ ]] && tr '\0' '\n' <"/proc/$1/environ" 2>/dev/null | grep -qxF "THALWEG_SERVICE_DIR=$2"
+    [[ -n $1 ]] && { tr '\0' '\n' <"/proc/$1/environ" | grep -qxF "THALWEG_SERVICE_DIR=$2"; } 2>/dev/null
 }
 
 running_pid() {
@@ -80,7 +82,7 @@ launch() {
             ((fd > 2)) && eval "exec $fd>&-" 2>/dev/null
         done
         export THALWEG_SERVICE_DIR=$dir
-        cd "$dir"
+        cd "$dir" || exit
         exec setsid "$@" </dev/null >>"$dir/log" 2>&1
     ) &
     printf '%s\n' $! >"$dir/pid"
@@ -121,7 +123,7 @@ end_with() {
     local pid
     pid=$(cat "$2/pid")
     # shellcheck disable=SC2016
-    THALWEG_SERVICE_DIR= setsid bash -c '
+    THALWEG_SERVICE_DIR='' setsid bash -c '
         tail --pid="$1" -f /dev/null
         [[ $(cat "$3/pid" 2>/dev/null) == "$2" ]] && exec "$4" stop --dir "$3"
     ' watch "$1" "$pid" "$2" "$(cd "$(dirname "$0")" && pwd)/$(basename "$0")" </dev/null >/dev/null 2>&1 &

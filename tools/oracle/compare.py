@@ -148,20 +148,28 @@ def open_table(connection, place, reader, directory):
     """Makes the view actual_table over what the reader reads; returns its column names."""
     if reader == "duckdb":
         source = f"delta_scan({lake.literal(place.url)})"
-    elif reader == "deltalake":
-        from deltalake import DeltaTable
-
-        table = DeltaTable(place.url, storage_options=place.delta_options())
-        connection.register("read_by_deltalake", table.to_pyarrow_dataset())
-        source = "read_by_deltalake"
     else:
-        import polars
-
-        file = os.path.join(directory, "polars.parquet")
-        polars.scan_delta(place.url, storage_options=place.delta_options()).sink_parquet(file)
+        # Handed over as a file: DuckDB 1.5 misreads sliced Arrow structs within structs.
+        file = os.path.join(directory, "read.parquet")
+        {"deltalake": read_by_deltalake, "polars": read_by_polars}[reader](place, file)
         source = f"read_parquet({lake.literal(file)})"
     connection.execute(f"CREATE VIEW actual_table AS SELECT * FROM {source}")
     return [row[0] for row in connection.execute("DESCRIBE actual_table").fetchall()]
+
+
+def read_by_deltalake(place, file):
+    from deltalake import DeltaTable
+
+    dataset = DeltaTable(place.url, storage_options=place.delta_options()).to_pyarrow_dataset()
+    with pq.ParquetWriter(file, dataset.schema, compression="lz4") as writer:
+        for batch in dataset.to_batches():
+            writer.write_batch(batch)
+
+
+def read_by_polars(place, file):
+    import polars
+
+    polars.scan_delta(place.url, storage_options=place.delta_options()).sink_parquet(file, compression="lz4")
 
 
 def compare(options, directory):

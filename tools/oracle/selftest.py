@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import random
-import sys
 import tempfile
 
 import pyarrow as pa

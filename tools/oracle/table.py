@@ -15,7 +15,6 @@ could not judge.
 import datetime
 import decimal
 import json
-import math
 import re
 import sys
 import urllib.parse
