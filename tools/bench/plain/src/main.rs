@@ -55,6 +55,14 @@ struct Arguments {
     /// Ends when everything that was in the topic at the start is committed
     #[arg(long)]
     until_end: bool,
+    /// A librdkafka setting over ours, KEY=VALUE
+    #[arg(short = 'X', long = "librdkafka", value_parser = setting)]
+    librdkafka: Vec<(String, String)>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("KEY=VALUE expected")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 fn main() -> Result<()> {
@@ -62,7 +70,11 @@ fn main() -> Result<()> {
     ensure!(arguments.threads > 0, "--threads must be above 0");
     let layout = Arc::new(Layout::new(ddl::parse(&arguments.schema).context("--schema")?));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let source = Arc::new(Source { brokers: arguments.brokers.clone(), topic: arguments.topic.clone() });
+    let source = Arc::new(Source {
+        brokers: arguments.brokers.clone(),
+        topic: arguments.topic.clone(),
+        librdkafka: arguments.librdkafka.clone(),
+    });
     let ends = source.ends()?;
     let table = runtime.block_on(Table::open_or_create(&arguments.location, &layout))?;
     let next = runtime.block_on(table.next_offsets(&arguments.topic, ends.len() as i32))?;

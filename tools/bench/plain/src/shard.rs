@@ -30,6 +30,8 @@ const POLL: Duration = Duration::from_millis(100);
 pub struct Source {
     pub brokers: String,
     pub topic: String,
+    /// Settings over our own.
+    pub librdkafka: Vec<(String, String)>,
 }
 
 /// A closed file and how far it takes its partitions.
@@ -76,10 +78,13 @@ impl Source {
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
             .set("enable.partition.eof", "true")
-            .set("queued.min.messages", "1000000")
+            .set("queued.min.messages", "20000")
             .set("queued.max.messages.kbytes", "65536")
             .set("fetch.queue.backoff.ms", "5")
             .set("fetch.message.max.bytes", "4194304");
+        for (key, value) in &self.librdkafka {
+            config.set(key, value);
+        }
         config
     }
 
