@@ -8,10 +8,10 @@ use thalweg::config::OnNewField;
 use workload::{ROWS, Workload};
 
 fn decode(criterion: &mut Criterion) {
-    for workload in [workload::stable(), workload::shuffled(), workload::missing(), workload::nested()] {
+    for workload in workload::all() {
         let mut group = criterion.benchmark_group(format!("decode/{}", workload.name));
         group.throughput(Throughput::Elements(ROWS as u64));
-        println!("{}: {} bytes a row", workload.name, workload.bytes() / ROWS as u64);
+        println!("{}: {} bytes a row", workload.name, workload.bytes_per_row());
         group.bench_function("ours", |bencher| {
             let mut columns = Columns::new(&workload.schema);
             let mut decoder = Decoder::new(&workload.schema, OnNewField::Ignore);

@@ -7,10 +7,10 @@ use thalweg::schema::Schema;
 
 pub const ROWS: usize = 4096;
 
-pub const W1: &str = "id BIGINT, user_id BIGINT, ts BIGINT, event_type STRING, page STRING, country STRING, \
+const W1: &str = "id BIGINT, user_id BIGINT, ts BIGINT, event_type STRING, page STRING, country STRING, \
                       device STRING, price DOUBLE, qty BIGINT, ok BOOLEAN";
 
-pub const W3: &str = "id STRING, type STRING, actor STRUCT<id: BIGINT, login: STRING, gravatar_id: STRING, \
+const W3: &str = "id STRING, type STRING, actor STRUCT<id: BIGINT, login: STRING, gravatar_id: STRING, \
     url: STRING, avatar_url: STRING>, repo STRUCT<id: BIGINT, name: STRING, url: STRING>, \
     payload STRUCT<push_id: BIGINT, size: BIGINT, ref: STRING, commits: ARRAY<STRUCT<sha: STRING, \
     author: STRUCT<email: STRING, name: STRING>, message: STRING, distinct: BOOLEAN, url: STRING>>>, \
@@ -30,28 +30,29 @@ impl Workload {
         Workload { name, schema: Schema::from_ddl(ddl).expect("a constant schema"), payloads }
     }
 
-    pub fn bytes(&self) -> u64 {
-        self.payloads.iter().map(|payload| payload.len() as u64).sum()
+    /// Mean bytes of a payload.
+    pub fn bytes_per_row(&self) -> usize {
+        self.payloads.iter().map(String::len).sum::<usize>() / ROWS
     }
 }
 
 /// SplitMix64.
-pub struct Random(u64);
+struct Random(u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
     }
 
-    pub fn below(&mut self, limit: u64) -> u64 {
+    fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
     /// Small numbers are likelier, about as in Zipf's law.
-    pub fn skewed(&mut self, limit: u64) -> u64 {
+    fn skewed(&mut self, limit: u64) -> u64 {
         let exponent = self.below(1 << 20) as f64 / f64::from(1 << 20);
         ((limit as f64).powf(exponent) as u64).min(limit - 1)
     }
@@ -61,13 +62,18 @@ impl Random {
     }
 }
 
+/// Every workload.
+pub fn all() -> [Workload; 4] {
+    [stable(), shuffled(), missing(), nested()]
+}
+
 /// W1: keys in one order, none missing.
-pub fn stable() -> Workload {
+fn stable() -> Workload {
     Workload::new("w1_stable", W1, |row, random| object(&clickstream(row, random)))
 }
 
 /// W1 with its keys in any order.
-pub fn shuffled() -> Workload {
+fn shuffled() -> Workload {
     Workload::new("w1_shuffled", W1, |row, random| {
         let mut members = clickstream(row, random);
         for last in (1..members.len()).rev() {
@@ -78,7 +84,7 @@ pub fn shuffled() -> Workload {
 }
 
 /// W1 with each key missing in a third of the rows.
-pub fn missing() -> Workload {
+fn missing() -> Workload {
     Workload::new("w1_missing", W1, |row, random| {
         let mut members = clickstream(row, random);
         members.retain(|_| random.below(3) > 0);
@@ -87,7 +93,7 @@ pub fn missing() -> Workload {
 }
 
 /// W3.
-pub fn nested() -> Workload {
+fn nested() -> Workload {
     Workload::new("w3_nested", W3, repository_event)
 }
 
