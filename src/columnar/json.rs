@@ -505,7 +505,9 @@ fn fill_struct<'de, A: MapAccess<'de>>(
             filled += 1;
         } else {
             column.truncate(row);
-            run.forget_rescued_here();
+            if !matches!(field.plan, Plan::Scalar | Plan::Decimal { .. }) {
+                run.forget_rescued_here();
+            }
         }
         members.next_value_seed(Cell { column, field, run })?;
         run.state.path.pop();

@@ -24,6 +24,8 @@ mod bad;
 mod columns;
 mod infer;
 mod json;
+#[cfg(test)]
+mod model;
 mod parquet;
 mod rescue;
 mod stats;

@@ -103,6 +103,9 @@ impl ParquetFile {
     }
 
     /// Bytes held: the row group in progress, and what is finished and not taken.
+    ///
+    /// While a row group is in progress, every integer column counts at least
+    /// the MiB that its encoder reserves, touched or not.
     pub fn memory(&self) -> usize {
         self.writer.memory_size() + self.writer.inner().len()
     }

@@ -13,6 +13,8 @@ pub(super) struct Rescued {
     /// Paths and values, back to back.
     text: String,
     members: Vec<Member>,
+    /// Scratch: the path at hand.
+    path: String,
 }
 
 struct Member {
@@ -32,8 +34,10 @@ impl Rescued {
 
     /// Keeps a member; `path` writes where it was found.
     pub(super) fn add(&mut self, path: impl FnOnce(&mut String), value: &str) {
+        self.path.clear();
+        path(&mut self.path);
         let start = self.text.len();
-        path(&mut self.text);
+        self.text.push_str(&self.path);
         let middle = self.text.len();
         self.text.push_str(value);
         self.members.push(Member { path: start..middle, value: middle..self.text.len() });
@@ -41,14 +45,12 @@ impl Rescued {
 
     /// Forgets what was found at or below a path: its value is being replaced by a later one.
     pub(super) fn forget(&mut self, path: impl FnOnce(&mut String)) {
-        let start = self.text.len();
-        path(&mut self.text);
-        let (text, gone) = self.text.split_at(start);
+        self.path.clear();
+        path(&mut self.path);
         self.members.retain(|member| {
-            let rest = text[member.path.clone()].strip_prefix(gone);
+            let rest = self.text[member.path.clone()].strip_prefix(&self.path);
             !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         });
-        self.text.truncate(start);
     }
 
     /// Appends the object's text to `out`. Of two members with one path the last stays.

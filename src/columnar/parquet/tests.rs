@@ -1,1 +1,383 @@
+use std::collections::BTreeMap;
 
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::Type as Physical;
+use parquet::file::metadata::ParquetMetaData;
+use proptest::prelude::*;
+use serde_json::value::RawValue;
+
+use super::*;
+use crate::columnar::Columns;
+use crate::columnar::model::{self, Value, push_row, rows_of};
+
+/// Rows in batches; each batch a row group of its own, or not.
+type Batches = Vec<(Vec<Vec<Value>>, bool)>;
+
+fn batches(schema: &Schema) -> impl Strategy<Value = Batches> + use<> {
+    let rows = proptest::collection::vec(model::row(schema), 0..12);
+    let all_null = proptest::collection::vec(Just(vec![Value::Null; schema.fields.len()]), 1..3);
+    let nullable = schema.fields.iter().all(|field| field.nullable);
+    let rows = prop_oneof![4 => rows.boxed(), u32::from(nullable) => all_null.boxed()];
+    proptest::collection::vec((rows, any::<bool>()), 1..5)
+}
+
+struct Written {
+    bytes: Bytes,
+    metadata: ParquetMetaData,
+    rows: Vec<Vec<Value>>,
+    closed: ClosedFile,
+}
+
+fn write(schema: &Schema, batches: &Batches, compression: Compression, indexed: usize) -> Written {
+    let mut columns = Columns::new(schema);
+    let mut file = ParquetFile::create(schema, compression, 1 << 20).unwrap().indexed_columns(indexed);
+    let mut bytes = Vec::new();
+    for (rows, flush) in batches {
+        rows.iter().for_each(|row| push_row(&mut columns, row));
+        let batch = columns.freeze();
+        file.write(&batch).unwrap();
+        columns.recover(batch);
+        if *flush {
+            file.flush_row_group().unwrap();
+            assert!(file.memory() <= file.size_estimate() as usize);
+        }
+        bytes.extend_from_slice(&file.take_finished());
+    }
+    let closed = file.close().unwrap();
+    bytes.extend_from_slice(&closed.tail);
+    let bytes = Bytes::from(bytes);
+    assert_eq!(closed.size, bytes.len() as u64);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
+    let metadata = builder.metadata().as_ref().clone();
+    let rows: Vec<_> = builder.build().unwrap().flat_map(|batch| rows_of(&batch.unwrap())).collect();
+    assert_eq!(closed.rows, rows.len() as u64);
+    Written { bytes, metadata, rows, closed }
+}
+
+fn all(batches: &Batches) -> Vec<Vec<Value>> {
+    batches.iter().flat_map(|(rows, _)| rows.clone()).collect()
+}
+
+/// The leaves of a JSON object as texts, `a.b` → `1.50`.
+fn flat(json: &str) -> BTreeMap<String, String> {
+    let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json).unwrap();
+    let mut out = BTreeMap::new();
+    for (name, value) in members {
+        if value.get().starts_with('{') {
+            out.extend(flat(value.get()).into_iter().map(|(path, text)| (format!("{name}.{path}"), text)));
+        } else {
+            out.insert(name, value.get().to_owned());
+        }
+    }
+    out
+}
+
+/// Statistics computed the long way, over every value of every column.
+fn brute(
+    fields: &[Field],
+    column: &dyn Fn(usize) -> Vec<Value>,
+    path: &str,
+    out: &mut BTreeMap<String, String>,
+) {
+    for (index, field) in fields.iter().enumerate() {
+        let path = if path.is_empty() { field.name.clone() } else { format!("{path}.{}", field.name) };
+        let values = column(index);
+        match &field.data_type {
+            DataType::Struct(members) => {
+                let member = |at: usize| {
+                    let of = |value: &Value| match value {
+                        Value::Row(row) => row[at].clone(),
+                        _ => Value::Null,
+                    };
+                    values.iter().map(of).collect()
+                };
+                brute(members, &member, &path, out);
+            }
+            DataType::Array { .. } | DataType::Map { .. } => {}
+            leaf => {
+                let present: Vec<&Value> = values.iter().filter(|value| **value != Value::Null).collect();
+                out.insert(format!("nullCount.{path}"), (values.len() - present.len()).to_string());
+                if let Some((min, max)) = bounds(leaf, &present) {
+                    out.extend(min.map(|min| (format!("minValues.{path}"), min)));
+                    out.extend(max.map(|max| (format!("maxValues.{path}"), max)));
+                }
+            }
+        }
+    }
+}
+
+fn bounds(leaf: &DataType, values: &[&Value]) -> Option<(Option<String>, Option<String>)> {
+    if values.is_empty() {
+        return None;
+    }
+    let integers = || {
+        let all = values.iter().map(|value| match value {
+            Value::Integer(value) => *value,
+            other => panic!("{other:?}"),
+        });
+        (all.clone().min().unwrap(), all.max().unwrap())
+    };
+    let both =
+        |(min, max): (i128, i128), text: &dyn Fn(i128) -> String| Some((Some(text(min)), Some(text(max))));
+    let instant = |ms: i128| jiff::Timestamp::from_millisecond(ms as i64).unwrap();
+    match leaf {
+        DataType::Boolean | DataType::Binary => None,
+        DataType::Decimal { scale, .. } => both(integers(), &|value| stats::decimal_text(value, *scale)),
+        DataType::Date => {
+            both(integers(), &|days| format!("\"{}\"", &instant(days * 86_400_000).to_string()[..10]))
+        }
+        DataType::Timestamp => {
+            let (min, max) = integers();
+            let (min, max) = (min.div_euclid(1000), (max + 999).div_euclid(1000));
+            both((min, max), &|ms| format!("\"{:.3}\"", instant(ms)))
+        }
+        DataType::Float | DataType::Double => {
+            let all: Vec<f64> = values
+                .iter()
+                .map(|value| match value {
+                    Value::Float(bits) => f64::from_bits(*bits),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            if all.iter().any(|value| value.is_nan()) {
+                return None;
+            }
+            let (min, max) = all
+                .iter()
+                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)));
+            let text = |value: f64, zero: &str| {
+                value.is_finite().then(|| {
+                    if value == 0.0 { zero.to_owned() } else { serde_json::to_string(&value).unwrap() }
+                })
+            };
+            Some((text(min, "-0.0"), text(max, "0.0")))
+        }
+        DataType::String => {
+            let all = || {
+                values.iter().map(|value| match value {
+                    Value::Text(text) => text.as_str(),
+                    other => panic!("{other:?}"),
+                })
+            };
+            let (min, max) = (all().min().unwrap(), all().max().unwrap());
+            let cut: String = min.chars().take(32).collect();
+            Some((Some(serde_json::to_string(&cut).unwrap()), above(max)))
+        }
+        _ => both(integers(), &|value| value.to_string()),
+    }
+}
+
+/// The first 32 characters, the last that can be raised raised.
+fn above(max: &str) -> Option<String> {
+    let mut kept: Vec<char> = max.chars().take(32).collect();
+    if max.chars().count() > 32 {
+        while kept.last() == Some(&char::MAX) {
+            kept.pop();
+        }
+        let last = kept.pop()?;
+        kept.push((last..=char::MAX).nth(1).unwrap());
+    }
+    Some(serde_json::to_string(&kept.iter().collect::<String>()).unwrap())
+}
+
+proptest! {
+    #[test]
+    fn a_file_reads_back_and_its_statistics_are_those_of_its_rows(
+        (schema, batches) in model::schema().prop_flat_map(|schema| {
+            let batches = batches(&schema);
+            (Just(schema), batches)
+        }),
+    ) {
+        let written = write(&schema, &batches, Compression::Zstd(1), INDEXED_COLUMNS);
+        let rows = all(&batches);
+        prop_assert_eq!(&written.rows, &rows);
+        let mut expected = BTreeMap::from([("numRecords".to_owned(), rows.len().to_string())]);
+        let column = |index: usize| rows.iter().map(|row| row[index].clone()).collect();
+        brute(&schema.fields, &column, "", &mut expected);
+        prop_assert_eq!(flat(&written.closed.stats), expected, "{}", schema);
+    }
+}
+
+fn table(ddl: &str) -> Schema {
+    Schema::from_ddl(ddl).unwrap()
+}
+
+fn stats_of(ddl: &str, groups: &[&[Value]]) -> BTreeMap<String, String> {
+    let rows = |values: &[Value]| values.iter().map(|value| vec![value.clone()]).collect::<Vec<_>>();
+    let batches = groups.iter().map(|values| (rows(values), true)).collect();
+    flat(&write(&table(ddl), &batches, Compression::None, INDEXED_COLUMNS).closed.stats)
+}
+
+#[test]
+fn a_row_group_of_nulls_does_not_hide_the_bounds_of_the_others() {
+    let one = |value| Value::Integer(value);
+    let stats = stats_of("a BIGINT", &[&[one(5)], &[Value::Null, Value::Null], &[one(-7), Value::Null]]);
+    assert_eq!((stats["minValues.a"].as_str(), stats["maxValues.a"].as_str()), ("-7", "5"));
+    assert_eq!((stats["nullCount.a"].as_str(), stats["numRecords"].as_str()), ("3", "5"));
+    let stats = stats_of("a BIGINT", &[&[Value::Null]]);
+    assert!(!stats.contains_key("minValues.a"));
+}
+
+#[test]
+fn one_nan_takes_the_bounds_of_all_row_groups() {
+    let values = |values: &[f64]| values.iter().copied().map(model::float).collect::<Vec<_>>();
+    let stats = stats_of("a DOUBLE", &[&values(&[1.0]), &values(&[f64::NAN, 2.0])]);
+    assert_eq!(stats.len(), 2, "{stats:?}");
+    let stats = stats_of("a FLOAT", &[&values(&[1.0, f64::INFINITY])]);
+    assert_eq!((stats["minValues.a"].as_str(), stats.get("maxValues.a")), ("1.0", None));
+}
+
+#[test]
+fn long_strings_are_cut_to_bounds_that_hold() {
+    let long = |text: &str| Value::Text(text.repeat(300));
+    let stats = stats_of("a STRING", &[&[long("z"), Value::Text(String::new())], &[long("é")]]);
+    assert_eq!(stats["minValues.a"], "\"\"");
+    assert_eq!(stats["maxValues.a"], format!("\"{}ê\"", "é".repeat(31)));
+    let stats = stats_of("a STRING", &[&[long("\u{10FFFF}")]]);
+    assert_eq!(stats.get("maxValues.a"), None);
+    assert_eq!(stats["minValues.a"], format!("\"{}\"", "\u{10FFFF}".repeat(32)));
+}
+
+#[test]
+fn only_the_first_columns_are_indexed_and_a_list_counts_as_one() {
+    let schema = table("a INT, l ARRAY<STRUCT<x: INT, y: INT>>, s STRUCT<b: INT, c: INT>, d INT");
+    let row = vec![Value::Integer(1), Value::Null, Value::Row(vec![Value::Integer(2); 2]), Value::Integer(3)];
+    let stats = |indexed| {
+        flat(&write(&schema, &vec![(vec![row.clone()], false)], Compression::None, indexed).closed.stats)
+    };
+    let expected: Vec<(String, String)> = [
+        ("maxValues.a", "1"),
+        ("maxValues.s.b", "2"),
+        ("minValues.a", "1"),
+        ("minValues.s.b", "2"),
+        ("nullCount.a", "0"),
+        ("nullCount.s.b", "0"),
+        ("numRecords", "1"),
+    ]
+    .map(|(path, text)| (path.to_owned(), text.to_owned()))
+    .into();
+    assert_eq!(Vec::from_iter(stats(3)), expected);
+    assert_eq!(stats(usize::MAX)["maxValues.d"], "3");
+    assert_eq!(stats(0).len(), 1);
+}
+
+#[test]
+fn every_setting_took_effect() {
+    let ddl = "id BIGINT, n TINYINT, day DATE, at TIMESTAMP, d DECIMAL(18, 2), e DECIMAL(38, 2), f DOUBLE, \
+               ok BOOLEAN, s STRING, l ARRAY<BIGINT>, m MAP<STRING, BIGINT>, t STRUCT<u: STRUCT<v: BIGINT>>";
+    let schema = table(ddl);
+    let one = || Value::Integer(1);
+    let text = || Value::Text("x".into());
+    let row = vec![
+        one(),
+        one(),
+        one(),
+        one(),
+        one(),
+        one(),
+        model::float(1.5),
+        Value::Boolean(true),
+        text(),
+        Value::List(vec![one()]),
+        Value::Map(vec![(text(), one())]),
+        Value::Row(vec![Value::Row(vec![one()])]),
+    ];
+    let written = write(&schema, &vec![(vec![row; 10], false)], Compression::Zstd(1), INDEXED_COLUMNS);
+    let file = written.metadata.file_metadata();
+    assert_eq!(file.created_by(), Some(concat!("thalweg version ", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(file.version(), 1);
+    assert!(file.key_value_metadata().is_none_or(Vec::is_empty));
+    let delta = Encoding::DELTA_BINARY_PACKED;
+    let expected = [
+        ("id", Physical::INT64, delta),
+        ("n", Physical::INT32, delta),
+        ("day", Physical::INT32, delta),
+        ("at", Physical::INT64, delta),
+        ("d", Physical::INT64, delta),
+        ("e", Physical::FIXED_LEN_BYTE_ARRAY, Encoding::PLAIN),
+        ("f", Physical::DOUBLE, Encoding::PLAIN),
+        ("ok", Physical::BOOLEAN, Encoding::PLAIN),
+        ("s", Physical::BYTE_ARRAY, Encoding::RLE_DICTIONARY),
+        ("l.list.element", Physical::INT64, delta),
+        ("m.key_value.key", Physical::BYTE_ARRAY, Encoding::RLE_DICTIONARY),
+        ("m.key_value.value", Physical::INT64, delta),
+        ("t.u.v", Physical::INT64, delta),
+    ];
+    let columns = written.metadata.row_group(0).columns();
+    assert_eq!(columns.len(), expected.len());
+    for (column, (path, physical, encoding)) in columns.iter().zip(expected) {
+        assert_eq!((column.column_path().string().as_str(), column.column_type()), (path, physical));
+        assert!(
+            column.encodings().any(|found| found == encoding),
+            "{path}: {:?}",
+            column.encodings().collect::<Vec<_>>()
+        );
+        let dictionary = encoding == Encoding::RLE_DICTIONARY;
+        assert_eq!(column.dictionary_page_offset().is_some(), dictionary, "{path}");
+        assert!(matches!(column.compression(), basic::Compression::ZSTD(_)));
+        assert!(column.statistics().is_some() && column.bloom_filter_offset().is_none(), "{path}");
+        assert!(column.column_index_offset().is_none(), "page statistics are off");
+    }
+    let at = &written.metadata.file_metadata().schema_descr().columns()[3];
+    let Some(basic::LogicalType::Timestamp(timestamp)) = at.logical_type_ref() else {
+        panic!("{:?}", at.logical_type_ref());
+    };
+    assert!(timestamp.is_adjusted_to_u_t_c && timestamp.unit == basic::TimeUnit::MICROS);
+    for (compression, name) in [(Compression::Snappy, "SNAPPY"), (Compression::None, "UNCOMPRESSED")] {
+        let written = write(&table("a INT"), &vec![(vec![vec![one()]], false)], compression, 1);
+        assert_eq!(written.metadata.row_group(0).column(0).compression().to_string(), name);
+    }
+}
+
+#[test]
+fn a_large_dictionary_is_given_up() {
+    let rows = (0..60_000).map(|n| vec![Value::Text(format!("value number {n}"))]).collect();
+    let written = write(&table("s STRING"), &vec![(rows, false)], Compression::None, 1);
+    let column = written.metadata.row_group(0).column(0);
+    assert!(column.encodings().any(|encoding| encoding == Encoding::PLAIN));
+    let first_data = column.data_page_offset() - column.dictionary_page_offset().unwrap();
+    assert!(first_data < (DICTIONARY_BYTES_MAX + (64 << 10)) as i64, "{first_data}");
+}
+
+#[test]
+fn bytes_leave_while_the_file_is_open_and_memory_falls() {
+    let schema = table("a BIGINT, s STRING");
+    let mut columns = Columns::new(&schema);
+    let mut file = ParquetFile::create(&schema, Compression::None, 100_000).unwrap();
+    let mut taken = Vec::new();
+    for n in 0..40_000_i64 {
+        let scrambled = n.wrapping_mul(0x1E37_79B9_7F4A_7C15);
+        push_row(&mut columns, &[Value::Integer(scrambled.into()), Value::Text(format!("{scrambled:x}"))]);
+        if columns.rows() == 1000 {
+            let batch = columns.freeze();
+            file.write(&batch).unwrap();
+            columns.recover(batch);
+            let before = file.memory();
+            let finished = file.take_finished();
+            assert_eq!(file.memory(), before - finished.len());
+            assert!(file.memory() < 2 << 20, "a row group, and an encoder's MiB: {}", file.memory());
+            taken.extend_from_slice(&finished);
+        }
+    }
+    assert!(taken.len() > 500_000, "row groups ended on their own: {}", taken.len());
+    assert!(file.size_estimate() >= taken.len() as u64);
+    let closed = file.close().unwrap();
+    taken.extend_from_slice(&closed.tail);
+    let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(taken)).unwrap();
+    assert!(builder.metadata().num_row_groups() > 5);
+    assert_eq!(builder.metadata().file_metadata().num_rows(), 40_000);
+}
+
+#[test]
+fn a_schema_without_parquet_form_is_refused() {
+    let schema = Schema { fields: vec![Field::new("s", DataType::Struct(Vec::new()), true)] };
+    let error = ParquetFile::create(&schema, Compression::None, 1).err().unwrap();
+    assert_eq!(error.kind, ErrorKind::CannotWrite);
+}
+
+#[test]
+fn a_file_without_rows_is_a_file() {
+    let written = write(&table("a INT"), &Vec::new(), Compression::None, 1);
+    assert_eq!(written.closed.stats, r#"{"numRecords":0,"minValues":{},"maxValues":{},"nullCount":{"a":0}}"#);
+    assert!(written.bytes.starts_with(b"PAR1") && written.bytes.ends_with(b"PAR1"));
+}

@@ -1,0 +1,47 @@
+//! JSON payloads to Arrow batches: our decoder and arrow-json, over the same rows in the same run.
+
+mod workload;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use thalweg::columnar::{Columns, Decoder, RecordFacts};
+use thalweg::config::OnNewField;
+use workload::{ROWS, Workload};
+
+fn decode(criterion: &mut Criterion) {
+    for workload in workload::all() {
+        let mut group = criterion.benchmark_group(format!("decode/{}", workload.name));
+        group.throughput(Throughput::Elements(ROWS as u64));
+        println!("{}: {} bytes a row", workload.name, workload.bytes_per_row());
+        group.bench_function("ours", |bencher| {
+            let mut columns = Columns::new(&workload.schema);
+            let mut decoder = Decoder::new(&workload.schema, OnNewField::Ignore);
+            bencher.iter(|| ours(&workload, &mut decoder, &mut columns));
+        });
+        group.bench_function("arrow_json", |bencher| {
+            let builder = arrow::json::ReaderBuilder::new(workload.schema.to_arrow()).with_batch_size(ROWS);
+            let mut decoder = builder.build_decoder().expect("arrow-json knows every type of ours");
+            bencher.iter(|| twin(&workload, &mut decoder));
+        });
+    }
+}
+
+fn ours(workload: &Workload, decoder: &mut Decoder, columns: &mut Columns) {
+    for (offset, payload) in workload.payloads.iter().enumerate() {
+        let facts = RecordFacts { partition: 0, offset: offset as i64, timestamp_ms: None };
+        decoder.append(columns, payload.as_bytes(), facts).expect("generated rows fit");
+    }
+    let batch = columns.freeze();
+    assert_eq!(batch.num_rows(), ROWS);
+    columns.recover(batch);
+}
+
+fn twin(workload: &Workload, decoder: &mut arrow::json::reader::Decoder) {
+    for payload in &workload.payloads {
+        decoder.decode(payload.as_bytes()).expect("generated rows fit");
+    }
+    let batch = decoder.flush().expect("generated rows fit").expect("there are rows");
+    assert_eq!(batch.num_rows(), ROWS);
+}
+
+criterion_group!(benches, decode);
+criterion_main!(benches);

@@ -1,0 +1,146 @@
+//! Seeded payloads in the shapes that we measure with: W1 (clickstream, flat)
+//! and W3 (repository events, nested), and variations of W1.
+
+use std::fmt::Write;
+
+use thalweg::schema::Schema;
+
+pub const ROWS: usize = 4096;
+
+const W1: &str = "id BIGINT, user_id BIGINT, ts BIGINT, event_type STRING, page STRING, country STRING, \
+                      device STRING, price DOUBLE, qty BIGINT, ok BOOLEAN";
+
+const W3: &str = "id STRING, type STRING, actor STRUCT<id: BIGINT, login: STRING, gravatar_id: STRING, \
+    url: STRING, avatar_url: STRING>, repo STRUCT<id: BIGINT, name: STRING, url: STRING>, \
+    payload STRUCT<push_id: BIGINT, size: BIGINT, ref: STRING, commits: ARRAY<STRUCT<sha: STRING, \
+    author: STRUCT<email: STRING, name: STRING>, message: STRING, distinct: BOOLEAN, url: STRING>>>, \
+    public BOOLEAN, created_at BIGINT";
+
+/// Payloads and the schema of their table.
+pub struct Workload {
+    pub name: &'static str,
+    pub schema: Schema,
+    pub payloads: Vec<String>,
+}
+
+impl Workload {
+    fn new(name: &'static str, ddl: &str, mut payload: impl FnMut(u64, &mut Random) -> String) -> Workload {
+        let mut random = Random(42);
+        let payloads = (0..ROWS as u64).map(|row| payload(row, &mut random)).collect();
+        Workload { name, schema: Schema::from_ddl(ddl).expect("a constant schema"), payloads }
+    }
+
+    /// Mean bytes of a payload.
+    pub fn bytes_per_row(&self) -> usize {
+        self.payloads.iter().map(String::len).sum::<usize>() / ROWS
+    }
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+
+    /// Small numbers are likelier, about as in Zipf's law.
+    fn skewed(&mut self, limit: u64) -> u64 {
+        let exponent = self.below(1 << 20) as f64 / f64::from(1 << 20);
+        ((limit as f64).powf(exponent) as u64).min(limit - 1)
+    }
+
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.skewed(from.len() as u64) as usize]
+    }
+}
+
+/// Every workload.
+pub fn all() -> [Workload; 4] {
+    [stable(), shuffled(), missing(), nested()]
+}
+
+/// W1: keys in one order, none missing.
+fn stable() -> Workload {
+    Workload::new("w1_stable", W1, |row, random| object(&clickstream(row, random)))
+}
+
+/// W1 with its keys in any order.
+fn shuffled() -> Workload {
+    Workload::new("w1_shuffled", W1, |row, random| {
+        let mut members = clickstream(row, random);
+        for last in (1..members.len()).rev() {
+            members.swap(last, random.below(last as u64 + 1) as usize);
+        }
+        object(&members)
+    })
+}
+
+/// W1 with each key missing in a third of the rows.
+fn missing() -> Workload {
+    Workload::new("w1_missing", W1, |row, random| {
+        let mut members = clickstream(row, random);
+        members.retain(|_| random.below(3) > 0);
+        object(&members)
+    })
+}
+
+/// W3.
+fn nested() -> Workload {
+    Workload::new("w3_nested", W3, repository_event)
+}
+
+fn object(members: &[(&str, String)]) -> String {
+    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    format!("{{{}}}", members.join(","))
+}
+
+fn clickstream(row: u64, random: &mut Random) -> Vec<(&'static str, String)> {
+    const EVENTS: [&str; 6] = ["view", "click", "add_to_cart", "purchase", "search", "login"];
+    const COUNTRIES: [&str; 10] = ["DE", "US", "FR", "GB", "IT", "ES", "PL", "NL", "SE", "IN"];
+    const DEVICES: [&str; 3] = ["mobile", "desktop", "tablet"];
+    let price = random.below(100_000);
+    vec![
+        ("id", (10_000_000 + row).to_string()),
+        ("user_id", random.below(1_000_000).to_string()),
+        ("ts", (1_718_000_000_000 + row * 2 + random.below(3)).to_string()),
+        ("event_type", format!("\"{}\"", random.pick(&EVENTS))),
+        ("page", format!("\"/shop/item/{}\"", random.skewed(20_000))),
+        ("country", format!("\"{}\"", random.pick(&COUNTRIES))),
+        ("device", format!("\"{}\"", random.pick(&DEVICES))),
+        ("price", format!("{}.{:02}", price / 100, price % 100)),
+        ("qty", (1 + random.below(9)).to_string()),
+        ("ok", (random.below(10) > 0).to_string()),
+    ]
+}
+
+fn repository_event(row: u64, random: &mut Random) -> String {
+    let (actor, repo) = (random.below(300_000), random.skewed(100_000));
+    let site = "https://api.example.com";
+    let mut commits = String::new();
+    for commit in 0..2 {
+        let sha = format!("{:016x}{:016x}{:08x}", random.next(), random.next(), random.next() as u32);
+        let developer = random.below(50_000);
+        let comma = if commit > 0 { "," } else { "" };
+        write!(
+            commits,
+            r#"{comma}{{"sha":"{sha}","author":{{"email":"dev{developer}@example.com","name":"Dev {developer}"}},"message":"Fix {} in module {}","distinct":{},"url":"{site}/repos/org{}/repo{repo}/commits/{sha}"}}"#,
+            random.below(9999), random.below(200), random.below(2) == 0, repo % 977
+        )
+        .expect("a String takes every byte");
+    }
+    format!(
+        r#"{{"id":"{}","type":"PushEvent","actor":{{"id":{actor},"login":"user{actor}","gravatar_id":"","url":"{site}/users/user{actor}","avatar_url":"https://avatars.example.com/u/{actor}?"}},"repo":{{"id":{repo},"name":"org{1}/repo{repo}","url":"{site}/repos/org{1}/repo{repo}"}},"payload":{{"push_id":{2},"size":2,"ref":"refs/heads/main","commits":[{commits}]}},"public":true,"created_at":{3}}}"#,
+        20_000_000_000 + row,
+        repo % 977,
+        9_000_000_000 + row * 3,
+        1_718_000_000_000 + row * 2
+    )
+}
