@@ -27,10 +27,11 @@ pub fn print(line: &str) -> Result<()> {
 pub fn report(error: &Error, format: LogFormat) -> ExitCode {
     let code = error.kind.exit_code();
     match format {
-        LogFormat::Json => {
+        // A filter that lets no error pass must not hide why we end.
+        LogFormat::Json if tracing::enabled!(tracing::Level::ERROR) => {
             tracing::error!(exit_code = code, kind = ?error.kind, remedy = error.remedy, "{}", error.message);
         }
-        LogFormat::Text => {
+        LogFormat::Json | LogFormat::Text => {
             let text = render(error, stderr_has_colour());
             // With stderr gone there is nobody left to tell; the exit code still does.
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
