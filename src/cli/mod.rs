@@ -8,6 +8,8 @@ mod demo;
 mod logging;
 mod run;
 pub mod screen;
+#[cfg(test)]
+mod screens;
 mod table;
 mod version;
 

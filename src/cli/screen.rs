@@ -10,6 +10,9 @@ use std::process::ExitCode;
 use super::LogFormat;
 use crate::error::{Error, ErrorKind, Result};
 
+/// A longer remedy goes over several lines, under its first word.
+const REMEDY_CHARS_MAX: usize = 90;
+
 /// Prints one line of a result. A reader that went away (`| head`) is no error.
 pub fn print(line: &str) -> Result<()> {
     match writeln!(std::io::stdout().lock(), "{line}") {
@@ -24,10 +27,11 @@ pub fn print(line: &str) -> Result<()> {
 pub fn report(error: &Error, format: LogFormat) -> ExitCode {
     let code = error.kind.exit_code();
     match format {
-        LogFormat::Json => {
+        // A filter that lets no error pass must not hide why we end.
+        LogFormat::Json if tracing::enabled!(tracing::Level::ERROR) => {
             tracing::error!(exit_code = code, kind = ?error.kind, remedy = error.remedy, "{}", error.message);
         }
-        LogFormat::Text => {
+        LogFormat::Json | LogFormat::Text => {
             let text = render(error, stderr_has_colour());
             // With stderr gone there is nobody left to tell; the exit code still does.
             let _ = std::io::stderr().lock().write_all(text.as_bytes());
@@ -49,6 +53,7 @@ pub fn render(error: &Error, colour: bool) -> String {
         out.push('\n');
     }
     if let Some(remedy) = &error.remedy {
+        let remedy = wrapped(remedy, REMEDY_CHARS_MAX).join("\n          ");
         writeln!(out, "  {}remedy{}: {remedy}", paint.cyan, paint.off)
             .expect("writing to a String cannot fail");
     }
@@ -56,6 +61,21 @@ pub fn render(error: &Error, colour: bool) -> String {
         out.push_str("  this is a bug of thalweg: please report it with the lines above\n");
     }
     out
+}
+
+/// Lines of whole words.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 #[derive(Default)]

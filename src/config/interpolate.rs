@@ -104,9 +104,11 @@ fn from_file(path: &str) -> Result<String, (String, String)> {
     if !path.starts_with('/') {
         return Err(refuse("the path is not absolute".to_owned()));
     }
-    let file = std::fs::File::open(path).map_err(|error| refuse(error.to_string()))?;
+    let file = std::fs::File::open(path).map_err(|error| refuse(super::source::reason(&error)))?;
     let mut text = String::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| refuse(error.to_string()))?;
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| refuse(super::source::reason(&error)))?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(refuse(format!("it is larger than {FILE_BYTES_MAX} bytes")));
     }

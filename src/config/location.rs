@@ -41,10 +41,15 @@ pub fn parse(text: &str, directory: &Path) -> Result<Url, LocationError> {
 }
 
 fn path(text: &str, directory: &Path) -> Result<Url, LocationError> {
+    if text == "." || text == "./" {
+        return refuse("a location is the current directory", "name a directory for the table");
+    }
     segments(text)?;
-    let text = text.strip_prefix("./").unwrap_or(text);
-    let path = directory.join(text.trim_end_matches('/'));
-    local(&path)
+    let relative = text.strip_prefix("./").unwrap_or(text).trim_end_matches('/');
+    match relative {
+        "" => local(Path::new("/")),
+        _ => local(&directory.join(relative)),
+    }
 }
 
 /// `path` starts with a slash; percent signs in it are escapes.
@@ -97,6 +102,9 @@ fn s3(rest: &str) -> Result<Url, LocationError> {
         );
     }
     let prefix = prefix.trim_end_matches('/');
+    if prefix.starts_with('/') {
+        return refuse("a location has two slashes in a row", "write one slash");
+    }
     segments(prefix)?;
     let text = if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
     Url::parse(&text).map_err(|error| LocationError {
@@ -185,6 +193,7 @@ mod tests {
             ("file:/data", "a `file:` location has no `//`"),
             ("file:///", "a location is the root directory"),
             ("/", "a location is the root directory"),
+            ("./", "a location is the current directory"),
             ("gs://b/x", "locations with `gs://` are not available in this version"),
             ("s3://b/orders/_delta_log", "a location lies inside a `_delta_log`"),
         ];

@@ -15,6 +15,7 @@ mod source;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod values;
 
 #[cfg(test)]
 pub(crate) use parse::parse_on;
@@ -36,8 +37,9 @@ pub fn table_address(
     location: &str,
     options: &[(String, String)],
 ) -> Result<(url::Url, BTreeMap<String, String>)> {
-    let directory = std::env::current_dir()
-        .map_err(|error| Error::new(ErrorKind::Io, format!("no current directory: {error}")))?;
+    let directory = std::env::current_dir().map_err(|error| {
+        Error::new(ErrorKind::Io, format!("no current directory: {}", source::reason(&error)))
+    })?;
     let url = location::parse(location, &directory)
         .map_err(|error| Error::new(ErrorKind::Usage, error.message).remedy(error.remedy))?;
     Ok((url, options::storage_from_pairs(options)?))

@@ -4,6 +4,7 @@
 //! It owns which keys are refused, and why. Every other key is passed on.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use object_store::aws::AmazonS3ConfigKey;
 use toml::Spanned;
@@ -33,56 +34,78 @@ const OWNED: [(&str, &str); 13] = [
 
 /// Settings under `[kafka.librdkafka]`, as written.
 pub fn librdkafka(reader: &Reader<'_>, raw: &Options) -> Result<BTreeMap<String, String>> {
-    let mut settings = BTreeMap::new();
+    let mut entries = Vec::new();
     for (key, value) in raw {
-        setting(reader, key.get_ref(), key, value, &mut settings)?;
+        flatten(key.get_ref().clone(), key, value, &mut entries);
     }
-    Ok(settings)
-}
-
-/// `fetch.wait.max.ms = 5` without quotes is a tree in TOML and one setting in librdkafka.
-fn setting(
-    reader: &Reader<'_>,
-    name: &str,
-    key: &Spanned<String>,
-    value: &Spanned<Value>,
-    settings: &mut BTreeMap<String, String>,
-) -> Result<()> {
-    if let Value::Nested(entries) = value.get_ref() {
-        return entries.iter().try_for_each(|(key, value)| {
-            setting(reader, &format!("{name}.{}", key.get_ref()), key, value, settings)
-        });
+    entries.sort_by_key(|entry| entry.key.start);
+    let mut settings = Once::default();
+    for Entry { name, key, value } in entries {
+        if let Some((_, remedy)) = OWNED.iter().find(|(owned, _)| name.eq_ignore_ascii_case(owned)) {
+            let message = format!("librdkafka's `{name}` is set by thalweg itself");
+            return Err(reader.source.error(&Place::File(key), message, "").remedy(*remedy));
+        }
+        settings.insert(reader, name, key, reader.scalar(value)?)?;
     }
-    let place = Place::File(key.span());
-    if let Some((_, remedy)) = OWNED.iter().find(|(owned, _)| name.eq_ignore_ascii_case(owned)) {
-        let message = format!("librdkafka's `{name}` is set by thalweg itself");
-        return Err(reader.source.error(&place, message, "").remedy(*remedy));
-    }
-    let text = reader.scalar(value)?;
-    if settings.insert(name.to_owned(), text).is_some() {
-        let message = format!("librdkafka's `{name}` is set twice");
-        return Err(reader.source.error(&place, message, "set again here").remedy("keep one of the two"));
-    }
-    Ok(())
+    Ok(settings.values())
 }
 
 /// Options of the object store under their full name (`region` is `aws_region`),
 /// so that a table's options replace the global ones however they are spelt.
 pub fn storage(reader: &Reader<'_>, raw: &Options) -> Result<BTreeMap<String, String>> {
-    let mut options = BTreeMap::new();
-    for (key, value) in raw {
+    let mut entries: Vec<_> = raw.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    let mut options = Once::default();
+    for (key, value) in entries {
         let text = reader.scalar(value)?;
         let name = full_name(key.get_ref(), &text).map_err(|refusal| {
             let span = if refusal.value_is_wrong { value.span() } else { key.span() };
             reader.source.error(&Place::File(span), refusal.message, "").remedy(refusal.remedy)
         })?;
-        if let Some(name) = insert_once(&mut options, name, text) {
-            let message = format!("storage option `{name}` is set twice, under two names");
-            let place = Place::File(key.span());
-            return Err(reader.source.error(&place, message, "").remedy("keep one of the two"));
-        }
+        options.insert(reader, name, key.span(), text)?;
     }
-    Ok(options)
+    Ok(options.values())
+}
+
+struct Entry<'a> {
+    name: String,
+    key: Range<usize>,
+    value: &'a Spanned<Value>,
+}
+
+/// `fetch.wait.max.ms = 5` without quotes is a tree in TOML and one setting in librdkafka.
+fn flatten<'a>(name: String, key: &Spanned<String>, value: &'a Spanned<Value>, entries: &mut Vec<Entry<'a>>) {
+    match value.get_ref() {
+        Value::Nested(inner) => {
+            for (key, value) in inner {
+                flatten(format!("{name}.{}", key.get_ref()), key, value, entries);
+            }
+        }
+        _ => entries.push(Entry { name, key: key.span(), value }),
+    }
+}
+
+/// Values that may be set once, each with the place of its key.
+#[derive(Default)]
+struct Once(BTreeMap<String, (String, Range<usize>)>);
+
+impl Once {
+    fn insert(&mut self, reader: &Reader<'_>, name: String, key: Range<usize>, value: String) -> Result<()> {
+        if let Some((_, first)) = self.0.get(&name) {
+            let message = format!("`{name}` is set twice");
+            let (place, first) = (Place::File(key), Place::File(first.clone()));
+            return Err(reader
+                .source
+                .collision(&place, message, &first, "first set here")
+                .remedy("keep one of the two"));
+        }
+        self.0.insert(name, (value, key));
+        Ok(())
+    }
+
+    fn values(self) -> BTreeMap<String, String> {
+        self.0.into_iter().map(|(name, (value, _))| (name, value)).collect()
+    }
 }
 
 /// The same for options of the command line.
@@ -91,8 +114,8 @@ pub fn storage_from_pairs(pairs: &[(String, String)]) -> Result<BTreeMap<String,
     for (key, value) in pairs {
         let name = full_name(key, value)
             .map_err(|refusal| Error::new(ErrorKind::Usage, refusal.message).remedy(refusal.remedy))?;
-        if let Some(name) = insert_once(&mut options, name, value.clone()) {
-            let message = format!("storage option `{name}` is set twice");
+        if options.insert(name, value.clone()).is_some() {
+            let message = format!("storage option `{key}` is given twice");
             return Err(Error::new(ErrorKind::Usage, message).remedy("keep one of the two"));
         }
     }
@@ -111,15 +134,6 @@ pub fn check_environment(environment: Environment<'_>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The name if it was there already.
-fn insert_once(options: &mut BTreeMap<String, String>, name: String, value: String) -> Option<String> {
-    if options.contains_key(&name) {
-        return Some(name);
-    }
-    options.insert(name, value);
-    None
 }
 
 /// Why an option is refused, and whether its value is to blame rather than its name.

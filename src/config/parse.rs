@@ -6,29 +6,20 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use toml::Spanned;
 
 use super::interpolate::{Environment, interpolate};
 use super::raw::{self, Value};
 use super::resources::Machine;
-use super::source::{Place, Source, suggestion};
-use super::{
-    Admin, Compression, Config, Format, Kafka, Limits, MetadataColumn, OnBadRecord, OnNewField,
-    RESCUED_COLUMN, Start, Table, location, options, syntax,
-};
+use super::source::{Place, Source, reason, suggestion};
+use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN};
+use super::{Admin, Config, Kafka, Limits, Table, location, options, syntax};
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::Schema;
 
 const MEMORY_PER_SHARD: u64 = 128 << 20;
 const MEMORY_MIN: u64 = 16 << 20;
 const SHARDS_MAX: i64 = 1024;
-const LATENCY_MIN: Duration = Duration::from_millis(10);
-const LATENCY_MAX: Duration = Duration::from_secs(3600);
-const FILE_SIZE_MIN: u64 = 1 << 10;
-const FILE_SIZE_MAX: u64 = 16 << 30;
-const TOPIC_CHARS_MAX: usize = 249;
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9600);
 
@@ -110,9 +101,9 @@ pub(crate) fn parse_on(
 
 /// A string value after interpolation, and where it came from.
 #[derive(Clone)]
-struct Given {
-    text: String,
-    place: Place,
+pub(super) struct Given {
+    pub(super) text: String,
+    pub(super) place: Place,
 }
 
 /// Turns raw values into checked ones.
@@ -159,8 +150,11 @@ impl Reader<'_> {
     }
 
     fn brokers(&self, brokers: &Given) -> Result<()> {
-        for broker in brokers.text.split(',') {
-            let broker = broker.trim();
+        let mut position = 0;
+        for part in brokers.text.split(',') {
+            let broker = part.trim();
+            let start = position + (part.len() - part.trim_start().len());
+            position += part.len() + 1;
             let (host, port) = match broker.rsplit_once(':') {
                 Some((host, port)) if !host.ends_with(':') => (host, port),
                 _ => (broker, "9092"),
@@ -170,9 +164,9 @@ impl Reader<'_> {
                 && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_[]:".contains(c));
             if !fits {
                 let message = format!("`{broker}` is no broker address");
-                return Err(self
-                    .at(brokers, message)
-                    .remedy("write `host:port`, several separated by commas"));
+                let place = self.within(brokers, start..start + broker.len());
+                let remedy = "write `host:port`, several separated by commas";
+                return Err(self.source.error(&place, message, "").remedy(remedy));
             }
         }
         Ok(())
@@ -185,6 +179,9 @@ impl Reader<'_> {
             "none" => Ok(None),
             "tls" => Ok(Some("ssl")),
             "sasl" => Ok(Some("sasl_ssl")),
+            "ssl" => {
+                Err(self.at(&auth, "unknown value `ssl` for `kafka.auth`").remedy("did you mean `tls`?"))
+            }
             "msk-iam" => {
                 Err(self.at(&auth, "`kafka.auth = \"msk-iam\"` is not available in this version").remedy(
                     "use `sasl` with SCRAM, or `tls` with client certificates, under [kafka.librdkafka]",
@@ -224,7 +221,7 @@ impl Reader<'_> {
         match given.text.parse::<i64>() {
             Ok(cores) if (1..=SHARDS_MAX).contains(&cores) => Ok(cores as usize),
             _ => Err(self
-                .at(&given, format!("`limits.cores` is `{}`", given.text))
+                .at(&given, format!("`limits.cores` is `{}`, which is no number of cores", given.text))
                 .remedy(format!("write \"auto\" or a number from 1 to {SHARDS_MAX}"))),
         }
     }
@@ -390,189 +387,6 @@ fn inside(outer: &url::Url, inner: &url::Url) -> bool {
     inner.as_str().strip_prefix(outer.as_str()).is_some_and(|rest| rest.starts_with('/'))
 }
 
-// One function for each kind of value.
-impl Reader<'_> {
-    fn table_id(&self, id: &Given) -> Result<()> {
-        let remedy = "use letters, digits, `-`, `_` and `.`; never change it afterwards";
-        if id.text.trim().is_empty() {
-            return Err(self.at(id, "the id of a table is empty").remedy(remedy));
-        }
-        match id.text.chars().find(|c| *c == '/' || c.is_control()) {
-            Some('/') => Err(self.at(id, "the id of a table has a `/`").remedy(remedy)),
-            Some(_) => Err(self.at(id, "the id of a table has a control character").remedy(remedy)),
-            None => Ok(()),
-        }
-    }
-
-    fn topic(&self, topic: &Given) -> Result<()> {
-        let name = topic.text.as_str();
-        let remedy = "Kafka's topics have letters, digits, `.`, `_` and `-`";
-        if name.is_empty() || name == "." || name == ".." {
-            return Err(self.at(topic, format!("`{name}` is no topic")).remedy(remedy));
-        }
-        if name.len() > TOPIC_CHARS_MAX {
-            let message = format!("a topic has {} characters", name.len());
-            return Err(self.at(topic, message).remedy(format!("Kafka allows {TOPIC_CHARS_MAX}")));
-        }
-        match name.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
-            Some(c) => Err(self.at(topic, format!("a topic has the character `{c}`")).remedy(remedy)),
-            None => Ok(()),
-        }
-    }
-
-    fn format(&self, given: &Given) -> Result<Format> {
-        match given.text.as_str() {
-            "json" => Ok(Format::Json),
-            "raw" | "avro" | "protobuf" => Err(self
-                .at(given, format!("`format = \"{}\"` is not available in this version", given.text))
-                .remedy("use `format = \"json\"`")),
-            _ => Err(self.unknown_word(given, "format", &["json"])),
-        }
-    }
-
-    fn schema(&self, given: &Given) -> Result<Schema> {
-        Schema::from_ddl(&given.text).map_err(|error| {
-            let place = self.within(given, error.position..error.position + 1);
-            self.source
-                .error(&place, format!("in the schema: {}", error.message), "")
-                .remedy("write Spark DDL: `schema = \"id BIGINT NOT NULL, tags ARRAY<STRING>\"`")
-        })
-    }
-
-    fn start(&self, given: &Given) -> Result<Start> {
-        match given.text.as_str() {
-            "earliest" => Ok(Start::Earliest),
-            "latest" => Ok(Start::Latest),
-            text => match text.parse::<jiff::Timestamp>() {
-                Ok(time) => Ok(Start::Time(time.as_millisecond())),
-                Err(_) if text.starts_with(|c: char| c.is_ascii_digit()) => Err(self
-                    .at(given, format!("`start` is `{text}`, which is no time with a zone"))
-                    .remedy("write it as in `2026-11-22T00:00:00Z`")),
-                Err(_) => {
-                    Err(self.unknown_word(given, "start", &["earliest", "latest", "2026-11-22T00:00:00Z"]))
-                }
-            },
-        }
-    }
-
-    fn metadata_columns(&self, raw: &raw::Table, defaults: bool) -> Result<Option<Vec<MetadataColumn>>> {
-        let variable = self.variable("THALWEG__DEFAULTS__METADATA_COLUMNS").filter(|_| defaults);
-        let names: Vec<Given> = match (variable, &raw.metadata_columns) {
-            (Some(given), _) => given
-                .text
-                .split(',')
-                .map(str::trim)
-                .filter(|name| !name.is_empty())
-                .map(|name| Given { text: name.to_owned(), place: given.place.clone() })
-                .collect(),
-            (None, Some(list)) => {
-                list.get_ref().iter().map(|name| self.interpolated(name)).collect::<Result<_>>()?
-            }
-            (None, None) => return Ok(None),
-        };
-        let mut columns = Vec::new();
-        for name in &names {
-            let column = self.metadata_column(name)?;
-            if columns.contains(&column) {
-                let message = format!("the metadata column `{}` is listed twice", name.text);
-                return Err(self.at(name, message).remedy("list it once"));
-            }
-            columns.push(column);
-        }
-        Ok(Some(columns))
-    }
-
-    fn metadata_column(&self, given: &Given) -> Result<MetadataColumn> {
-        let known = MetadataColumn::ALL.map(MetadataColumn::name);
-        if let Some(column) = MetadataColumn::ALL.into_iter().find(|column| column.name() == given.text) {
-            return Ok(column);
-        }
-        if ["_topic", "_key", "_headers"].contains(&given.text.as_str()) {
-            return Err(self
-                .at(given, format!("the metadata column `{}` is not available in this version", given.text))
-                .remedy("use `_partition`, `_offset` and `_timestamp`"));
-        }
-        Err(self.unknown_word(given, "metadata_columns", &known))
-    }
-
-    fn on_new_field(&self, given: &Given) -> Result<OnNewField> {
-        match given.text.as_str() {
-            "rescue" => Ok(OnNewField::Rescue),
-            "ignore" => Ok(OnNewField::Ignore),
-            "fail" => Ok(OnNewField::Fail),
-            "add_column" => Err(self
-                .at(given, "`on_new_field = \"add_column\"` is not available in this version")
-                .remedy("use `rescue`: the column `_rescued` keeps the new fields")),
-            _ => Err(self.unknown_word(given, "on_new_field", &["rescue", "ignore", "fail"])),
-        }
-    }
-
-    fn on_bad_record(&self, given: &Given) -> Result<OnBadRecord> {
-        match given.text.as_str() {
-            "fail" => Ok(OnBadRecord::Fail),
-            "skip" => Ok(OnBadRecord::Skip),
-            "dlq" => Err(self
-                .at(given, "`on_bad_record = \"dlq\"` is not available in this version")
-                .remedy("use `fail`, or `skip` to count bad records and leave them out")),
-            _ => Err(self.unknown_word(given, "on_bad_record", &["fail", "skip"])),
-        }
-    }
-
-    fn latency(&self, given: &Given) -> Result<Duration> {
-        match humantime::parse_duration(&given.text) {
-            Ok(latency) if (LATENCY_MIN..=LATENCY_MAX).contains(&latency) => Ok(latency),
-            Ok(_) => Err(self
-                .at(given, format!("`max_latency` is `{}`", given.text))
-                .remedy("choose from `10ms` to `1h`: lower is fresher and makes more files")),
-            Err(_) => Err(self
-                .at(given, format!("`max_latency` is `{}`, which is no duration", given.text))
-                .remedy("write a number and a unit: `10s`, `500ms`, `5m`")),
-        }
-    }
-
-    fn size(&self, given: &Given, key: &str, min: u64, max: u64) -> Result<u64> {
-        let fail = |what: &str, remedy: String| {
-            Err(self.at(given, format!("`{key}` is `{}`{what}", given.text)).remedy(remedy))
-        };
-        match given.text.parse::<bytesize::ByteSize>() {
-            Ok(size) if size.0 < min => fail("", format!("choose at least `{}`", bytesize::ByteSize(min))),
-            Ok(size) if size.0 > max => fail("", format!("choose at most `{}`", bytesize::ByteSize(max))),
-            Ok(size) => Ok(size.0),
-            Err(_) => fail(", which is no size", "write a number and a unit: `128MiB`, `1GiB`".to_owned()),
-        }
-    }
-
-    fn compression(&self, given: &Given) -> Result<Compression> {
-        let text = given.text.as_str();
-        let level = text.strip_prefix("zstd(").and_then(|rest| rest.strip_suffix(')'));
-        match (text, level.map(str::parse::<i32>)) {
-            ("snappy", _) => Ok(Compression::Snappy),
-            ("none", _) => Ok(Compression::None),
-            ("zstd", _) => Ok(Compression::Zstd(1)),
-            (_, Some(Ok(level))) if (1..=22).contains(&level) => Ok(Compression::Zstd(level)),
-            (_, Some(_)) => Err(self
-                .at(given, format!("`compression` is `{text}`"))
-                .remedy("zstd has levels from `zstd(1)` to `zstd(22)`")),
-            _ => Err(self.unknown_word(given, "compression", &["zstd(1)", "snappy", "none"])),
-        }
-    }
-
-    fn no_reserved_column(&self, table: &Table, raw: &raw::Table, header: &Place) -> Result<()> {
-        let fields = table.schema.iter().flat_map(|schema| &schema.fields);
-        let reserved = table.metadata_columns.iter().map(|column| column.name()).chain([RESCUED_COLUMN]);
-        let reserved: Vec<&str> = reserved.collect();
-        for field in fields {
-            if reserved.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
-                let place = raw.schema.as_ref().map_or(header.clone(), |schema| Place::File(schema.span()));
-                let message = format!("the schema has the column `{}`, which thalweg writes", field.name);
-                let remedy = "leave it out of `schema`; `metadata_columns` says which of them the table gets";
-                return Err(self.source.error(&place, message, "").remedy(remedy));
-            }
-        }
-        Ok(())
-    }
-}
-
 // Getting at values.
 impl Reader<'_> {
     /// The environment's value for a key, else the file's.
@@ -583,7 +397,7 @@ impl Reader<'_> {
         }
     }
 
-    fn variable(&self, name: &str) -> Option<Given> {
+    pub(super) fn variable(&self, name: &str) -> Option<Given> {
         debug_assert!(VARIABLES.contains(&name), "{name} is missing in VARIABLES");
         let text = (self.environment)(name)?;
         Some(Given { text, place: Place::Variable(name.to_owned()) })
@@ -599,7 +413,7 @@ impl Reader<'_> {
         }
     }
 
-    fn interpolated(&self, raw: &Spanned<String>) -> Result<Given> {
+    pub(super) fn interpolated(&self, raw: &Spanned<String>) -> Result<Given> {
         self.interpolated_text(raw.get_ref(), Place::File(raw.span()))
     }
 
@@ -628,7 +442,7 @@ impl Reader<'_> {
     }
 
     /// The place of some bytes of a value: exact where the file holds the value as it is.
-    fn within(&self, given: &Given, bytes: std::ops::Range<usize>) -> Place {
+    pub(super) fn within(&self, given: &Given, bytes: std::ops::Range<usize>) -> Place {
         let Place::File(span) = &given.place else { return given.place.clone() };
         let written = &self.source.text[span.clone()];
         match written.find(&given.text) {
@@ -639,12 +453,13 @@ impl Reader<'_> {
         }
     }
 
-    fn at(&self, given: &Given, message: impl Into<String>) -> Error {
+    pub(super) fn at(&self, given: &Given, message: impl Into<String>) -> Error {
         self.source.error(&given.place, message, "")
     }
 
-    fn unknown_word(&self, given: &Given, key: &str, words: &[&str]) -> Error {
-        self.at(given, format!("`{key}` is `{}`", given.text)).remedy(suggestion(&given.text, words))
+    pub(super) fn unknown_word(&self, given: &Given, key: &str, words: &[&str]) -> Error {
+        self.at(given, format!("unknown value `{}` for `{key}`", given.text))
+            .remedy(suggestion(&given.text, words))
     }
 
     fn not_yet(&self, key: &str, raw: &raw::Later, instead: &str) -> Result<()> {
@@ -656,10 +471,4 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-/// The system's words without its number.
-fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

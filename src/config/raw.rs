@@ -102,7 +102,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, an integer or a boolean")
+        f.write_str("a string, a whole number or a boolean")
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

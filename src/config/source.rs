@@ -185,6 +185,12 @@ pub fn choice(words: &[&str]) -> String {
     }
 }
 
+/// The system's words without its number.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

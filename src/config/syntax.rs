@@ -28,6 +28,9 @@ const EXAMPLES: [(&str, &str); 18] = [
     ("target_file_size", "\"128MiB\""),
 ];
 
+/// Keys of a later version: not worth suggesting.
+const LATER: [&str; 6] = ["registry", "group", "topic_pattern", "dlq", "partition_by", "transform"];
+
 pub fn error(source: &Source<'_>, error: &toml::de::Error) -> Error {
     let message = error.message().lines().next().unwrap_or_default();
     let span = error.span().unwrap_or(0..0);
@@ -36,9 +39,10 @@ pub fn error(source: &Source<'_>, error: &toml::de::Error) -> Error {
     if message.starts_with("unknown field")
         && let Some((key, known)) = words.split_first()
     {
+        let known: Vec<&str> = known.iter().copied().filter(|key| !LATER.contains(key)).collect();
         return source
             .error(&place, format!("unknown key `{key}`"), "unknown key")
-            .remedy(suggestion(key, known));
+            .remedy(suggestion(key, &known));
     }
     if message.starts_with("invalid type: map, expected a sequence") {
         return source
@@ -57,7 +61,7 @@ pub fn error(source: &Source<'_>, error: &toml::de::Error) -> Error {
     if message.starts_with("duplicate key") {
         return source.error(&place, message, "already set above").remedy("keep one of the two");
     }
-    source.error(&place, message, "")
+    source.error(&place, message, "").remedy("check quotes, brackets and commas here and on the line before")
 }
 
 /// The key to the left of a value.
@@ -65,5 +69,5 @@ fn key_of_line(text: &str, position: usize) -> &str {
     let before = &text[..position.min(text.len())];
     let line = before.rsplit('\n').next().unwrap_or(before);
     let key = line.split('=').next().unwrap_or(line).trim();
-    if key.is_empty() { "the value" } else { key }
+    if key.is_empty() { "the value" } else { key.trim_matches(['"', '\'']) }
 }

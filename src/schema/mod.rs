@@ -267,8 +267,7 @@ fn decimal_from_delta(name: &str) -> Option<DataType> {
     let inner = name.strip_prefix("decimal(")?.strip_suffix(')')?;
     let (precision, scale) = inner.split_once(',')?;
     let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
-    (precision >= 1 && precision <= 38 && scale <= precision)
-        .then_some(DataType::Decimal { precision, scale })
+    ((1..=38).contains(&precision) && scale <= precision).then_some(DataType::Decimal { precision, scale })
 }
 
 fn fields_to_arrow(fields: &[Field]) -> Vec<arrow_types::Field> {
