@@ -181,6 +181,8 @@ impl<'a> Generation<'a> {
         let mut deadline = never();
         let mut ended = Ended::Done;
         let mut stopped_by_signal = false;
+        // A channel whose senders have all ended is always ready: it is not asked again.
+        let nobody = never();
         if self.nothing_left() && !self.run.until_end {
             self.drain(&mut deadline);
         }
@@ -199,7 +201,7 @@ impl<'a> Generation<'a> {
                         }
                     }
                 }
-                recv(self.committers_ended) -> message => {
+                recv(if committers_left > 0 { &self.committers_ended } else { &nobody }) -> message => {
                     committers_left -= 1;
                     if let Ok((table, Err(error))) = message {
                         self.table_stopped(table, error);
@@ -209,7 +211,7 @@ impl<'a> Generation<'a> {
                         }
                     }
                 }
-                recv(self.shards_ended) -> message => {
+                recv(if shards_left > 0 { &self.shards_ended } else { &nobody }) -> message => {
                     shards_left -= 1;
                     if let Ok((shard, Err(error))) = message {
                         error!(shard, %error, "a shard failed");
