@@ -671,11 +671,12 @@ fn slot(index: usize) -> Slot {
 /// Carries a file to the store, and tells the committer how it went.
 fn begin_upload(lane: &Lane, path: String, generation: Generation, runtime: &Handle) -> Upload {
     #[expect(clippy::disallowed_methods, reason = "bounded by the budget that every part is charged to")]
-    let (parts, receiver) = mpsc::unbounded_channel();
+    let (parts, mut receiver) = mpsc::unbounded_channel();
     let (closing, work) = oneshot::channel();
     let (store, to_committer) = (lane.store.clone(), lane.to_committer.clone());
     runtime.spawn(async move {
-        let message = match upload::file(&store, &path, receiver).await {
+        let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
+        let message = match upload::file(&store, &path, arriving).await {
             Uploaded::Abandoned => return,
             Uploaded::Done => {
                 let Ok(work) = work.await else { return };
