@@ -36,7 +36,6 @@ pub fn client_config(kafka: &Kafka) -> ClientConfig {
     // A partition whose prefetch queue is full rests for this long; the default second starves it.
     config.set("fetch.queue.backoff.ms", "5");
     config.set("queued.min.messages", "1000000");
-    config.set("fetch.message.max.bytes", "4194304");
     config.set("socket.nagle.disable", "true");
     for (key, value) in &kafka.librdkafka {
         config.set(key, value);
