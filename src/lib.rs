@@ -58,6 +58,7 @@ pub mod clock;
 pub mod columnar;
 pub mod committer;
 pub mod config;
+pub mod demo;
 pub mod error;
 pub mod exchange;
 pub mod health;
