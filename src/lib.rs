@@ -36,7 +36,7 @@
 //!
 //! | layer | modules | own |
 //! |---|---|---|
-//! | 5 | [`cli`], `demo` | arguments, exit codes, what a person sees |
+//! | 5 | [`cli`], [`demo`] | arguments, exit codes, what a person sees |
 //! | 4 | [`ingester`], [`admin`] | threads, signals, drain; the administration port |
 //! | 3 | [`shard`], [`committer`], [`preflight`] | the two loops; what must hold before they start |
 //! | 2 | [`source`], [`columnar`], [`table`], [`exchange`], [`host`] | Kafka; decoding and Parquet; Delta and stores; the loops' messages |
