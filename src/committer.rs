@@ -30,7 +30,7 @@ use crate::protocol::anchor::{self, Plan, Watermarks};
 use crate::protocol::app_id::AppId;
 use crate::protocol::fence::{Fence, Fenced, Writer};
 use crate::protocol::ledger::{Ledger, Offered, Work};
-use crate::protocol::verdict::{Verdict, judge};
+use crate::protocol::verdict::{Relation, Verdict, judge};
 use crate::schema::Schema;
 use crate::source::catalog::Topic;
 use crate::table::action::{self, Action, Add, CommitFacts, CommitInfo, RANGES_TAG};
@@ -288,12 +288,7 @@ impl Committer {
     /// no longer fits the table.
     async fn give_way(&mut self, version: Version, body: &Bytes) -> Result<bool> {
         let commit = action::commit(body).map_err(|error| log::damaged(&self.store, version, error))?;
-        let ours = |app_id: &str| {
-            AppId::parse(app_id).is_some_and(|id| {
-                id.table_id == self.identity.table_id && self.ledger.tips().contains_key(&id.source)
-            })
-        };
-        match judge(&commit.winner, ours) {
+        match judge(&commit.winner, |app_id| self.relation(app_id)) {
             Verdict::Harmless => {
                 self.snapshot.apply(version, commit);
                 Ok(true)
@@ -304,6 +299,7 @@ impl Committer {
                 Ok(gate::still_fits(&self.schema, &schema))
             }
             Verdict::Fenced(by) => self.fenced(by).map(|()| false),
+            Verdict::HandedOver(by) => Err(self.gives_way_to(by)),
             Verdict::Replaced(operation) => Err(Error::new(
                 ErrorKind::Disagree,
                 format!("{}: version {version} is a {operation}: the table's rows and our offsets no longer agree", self.store.url),
@@ -319,21 +315,39 @@ impl Committer {
 
     fn fenced(&mut self, by: Option<Writer>) -> Result<()> {
         let alive = by.as_ref().is_some_and(|writer| (self.identity.is_alive)(writer));
-        let name = by.map_or_else(|| "an unknown writer".to_owned(), |writer| writer.to_string());
         match self.fence.hit(self.wiring.clock.boot(), alive) {
             Fenced::Reload => {
                 warn!(
                     table = self.identity.table_id,
-                    by = name,
+                    by = by.map(tracing::field::display),
                     "another commit moved our offsets; reading on from them"
                 );
                 Ok(())
             }
-            Fenced::GiveUp => Err(Error::new(
-                ErrorKind::Fenced,
-                format!("table `{}` is written by {name}: this instance gives way", self.identity.table_id),
-            )
-            .remedy("run one instance per table id; stop the other one before starting this one")),
+            Fenced::GiveUp => Err(self.gives_way_to(by)),
+        }
+    }
+
+    fn gives_way_to(&self, by: Option<Writer>) -> Error {
+        let name = by.map_or_else(|| "an unknown writer".to_owned(), |writer| writer.to_string());
+        Error::new(
+            ErrorKind::Fenced,
+            format!("table `{}` is written by {name}: this instance gives way", self.identity.table_id),
+        )
+        .remedy("run one instance per table id; stop the other one before starting this one")
+    }
+
+    /// What an app id in the log is to the partitions that we read.
+    fn relation(&self, app_id: &str) -> Relation {
+        let Some(id) = AppId::parse(app_id).filter(|id| id.table_id == self.identity.table_id) else {
+            return Relation::Foreign;
+        };
+        let same =
+            |own: &&TopicPartition| own.topic == id.source.topic && own.partition == id.source.partition;
+        match self.ledger.tips().keys().find(same) {
+            Some(own) if own.topic_id == id.source.topic_id => Relation::Ours,
+            Some(_) => Relation::Successor,
+            None => Relation::Foreign,
         }
     }
 

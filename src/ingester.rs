@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -26,13 +26,13 @@ use crate::metrics;
 use crate::preflight::{self, Ready, Silent};
 use crate::protocol::fence::Writer;
 use crate::shard::{self, Lane, Reading, Report, Shard};
-use crate::source::catalog::Catalog;
+use crate::source::catalog::{Catalog, Topic};
 use crate::source::kafka::KafkaSource;
 
 /// A drain that takes longer is given up; nothing is lost, it is read again.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(9);
 /// How often topics are looked at for new partitions and another identity.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Messages that a shard may have unread.
 const SHARD_INBOX: usize = 4096;
 
@@ -91,9 +91,9 @@ fn component(table: &Table) -> String {
 /// One set of shards and committers, from the tables' offsets to a drain.
 struct Generation<'a> {
     run: &'a Run,
-    catalog: Catalog,
-    /// Topics as they were at start, by table.
-    partitions: Vec<(String, usize)>,
+    topics: Receiver<TopicChange>,
+    /// Dropped with the generation: its watcher ends.
+    _watching: Sender<()>,
     shards: Vec<Sender<ToShard>>,
     shards_ended: Receiver<(usize, Result<()>)>,
     committers_ended: Receiver<(usize, Result<()>)>,
@@ -116,8 +116,7 @@ impl<'a> Generation<'a> {
         let catalog = Catalog::connect(&run.config.kafka)?;
         let ready = runtime.block_on(prepare(run, &catalog))?;
         let opened = runtime.block_on(open(run, &ready, writer))?;
-        let partitions =
-            ready.iter().map(|ready| (ready.topic.name.clone(), ready.topic.partitions.len())).collect();
+        let known = ready.iter().map(|ready| ready.topic.clone()).collect();
         let mut first_stop = None;
         for (table, opened) in run.config.tables.iter().zip(&opened) {
             for (partition, error) in &opened.plan.stopped {
@@ -158,10 +157,12 @@ impl<'a> Generation<'a> {
             });
         }
         let shards_ended = start_shards(run, runtime, lanes, readings, inboxes, &reports_out)?;
+        let (watching, until) = bounded(0);
+        let topics = if run.until_end { never() } else { watch_topics(catalog, known, until)? };
         Ok(Generation {
             run,
-            catalog,
-            partitions,
+            topics,
+            _watching: watching,
             shards,
             shards_ended,
             committers_ended,
@@ -175,7 +176,6 @@ impl<'a> Generation<'a> {
 
     /// Waits for whatever ends the generation, and ends it in order.
     fn supervise(mut self) -> Result<Ended> {
-        let look = if self.run.until_end { never() } else { tick(LOOK_EVERY) };
         let mut shards_left = self.shards.len();
         let mut committers_left = self.reading.len();
         let mut deadline = never();
@@ -219,12 +219,15 @@ impl<'a> Generation<'a> {
                         self.drain(&mut deadline);
                     }
                 }
-                recv(look) -> _ => {
-                    if self.topics_changed() {
+                recv(self.topics) -> change => match change {
+                    Ok(TopicChange::Grew) => {
                         ended = Ended::TopicsChanged;
                         self.drain(&mut deadline);
                     }
-                }
+                    // What was read since may be of the other topic: none of it may be committed.
+                    Ok(TopicChange::CreatedAgain(error)) => return Err(error),
+                    Err(_) => self.topics = never(),
+                },
                 recv(deadline) -> _ => return Err(undrained(self.first_stop)),
             }
         }
@@ -271,18 +274,51 @@ impl<'a> Generation<'a> {
     fn nothing_left(&self) -> bool {
         self.reading.iter().all(BTreeSet::is_empty)
     }
+}
 
-    /// A topic has other partitions than at start, or is another topic. A
-    /// broker that does not answer changes nothing.
-    fn topics_changed(&self) -> bool {
-        self.partitions.iter().any(|(name, count)| match self.catalog.topic(name) {
-            Ok(topic) => topic.partitions.len() != *count,
-            Err(error) => {
-                warn!(topic = name, %error, "the topic could not be looked at");
-                false
+/// What the watcher saw.
+enum TopicChange {
+    /// There are partitions that nobody reads yet.
+    Grew,
+    CreatedAgain(Error),
+}
+
+/// Looks at the topics now and then, on a thread of its own: a broker that
+/// does not answer holds nobody up. Ends when `until` is disconnected.
+fn watch_topics(catalog: Catalog, known: Vec<Topic>, until: Receiver<()>) -> Result<Receiver<TopicChange>> {
+    let (seen, changes) = bounded(1);
+    let watch = move || {
+        while let Err(RecvTimeoutError::Timeout) = until.recv_timeout(LOOK_EVERY) {
+            if let Some(change) = known.iter().find_map(|topic| look_at(&catalog, topic)) {
+                // Nobody listens any more when the generation has ended.
+                let _ = seen.try_send(change);
+                return;
             }
-        })
+        }
+    };
+    std::thread::Builder::new()
+        .name("topics".to_owned())
+        .spawn(watch)
+        .map_err(|error| Error::new(ErrorKind::Io, format!("the topics' thread cannot start: {error}")))?;
+    Ok(changes)
+}
+
+fn look_at(catalog: &Catalog, known: &Topic) -> Option<TopicChange> {
+    let now = match catalog.topic(&known.name) {
+        Ok(now) => now,
+        Err(error) => {
+            warn!(topic = known.name, %error, "the topic could not be looked at");
+            return None;
+        }
+    };
+    if !now.id.is_unknown() && !known.id.is_unknown() && now.id != known.id {
+        let message =
+            format!("topic `{}` was created again: its id is {}, it was {}", known.name, now.id, known.id);
+        let error = Error::new(ErrorKind::Disagree, message)
+            .remedy("ingest the new topic under another table id and location");
+        return Some(TopicChange::CreatedAgain(error));
     }
+    (now.partitions.len() != known.partitions.len()).then_some(TopicChange::Grew)
 }
 
 /// Asks everything of every table before the first is touched.

@@ -20,6 +20,16 @@ pub struct Winner {
     pub unknown_actions: Vec<String>,
 }
 
+/// What an app id is to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Relation {
+    Foreign,
+    /// The offset of a partition that we read.
+    Ours,
+    /// A partition that we read, under another topic id: its offsets were handed over.
+    Successor,
+}
+
 /// The judgement. Earlier rows win.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[must_use]
@@ -28,6 +38,9 @@ pub enum Verdict {
     Unknown(String),
     /// The table was put back to another state: a person must decide.
     Replaced(String),
+    /// It took our partitions over under another topic id: what we would
+    /// commit under the old one, nobody would see as a conflict.
+    HandedOver(Option<Writer>),
     /// It moved one of our offsets: what we hold is somebody else's by now.
     Fenced(Option<Writer>),
     /// Protocol or schema changed: look at the table again before committing.
@@ -39,7 +52,7 @@ pub enum Verdict {
 /// Operations that put a table into an earlier or another state.
 const REPLACING: [&str; 3] = ["RESTORE", "CLONE", "REPLACE TABLE"];
 
-pub fn judge(winner: &Winner, is_ours: impl Fn(&str) -> bool) -> Verdict {
+pub fn judge(winner: &Winner, relation: impl Fn(&str) -> Relation) -> Verdict {
     if let Some(name) = winner.unknown_actions.first() {
         return Verdict::Unknown(name.clone());
     }
@@ -48,7 +61,11 @@ pub fn judge(winner: &Winner, is_ours: impl Fn(&str) -> bool) -> Verdict {
     {
         return Verdict::Replaced(operation.clone());
     }
-    if winner.txns.iter().any(|app_id| is_ours(app_id)) {
+    let moves = |wanted| winner.txns.iter().any(|app_id| relation(app_id) == wanted);
+    if moves(Relation::Successor) {
+        return Verdict::HandedOver(winner.writer.clone());
+    }
+    if moves(Relation::Ours) {
         return Verdict::Fenced(winner.writer.clone());
     }
     if winner.changes_protocol || winner.changes_metadata {
@@ -61,8 +78,18 @@ pub fn judge(winner: &Winner, is_ours: impl Fn(&str) -> bool) -> Verdict {
 mod tests {
     use super::*;
 
-    fn ours(app_id: &str) -> bool {
-        app_id == "ours"
+    fn ours(app_id: &str) -> Relation {
+        match app_id {
+            "ours" => Relation::Ours,
+            "ours under another topic id" => Relation::Successor,
+            _ => Relation::Foreign,
+        }
+    }
+
+    #[test]
+    fn partitions_that_were_handed_over_are_not_fought_for() {
+        let txns = vec!["ours".into(), "ours under another topic id".into()];
+        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::HandedOver(None));
     }
 
     #[test]
