@@ -33,7 +33,7 @@ const KEPT_RECORDS: usize = 100_000;
 /// The part of it that may be ahead of the table, in percent.
 const AHEAD_PERCENT: usize = 40;
 /// What Kafka's record format adds to a record, at most.
-const FRAMING: usize = 24;
+const FRAMING: usize = 16;
 /// Records of a partition that may be ahead of the table.
 const AHEAD_MAX: i64 = {
     let by_bytes = KEPT_BYTES * AHEAD_PERCENT / 100 / (record::BYTES_MAX + FRAMING);
