@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::async_reader::ParquetRecordBatchStream;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 use super::action::{self, Line, Remove};
 use super::inventory::FileKey;
 use super::log::{self, Found, LogFile};
+use super::parquet_object::ParquetObject;
 use super::store::{Store, explain};
 use super::upload::{self, PART_BYTES, Part, Uploaded};
 use crate::budget::Charge;
@@ -38,7 +40,12 @@ const ROW_GROUP_ROWS: usize = 100_000;
 
 /// Writes a checkpoint of `version` unless there is one.
 pub async fn write(store: &Store, version: Version, now_ms: i64) -> Result<()> {
-    let listing = log::list(store, log::last_checkpoint(store).await?).await?;
+    let hint = log::last_checkpoint(store).await?;
+    let mut listing = log::list(store, hint).await?;
+    if hint.is_some_and(|hint| !listing.checkpoints.contains_key(&hint)) {
+        // The hint names a checkpoint that is gone: an older one may be there.
+        listing = log::list(store, None).await?;
+    }
     let base = listing.checkpoints.range(..=version).next_back();
     if base.is_some_and(|(&base, _)| base == version) {
         return Ok(());
@@ -117,14 +124,18 @@ impl Changes {
         }
     }
 
-    fn lines(&self, now_ms: i64) -> Result<Vec<u8>, serde_json::Error> {
+    /// The actions of one half, one a line.
+    fn lines(&self, half: Half, now_ms: i64) -> Result<Vec<u8>, serde_json::Error> {
         let mut lines = Vec::new();
         let mut push = |line: &String| {
             lines.extend_from_slice(line.as_bytes());
             lines.push(b'\n');
         };
-        self.protocol.iter().chain(&self.metadata).chain(self.txns.values()).for_each(&mut push);
-        self.domains.values().filter(|line| !line.contains("\"removed\":true")).for_each(&mut push);
+        if half == Half::Table {
+            self.protocol.iter().chain(&self.metadata).chain(self.txns.values()).for_each(&mut push);
+            self.domains.values().filter(|line| !line.contains("\"removed\":true")).for_each(&mut push);
+            return Ok(lines);
+        }
         for line in self.removes.values() {
             let value: Value = serde_json::from_str(line)?;
             let deleted = value["remove"]["deletionTimestamp"].as_i64().unwrap_or(0);
@@ -136,6 +147,18 @@ impl Changes {
         Ok(lines)
     }
 }
+
+/// What is about the table stands before what is about files, in row groups
+/// of its own: a reader that wants only that reads only that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Table,
+    Files,
+}
+
+/// The leaves whose null counts tell that a row group holds something about the table.
+const TABLE_LEAVES: [&str; 4] =
+    ["txn.appId", "protocol.minReaderVersion", "metaData.id", "domainMetadata.domain"];
 
 /// Writes the new checkpoint; returns how many actions it holds.
 async fn merge(
@@ -160,25 +183,25 @@ async fn merge(
     let relative = format!("_delta_log/{name}");
     let produce = async {
         let mut rows = 0;
-        // What is not about files comes first and in a row group of its own:
-        // a reader that wants only that reads only that.
-        let lines = changes.lines(now_ms).map_err(|error| internal(&error))?;
-        for batch in from_json_lines(&lines).map_err(|error| internal(&error))? {
-            rows += batch.num_rows() as i64;
-            writer.write(&batch).map_err(|error| internal(&error))?;
-        }
-        for name in old {
-            let builder = log::open_checkpoint(store, name).await?;
-            let mut batches = builder.build().map_err(|error| log::bad_checkpoint(store, name, error))?;
-            while let Some(batch) = batches.next().await {
-                let batch = batch.map_err(|error| log::bad_checkpoint(store, name, error))?;
-                let kept = keep(&batch, changes, now_ms).map_err(|error| internal(&error))?;
-                rows += kept.num_rows() as i64;
-                writer.write(&kept).map_err(|error| internal(&error))?;
-                if writer.inner().len() >= PART_BYTES {
-                    send(&parts, std::mem::take(writer.inner_mut()), false).await;
+        for half in [Half::Table, Half::Files] {
+            let lines = changes.lines(half, now_ms).map_err(|error| internal(&error))?;
+            for batch in from_json_lines(&lines).map_err(|error| internal(&error))? {
+                rows += batch.num_rows() as i64;
+                writer.write(&batch).map_err(|error| internal(&error))?;
+            }
+            for name in old {
+                let mut batches = open_half(store, name, half).await?;
+                while let Some(batch) = batches.next().await {
+                    let batch = batch.map_err(|error| log::bad_checkpoint(store, name, error))?;
+                    let kept = keep(&batch, changes, half, now_ms).map_err(|error| internal(&error))?;
+                    rows += kept.num_rows() as i64;
+                    writer.write(&kept).map_err(|error| internal(&error))?;
+                    if writer.inner().len() >= PART_BYTES {
+                        send(&parts, std::mem::take(writer.inner_mut()), false).await;
+                    }
                 }
             }
+            writer.flush().map_err(|error| internal(&error))?;
         }
         let tail = writer.into_inner().map_err(|error| internal(&error))?;
         send(&parts, tail, true).await;
@@ -192,6 +215,17 @@ async fn merge(
         (Ok(_), Uploaded::Failed(error)) => Err(explain(&store.url, &error)),
         (Ok(_), Uploaded::Abandoned) => Err(internal(&"the upload was abandoned")),
     }
+}
+
+/// The row groups of an old checkpoint's part that may hold rows of this half.
+async fn open_half(store: &Store, name: &str, half: Half) -> Result<ParquetRecordBatchStream<ParquetObject>> {
+    let builder = log::open_checkpoint(store, name).await?;
+    let file = Arc::clone(builder.metadata());
+    let groups = (0..file.num_row_groups()).filter(|&group| {
+        half == Half::Files || TABLE_LEAVES.iter().any(|leaf| log::may_hold(file.row_group(group), leaf))
+    });
+    let builder = builder.with_row_groups(groups.collect());
+    builder.build().map_err(|error| log::bad_checkpoint(store, name, error))
 }
 
 async fn send(parts: &tokio::sync::mpsc::Sender<Part>, bytes: Vec<u8>, last: bool) {
@@ -222,6 +256,7 @@ enum OldRow<'a> {
 fn keep(
     batch: &RecordBatch,
     changes: &Changes,
+    half: Half,
     now_ms: i64,
 ) -> Result<RecordBatch, arrow::error::ArrowError> {
     let batch = conform(batch)?;
@@ -232,6 +267,9 @@ fn keep(
     let domains = log::member_strings(&batch, "domainMetadata", "domain");
     let kept: BooleanArray = (0..batch.num_rows())
         .map(|row| {
+            if (half == Half::Files) != (add.is_valid(row) || remove.is_valid(row)) {
+                return Some(false);
+            }
             let old = if add.is_valid(row) {
                 OldRow::File(file_key(add, row))
             } else if remove.is_valid(row) {
@@ -424,6 +462,8 @@ pub async fn clean_up(store: &Store, now_ms: i64) -> Result<usize> {
         })
         .max();
     let Some(floor) = floor.min(named) else { return Ok(0) };
+    // In order, so that a clean-up that is cut off leaves versions without a hole.
+    objects.sort_by(|one, other| one.location.cmp(&other.location));
     let mut removed = 0;
     for object in objects.iter().filter(|object| old(object)) {
         let version = object.location.filename().and_then(|name| name.get(..20)).and_then(|v| v.parse().ok());
@@ -433,4 +473,135 @@ pub async fn clean_up(store: &Store, now_ms: i64) -> Result<usize> {
         }
     }
     Ok(removed)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::table::inventory::{self, Inventory};
+    use crate::table::testing::{HandMade, NOW_MS, full};
+
+    /// What must be the same however the log is kept.
+    fn state(inventory: &Inventory) -> (log::Snapshot, BTreeMap<FileKey, action::Add>) {
+        let mut snapshot = inventory.snapshot.clone();
+        snapshot.checkpoint = None;
+        // A checkpoint cannot tell who wrote its version.
+        snapshot.tip_commit_id = None;
+        (snapshot, inventory.files.clone())
+    }
+
+    async fn take(table: &HandMade) -> Inventory {
+        inventory::take(&table.store).await.unwrap()
+    }
+
+    /// A table with an append, a file removed and one hidden behind a deletion vector.
+    async fn moved_table() -> HandMade {
+        let mut table = HandMade::new().await;
+        let removed = table.append(&[full(0, 0, 10)]).await;
+        let hidden = table.append(&[full(0, 10, 20), full(1, 0, 3)]).await;
+        table.append(&[full(1, 3, 9)]).await;
+        let mut again = serde_json::to_value(&hidden).unwrap();
+        again["deletionVector"] = json!({"storageType": "u", "pathOrInlineDv": "ab", "offset": 1,
+            "sizeInBytes": 34, "cardinality": 2});
+        table
+            .commit_lines(&[
+                json!({"txn": {"appId": "another-writer", "version": 7}}),
+                json!({"domainMetadata": {"domain": "d", "configuration": "{}", "removed": false}}),
+                json!({"remove": {"path": removed.path, "dataChange": true, "deletionTimestamp": NOW_MS}}),
+                json!({"remove": {"path": hidden.path, "dataChange": true, "deletionTimestamp": NOW_MS}}),
+                json!({"add": again}),
+            ])
+            .await;
+        table
+    }
+
+    #[tokio::test]
+    async fn a_table_is_the_same_behind_its_checkpoint() {
+        let table = moved_table().await;
+        let before = take(&table).await;
+        assert_eq!(before.files.len(), 2);
+        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        assert_eq!(state(&take(&table).await), state(&before));
+        table.forget_until(table.tip());
+        let after = take(&table).await;
+        assert_eq!(state(&after), state(&before));
+        assert_eq!(after.snapshot.checkpoint, Some(table.tip()));
+        assert_eq!(after.snapshot.txns["another-writer"], 7);
+        assert_eq!(after.removed.len(), 2, "tombstones are carried: {:?}", after.removed);
+        assert!(after.history.is_empty() && after.faults.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_on_a_checkpoint_follows_what_came_between() {
+        let mut table = moved_table().await;
+        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        table.forget_until(table.tip());
+        let forgotten = table.tip();
+        table.append(&[full(0, 20, 30)]).await;
+        let key = take(&table).await.files.into_keys().find(|key| key.deletion_vector.is_some()).unwrap();
+        let vector = json!({"storageType": "u", "pathOrInlineDv": "ab", "offset": 1, "sizeInBytes": 34,
+            "cardinality": 2});
+        table
+            .commit_lines(&[
+                json!({"remove": {"path": key.path, "dataChange": true, "deletionTimestamp": NOW_MS,
+                    "deletionVector": vector}}),
+                json!({"domainMetadata": {"domain": "d", "configuration": "", "removed": true}}),
+            ])
+            .await;
+        let before = take(&table).await;
+        assert_eq!(before.files.len(), 2);
+        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        for version in forgotten.0 + 1..=table.tip().0 {
+            let name = format!("_delta_log/{version:020}.json");
+            std::fs::remove_file(table.directory.path().join(name)).unwrap();
+        }
+        assert_eq!(state(&take(&table).await), state(&before));
+        assert_eq!(before.snapshot.txns.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn tombstones_past_their_retention_are_left_out() {
+        let table = moved_table().await;
+        write(&table.store, table.tip(), NOW_MS + TOMBSTONE_RETENTION_MS + 1).await.unwrap();
+        table.forget_until(table.tip());
+        assert!(take(&table).await.removed.is_empty());
+    }
+
+    #[tokio::test]
+    async fn offsets_are_read_from_row_groups_without_files() {
+        let mut table = moved_table().await;
+        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        table.append(&[full(0, 20, 30)]).await;
+        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        let name = format!("{:020}.checkpoint.parquet", table.tip().0);
+        let builder = log::open_checkpoint(&table.store, &name).await.unwrap();
+        for group in builder.metadata().row_groups() {
+            let both = log::may_hold(group, "txn.appId") && log::may_hold(group, "add.path");
+            assert!(!both, "a row group mixes offsets and files");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_a_checkpoint_covers_is_cleaned_up() {
+        let mut table = moved_table().await;
+        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        let covered = table.tip();
+        table.append(&[full(0, 20, 30)]).await;
+        let before = take(&table).await;
+        let now = written_ms(&table) + LOG_RETENTION_MS;
+        assert_eq!(clean_up(&table.store, now - 3600 * 1000).await.unwrap(), 0);
+        assert_eq!(clean_up(&table.store, now + 3600 * 1000).await.unwrap(), covered.0 as usize);
+        let after = take(&table).await;
+        assert_eq!(state(&after), state(&before));
+        assert_eq!(after.history.first().map(|(version, ..)| *version), Some(covered));
+    }
+
+    /// When the log was last written, as its files tell.
+    fn written_ms(table: &HandMade) -> i64 {
+        let file = table.directory.path().join("_delta_log/_last_checkpoint");
+        let modified = std::fs::metadata(file).unwrap().modified().unwrap();
+        modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
+    }
 }

@@ -1,1 +1,255 @@
+//! Tables with one thing wrong, each named by the verdict; and sound ones.
 
+use serde_json::json;
+
+use super::*;
+use crate::table::checkpoint;
+use crate::table::testing::{HandMade, NOW_MS, full, source, txn, with_rows};
+
+fn span(start: i64, next: i64) -> Span {
+    Span { start: Offset(start), next: Offset(next) }
+}
+
+async fn verdict(table: &HandMade) -> Verdict {
+    verify(&table.store).await.unwrap()
+}
+
+/// The table has these violations, each found by a part of its text, and no other.
+async fn assert_violations(table: &HandMade, expected: &[&str]) -> Verdict {
+    let verdict = verdict(table).await;
+    let found = &verdict.violations;
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for text in expected {
+        assert!(found.iter().any(|violation| violation.contains(text)), "`{text}` in {found:#?}");
+    }
+    verdict
+}
+
+#[tokio::test]
+async fn a_sound_table_is_proven_from_its_anchor() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10), full(1, 0, 5)]).await;
+    // Compaction in the topic left 10 and 11 without a record; 20..25 were markers.
+    table.append(&[with_rows(0, 10, 20, 8)]).await;
+    table.commit("STREAMING UPDATE", &[with_rows(0, 20, 25, 0)], vec![txn(0, 25)]).await;
+    let verdict = assert_violations(&table, &[]).await;
+    assert_eq!((verdict.rows, verdict.files, verdict.from_version), (23, 2, Version(0)));
+    let [zero, one] = &verdict.partitions[..] else { panic!("{:?}", verdict.partitions) };
+    assert_eq!((zero.rows, &zero.proven[..], &zero.unknown[..]), (18, &[span(0, 25)][..], &[][..]));
+    assert_eq!((one.rows, &one.proven[..]), (5, &[span(0, 5)][..]));
+    assert_eq!(verdict.audit.not_done, None);
+    assert_eq!(verdict.audit.rows(), 23);
+}
+
+#[tokio::test]
+async fn a_partition_that_was_only_anchored_claims_nothing() {
+    let verdict = assert_violations(&HandMade::new().await, &[]).await;
+    assert_eq!((verdict.partitions[0].span, &verdict.partitions[0].proven[..]), (span(0, 0), &[][..]));
+}
+
+#[tokio::test]
+async fn a_doubled_range_is_named_by_its_version_and_its_files() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    table.append(&[full(0, 5, 15)]).await;
+    assert_violations(
+        &table,
+        &[
+            "version 2 settles again offsets 5..10 of orders [0]",
+            "offsets 5..10 of orders [0] are in part-1-10.parquet and in part-2-10.parquet",
+            "5 rows of orders [0] are there twice",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_hole_is_named_once_and_its_span_is_not_proven() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    table.append(&[full(0, 12, 20)]).await;
+    let verdict = assert_violations(&table, &["version 2 skips offsets 10..12 of orders [0]"]).await;
+    assert_eq!(verdict.partitions[0].proven, [span(0, 10), span(12, 20)]);
+    assert_eq!(verdict.partitions[0].unknown, []);
+}
+
+#[tokio::test]
+async fn a_txn_that_goes_back_is_named() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    table.commit("STREAMING UPDATE", &[], vec![txn(0, 4)]).await;
+    assert_violations(
+        &table,
+        &["version 2 moves orders [0] back from 10 to 4", "part-1-10.parquet holds orders [0] 0..10, beyond"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_txn_that_moves_without_a_range_is_named() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    table.commit("STREAMING UPDATE", &[], vec![txn(0, 12)]).await;
+    assert_violations(&table, &["version 2 settles orders [0] up to 10, and moves its txn to 12"]).await;
+}
+
+#[tokio::test]
+async fn a_lost_file_is_named_and_its_offsets_are_not_proven() {
+    let mut table = HandMade::new().await;
+    let lost = table.append(&[full(0, 0, 10)]).await;
+    table.append(&[full(0, 10, 20)]).await;
+    std::fs::remove_file(table.directory.path().join(&lost.path)).unwrap();
+    let verdict = assert_violations(&table, &["part-1-10.parquet is in the log and not in the store"]).await;
+    assert_eq!(verdict.partitions[0].proven, [span(10, 20)]);
+    assert_eq!(verdict.rows, 10);
+}
+
+#[tokio::test]
+async fn a_truncated_file_is_named() {
+    let mut table = HandMade::new().await;
+    let add = table.append(&[full(0, 0, 10)]).await;
+    let path = table.directory.path().join(&add.path);
+    std::fs::OpenOptions::new().write(true).open(path).unwrap().set_len(add.size as u64 - 1).unwrap();
+    let expected = format!("part-1-10.parquet has {} bytes, the log says {}", add.size - 1, add.size);
+    assert_violations(&table, &[&expected]).await;
+}
+
+#[tokio::test]
+async fn a_file_of_the_right_size_that_is_no_parquet_is_named() {
+    let mut table = HandMade::new().await;
+    let add = table.append(&[full(0, 0, 10)]).await;
+    std::fs::write(table.directory.path().join(&add.path), vec![0; add.size as usize]).unwrap();
+    assert_violations(&table, &["part-1-10.parquet is not readable Parquet"]).await;
+}
+
+#[tokio::test]
+async fn rows_that_are_twice_in_one_file_are_counted() {
+    let mut table = HandMade::new().await;
+    let ranges = [full(0, 0, 4)];
+    let add = table.file(&[(0, 0), (0, 1), (0, 1), (0, 3)], &ranges);
+    table.commit_file(&add, &ranges).await;
+    let verdict = assert_violations(&table, &["1 rows of orders [0] are there twice"]).await;
+    let expected = BTreeMap::from([(("orders".to_owned(), source(0).partition), 0..4)]);
+    assert_eq!(
+        verdict.audit.missing(&expected),
+        BTreeMap::from([(("orders".to_owned(), source(0).partition), 1)])
+    );
+}
+
+#[tokio::test]
+async fn rows_outside_of_their_ranges_are_counted() {
+    let mut table = HandMade::new().await;
+    let ranges = [full(0, 0, 3)];
+    let add = table.file(&[(0, 0), (0, 1), (0, 7)], &ranges);
+    table.commit_file(&add, &ranges).await;
+    assert_violations(&table, &["1 rows of orders [0] lie outside of their file's ranges"]).await;
+}
+
+#[tokio::test]
+async fn rows_that_statistics_ranges_and_file_count_differently_are_named() {
+    let mut table = HandMade::new().await;
+    let ranges = [full(0, 0, 3)];
+    let mut add = table.file(&[(0, 0), (0, 2)], &ranges);
+    add.stats = Some(r#"{"numRecords":5}"#.to_owned());
+    table.commit_file(&add, &ranges).await;
+    assert_violations(
+        &table,
+        &["holds 2 rows, its statistics say 5", "holds 2 rows, its ranges say 3", "the range says 3"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_commit_whose_files_hold_fewer_rows_than_it_settles_is_named() {
+    let mut table = HandMade::new().await;
+    table.commit("STREAMING UPDATE", &[full(0, 0, 10)], vec![txn(0, 10)]).await;
+    let verdict =
+        assert_violations(&table, &["version 1 settles 10 rows of orders [0], its files hold 0"]).await;
+    assert_eq!(verdict.partitions[0].proven, []);
+}
+
+#[tokio::test]
+async fn a_table_whose_log_was_cleaned_up_is_proven_from_its_live_files() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    table.commit("STREAMING UPDATE", &[with_rows(0, 10, 15, 0)], vec![txn(0, 15)]).await;
+    table.append(&[full(0, 15, 20)]).await;
+    checkpoint::write(&table.store, table.tip(), NOW_MS).await.unwrap();
+    table.append(&[full(0, 20, 30)]).await;
+    table.forget_until(Version(3));
+    let verdict = assert_violations(&table, &[]).await;
+    assert_eq!(verdict.from_version, Version(4));
+    let zero = &verdict.partitions[0];
+    assert_eq!(zero.proven, [span(0, 10), span(15, 30)]);
+    // Who knows what was there: never "missing".
+    assert_eq!(zero.unknown, [Unknown { span: span(10, 15), why: CLEANED_UP }]);
+}
+
+#[tokio::test]
+async fn rows_that_another_writer_rewrote_are_unknown() {
+    let mut table = HandMade::new().await;
+    let first = table.append(&[full(0, 0, 10)]).await;
+    table.append(&[full(0, 10, 20)]).await;
+    let mut rewritten = table.file(&[(0, 0), (0, 1)], &[]);
+    rewritten.tags = None;
+    table
+        .commit_lines(&[
+            json!({"commitInfo": {"operation": "DELETE"}}),
+            json!({"remove": {"path": first.path, "dataChange": true, "deletionTimestamp": NOW_MS}}),
+            json!({"add": rewritten}),
+        ])
+        .await;
+    let verdict = assert_violations(&table, &[]).await;
+    assert_eq!(verdict.foreign_files, 1);
+    assert_eq!(verdict.partitions[0].proven, [span(10, 20)]);
+    assert_eq!(verdict.partitions[0].unknown, [Unknown { span: span(0, 10), why: REWRITTEN }]);
+    assert!(verdict.audit.not_done.is_some());
+}
+
+#[tokio::test]
+async fn rows_behind_a_deletion_vector_are_not_counted_and_unknown() {
+    let mut table = HandMade::new().await;
+    let add = table.append(&[full(0, 0, 10)]).await;
+    let vector = json!({"storageType": "i", "pathOrInlineDv": "x", "sizeInBytes": 1, "cardinality": 3});
+    let mut hidden = serde_json::to_value(&add).unwrap();
+    hidden["deletionVector"] = vector;
+    table
+        .commit_lines(&[
+            json!({"remove": {"path": add.path, "dataChange": true, "deletionTimestamp": NOW_MS}}),
+            json!({"add": hidden}),
+        ])
+        .await;
+    let verdict = verdict(&table).await;
+    assert_eq!(verdict.violations, Vec::<String>::new());
+    assert_eq!(verdict.rows, 7);
+    assert_eq!(verdict.partitions[0].unknown, [Unknown { span: span(0, 10), why: REWRITTEN }]);
+}
+
+#[tokio::test]
+async fn a_version_that_is_missing_is_named() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    table.append(&[full(0, 10, 20)]).await;
+    checkpoint::write(&table.store, table.tip(), NOW_MS).await.unwrap();
+    std::fs::remove_file(table.directory.path().join("_delta_log/00000000000000000001.json")).unwrap();
+    let verdict = verdict(&table).await;
+    assert!(verdict.violations.iter().any(|violation| violation.contains("versions before 2 are missing")));
+}
+
+#[tokio::test]
+async fn an_empty_place_is_no_table() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = url::Url::from_file_path(directory.path()).unwrap();
+    let store = Store::open(&url, &BTreeMap::new()).unwrap();
+    assert_eq!(verify(&store).await.unwrap_err().kind.exit_code(), 69);
+}
+
+#[test]
+fn gaps_are_what_the_spans_leave() {
+    let spans = [span(2, 4), span(6, 8)];
+    assert_eq!(gaps(span(0, 10), &spans), [span(0, 2), span(4, 6), span(8, 10)]);
+    assert_eq!(gaps(span(3, 7), &spans), [span(4, 6)]);
+    assert_eq!(gaps(span(2, 4), &spans), []);
+    assert_eq!(gaps(span(5, 5), &[]), []);
+    assert_eq!(gaps(span(9, 3), &[]), []);
+}
