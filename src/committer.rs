@@ -49,6 +49,8 @@ const CHECKPOINT_EVERY: u64 = 100;
 const FILE_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
 /// A quiet committer still shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A committer that waits for its store is alive: a request may take a minute.
+const ALIVE_FOR: Duration = Duration::from_secs(180);
 
 /// What this process is to a table.
 #[derive(Clone, Debug)]
@@ -178,7 +180,7 @@ impl Committer {
     pub async fn run(mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
         let component = format!("table {}", self.identity.table_id);
         loop {
-            self.wiring.health.heartbeat(&component, HEARTBEAT * 6);
+            self.wiring.health.heartbeat(&component, ALIVE_FOR);
             let message = match tokio::time::timeout(HEARTBEAT, self.wiring.inbox.recv()).await {
                 Err(_) => continue,
                 Ok(None) => break,
@@ -257,6 +259,7 @@ impl Committer {
                     return Err(explain(&self.store.url, error));
                 }
                 debug!(%version, %error, "the store gave no clear answer");
+                self.wiring.health.heartbeat(&component, ALIVE_FOR);
                 self.wiring.health.set_ready(&component, Err(explain(&self.store.url, error).message));
                 Ok(())
             })
@@ -517,7 +520,7 @@ impl Committer {
                 Err(error) => {
                     let component = format!("table {}", self.identity.table_id);
                     self.wiring.health.set_ready(&component, Err(error.message.clone()));
-                    self.wiring.health.heartbeat(&component, HEARTBEAT * 6);
+                    self.wiring.health.heartbeat(&component, ALIVE_FOR);
                     tokio::time::sleep(wait).await;
                     wait = (wait * 2).min(Duration::from_secs(5));
                 }

@@ -107,8 +107,16 @@ mod tests {
             unreachable!("health is not ordered by wall time")
         }
 
+        fn fresh_id(&self) -> String {
+            unreachable!("health needs no names")
+        }
+
         fn boot(&self) -> Duration {
             Duration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+
+        fn fresh_id(&self) -> String {
+            unreachable!("health names nothing")
         }
     }
 

@@ -1,4 +1,55 @@
-//! thalweg moves Kafka topics into Delta Lake tables, exactly once.
+//! thalweg moves Kafka topics into Delta Lake tables, exactly once, on one
+//! machine.
+//!
+//! # The promise
+//!
+//! A record of a topic is a row of the table exactly once, whatever is
+//! killed, in whatever order. The proof is one line: the Delta commit that
+//! adds the rows of `[start, next)` of a partition also moves that
+//! partition's `txn` from `start` to `next`, put-if-absent. There is no
+//! second place where offsets count.
+//!
+//! # A record's way
+//!
+//! ```text
+//!  Kafka broker
+//!    │  record batches                                   source
+//!    ▼
+//!  shard ── one pinned thread per core, owns its partitions, shares nothing
+//!    │  decode → columns, reused                         columnar
+//!    │  encode → Parquet, in parts
+//!    ▼
+//!  upload ── on the I/O threads                          table::upload
+//!    │  DataFile + offset ranges                         exchange
+//!    ▼
+//!  committer ── one serial queue per table, decisions in protocol
+//!    │  add + txn, version V+1, put-if-absent            table::log
+//!    ▼
+//!  Delta table on S3 or a local disk
+//! ```
+//!
+//! Two things flow up: "this much is committed" and "begin again from here".
+//!
+//! # Layers
+//!
+//! An import points down, never up or sideways; `tests/tidy.rs` decides.
+//!
+//! | layer | modules | own |
+//! |---|---|---|
+//! | 5 | [`cli`], `demo` | arguments, exit codes, what a person sees |
+//! | 4 | [`ingester`], [`admin`] | threads, signals, drain; the administration port |
+//! | 3 | [`shard`], [`committer`], [`preflight`] | the two loops; what must hold before they start |
+//! | 2 | [`source`], [`columnar`], [`table`], [`exchange`], [`host`] | Kafka; decoding and Parquet; Delta and stores; the loops' messages |
+//! | 1 | [`protocol`], [`config`] | every exactly-once decision, pure; the checked config |
+//! | 0 | [`error`], [`clock`], [`ids`], [`schema`], [`metrics`], [`health`], [`budget`] | what everything may use |
+//!
+//! # Where to begin reading
+//!
+//! [`protocol`] for why nothing is lost, [`shard`] and [`committer`] for how
+//! it runs, [`table::log`] for what stands in the table.
+//!
+//! Architecture invariant: shards share nothing. What they know of each other
+//! and of the tables arrives as messages, and every queue has a limit.
 
 pub mod admin;
 pub mod budget;
@@ -7,6 +58,7 @@ pub mod clock;
 pub mod columnar;
 pub mod committer;
 pub mod config;
+pub mod demo;
 pub mod error;
 pub mod exchange;
 pub mod health;

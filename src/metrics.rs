@@ -67,7 +67,7 @@ fn describe() {
     describe_counter!(COMMITS, count, "Versions that this process added to a table");
     describe_counter!(COMMIT_CONFLICTS, count, "Versions that another writer took first");
     describe_counter!(COMMIT_FAILURES, count, "Attempts to commit that failed and are tried again");
-    describe_gauge!(LAG_RECORDS, count, "Offsets between the end of a partition and what is committed");
+    describe_gauge!(LAG_RECORDS, count, "Offsets between the end of a partition and what was read of it");
     describe_gauge!(
         FRESHNESS_SECONDS,
         Unit::Seconds,
@@ -132,6 +132,15 @@ impl ShardCounters {
 
     pub fn consumed(&self, records: usize) {
         self.consumed.increment(records as u64);
+    }
+
+    pub fn lag(&self, topic: &str, partition: i32, offsets: i64) {
+        let labels = [
+            ("table", self.table.clone()),
+            ("topic", topic.to_owned()),
+            ("partition", partition.to_string()),
+        ];
+        gauge!(LAG_RECORDS, &labels).set(offsets.max(0) as f64);
     }
 
     pub fn bad(&self, reason: &'static str) {

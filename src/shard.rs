@@ -40,6 +40,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const UNCOMMITTED_MAX: usize = 64;
 /// Offsets that moved without rows are committed this much later.
 const IDLE_TAIL: Duration = Duration::from_secs(30);
+/// How often lag is reported.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// The longest wait for records: messages of other loops wait as long.
 const POLL_WAIT: Duration = Duration::from_millis(10);
 
@@ -105,6 +107,7 @@ pub struct Shard<S> {
     partitions: Vec<PartitionState>,
     events: Vec<Event>,
     draining: bool,
+    reported: Duration,
 }
 
 struct PartitionState {
@@ -160,7 +163,15 @@ impl<S: Source> Shard<S> {
                 progress: Progress::new(reading.source, reading.start),
             })
             .collect();
-        let mut shard = Shard { source, wiring, tables, partitions, events: Vec::new(), draining: false };
+        let mut shard = Shard {
+            source,
+            wiring,
+            tables,
+            partitions,
+            events: Vec::new(),
+            draining: false,
+            reported: Duration::ZERO,
+        };
         let all: Vec<usize> = (0..shard.partitions.len()).collect();
         shard.assign(&all)?;
         Ok(shard)
@@ -190,6 +201,7 @@ impl<S: Source> Shard<S> {
             worked |= self.poll(wait)?;
         }
         self.cut_what_is_due()?;
+        self.report_lag();
         if self.is_done() {
             return Ok(Turn::Done);
         }
@@ -341,6 +353,23 @@ impl<S: Source> Shard<S> {
         }
     }
 
+    fn report_lag(&mut self) {
+        let now = self.wiring.clock.boot();
+        if now.saturating_sub(self.reported) < REPORT_EVERY {
+            return;
+        }
+        self.reported = now;
+        for (index, partition) in
+            self.partitions.iter().enumerate().filter(|(_, partition)| partition.reading)
+        {
+            if let Some(end) = self.source.end(slot(index)) {
+                let source = partition.progress.source();
+                let lag = end.0 - partition.progress.position().0;
+                self.tables[partition.table].counters.lag(&source.topic, source.partition.0, lag);
+            }
+        }
+    }
+
     // ---- files ----
 
     fn cut_when_full(&mut self, index: usize) -> Result<()> {
@@ -356,10 +385,15 @@ impl<S: Source> Shard<S> {
     /// Row groups in progress are held in memory: over the limit, the largest ends early.
     fn relieve_memory(&mut self) -> Result<()> {
         let held = |table: &TableState| table.file.as_ref().map_or(0, |file| file.parquet.memory());
-        while self.tables.iter().map(held).sum::<usize>() > self.wiring.open_bytes_max {
-            let largest = self.tables.iter_mut().max_by_key(|table| held(table)).expect("something is held");
-            let file = largest.file.as_mut().expect("it holds something");
-            file.parquet.flush_row_group()?;
+        // Each table at most once: a row group that has just ended holds nothing.
+        for _ in 0..self.tables.len() {
+            if self.tables.iter().map(held).sum::<usize>() <= self.wiring.open_bytes_max {
+                break;
+            }
+            let largest = self.tables.iter_mut().max_by_key(|table| held(table)).expect("a shard has tables");
+            if let Some(file) = &mut largest.file {
+                file.parquet.flush_row_group()?;
+            }
             largest.ship(&self.wiring);
         }
         Ok(())
@@ -427,7 +461,7 @@ impl<S: Source> Shard<S> {
             .map(|&index| (index, &self.partitions[index]))
             .filter(|(_, partition)| partition.reading)
             .map(|(index, partition)| Assignment {
-                slot: Slot(u32::try_from(index).expect("a shard has fewer than 4 billion partitions")),
+                slot: slot(index),
                 topic: partition.progress.source().topic.clone(),
                 partition: partition.progress.source().partition,
                 start: partition.progress.position(),
@@ -452,7 +486,7 @@ impl<S: Source> Shard<S> {
 
     fn stop_reading(&mut self, index: usize) {
         if mem::take(&mut self.partitions[index].reading) {
-            self.source.release(Slot(u32::try_from(index).expect("checked when it was assigned")));
+            self.source.release(slot(index));
         }
     }
 
@@ -630,14 +664,19 @@ impl TableState {
     }
 }
 
+fn slot(index: usize) -> Slot {
+    Slot(u32::try_from(index).expect("a shard has fewer than 4 billion partitions"))
+}
+
 /// Carries a file to the store, and tells the committer how it went.
 fn begin_upload(lane: &Lane, path: String, generation: Generation, runtime: &Handle) -> Upload {
     #[expect(clippy::disallowed_methods, reason = "bounded by the budget that every part is charged to")]
-    let (parts, receiver) = mpsc::unbounded_channel();
+    let (parts, mut receiver) = mpsc::unbounded_channel();
     let (closing, work) = oneshot::channel();
     let (store, to_committer) = (lane.store.clone(), lane.to_committer.clone());
     runtime.spawn(async move {
-        let message = match upload::file(&store, &path, receiver).await {
+        let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
+        let message = match upload::file(&store, &path, arriving).await {
             Uploaded::Abandoned => return,
             Uploaded::Done => {
                 let Ok(work) = work.await else { return };

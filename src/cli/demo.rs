@@ -1,8 +1,13 @@
 //! `thalweg demo`.
 
 use super::DemoArguments;
-use crate::error::{Error, ErrorKind, Result};
+use crate::demo::{self, Demo};
+use crate::error::Result;
 
-pub fn demo(_arguments: &DemoArguments) -> Result<()> {
-    Err(Error::new(ErrorKind::Internal, "`demo` is not wired yet"))
+pub fn demo(arguments: &DemoArguments) -> Result<()> {
+    let stop = super::run::stop_signals()?;
+    demo::run(
+        &Demo { dir: arguments.dir.clone(), seconds: arguments.seconds, tamper: arguments.tamper },
+        &stop,
+    )
 }

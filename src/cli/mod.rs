@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+use crate::demo::Tamper;
 use crate::error::Result;
 
 const EXIT_CODES: &str = "\
@@ -79,8 +80,9 @@ pub enum Command {
     Check(CheckArguments),
     /// Show exactly-once on this machine, without Kafka and without a config
     ///
-    /// Starts a broker in this process and reads its topic into a local table, is killed on the way, and
-    /// counts what is in the table.
+    /// Starts a broker in this process and a second process that reads its topic into a local table. That
+    /// one is killed twice on the way; then every record is looked for in the table's files. Ctrl-C goes
+    /// to the proof at once.
     Demo(DemoArguments),
     /// Look at a table
     #[command(subcommand)]
@@ -123,8 +125,11 @@ pub struct DemoArguments {
     #[arg(long, value_name = "DIR", default_value = "thalweg-demo")]
     pub dir: PathBuf,
     /// How long records are produced
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub seconds: u64,
+    /// Spoil the table before the proof, to see it fail
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub tamper: Option<Tamper>,
 }
 
 #[derive(Subcommand, Clone, Debug)]

@@ -22,7 +22,7 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
 }
 
 /// SIGTERM and SIGINT ask for a drain; the second of them aborts.
-fn stop_signals() -> Result<Receiver<()>> {
+pub(super) fn stop_signals() -> Result<Receiver<()>> {
     let failed =
         |error: std::io::Error| Error::new(ErrorKind::Io, format!("signals cannot be handled: {error}"));
     let seen = Arc::new(AtomicBool::new(false));

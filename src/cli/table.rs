@@ -1,15 +1,222 @@
-//! `thalweg table verify` and `thalweg table info`.
+//! `thalweg table verify` and `thalweg table info`: what they print.
+//!
+//! It owns the layout. The judgement is `table::verify`'s, the figures
+//! `table::info`'s.
+//!
+//! `verify --json` prints one object; keys are added, never changed:
+//!
+//! | key | holds |
+//! |---|---|
+//! | `ok` | no violation was found |
+//! | `location`, `version`, `from_version` | the table, its version, and the oldest one that was checked |
+//! | `rows`, `files`, `foreign_files` | rows and live files; those without our ranges |
+//! | `audited`, `not_audited_because` | every row was counted by its offset, or why not |
+//! | `partitions` | `table_id`, `topic`, `topic_id`, `partition`, `start`, `next`, `rows`, `skipped`, `tombstones`, `proven` and `unknown`: lists of `start`, `next` (and `why`); `doubled`, `out_of_range` where audited |
+//! | `violations`, `notes` | one line of text each |
+//!
+//! `info --json` prints the members of [`Info`].
 
-use super::TableArguments;
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+
+use super::{TableArguments, screen};
+use crate::clock::{Clock, SystemClock};
 use crate::config::table_address;
 use crate::error::{Error, ErrorKind, Result};
+use crate::table::info::{self, Info};
+use crate::table::inventory;
+use crate::table::store::Store;
+use crate::table::verify::{self, PartitionVerdict, Verdict};
 
 pub fn verify(arguments: &TableArguments) -> Result<()> {
-    let (_location, _options) = table_address(&arguments.location, &arguments.storage)?;
-    Err(Error::new(ErrorKind::Internal, "`table verify` is not wired yet"))
+    let store = open(arguments)?;
+    let verdict = runtime()?.block_on(verify::verify(&store))?;
+    if arguments.json {
+        screen::print(&pretty(&as_json(&store, &verdict)))?;
+    } else {
+        for line in as_text(&verdict) {
+            screen::print(&line)?;
+        }
+    }
+    match verdict.violations.len() {
+        0 => Ok(()),
+        1 => Err(Error::new(ErrorKind::No, format!("{}: 1 violation", store.url))),
+        count => Err(Error::new(ErrorKind::No, format!("{}: {count} violations", store.url))),
+    }
 }
 
 pub fn info(arguments: &TableArguments) -> Result<()> {
-    let (_location, _options) = table_address(&arguments.location, &arguments.storage)?;
-    Err(Error::new(ErrorKind::Internal, "`table info` is not wired yet"))
+    let store = open(arguments)?;
+    let info = runtime()?.block_on(async {
+        let inventory = inventory::take(&store).await?;
+        info::info(&store, &inventory, SystemClock.wall_ms()).await
+    })?;
+    if arguments.json {
+        return screen::print(&pretty(&serde_json::to_value(&info).expect("plain values")));
+    }
+    info_text(&store, &info).iter().try_for_each(|line| screen::print(line))
+}
+
+fn open(arguments: &TableArguments) -> Result<Store> {
+    let (location, options) = table_address(&arguments.location, &arguments.storage)?;
+    Store::open(&location, &options)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Io, format!("the I/O runtime cannot start: {error}")))
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).expect("plain values")
+}
+
+fn as_json(store: &Store, verdict: &Verdict) -> Value {
+    let partitions: Vec<Value> = verdict.partitions.iter().map(|one| partition_json(verdict, one)).collect();
+    json!({
+        "ok": verdict.is_sound(),
+        "location": store.url.as_str(),
+        "version": verdict.version,
+        "from_version": verdict.from_version,
+        "rows": verdict.rows,
+        "files": verdict.files,
+        "foreign_files": verdict.foreign_files,
+        "audited": verdict.audit.not_done.is_none(),
+        "not_audited_because": verdict.audit.not_done,
+        "partitions": partitions,
+        "violations": verdict.violations,
+        "notes": verdict.notes,
+    })
+}
+
+fn partition_json(verdict: &Verdict, one: &PartitionVerdict) -> Value {
+    let counted = verdict.audit.partitions.get(&one.id.source);
+    json!({
+        "table_id": one.id.table_id,
+        "topic": one.id.source.topic,
+        "topic_id": one.id.source.topic_id,
+        "partition": one.id.source.partition,
+        "start": one.span.start,
+        "next": one.span.next,
+        "rows": one.rows,
+        "skipped": one.skipped,
+        "tombstones": one.tombstones,
+        "proven": one.proven,
+        "unknown": one.unknown,
+        "doubled": counted.map(|counted| counted.doubled),
+        "out_of_range": counted.map(|counted| counted.out_of_range),
+    })
+}
+
+fn as_text(verdict: &Verdict) -> Vec<String> {
+    let mut table = columns(&["topic", "partition", "offsets", "rows", "skipped", "tombstones", "verdict"]);
+    for one in &verdict.partitions {
+        table.add_row([
+            one.id.source.topic.clone(),
+            one.id.source.partition.to_string(),
+            format!("{}..{}", one.span.start, one.span.next),
+            one.rows.to_string(),
+            one.skipped.to_string(),
+            one.tombstones.to_string(),
+            said_of(one),
+        ]);
+    }
+    let mut lines = laid_out(table, &[1, 2, 3, 4, 5]);
+    lines.push(String::new());
+    for one in &verdict.partitions {
+        for unknown in &one.unknown {
+            let (start, next) = (unknown.span.start, unknown.span.next);
+            lines.push(format!("unknown: offsets {start}..{next} of {}: {}", one.id.source, unknown.why));
+        }
+    }
+    lines.extend(verdict.notes.iter().map(|note| format!("note: {note}")));
+    if let Some(why) = &verdict.audit.not_done {
+        lines.push(format!("note: rows were not counted by offset: {why}"));
+    }
+    lines.extend(verdict.violations.iter().map(|violation| format!("violation: {violation}")));
+    if verdict.is_sound() {
+        let Verdict { rows, files, partitions, .. } = verdict;
+        lines.push(format!(
+            "verified: {rows} rows in {files} files, {} partitions, no violation",
+            partitions.len()
+        ));
+    }
+    lines
+}
+
+fn said_of(one: &PartitionVerdict) -> String {
+    if one.span.start == one.span.next {
+        return "nothing read".to_owned();
+    }
+    if one.proven == [one.span] {
+        return "proven".to_owned();
+    }
+    let proven: Vec<String> =
+        one.proven.iter().map(|span| format!("{}..{}", span.start, span.next)).collect();
+    let rest = if one.unknown.is_empty() { "see violations" } else { "rest unknown" };
+    match proven.is_empty() {
+        true if one.unknown.is_empty() => rest.to_owned(),
+        true => "unknown".to_owned(),
+        false => format!("proven {}, {rest}", proven.join(" ")),
+    }
+}
+
+fn info_text(store: &Store, info: &Info) -> Vec<String> {
+    let version = |version: Option<crate::ids::Version>| version.map_or("none".to_owned(), |v| v.to_string());
+    let features: Vec<&str> = info.features.iter().map(String::as_str).collect();
+    let mut protocol = format!("reader {}, writer {}", info.min_reader_version, info.min_writer_version);
+    if !features.is_empty() {
+        protocol = format!("{protocol}, features {}", features.join(" "));
+    }
+    let size = |bytes: u64| bytesize::ByteSize(bytes).to_string();
+    let mut rows = info.rows.to_string();
+    if info.files_without_rows > 0 {
+        rows = format!("{rows}, and those of {} files without statistics", info.files_without_rows);
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.add_row(["location", store.url.as_str()]);
+    table.add_row(["version", &format!("{} (log from {})", info.version, version(info.oldest_version))]);
+    table.add_row(["checkpoint", &version(info.checkpoint)]);
+    table.add_row(["protocol", &protocol]);
+    table.add_row(["rows", &rows]);
+    let bytes = size(info.bytes.max(0) as u64);
+    table.add_row(["files", &format!("{}, {bytes}, {} of them below 16 MiB", info.files, info.small_files)]);
+    let heap = |heap: info::Heap| format!("{} files, {}", heap.files, size(heap.bytes));
+    table.add_row(["orphans", &heap(info.orphans)]);
+    table.add_row(["leftovers", &heap(info.leftovers)]);
+    table.add_row(["schema", &info.schema]);
+    let mut lines = laid_out(table, &[]);
+    lines.push(String::new());
+    let mut offsets = columns(&["table id", "topic", "topic id", "partition", "next offset"]);
+    for one in &info.offsets {
+        offsets.add_row([
+            one.table_id.clone(),
+            one.topic.clone(),
+            one.topic_id.to_string(),
+            one.partition.to_string(),
+            one.next.to_string(),
+        ]);
+    }
+    lines.extend(laid_out(offsets, &[3, 4]));
+    lines
+}
+
+/// A table without borders or colour: for eyes and for `awk`.
+fn columns(names: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(names);
+    table
+}
+
+fn laid_out(mut table: Table, right: &[usize]) -> Vec<String> {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    for &index in right {
+        table.column_mut(index).expect("the column is there").set_cell_alignment(CellAlignment::Right);
+    }
+    table.lines().map(|line| line.trim_end().to_owned()).collect()
 }

@@ -22,8 +22,10 @@ use crate::protocol::anchor::Watermarks;
 
 /// How long a question to the broker may take.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// A broker that does not know the question leaves it unanswered: librdkafka's mock cluster does.
+/// A topic without an id is read all the same, so nobody waits long for it.
 const TOPIC_ID_PATIENCE_MS: i32 = 1_500;
+/// librdkafka's word for the controller, where a broker's number is asked for.
+const ANY_BROKER: i32 = -1;
 
 pub struct Catalog {
     consumer: BaseConsumer<Complaints>,
@@ -90,7 +92,10 @@ impl Catalog {
         let mut partitions: Vec<Partition> =
             topic.partitions().iter().map(|partition| Partition(partition.id())).collect();
         partitions.sort_unstable();
-        Ok(Topic { name: name.to_owned(), id: self.topic_id(name)?, partitions })
+        // The leader is asked for offsets next, so that its connection is wanted anyway.
+        let leader = topic.partitions().iter().map(|partition| partition.leader()).find(|&id| id >= 0);
+        let id = self.topic_id(name, leader.unwrap_or(ANY_BROKER))?;
+        Ok(Topic { name: name.to_owned(), id, partitions })
     }
 
     /// Offsets of every partition; `start` says where a first run begins.
@@ -157,10 +162,10 @@ impl Catalog {
             .remedy("check that `brokers` is right and that the broker is running and reachable")
     }
 
-    fn topic_id(&self, name: &str) -> Result<TopicId> {
+    fn topic_id(&self, name: &str, broker: i32) -> Result<TopicId> {
         let name = CString::new(name)
             .map_err(|_| Error::new(ErrorKind::Config, "a topic name holds a NUL character"))?;
-        Ok(describe_topic(&self.consumer, &name).unwrap_or_else(TopicId::unknown))
+        Ok(describe_topic(&self.consumer, &name, broker).unwrap_or_else(TopicId::unknown))
     }
 }
 
@@ -170,8 +175,11 @@ fn is_denial(code: RDKafkaErrorCode, reason: &str) -> bool {
 }
 
 /// Asks for a topic's id; `None` when the broker does not tell.
+///
+/// Any broker answers this. Left alone, librdkafka would look for the controller, which a cluster may
+/// not show (librdkafka's mock cluster names one that is not there).
 #[expect(unsafe_code, reason = "rdkafka has no safe form of DescribeTopics")]
-fn describe_topic(consumer: &BaseConsumer<Complaints>, name: &CStr) -> Option<TopicId> {
+fn describe_topic(consumer: &BaseConsumer<Complaints>, name: &CStr, broker: i32) -> Option<TopicId> {
     // SAFETY: every object made here is destroyed here, after its last use; the names array and
     // the name outlive the call that reads them; the event outlives the result taken from it.
     unsafe {
@@ -180,6 +188,7 @@ fn describe_topic(consumer: &BaseConsumer<Complaints>, name: &CStr) -> Option<To
         let options =
             c::rd_kafka_AdminOptions_new(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
         c::rd_kafka_AdminOptions_set_request_timeout(options, TOPIC_ID_PATIENCE_MS, std::ptr::null_mut(), 0);
+        c::rd_kafka_AdminOptions_set_broker(options, broker, std::ptr::null_mut(), 0);
         let mut names = [name.as_ptr()];
         let topics = c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
         c::rd_kafka_DescribeTopics(client, topics, options, queue);

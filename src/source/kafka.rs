@@ -36,7 +36,6 @@ pub fn client_config(kafka: &Kafka) -> ClientConfig {
     // A partition whose prefetch queue is full rests for this long; the default second starves it.
     config.set("fetch.queue.backoff.ms", "5");
     config.set("queued.min.messages", "1000000");
-    config.set("fetch.message.max.bytes", "4194304");
     config.set("socket.nagle.disable", "true");
     for (key, value) in &kafka.librdkafka {
         config.set(key, value);
@@ -205,9 +204,33 @@ impl Source for KafkaSource {
         }
     }
 
+    fn end(&self, slot: Slot) -> Option<Offset> {
+        let (topic, partition) = self.assigned.get(&slot)?;
+        cached_end(&self.consumer, topic, *partition)
+    }
+
     fn recycle(&mut self, batch: RecordBatch) {
         self.spare.push(batch);
     }
+}
+
+/// The end that the last fetch told of; nobody is asked.
+#[expect(unsafe_code, reason = "rdkafka has no safe form of the cached watermarks")]
+fn cached_end(consumer: &BaseConsumer, topic: &str, partition: i32) -> Option<Offset> {
+    let topic = std::ffi::CString::new(topic).ok()?;
+    let (mut low, mut high) = (0, 0);
+    // SAFETY: the handle is valid while the consumer lives, the name outlives the call, and the
+    // offsets are locals.
+    let status = unsafe {
+        c::rd_kafka_get_watermark_offsets(
+            consumer.client().native_ptr(),
+            topic.as_ptr(),
+            partition,
+            &raw mut low,
+            &raw mut high,
+        )
+    };
+    (status == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(Offset(high))
 }
 
 fn bad_setting(error: &rdkafka::error::KafkaError) -> Error {

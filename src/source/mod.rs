@@ -60,6 +60,9 @@ pub trait Source {
     /// Appends what there is to `events`; waits up to `wait` if there is nothing.
     fn poll(&mut self, wait: Duration, events: &mut Vec<Event>);
 
+    /// The end of a partition as far as the source knows it without asking.
+    fn end(&self, slot: Slot) -> Option<Offset>;
+
     /// Gives a batch's memory back.
     fn recycle(&mut self, batch: RecordBatch);
 }

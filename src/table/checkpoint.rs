@@ -155,7 +155,8 @@ async fn merge(
         .build();
     let mut writer =
         ArrowWriter::try_new(Vec::new(), schema(), Some(properties)).map_err(|error| internal(&error))?;
-    let (parts, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let (parts, mut receiver) = tokio::sync::mpsc::channel(2);
+    let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
     let relative = format!("_delta_log/{name}");
     let produce = async {
         let mut rows = 0;
@@ -175,16 +176,16 @@ async fn merge(
                 rows += kept.num_rows() as i64;
                 writer.write(&kept).map_err(|error| internal(&error))?;
                 if writer.inner().len() >= PART_BYTES {
-                    send(&parts, std::mem::take(writer.inner_mut()), false);
+                    send(&parts, std::mem::take(writer.inner_mut()), false).await;
                 }
             }
         }
         let tail = writer.into_inner().map_err(|error| internal(&error))?;
-        send(&parts, tail, true);
+        send(&parts, tail, true).await;
         drop(parts);
         Ok(rows)
     };
-    let (rows, uploaded) = futures::join!(produce, upload::file(store, &relative, receiver));
+    let (rows, uploaded) = futures::join!(produce, upload::file(store, &relative, arriving));
     match (rows, uploaded) {
         (Err(error), _) => Err(error),
         (Ok(rows), Uploaded::Done) => Ok(rows),
@@ -193,9 +194,9 @@ async fn merge(
     }
 }
 
-fn send(parts: &tokio::sync::mpsc::UnboundedSender<Part>, bytes: Vec<u8>, last: bool) {
+async fn send(parts: &tokio::sync::mpsc::Sender<Part>, bytes: Vec<u8>, last: bool) {
     // A closed channel means that the upload failed; its own answer says why.
-    let _ = parts.send(Part { bytes: bytes.into(), charge: Charge::none(), last });
+    let _ = parts.send(Part { bytes: bytes.into(), charge: Charge::none(), last }).await;
 }
 
 async fn write_hint(store: &Store, version: Version, actions: i64) -> Result<()> {
@@ -264,7 +265,7 @@ fn file_key(action: &StructArray, row: usize) -> FileKey {
     let deletion_vector = vector.is_valid(row).then(|| {
         let offset = vector.column_by_name("offset").expect("our schema");
         let offset = offset.as_primitive::<arrow::datatypes::Int32Type>();
-        let offset = offset.is_valid(row).then(|| format!("@{}", offset.value(row))).unwrap_or_default();
+        let offset = if offset.is_valid(row) { format!("@{}", offset.value(row)) } else { String::new() };
         let storage = text(vector, "storageType").unwrap_or_default();
         format!("{storage}{}{offset}", text(vector, "pathOrInlineDv").unwrap_or_default())
     });

@@ -4,7 +4,7 @@
 //! on. It keeps every live file in memory, which is why nothing on the commit
 //! path may use it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 use serde::Deserialize;
@@ -23,6 +23,8 @@ pub struct Inventory {
     pub files: BTreeMap<FileKey, Add>,
     /// The version files that are still there, in order, each with the files it added.
     pub history: Vec<(Version, Commit, Vec<Add>)>,
+    /// Paths that retained versions or the checkpoint remove: their files may still be read.
+    pub removed: BTreeSet<String>,
     /// What contradicts itself in the log.
     pub faults: Vec<String>,
 }
@@ -46,8 +48,13 @@ pub async fn take(store: &Store) -> Result<Inventory> {
             .remedy("check the location; a table has a `_delta_log` folder")
     })?;
     let listing = log::list(store, None).await?;
-    let mut inventory =
-        Inventory { snapshot, files: BTreeMap::new(), history: Vec::new(), faults: Vec::new() };
+    let mut inventory = Inventory {
+        snapshot,
+        files: BTreeMap::new(),
+        history: Vec::new(),
+        removed: BTreeSet::new(),
+        faults: Vec::new(),
+    };
     // Files as of the newest checkpoint; then the versions after it move them.
     let base = listing.checkpoints.range(..=inventory.snapshot.version).next_back();
     if let Some((_, names)) = base {
@@ -93,9 +100,12 @@ impl Inventory {
                     }
                     added.push(add);
                 }
-                Line::Remove(text) if moves_files => {
+                Line::Remove(text) => {
                     let remove: Remove = serde_json::from_str(text.get()).map_err(bad)?;
-                    self.files.remove(&FileKey::of(&remove.path, remove.deletion_vector.as_ref()));
+                    if moves_files {
+                        self.files.remove(&FileKey::of(&remove.path, remove.deletion_vector.as_ref()));
+                    }
+                    self.removed.insert(remove.path);
                 }
                 _ => {}
             }
@@ -117,6 +127,7 @@ impl Inventory {
                 if let Some(add) = row.add {
                     self.files.insert(FileKey::of(&add.path, add.deletion_vector.as_ref()), add);
                 }
+                self.removed.extend(row.remove.map(|remove| remove.path));
                 sidecars.extend(row.sidecar.map(|sidecar| sidecar.path));
             }
         }
@@ -130,6 +141,7 @@ impl Inventory {
 #[derive(Deserialize)]
 struct CheckpointRow {
     add: Option<Add>,
+    remove: Option<Remove>,
     sidecar: Option<Sidecar>,
 }
 

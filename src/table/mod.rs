@@ -13,15 +13,23 @@
 //! | [`upload`] | the way of a file's parts into the store |
 //! | [`checkpoint`] | checkpoints and log clean-up, off the commit path |
 //! | [`inventory`] | every live file, for those who ask: never on the commit path |
+//! | [`verify`] | what is proven, unknown or wrong in a table |
+//! | [`audit`] | every row counted by its offset |
+//! | [`info`] | what a table is: schema, sizes, next offsets, leftovers |
 
 pub mod action;
+pub mod audit;
 pub mod checkpoint;
 pub mod create;
 pub mod disk;
 pub mod gate;
+pub mod info;
 pub mod inventory;
 pub mod log;
 pub mod parquet_object;
 pub mod probe;
 pub mod store;
+#[cfg(test)]
+pub mod testing;
 pub mod upload;
+pub mod verify;

@@ -10,8 +10,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
-use tokio::sync::mpsc;
 
 use super::store::{Store, is_hopeless};
 use crate::budget::Charge;
@@ -39,9 +39,9 @@ pub enum Uploaded {
     Failed(object_store::Error),
 }
 
-/// Carries one file into the store until its last part, or until the sender is dropped.
-pub async fn file(store: &Store, relative: &str, mut parts: mpsc::UnboundedReceiver<Part>) -> Uploaded {
-    let Some(first) = parts.recv().await else { return Uploaded::Abandoned };
+/// Carries one file into the store until its last part; parts that end before that abandon it.
+pub async fn file(store: &Store, relative: &str, mut parts: impl Stream<Item = Part> + Unpin) -> Uploaded {
+    let Some(first) = parts.next().await else { return Uploaded::Abandoned };
     let path = store.path(relative);
     if first.last {
         return match repeated(|| async { store.objects.put(&path, first.bytes.clone().into()).await }).await {
@@ -65,7 +65,7 @@ pub async fn file(store: &Store, relative: &str, mut parts: mpsc::UnboundedRecei
 async fn in_parts(
     upload: &mut dyn MultipartUpload,
     first: Part,
-    parts: &mut mpsc::UnboundedReceiver<Part>,
+    parts: &mut (impl Stream<Item = Part> + Unpin),
 ) -> Uploaded {
     let mut part = first;
     loop {
@@ -83,7 +83,7 @@ async fn in_parts(
                 Err(error) => Uploaded::Failed(error),
             };
         }
-        match parts.recv().await {
+        match parts.next().await {
             Some(next) => part = next,
             None => return Uploaded::Abandoned,
         }
@@ -111,6 +111,7 @@ async fn repeated<T, F: Future<Output = object_store::Result<T>>>(
 mod tests {
     use super::*;
     use crate::budget::Budget;
+    use futures::stream;
     use std::collections::BTreeMap;
 
     fn store(directory: &std::path::Path) -> Store {
@@ -126,12 +127,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
         let budget = Budget::new(5);
-        let (sender, receiver) = mpsc::unbounded_channel();
-        for (bytes, last) in [("one ", false), ("two ", false), ("three", true)] {
-            sender.send(Part { charge: budget.charge(bytes.len()), ..part(bytes, last) }).unwrap();
-        }
+        let parts: Vec<Part> = [("one ", false), ("two ", false), ("three", true)]
+            .map(|(bytes, last)| Part { charge: budget.charge(bytes.len()), ..part(bytes, last) })
+            .into();
         assert!(budget.is_spent());
-        assert!(matches!(file(&store, "f.parquet", receiver).await, Uploaded::Done));
+        assert!(matches!(file(&store, "f.parquet", stream::iter(parts)).await, Uploaded::Done));
         assert_eq!(std::fs::read_to_string(directory.path().join("f.parquet")).unwrap(), "one two three");
         assert_eq!(budget.used(), 0);
     }
@@ -140,10 +140,8 @@ mod tests {
     async fn a_file_that_the_shard_lets_go_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
-        let (sender, receiver) = mpsc::unbounded_channel();
-        sender.send(part("one", false)).unwrap();
-        drop(sender);
-        assert!(matches!(file(&store, "f.parquet", receiver).await, Uploaded::Abandoned));
+        let parts = vec![part("one", false)];
+        assert!(matches!(file(&store, "f.parquet", stream::iter(parts)).await, Uploaded::Abandoned));
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 
@@ -152,8 +150,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("blocked"), "a file, not a directory").unwrap();
         let store = store(&directory.path().join("blocked"));
-        let (sender, receiver) = mpsc::unbounded_channel();
-        sender.send(part("one", true)).unwrap();
-        assert!(matches!(file(&store, "f.parquet", receiver).await, Uploaded::Failed(_)));
+        let parts = vec![part("one", true)];
+        assert!(matches!(file(&store, "f.parquet", stream::iter(parts)).await, Uploaded::Failed(_)));
     }
 }

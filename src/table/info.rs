@@ -1,0 +1,149 @@
+//! What a table is: schema, sizes, next offsets, and what lies around.
+//!
+//! It owns the figures of `table info`. It judges nothing: that is
+//! [`super::verify`].
+
+use std::collections::BTreeSet;
+
+use futures::StreamExt;
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use serde::Serialize;
+
+use super::inventory::Inventory;
+use super::store::{Store, explain};
+use super::verify::{hidden_rows, location, records};
+use crate::error::Result;
+use crate::ids::{Offset, Partition, TopicId, Version};
+use crate::protocol::app_id::AppId;
+use crate::schema::Schema;
+
+/// Files below this size are what a compaction would merge.
+pub const SMALL_FILE_BYTES: i64 = 16 << 20;
+/// A younger file may belong to a commit on its way.
+const ORPHAN_AGE_MS: i64 = 3600 * 1000;
+
+#[derive(Debug, Serialize)]
+pub struct Info {
+    pub version: Version,
+    /// The oldest version file that is still there.
+    pub oldest_version: Option<Version>,
+    pub checkpoint: Option<Version>,
+    pub min_reader_version: i32,
+    pub min_writer_version: i32,
+    pub features: BTreeSet<String>,
+    /// Spark DDL; Delta's JSON where a type has no DDL of ours.
+    pub schema: String,
+    pub files: usize,
+    pub small_files: usize,
+    pub bytes: i64,
+    /// As the statistics of the log tell.
+    pub rows: u64,
+    /// Live files whose statistics tell no number of rows.
+    pub files_without_rows: usize,
+    pub offsets: Vec<NextOffset>,
+    /// Data files that no retained version names, older than an hour.
+    pub orphans: Heap,
+    /// Halves of writes that were cut off (`name#number`), on local disks only.
+    pub leftovers: Heap,
+}
+
+#[derive(Debug, Serialize)]
+pub struct NextOffset {
+    pub table_id: String,
+    pub topic: String,
+    pub topic_id: TopicId,
+    pub partition: Partition,
+    pub next: Offset,
+}
+
+/// Some files and their bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Heap {
+    pub files: usize,
+    pub bytes: u64,
+}
+
+impl Heap {
+    fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+}
+
+pub async fn info(store: &Store, inventory: &Inventory, now_ms: i64) -> Result<Info> {
+    let snapshot = &inventory.snapshot;
+    let features = snapshot.protocol.reader_features.iter().chain(&snapshot.protocol.writer_features);
+    let files = || inventory.files.values();
+    Ok(Info {
+        version: snapshot.version,
+        oldest_version: inventory.history.first().map(|(version, ..)| *version),
+        checkpoint: snapshot.checkpoint,
+        min_reader_version: snapshot.protocol.min_reader_version,
+        min_writer_version: snapshot.protocol.min_writer_version,
+        features: features.flatten().cloned().collect(),
+        schema: Schema::from_delta(&snapshot.metadata.schema_string)
+            .map_or_else(|_| snapshot.metadata.schema_string.clone(), |schema| schema.to_string()),
+        files: files().count(),
+        small_files: files().filter(|add| add.size < SMALL_FILE_BYTES).count(),
+        bytes: files().map(|add| add.size).sum(),
+        rows: files().map(|add| records(add).unwrap_or(0).saturating_sub(hidden_rows(add))).sum(),
+        files_without_rows: files().filter(|add| records(add).is_none()).count(),
+        offsets: snapshot.txns.iter().filter_map(|(app_id, &next)| next_offset(app_id, next)).collect(),
+        orphans: orphans(store, inventory, now_ms).await?,
+        leftovers: leftovers(store),
+    })
+}
+
+fn next_offset(app_id: &str, next: i64) -> Option<NextOffset> {
+    let AppId { table_id, source } = AppId::parse(app_id)?;
+    Some(NextOffset {
+        table_id,
+        topic: source.topic,
+        topic_id: source.topic_id,
+        partition: source.partition,
+        next: Offset(next),
+    })
+}
+
+async fn orphans(store: &Store, inventory: &Inventory, now_ms: i64) -> Result<Heap> {
+    let live = inventory.files.values();
+    let added = inventory.history.iter().flat_map(|(_, _, adds)| adds);
+    let mut named: BTreeSet<Path> = live.chain(added).filter_map(|add| location(store, &add.path)).collect();
+    named.extend(inventory.removed.iter().filter_map(|path| location(store, path)));
+    let is_orphan = |object: &ObjectMeta| {
+        let name = object.location.filename().unwrap_or_default();
+        let in_root = object.location.prefix_matches(&store.root)
+            && object.location.parts_count() == store.root.parts_count() + 1;
+        in_root
+            && name.starts_with("part-")
+            && name.ends_with(".parquet")
+            && object.last_modified.timestamp_millis() < now_ms - ORPHAN_AGE_MS
+            && !named.contains(&object.location)
+    };
+    let mut heap = Heap::default();
+    let mut listed = store.objects.list(Some(&store.root));
+    while let Some(object) = listed.next().await {
+        let object = object.map_err(|error| explain(&store.url, &error))?;
+        if is_orphan(&object) {
+            heap.add(object.size);
+        }
+    }
+    Ok(heap)
+}
+
+/// The store's listing hides them, so the folders are read as they are.
+fn leftovers(store: &Store) -> Heap {
+    let mut heap = Heap::default();
+    let Some(root) = store.is_local().then(|| store.url.to_file_path().ok()).flatten() else { return heap };
+    for folder in [root.join("_delta_log"), root] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.rsplit_once('#')).map(|(_, number)| number);
+            if number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())) {
+                heap.add(entry.metadata().map_or(0, |metadata| metadata.len()));
+            }
+        }
+    }
+    heap
+}

@@ -1,0 +1,165 @@
+//! A small table made by hand, for tests that need one in some state.
+//!
+//! It writes files and versions the way the committer does, and lets a test
+//! write what a sound committer never would.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
+use serde_json::{Map, Value};
+
+use super::action::{self, Action, Add, CommitFacts, CommitInfo, RANGES_TAG};
+use super::create;
+use super::log;
+use super::store::Store;
+use crate::columnar::parquet::ParquetFile;
+use crate::config::Compression;
+use crate::ids::{Offset, OffsetRange, Partition, TopicId, TopicPartition, Version};
+use crate::protocol::attempt::PutReply;
+use crate::protocol::fence::Writer;
+use crate::schema::Schema;
+
+pub const NOW_MS: i64 = 1_700_000_000_000;
+pub const TABLE_ID: &str = "t";
+
+pub struct HandMade {
+    pub directory: tempfile::TempDir,
+    pub store: Store,
+    pub next: Version,
+}
+
+pub fn source(partition: i32) -> TopicPartition {
+    TopicPartition {
+        topic: "orders".to_owned(),
+        topic_id: TopicId("id".to_owned()),
+        partition: Partition(partition),
+    }
+}
+
+/// Offsets `[start, next)`, each of them a row.
+pub fn full(partition: i32, start: i64, next: i64) -> OffsetRange {
+    with_rows(partition, start, next, (next - start) as u64)
+}
+
+pub fn with_rows(partition: i32, start: i64, next: i64, rows: u64) -> OffsetRange {
+    OffsetRange {
+        source: source(partition),
+        start: Offset(start),
+        next: Offset(next),
+        rows,
+        skipped: 0,
+        tombstones: 0,
+    }
+}
+
+pub fn txn(partition: i32, next: i64) -> Action {
+    create::txns(TABLE_ID, &BTreeMap::from([(source(partition), Offset(next))]), NOW_MS).remove(0)
+}
+
+fn schema() -> Schema {
+    Schema::from_ddl("_partition INT, _offset BIGINT").unwrap()
+}
+
+impl HandMade {
+    /// Version 0 of a table, partitions 0 and 1 anchored at 0.
+    pub async fn new() -> HandMade {
+        let directory = tempfile::tempdir().unwrap();
+        let url = url::Url::from_file_path(directory.path()).unwrap();
+        let store = Store::open(&url, &BTreeMap::new()).unwrap();
+        let mut table = HandMade { directory, store, next: Version(0) };
+        let mut actions = create::actions(&schema(), "uuid".to_owned(), NOW_MS);
+        actions.extend([txn(0, 0), txn(1, 0)]);
+        table.commit("CREATE TABLE", &[], actions).await;
+        table
+    }
+
+    /// A file with a row for each offset of the ranges, and the commit of both.
+    pub async fn append(&mut self, ranges: &[OffsetRange]) -> Add {
+        let rows: Vec<(i32, i64)> = ranges.iter().flat_map(rows_of).collect();
+        let add = self.file(&rows, ranges);
+        self.commit_file(&add, ranges).await;
+        add
+    }
+
+    /// Commits a file whose ranges move the txns.
+    pub async fn commit_file(&mut self, add: &Add, ranges: &[OffsetRange]) {
+        let mut actions: Vec<Action> =
+            ranges.iter().map(|range| txn(range.source.partition.0, range.next.0)).collect();
+        actions.push(Action::Add(add.clone()));
+        self.commit("STREAMING UPDATE", ranges, actions).await;
+    }
+
+    /// Writes a data file with these partitions and offsets; commits nothing.
+    pub fn file(&self, rows: &[(i32, i64)], ranges: &[OffsetRange]) -> Add {
+        let path = format!("part-{}-{}.parquet", self.next, rows.len());
+        let schema = schema();
+        let partitions: ArrayRef = Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.0)));
+        let offsets: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.1)));
+        let batch = RecordBatch::try_new(schema.to_arrow(), vec![partitions, offsets]).unwrap();
+        let mut file = ParquetFile::create(&schema, Compression::None, 1 << 20).unwrap();
+        file.write(&batch).unwrap();
+        let closed = file.close().unwrap();
+        std::fs::write(self.directory.path().join(&path), &closed.tail).unwrap();
+        let tag = serde_json::to_string(ranges).unwrap();
+        Add {
+            path,
+            partition_values: BTreeMap::new(),
+            size: closed.size as i64,
+            modification_time: NOW_MS,
+            data_change: true,
+            stats: Some(closed.stats),
+            tags: Some(BTreeMap::from([(RANGES_TAG.to_owned(), Some(tag))])),
+            deletion_vector: None,
+        }
+    }
+
+    pub async fn commit(&mut self, operation: &str, ranges: &[OffsetRange], actions: Vec<Action>) {
+        let info = CommitInfo {
+            timestamp: NOW_MS,
+            operation: operation.to_owned(),
+            operation_parameters: Map::new(),
+            is_blind_append: Some(true),
+            engine_info: None,
+            txn_id: Some(format!("commit {}", self.next)),
+            thalweg: Some(CommitFacts {
+                writer: Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2 },
+                version: "0".to_owned(),
+                ranges: ranges.to_vec(),
+            }),
+        };
+        let mut all = vec![Action::CommitInfo(Box::new(info))];
+        all.extend(actions);
+        self.put(action::encode(&all)).await;
+    }
+
+    /// A version of another writer: its lines as they are.
+    pub async fn commit_lines(&mut self, lines: &[Value]) {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        self.put(text.into_bytes()).await;
+    }
+
+    async fn put(&mut self, body: Vec<u8>) {
+        let (reply, _) = log::put(&self.store, self.next, body.into()).await;
+        assert!(matches!(reply, PutReply::Created), "version {} is free", self.next);
+        self.next = self.next.next();
+    }
+
+    /// The version that was committed last.
+    pub fn tip(&self) -> Version {
+        Version(self.next.0 - 1)
+    }
+
+    /// Removes the version files up to and including `last`, as a log clean-up does.
+    pub fn forget_until(&self, last: Version) {
+        for version in 0..=last.0 {
+            std::fs::remove_file(self.directory.path().join(format!("_delta_log/{version:020}.json")))
+                .unwrap();
+        }
+    }
+}
+
+fn rows_of(range: &OffsetRange) -> impl Iterator<Item = (i32, i64)> + use<> {
+    let partition = range.source.partition.0;
+    (range.start.0..range.start.0 + range.rows as i64).map(move |offset| (partition, offset))
+}
