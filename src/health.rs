@@ -114,10 +114,6 @@ mod tests {
         fn boot(&self) -> Duration {
             Duration::from_secs(self.0.load(Ordering::Relaxed))
         }
-
-        fn fresh_id(&self) -> String {
-            unreachable!("health names nothing")
-        }
     }
 
     fn reasons(list: &[Reason]) -> Vec<(&str, &str)> {

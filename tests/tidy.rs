@@ -1,7 +1,7 @@
 //! The source's own rules: who may import whom, what a file begins with, how long it gets.
 //!
-//! It reads `src/` as text. Test code is left out: what stands in a file of
-//! its own named `tests.rs` or behind `#[cfg(test)]`.
+//! It reads `src/` as text. Test code is left out: files of its own
+//! (`tests.rs`, `testing.rs`, `screens.rs`) and what stands behind `#[cfg(test)]`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,7 +34,8 @@ fn sources() -> Vec<Source> {
     let mut paths = Vec::new();
     collect(&root, &mut paths);
     paths.sort();
-    let is_test = |path: &PathBuf| path.ends_with("tests.rs") || path.ends_with("screens.rs");
+    let is_test =
+        |path: &PathBuf| ["tests.rs", "testing.rs", "screens.rs"].iter().any(|name| path.ends_with(name));
     paths.iter().filter(|path| !is_test(path)).map(|path| source(&root, path)).collect()
 }
 

@@ -13,7 +13,7 @@ use super::action::{self, Action, Add, CommitFacts, CommitInfo, RANGES_TAG};
 use super::create;
 use super::log;
 use super::store::Store;
-use crate::columnar::parquet::ParquetFile;
+use crate::columnar::ParquetFile;
 use crate::config::Compression;
 use crate::ids::{Offset, OffsetRange, Partition, TopicId, TopicPartition, Version};
 use crate::protocol::attempt::PutReply;

@@ -20,7 +20,7 @@ if kind == 'constrained':
     table.alter.add_constraint({'id_is_positive': 'id > 0'})
 if kind == 'checkpointed':
     for number in range(3):
-        table.alter.set_table_properties({'custom.number': str(number)})
+        table.alter.set_table_properties({'delta.checkpointInterval': str(10 + number)})
     table.create_checkpoint()
 ";
 
@@ -48,7 +48,7 @@ fn a_table_with_a_checkpoint_and_more_columns_is_appended_to() {
     // Somebody else's version between two of ours.
     let alter = "
 import sys, deltalake
-deltalake.DeltaTable(sys.argv[1]).alter.set_table_properties({'custom.number': '9'})
+deltalake.DeltaTable(sys.argv[1]).alter.set_table_properties({'delta.checkpointInterval': '20'})
 ";
     tool("python", &["-c", alter, &location]);
     story.produce(&topic, 1, 0..500);

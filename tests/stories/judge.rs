@@ -9,9 +9,10 @@ use crate::story::Story;
 
 /// (partition, offset) of every row, as deltalake-python reads them.
 const OFFSETS: &str = "
-import json, sys, deltalake
+import json, os, sys, deltalake
 read = deltalake.DeltaTable(sys.argv[1]).to_pyarrow_table(columns=['_partition', '_offset'])
-print(json.dumps(list(zip(read['_partition'].to_pylist(), read['_offset'].to_pylist()))))
+print(json.dumps(list(zip(read['_partition'].to_pylist(), read['_offset'].to_pylist()))), flush=True)
+os._exit(0)  # its threads may abort an orderly exit
 ";
 
 /// Every field of every committed record stands in the table once, the log is
