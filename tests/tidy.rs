@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 /// Imports point at least one layer down; within a module anything goes.
 const LAYERS: [&[&str]; 7] = [
     &["error", "clock", "ids", "budget"],
-    &["metrics", "schema", "health"],
+    &["metrics", "schema", "health", "stdout"],
     &["protocol", "config"],
     &["source", "columnar", "table", "host", "exchange"],
     &["shard", "committer", "preflight", "admin"],
-    &["ingester"],
-    &["cli", "demo"],
+    &["ingester", "demo"],
+    &["cli"],
 ];
 
 const LINES_MAX: usize = 700;
