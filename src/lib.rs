@@ -36,12 +36,13 @@
 //!
 //! | layer | modules | own |
 //! |---|---|---|
-//! | 5 | [`cli`], [`demo`] | arguments, exit codes, what a person sees |
-//! | 4 | [`ingester`], [`admin`] | threads, signals, drain; the administration port |
-//! | 3 | [`shard`], [`committer`], [`preflight`] | the two loops; what must hold before they start |
-//! | 2 | [`source`], [`columnar`], [`table`], [`exchange`], [`host`] | Kafka; decoding and Parquet; Delta and stores; the loops' messages |
-//! | 1 | [`protocol`], [`config`] | every exactly-once decision, pure; the checked config |
-//! | 0 | [`error`], [`clock`], [`ids`], [`schema`], [`metrics`], [`health`], [`budget`] | what everything may use |
+//! | 6 | [`cli`] | arguments, exit codes, what a person sees |
+//! | 5 | [`ingester`], [`demo`] | threads, signals, drain; the whole shown without Kafka |
+//! | 4 | [`shard`], [`committer`], [`preflight`], [`admin`] | the two loops; what must hold before they start; the administration port |
+//! | 3 | [`source`], [`columnar`], [`table`], [`exchange`], [`host`] | Kafka; decoding and Parquet; Delta and stores; the loops' messages |
+//! | 2 | [`protocol`], [`config`] | every exactly-once decision, pure; the checked config |
+//! | 1 | [`schema`], [`metrics`], [`health`], [`stdout`] | what a column is; what is seen from outside |
+//! | 0 | [`error`], [`clock`], [`ids`], [`budget`] | what everything may use |
 //!
 //! # Where to begin reading
 //!
@@ -71,4 +72,5 @@ pub mod protocol;
 pub mod schema;
 pub mod shard;
 pub mod source;
+pub mod stdout;
 pub mod table;

@@ -8,6 +8,8 @@
 //! A turn is: messages, records, what is due. A shard never blocks on a slow
 //! store: it stops polling while too much is in flight.
 
+mod open_file;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
@@ -15,8 +17,9 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use self::open_file::{OpenFile, begin_upload, codec_name, take_bytes};
 use crate::budget::Budget;
 use crate::clock::SharedClock;
 use crate::columnar::{BadRecord, Columns, Decoder, ParquetFile, RecordFacts};
@@ -29,8 +32,8 @@ use crate::protocol::ledger::Work;
 use crate::protocol::progress::{Outcome, Progress};
 use crate::schema::Schema;
 use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
-use crate::table::store::{Store, explain, is_hopeless};
-use crate::table::upload::{self, PART_BYTES, Part, Uploaded};
+use crate::table::store::Store;
+use crate::table::upload::{PART_BYTES, Part};
 
 /// Rows decoded before they are encoded: a batch stays in the cache.
 const BATCH_ROWS: usize = 4096;
@@ -131,21 +134,6 @@ struct TableState {
     uncommitted: usize,
     stopped: bool,
     counters: metrics::ShardCounters,
-}
-
-/// A file that is being written, and its way to the store.
-struct OpenFile {
-    parquet: ParquetFile,
-    begun: Duration,
-    finished: VecDeque<bytes::Bytes>,
-    finished_bytes: usize,
-    upload: Option<Upload>,
-    path: String,
-}
-
-struct Upload {
-    parts: mpsc::UnboundedSender<Part>,
-    closing: oneshot::Sender<Work<DataFile>>,
 }
 
 impl<S: Source> Shard<S> {
@@ -666,59 +654,6 @@ impl TableState {
 
 fn slot(index: usize) -> Slot {
     Slot(u32::try_from(index).expect("a shard has fewer than 4 billion partitions"))
-}
-
-/// Carries a file to the store, and tells the committer how it went.
-fn begin_upload(lane: &Lane, path: String, generation: Generation, runtime: &Handle) -> Upload {
-    #[expect(clippy::disallowed_methods, reason = "bounded by the budget that every part is charged to")]
-    let (parts, mut receiver) = mpsc::unbounded_channel();
-    let (closing, work) = oneshot::channel();
-    let (store, to_committer) = (lane.store.clone(), lane.to_committer.clone());
-    runtime.spawn(async move {
-        let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
-        let message = match upload::file(&store, &path, arriving).await {
-            Uploaded::Abandoned => return,
-            Uploaded::Done => {
-                let Ok(work) = work.await else { return };
-                ToCommitter::Finished { generation, work }
-            }
-            Uploaded::Failed(error) => ToCommitter::UploadFailed {
-                generation,
-                hopeless: is_hopeless(&error),
-                error: explain(&store.url, &error),
-            },
-        };
-        // A committer that is gone has told why.
-        let _ = to_committer.send(message);
-    });
-    Upload { parts, closing }
-}
-
-/// The first `length` bytes of a queue of buffers; copies only where a buffer is split over parts.
-fn take_bytes(queue: &mut VecDeque<bytes::Bytes>, length: usize) -> bytes::Bytes {
-    if let Some(front) = queue.front_mut()
-        && front.len() >= length
-    {
-        return front.split_to(length);
-    }
-    let mut taken = bytes::BytesMut::with_capacity(length);
-    while taken.len() < length {
-        let mut front = queue.pop_front().expect("the queue holds at least `length` bytes");
-        let wanted = front.len().min(length - taken.len());
-        taken.extend_from_slice(&front.split_to(wanted));
-        if !front.is_empty() {
-            queue.push_front(front);
-        }
-    }
-    taken.freeze()
-}
-
-fn codec_name(compression: Compression) -> &'static str {
-    match compression {
-        Compression::Zstd(_) => "zstd",
-        Compression::Snappy => "snappy",
-        Compression::None => "uncompressed",
-    }
 }
 
 fn bad_record(source: &TopicPartition, offset: Offset, bad: &BadRecord) -> Error {

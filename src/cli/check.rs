@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{CheckArguments, screen};
+use super::CheckArguments;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preflight::{self, Listener, Ready};
 use crate::source::catalog::Catalog;
+use crate::stdout;
 use crate::table::store::Store;
 
 /// Records decoded on trial.
@@ -166,7 +167,7 @@ impl Report {
             let place = [line.table.as_str(), line.step.as_str()].into_iter().filter(|part| !part.is_empty());
             let place = place.collect::<Vec<_>>().join(" ");
             let colon = if place.is_empty() { "" } else { ": " };
-            screen::print(&format!("{mark} {place}{colon}{}", line.detail))?;
+            stdout::print(&format!("{mark} {place}{colon}{}", line.detail))?;
         }
         self.lines.push(line);
         Ok(())
@@ -177,7 +178,7 @@ impl Report {
         if self.json {
             let ok = self.first_failure.is_none();
             let report = serde_json::json!({"ok": ok, "checks": self.lines});
-            screen::print(&serde_json::to_string_pretty(&report).expect("plain values"))?;
+            stdout::print(&serde_json::to_string_pretty(&report).expect("plain values"))?;
         }
         self.first_failure.map_or(Ok(()), Err)
     }

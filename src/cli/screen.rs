@@ -1,27 +1,17 @@
-//! What a person sees: results on stdout, an error on stderr.
+//! What a person sees of an error, on stderr.
 //!
 //! It owns the layout of an error and the question of colour. It does not
 //! word anything: the error does.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind as IoKind, IsTerminal, Write as _};
+use std::io::{IsTerminal, Write as _};
 use std::process::ExitCode;
 
 use super::LogFormat;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind};
 
 /// A longer remedy goes over several lines, under its first word.
 const REMEDY_CHARS_MAX: usize = 90;
-
-/// Prints one line of a result. A reader that went away (`| head`) is no error.
-pub fn print(line: &str) -> Result<()> {
-    match writeln!(std::io::stdout().lock(), "{line}") {
-        Err(error) if error.kind() != IoKind::BrokenPipe => {
-            Err(Error::new(ErrorKind::Io, format!("cannot write to stdout: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
 
 /// Shows an error and gives its exit code.
 pub fn report(error: &Error, format: LogFormat) -> ExitCode {

@@ -19,10 +19,11 @@
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
-use super::{TableArguments, screen};
+use super::TableArguments;
 use crate::clock::{Clock, SystemClock};
 use crate::config::table_address;
 use crate::error::{Error, ErrorKind, Result};
+use crate::stdout;
 use crate::table::info::{self, Info};
 use crate::table::inventory;
 use crate::table::store::Store;
@@ -32,10 +33,10 @@ pub fn verify(arguments: &TableArguments) -> Result<()> {
     let store = open(arguments)?;
     let verdict = runtime()?.block_on(verify::verify(&store))?;
     if arguments.json {
-        screen::print(&pretty(&as_json(&store, &verdict)))?;
+        stdout::print(&pretty(&as_json(&store, &verdict)))?;
     } else {
         for line in as_text(&verdict) {
-            screen::print(&line)?;
+            stdout::print(&line)?;
         }
     }
     match verdict.violations.len() {
@@ -52,9 +53,9 @@ pub fn info(arguments: &TableArguments) -> Result<()> {
         info::info(&store, &inventory, SystemClock.wall_ms()).await
     })?;
     if arguments.json {
-        return screen::print(&pretty(&serde_json::to_value(&info).expect("plain values")));
+        return stdout::print(&pretty(&serde_json::to_value(&info).expect("plain values")));
     }
-    info_text(&store, &info).iter().try_for_each(|line| screen::print(line))
+    info_text(&store, &info).iter().try_for_each(|line| stdout::print(line))
 }
 
 fn open(arguments: &TableArguments) -> Result<Store> {

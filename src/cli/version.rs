@@ -1,14 +1,15 @@
 //! `thalweg version`: ours, and that of the library that speaks to Kafka.
 
-use super::{VersionArguments, screen};
+use super::VersionArguments;
 use crate::error::Result;
+use crate::stdout;
 
 pub fn version(arguments: &VersionArguments) -> Result<()> {
     let ours = env!("CARGO_PKG_VERSION");
     let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
     if arguments.json {
         let value = serde_json::json!({"thalweg": ours, "librdkafka": librdkafka});
-        return screen::print(&value.to_string());
+        return stdout::print(&value.to_string());
     }
-    screen::print(&format!("thalweg {ours} (librdkafka {librdkafka})"))
+    stdout::print(&format!("thalweg {ours} (librdkafka {librdkafka})"))
 }

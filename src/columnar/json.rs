@@ -24,15 +24,21 @@
 //! may be any JSON. Columns that hold facts about the record, and `_rescued`,
 //! are never filled from a field of that name: to the payload they are unknown.
 
+mod plan;
+mod record;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use self::plan::{FieldPlan, Plan, StructPlan};
+use self::record::{Run, State, Step};
 use super::bad::{BadReason, BadRecord, excerpt};
 use super::columns::{Column, Columns, Data, Slices};
-use super::rescue::{self, Rescued, Unfit};
 use super::text::{self, TextError};
 use crate::config::{MetadataColumn, OnNewField, RESCUED_COLUMN};
 use crate::schema::{DataType, Field, Schema};
@@ -158,268 +164,6 @@ impl Reserved {
 fn missing(name: &str, why: &str) -> BadRecord {
     BadRecord { reason: BadReason::Missing, detail: format!("`{name}`: no value: {why}") }
 }
-
-// ---------------------------------------------------------------- the plan
-
-/// What a struct's members are called and where they go.
-struct StructPlan {
-    fields: Vec<FieldPlan>,
-    names: NameTable,
-}
-
-struct FieldPlan {
-    name: Box<str>,
-    /// Which child column it fills.
-    column: usize,
-    nullable: bool,
-    plan: Plan,
-    /// The type's name, for explanations.
-    expected: Box<str>,
-}
-
-enum Plan {
-    Scalar,
-    Decimal {
-        precision: u8,
-        scale: u8,
-    },
-    Struct(StructPlan),
-    Array(Box<FieldPlan>),
-    /// With STRING keys: the plan of its values.
-    Map(Box<FieldPlan>),
-    /// A map whose keys JSON cannot spell.
-    ForeignMap,
-}
-
-impl StructPlan {
-    fn new<'a>(fields: impl Iterator<Item = (usize, &'a Field)>) -> StructPlan {
-        let fields: Vec<FieldPlan> = fields
-            .map(|(column, field)| FieldPlan::new(&field.name, column, field.nullable, &field.data_type))
-            .collect();
-        StructPlan { names: NameTable::new(&fields), fields }
-    }
-
-    /// The field called `key`; `guess` is the one that would come next.
-    fn find(&self, key: &str, guess: usize) -> Option<usize> {
-        match self.fields.get(guess) {
-            Some(field) if *field.name == *key => Some(guess),
-            _ => self.names.find(&self.fields, key),
-        }
-    }
-}
-
-impl FieldPlan {
-    fn new(name: &str, column: usize, nullable: bool, data_type: &DataType) -> FieldPlan {
-        let plan = match data_type {
-            DataType::Decimal { precision, scale } => Plan::Decimal { precision: *precision, scale: *scale },
-            DataType::Struct(fields) => Plan::Struct(StructPlan::new(fields.iter().enumerate())),
-            DataType::Array { element, contains_null } => {
-                Plan::Array(Box::new(FieldPlan::new("", 0, *contains_null, element)))
-            }
-            DataType::Map { key, value, value_contains_null } if **key == DataType::String => {
-                Plan::Map(Box::new(FieldPlan::new("", 0, *value_contains_null, value)))
-            }
-            DataType::Map { .. } => Plan::ForeignMap,
-            _ => Plan::Scalar,
-        };
-        let expected = match data_type {
-            DataType::Struct(_) => "STRUCT".into(),
-            DataType::Array { .. } => "ARRAY".into(),
-            DataType::Map { .. } => "MAP".into(),
-            other => other.to_string().into(),
-        };
-        FieldPlan { name: name.into(), column, nullable, plan, expected }
-    }
-}
-
-/// Finds a field by name: open addressing, at most half full, so that a foreign key ends its search soon.
-struct NameTable {
-    /// Field index + 1; 0 is empty. The length is a power of two.
-    slots: Vec<u32>,
-}
-
-impl NameTable {
-    fn new(fields: &[FieldPlan]) -> NameTable {
-        let mut slots = vec![0; (fields.len() * 2).next_power_of_two()];
-        let mask = slots.len() - 1;
-        for (index, field) in fields.iter().enumerate() {
-            let mut at = NameTable::hash(&field.name) & mask;
-            while slots[at] != 0 {
-                at = (at + 1) & mask;
-            }
-            slots[at] = u32::try_from(index + 1).expect("a schema has fewer fields");
-        }
-        NameTable { slots }
-    }
-
-    fn find(&self, fields: &[FieldPlan], key: &str) -> Option<usize> {
-        let mask = self.slots.len() - 1;
-        let mut at = NameTable::hash(key) & mask;
-        while let Some(index) = (self.slots[at] as usize).checked_sub(1) {
-            if *fields[index].name == *key {
-                return Some(index);
-            }
-            at = (at + 1) & mask;
-        }
-        None
-    }
-
-    /// FNV-1a. Only names of the schema are ever entered, so payloads cannot build collisions.
-    fn hash(name: &str) -> usize {
-        let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
-        });
-        (hash ^ (hash >> 32)) as usize
-    }
-}
-
-// ------------------------------------------------- what one record leaves behind
-
-/// Buffers that live from record to record.
-struct State {
-    on_new_field: OnNewField,
-    /// Where in the row we are; on an error it stays where the error was.
-    path: Vec<Step>,
-    /// The map keys that `path` refers to.
-    keys: String,
-    /// The last key that the schema does not know.
-    unknown: String,
-    rescued: Rescued,
-    failure: Option<(BadReason, String)>,
-}
-
-#[derive(Clone, Copy)]
-enum Step {
-    Field(usize),
-    Index(usize),
-    /// A map entry, its key from here on in `keys`.
-    Key(usize),
-}
-
-impl State {
-    fn new(on_new_field: OnNewField) -> State {
-        State {
-            on_new_field,
-            path: Vec::new(),
-            keys: String::new(),
-            unknown: String::new(),
-            rescued: Rescued::default(),
-            failure: None,
-        }
-    }
-
-    fn clear(&mut self) {
-        self.path.clear();
-        self.keys.clear();
-        self.rescued.clear();
-        self.failure = None;
-    }
-
-    /// Notes why the record is bad; the error only unwinds the parser.
-    fn fail<E: de::Error>(&mut self, reason: BadReason, detail: String) -> E {
-        self.failure = Some((reason, detail));
-        E::custom("")
-    }
-}
-
-/// One record being read.
-struct Run<'r> {
-    root: &'r StructPlan,
-    state: &'r mut State,
-}
-
-impl Run<'_> {
-    /// Reads over the value of a member that the schema does not know.
-    fn unknown<'de, A: MapAccess<'de>>(&mut self, members: &mut A) -> Result<(), A::Error> {
-        if self.state.on_new_field == OnNewField::Fail {
-            let mut path = path_text(self.root, &self.state.path, &self.state.keys);
-            rescue::push_name(&mut path, &self.state.unknown);
-            let detail = format!("`{}`: the schema has no such field", excerpt(&path));
-            self.state.path.clear();
-            return Err(self.state.fail(BadReason::UnknownField, detail));
-        }
-        let value: &RawValue = members.next_value()?;
-        // Containers open around this value: the record, and one for each step.
-        let depth_max = DEPTH_MAX.saturating_sub(self.state.path.len() + 1);
-        rescue::check(value.get(), depth_max).map_err(|unfit| {
-            let detail = match unfit {
-                Unfit::Surrogate => "half a surrogate pair in a string",
-                Unfit::Depth => "recursion limit exceeded",
-            };
-            self.state.fail(BadReason::Syntax, detail.to_owned())
-        })?;
-        if self.state.on_new_field == OnNewField::Rescue {
-            let State { path, keys, unknown, rescued, .. } = &mut *self.state;
-            let write_path = |out: &mut String| {
-                write_path(self.root, path, keys, out);
-                rescue::push_name(out, unknown);
-            };
-            rescued.add(write_path, value.get());
-        }
-        Ok(())
-    }
-
-    /// A key came again: what its earlier value had rescued goes.
-    fn forget_rescued_here(&mut self) {
-        let State { path, keys, rescued, .. } = &mut *self.state;
-        if !rescued.is_empty() {
-            rescued.forget(|out| write_path(self.root, path, keys, out));
-        }
-    }
-
-    fn bad_record(&mut self, error: &serde_json::Error) -> BadRecord {
-        let path = path_text(self.root, &self.state.path, &self.state.keys);
-        let at = if path.is_empty() { String::new() } else { format!("`{}`: ", excerpt(&path)) };
-        match self.state.failure.take() {
-            Some((reason, detail)) => BadRecord { reason, detail: at + &detail },
-            // serde_json knows no other word for it; no payload is in its messages.
-            None if error.to_string().starts_with("number out of range") => {
-                BadRecord { reason: BadReason::Range, detail: at + "number out of range" }
-            }
-            None => BadRecord { reason: BadReason::Syntax, detail: error.to_string() },
-        }
-    }
-}
-
-/// Containers inside each other that serde_json reads.
-const DEPTH_MAX: usize = 127;
-
-fn path_text(root: &StructPlan, path: &[Step], keys: &str) -> String {
-    let mut out = String::new();
-    write_path(root, path, keys, &mut out);
-    out
-}
-
-fn write_path(root: &StructPlan, path: &[Step], keys: &str, out: &mut String) {
-    let mut plan: Option<&Plan> = None;
-    for (at, step) in path.iter().enumerate() {
-        plan = match (step, plan) {
-            (Step::Field(index), None) => Some(write_field(root, *index, out)),
-            (Step::Field(index), Some(Plan::Struct(members))) => Some(write_field(members, *index, out)),
-            (Step::Index(index), Some(Plan::Array(element))) => {
-                out.push_str(&format!("[{index}]"));
-                Some(&element.plan)
-            }
-            (Step::Key(start), Some(Plan::Map(value))) => {
-                let end = path[at + 1..].iter().find_map(|step| match step {
-                    Step::Key(next) => Some(*next),
-                    _ => None,
-                });
-                rescue::push_name(out, &keys[*start..end.unwrap_or(keys.len())]);
-                Some(&value.plan)
-            }
-            _ => unreachable!("steps are taken along the plan"),
-        };
-    }
-}
-
-fn write_field<'p>(plan: &'p StructPlan, index: usize, out: &mut String) -> &'p Plan {
-    let field = &plan.fields[index];
-    rescue::push_name(out, &field.name);
-    &field.plan
-}
-
-// ------------------------------------------------------------- the visitors
 
 /// The whole record.
 struct Record<'a, 'r> {
@@ -859,6 +603,3 @@ fn keep_last(key: &mut Column, value: &mut Column, start: usize) {
         value.push_from(&kept_values, at);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -28,9 +28,9 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
-use crate::cli::screen::print;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stdout::print;
 use crate::table::store::Store;
 use broker::{Broker, PARTITIONS, Producer, Shared};
 use child::Ingester;

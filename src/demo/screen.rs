@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use crate::cli::screen::print;
 use crate::error::Result;
+use crate::stdout::print;
 
 /// A rate is what happened in this time.
 const WINDOW: Duration = Duration::from_secs(1);

@@ -1,0 +1,86 @@
+//! A file between the shard's thread and the store.
+//!
+//! It owns the hand-over of finished bytes and what becomes of an upload. When
+//! a file is cut, and what it settles, the shard decides.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Lane;
+use crate::columnar::ParquetFile;
+use crate::config::Compression;
+use crate::exchange::{DataFile, Generation, ToCommitter};
+use crate::protocol::ledger::Work;
+use crate::table::store::{explain, is_hopeless};
+use crate::table::upload::{self, Part, Uploaded};
+
+/// A file that is being written, and its way to the store.
+pub(super) struct OpenFile {
+    pub(super) parquet: ParquetFile,
+    pub(super) begun: Duration,
+    pub(super) finished: VecDeque<bytes::Bytes>,
+    pub(super) finished_bytes: usize,
+    pub(super) upload: Option<Upload>,
+    pub(super) path: String,
+}
+
+pub(super) struct Upload {
+    pub(super) parts: mpsc::UnboundedSender<Part>,
+    pub(super) closing: oneshot::Sender<Work<DataFile>>,
+}
+
+/// Carries a file to the store, and tells the committer how it went.
+pub(super) fn begin_upload(lane: &Lane, path: String, generation: Generation, runtime: &Handle) -> Upload {
+    #[expect(clippy::disallowed_methods, reason = "bounded by the budget that every part is charged to")]
+    let (parts, mut receiver) = mpsc::unbounded_channel();
+    let (closing, work) = oneshot::channel();
+    let (store, to_committer) = (lane.store.clone(), lane.to_committer.clone());
+    runtime.spawn(async move {
+        let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
+        let message = match upload::file(&store, &path, arriving).await {
+            Uploaded::Abandoned => return,
+            Uploaded::Done => {
+                let Ok(work) = work.await else { return };
+                ToCommitter::Finished { generation, work }
+            }
+            Uploaded::Failed(error) => ToCommitter::UploadFailed {
+                generation,
+                hopeless: is_hopeless(&error),
+                error: explain(&store.url, &error),
+            },
+        };
+        // A committer that is gone has told why.
+        let _ = to_committer.send(message);
+    });
+    Upload { parts, closing }
+}
+
+/// The first `length` bytes of a queue of buffers; copies only where a buffer is split over parts.
+pub(super) fn take_bytes(queue: &mut VecDeque<bytes::Bytes>, length: usize) -> bytes::Bytes {
+    if let Some(front) = queue.front_mut()
+        && front.len() >= length
+    {
+        return front.split_to(length);
+    }
+    let mut taken = bytes::BytesMut::with_capacity(length);
+    while taken.len() < length {
+        let mut front = queue.pop_front().expect("the queue holds at least `length` bytes");
+        let wanted = front.len().min(length - taken.len());
+        taken.extend_from_slice(&front.split_to(wanted));
+        if !front.is_empty() {
+            queue.push_front(front);
+        }
+    }
+    taken.freeze()
+}
+
+pub(super) fn codec_name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Zstd(_) => "zstd",
+        Compression::Snappy => "snappy",
+        Compression::None => "uncompressed",
+    }
+}

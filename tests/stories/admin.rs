@@ -1,0 +1,41 @@
+//! The administration port of a running ingestion.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+use crate::program::{get, metric, run};
+use crate::story::{FLAT, Story};
+
+#[test]
+fn the_port_answers_and_a_taken_one_is_an_error() {
+    let Some(story) = Story::begin("admin") else { return };
+    let topic = story.topic("events", 1);
+    story.produce(&topic, 0, 0..100);
+    let location = story.place("table");
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = story.config(
+        "admin",
+        &format!(
+            "[admin]\nlisten = \"{address}\"\n[[table]]\nid = \"admin\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\n\
+             schema = \"{FLAT}\"\nmax_latency = \"50ms\"\n"
+        ),
+    );
+    run(&config).end(Duration::from_secs(15)).with(69).saying(&address);
+    assert!(!std::path::Path::new(&location).exists(), "a table was created");
+
+    drop(taken);
+    let mut running = run(&config);
+    assert_eq!(running.address(), address);
+    running.until("committed");
+    running
+        .watch_until("the commit is counted", || metric(&address, "thalweg_rows_committed_total") == 100.0);
+    for path in ["/livez", "/readyz"] {
+        let (status, body) = get(&address, path);
+        assert_eq!(status, "HTTP/1.1 200 OK", "{path}: {body}");
+    }
+    let (_, metrics) = get(&address, "/metrics");
+    assert!(metrics.contains("thalweg_lag_records"), "{metrics}");
+    running.signal("-TERM");
+    running.end(Duration::from_secs(10)).with(0);
+}

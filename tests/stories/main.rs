@@ -1,0 +1,23 @@
+//! Stories of whole ingestions: the built program between a real Kafka and a
+//! real table, judged by readers that share no code with it.
+//!
+//! One broker and one S3 server serve every story (`services`); each story has
+//! topics, tables and a directory of its own (`story`). It owns what a user
+//! can observe from outside: exit codes, words, rows. What a part does inside
+//! is tested beside the part.
+
+mod judge;
+mod program;
+mod services;
+mod story;
+
+mod admin;
+mod checkpoints;
+mod crashes;
+mod equality;
+mod existing;
+mod setup;
+mod signals;
+mod starts;
+mod stores;
+mod transactions;

@@ -1,0 +1,122 @@
+//! One real broker and one real S3 server for all stories of this process.
+//!
+//! It owns their start, their end with this process, and the rule for machines
+//! where they cannot run: THALWEG_SKIP_SERVICES=1 leaves a story out loudly,
+//! without it the story fails.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+pub struct S3 {
+    pub endpoint: String,
+    dir: PathBuf,
+}
+
+/// The broker's address; `None` when services are left out.
+pub fn kafka(story: &str) -> Option<&'static str> {
+    static KAFKA: OnceLock<String> = OnceLock::new();
+    (!left_out(story)).then(|| {
+        KAFKA
+            .get_or_init(|| {
+                started("kafka", &["start", "--dir", &path(&scratch().join("kafka"))], "bootstrap=")
+            })
+            .as_str()
+    })
+}
+
+/// The S3 server of all stories.
+pub fn s3() -> &'static S3 {
+    static S3: OnceLock<S3> = OnceLock::new();
+    S3.get_or_init(|| own_s3("s3", "s3proxy"))
+}
+
+/// A server that one story may end or stall.
+pub fn own_s3(name: &str, server: &str) -> S3 {
+    let dir = scratch().join(name);
+    let endpoint = started("s3", &["start", "--dir", &path(&dir), "--server", server], "endpoint=");
+    S3 { endpoint, dir }
+}
+
+impl S3 {
+    pub fn bucket(&self, name: &str) {
+        tool("s3", &["bucket", "--dir", &path(&self.dir), name]);
+    }
+
+    pub fn kill(&self) {
+        tool("s3", &["kill", "--dir", &path(&self.dir)]);
+    }
+
+    /// The config's section that reaches it.
+    pub fn options(&self) -> String {
+        self.options_with_secret("testtest1")
+    }
+
+    pub fn options_with_secret(&self, secret: &str) -> String {
+        format!(
+            "[storage.options]\nendpoint = \"{}\"\naccess_key_id = \"test\"\nsecret_access_key = \"{secret}\"\n\
+             region = \"us-east-1\"\n",
+            self.endpoint
+        )
+    }
+}
+
+/// A directory of this process. Those of processes that are gone are removed.
+pub fn scratch() -> &'static Path {
+    static SCRATCH: OnceLock<PathBuf> = OnceLock::new();
+    SCRATCH.get_or_init(|| {
+        let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix("stories-"));
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                // What is left of an old run may still be in use by its dying servers.
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let own = parent.join(format!("stories-{}", std::process::id()));
+        fs::create_dir_all(&own).unwrap();
+        own
+    })
+}
+
+/// Runs a program of `tools/` and returns what it printed.
+pub fn tool(name: &str, arguments: &[&str]) -> String {
+    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools").join(name);
+    let output = Command::new(tool).args(arguments).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "tools/{name} {arguments:?}: {}\n{}{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+pub fn path(path: &Path) -> String {
+    path.to_str().expect("scratch paths are UTF-8").to_owned()
+}
+
+/// Starts a server that ends with this process, and returns the word after `key`.
+fn started(name: &str, arguments: &[&str], key: &str) -> String {
+    let pid = std::process::id().to_string();
+    let printed = tool(name, &[arguments, &["--while", &pid]].concat());
+    let word = printed.split_whitespace().find_map(|word| word.strip_prefix(key));
+    word.unwrap_or_else(|| panic!("tools/{name} printed {printed:?}")).to_owned()
+}
+
+fn left_out(story: &str) -> bool {
+    if std::env::var("THALWEG_SKIP_SERVICES").as_deref() != Ok("1") {
+        return false;
+    }
+    eprintln!("LEFT OUT, because THALWEG_SKIP_SERVICES=1: {story}");
+    if let Some(log) = std::env::var_os("THALWEG_SKIPPED_LOG") {
+        let mut log = fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
+        writeln!(log, "{story}").unwrap();
+    }
+    true
+}

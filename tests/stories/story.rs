@@ -1,0 +1,135 @@
+//! What one story has of its own: a directory, topics, configs, records.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+use crate::services;
+
+/// The schema of [`Story::produce`]'s records.
+pub const FLAT: &str = "id BIGINT NOT NULL, name STRING, price DOUBLE, ok BOOLEAN";
+/// The time of record 0; record n is n seconds later.
+pub const EPOCH_MS: i64 = 1_700_000_000_000;
+
+pub struct Story {
+    pub name: &'static str,
+    pub brokers: &'static str,
+    pub dir: PathBuf,
+}
+
+impl Story {
+    /// `None` when services are left out: the story has been reported then.
+    pub fn begin(name: &'static str) -> Option<Story> {
+        let brokers = services::kafka(name)?;
+        let dir = services::scratch().join(name);
+        fs::create_dir_all(&dir).unwrap();
+        Some(Story { name, brokers, dir })
+    }
+
+    /// Where a table of this story goes.
+    pub fn place(&self, table: &str) -> String {
+        services::path(&self.dir.join(table))
+    }
+
+    /// Writes a config: the common head, then what the story adds.
+    pub fn config(&self, name: &str, body: &str) -> PathBuf {
+        self.config_of(self.brokers, name, body)
+    }
+
+    pub fn config_of(&self, brokers: &str, name: &str, body: &str) -> PathBuf {
+        let listen = if body.contains("[admin]") { "" } else { "[admin]\nlisten = \"127.0.0.1:0\"\n" };
+        let text = format!(
+            "version = 1\n[kafka]\nbrokers = \"{brokers}\"\n[limits]\npin = false\nmemory = \"64MiB\"\n{listen}{body}"
+        );
+        let file = self.dir.join(format!("{name}.toml"));
+        fs::write(&file, text).unwrap();
+        file
+    }
+
+    pub fn topic(&self, suffix: &str, partitions: i32) -> String {
+        let topic = format!("{}-{suffix}", self.name);
+        // The records' times lie in the past: retention must not see them as old.
+        let wanted = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+        let answers = block_on(self.admin().create_topics(&[wanted], &options())).unwrap();
+        answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+        topic
+    }
+
+    pub fn grow(&self, topic: &str, partitions: usize) {
+        let wanted = NewPartitions::new(topic, partitions);
+        let answers = block_on(self.admin().create_partitions(&[wanted], &options())).unwrap();
+        answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+    }
+
+    /// Puts the flat records of these numbers into one partition.
+    pub fn produce(&self, topic: &str, partition: i32, numbers: std::ops::Range<i64>) {
+        self.produce_texts(topic, partition, numbers.map(|number| (number, flat(number))));
+    }
+
+    pub fn produce_texts(&self, topic: &str, partition: i32, records: impl Iterator<Item = (i64, String)>) {
+        let producer: BaseProducer = self.client().set("compression.type", "lz4").create().unwrap();
+        for (number, text) in records {
+            loop {
+                let record = BaseRecord::<[u8], str>::to(topic)
+                    .partition(partition)
+                    .payload(&text)
+                    .timestamp(EPOCH_MS + number * 1000);
+                match producer.send(record) {
+                    Ok(()) => break,
+                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                        producer.poll(Duration::from_millis(20));
+                    }
+                    Err((error, _)) => panic!("{topic}: {error}"),
+                }
+            }
+        }
+        producer.flush(Duration::from_secs(60)).unwrap();
+    }
+
+    fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.brokers).set("enable.idempotence", "true").set("linger.ms", "2");
+        config
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new().set("bootstrap.servers", self.brokers).create().unwrap()
+    }
+}
+
+fn flat(number: i64) -> String {
+    let price = number as f64 / 8.0;
+    match number % 5 {
+        0 => format!(r#"{{"id":{number}}}"#),
+        1 => format!(r#"{{"id":{number},"name":"n\u00e4me \"{number}\"","price":{price},"ok":true}}"#),
+        2 => format!(r#"{{"ok":false,"price":-{price},"name":null,"id":-{number}}}"#),
+        _ => format!(r#"{{"id":{number},"name":"river {number}","price":{price},"ok":null}}"#),
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)))
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap().block_on(future)
+}
+
+/// Choices that repeat: splitmix64.
+pub struct Choices(pub u64);
+
+impl Choices {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
