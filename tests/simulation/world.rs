@@ -217,7 +217,7 @@ impl World {
         self.running.push(instance);
     }
 
-    /// True: it is through with all that it set out to do.
+    /// Moves an instance on; its end must be one that an operator may see.
     fn step(&mut self, index: usize) -> Result<(), String> {
         let restart = self.running[index].has_stopped_partition() && self.chance.one_in(5);
         let Some(end) = self.running[index].step() else {
