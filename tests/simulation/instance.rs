@@ -1,0 +1,271 @@
+//! One run of the ingester: the real shards and the real committer on a
+//! runtime of their own, moved on slice by slice. Dropping it is `kill -9`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use thalweg::budget::Budget;
+use thalweg::clock::SharedClock;
+use thalweg::committer::{self, Committer, Identity, Opened};
+use thalweg::config::{Compression, OnBadRecord, OnNewField};
+use thalweg::error::{Error, ErrorKind, Result};
+use thalweg::exchange::ToShard;
+use thalweg::health::Health;
+use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
+use thalweg::protocol::anchor::Watermarks;
+use thalweg::protocol::fence::Writer;
+use thalweg::schema::Schema;
+use thalweg::shard::{self, Lane, Reading, Report, Shard, Turn};
+use thalweg::source::catalog::Topic;
+use thalweg::table::store::Store;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::broker::{SharedBroker, SimSource, SourceBug};
+use crate::chance::Chance;
+use crate::oracle::{ROOT, TABLE_ID, TOPIC};
+use crate::store::SimStore;
+use crate::time::SimClock;
+
+/// What an instance is started with.
+#[derive(Clone)]
+pub struct Plan {
+    pub shards: usize,
+    pub max_latency: Duration,
+    pub in_flight: usize,
+    pub until_end: bool,
+    pub latest: bool,
+    pub rivals_show: bool,
+    pub lost_one_in: u64,
+    pub bug: SourceBug,
+}
+
+/// What became of an instance.
+#[derive(Debug)]
+pub enum End {
+    /// Ended in order; the offsets that its committer left behind.
+    Done(BTreeMap<TopicPartition, Offset>),
+    Failed(Error),
+    /// A task of it panicked.
+    Panicked(String),
+}
+
+pub struct Instance {
+    pub name: String,
+    plan: Plan,
+    chance: Chance,
+    store: Store,
+    clock: Arc<SimClock>,
+    broker: SharedBroker,
+    watermarks: BTreeMap<Partition, Watermarks>,
+    phase: Phase,
+    // Last: what the phase holds of it goes first.
+    runtime: Runtime,
+}
+
+enum Phase {
+    Opening(JoinHandle<Result<Opened>>),
+    Running(Running),
+}
+
+struct Running {
+    shards: Vec<Option<Shard<SimSource>>>,
+    inboxes: Vec<Sender<ToShard>>,
+    committer: JoinHandle<Result<BTreeMap<TopicPartition, Offset>>>,
+    reports: Receiver<Report>,
+}
+
+impl Instance {
+    pub fn start(
+        name: String,
+        plan: Plan,
+        chance: Chance,
+        objects: &SimStore,
+        clock: &Arc<SimClock>,
+        broker: &SharedBroker,
+    ) -> Instance {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let store = Store {
+            objects: Arc::new(objects.named(&name)),
+            root: ROOT.into(),
+            url: format!("memory:///{ROOT}").parse().unwrap(),
+        };
+        let (watermarks, partitions) = {
+            let broker = broker.lock().unwrap();
+            (broker.watermarks(plan.latest), (0..broker.partitions.len() as i32).map(Partition).collect())
+        };
+        let topic = Topic { name: TOPIC.to_owned(), id: TopicId("A".to_owned()), partitions };
+        let opening = {
+            let (store, clock, identity) = (store.clone(), clock.clone(), identity(&name, &plan));
+            let watermarks = watermarks.clone();
+            runtime.spawn(async move {
+                let schema = Schema::from_ddl("id BIGINT, _partition INT, _offset BIGINT").unwrap();
+                let clock: SharedClock = clock;
+                committer::open(&store, &identity, &topic, &watermarks, Some(&schema), &clock).await
+            })
+        };
+        Instance {
+            name,
+            plan,
+            chance,
+            store,
+            clock: Arc::clone(clock),
+            broker: Arc::clone(broker),
+            watermarks,
+            phase: Phase::Opening(opening),
+            runtime,
+        }
+    }
+
+    /// Moves on a little: turns of shards, and what runs beside them.
+    pub fn step(&mut self) -> Option<End> {
+        if let Phase::Running(running) = &mut self.phase {
+            for _ in 0..self.chance.below(4) {
+                let index = self.chance.index(running.shards.len());
+                let Some(shard) = &mut running.shards[index] else { continue };
+                match self.runtime.block_on(async { shard.turn(Duration::ZERO) }) {
+                    Ok(Turn::Done) => running.shards[index] = None,
+                    Ok(Turn::Worked | Turn::Idle) => {}
+                    Err(error) => return Some(End::Failed(error)),
+                }
+            }
+        }
+        self.rest();
+        match &mut self.phase {
+            Phase::Opening(opening) if opening.is_finished() => match self.runtime.block_on(opening) {
+                Ok(Ok(opened)) => match self.run(opened) {
+                    Ok(running) => {
+                        self.phase = Phase::Running(running);
+                        None
+                    }
+                    Err(error) => Some(End::Failed(error)),
+                },
+                Ok(Err(error)) => Some(End::Failed(error)),
+                Err(error) => Some(End::Panicked(error.to_string())),
+            },
+            Phase::Running(running) if running.committer.is_finished() => {
+                Some(match self.runtime.block_on(&mut running.committer) {
+                    Ok(Ok(offsets)) => End::Done(offsets),
+                    Ok(Err(error)) => End::Failed(error),
+                    Err(error) => End::Panicked(error.to_string()),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Lets tasks run: to some await point, or for some time.
+    fn rest(&mut self) {
+        let yields = self.chance.below(6);
+        let time = match self.chance.below(4) {
+            0 => Duration::ZERO,
+            1 => Duration::from_millis(self.chance.below(400)),
+            _ => Duration::from_millis(self.chance.below(40)),
+        };
+        self.runtime.block_on(async {
+            for _ in 0..yields {
+                tokio::task::yield_now().await;
+            }
+            if !time.is_zero() {
+                tokio::time::sleep(time).await;
+            }
+        });
+        self.clock.advance(time);
+    }
+
+    /// Asks it to end in order.
+    pub fn drain(&self) {
+        if let Phase::Running(running) = &self.phase {
+            for inbox in &running.inboxes {
+                let _ = inbox.try_send(ToShard::Drain);
+            }
+        }
+    }
+
+    /// A partition stopped: the operator has to look.
+    pub fn has_stopped_partition(&self) -> bool {
+        matches!(&self.phase, Phase::Running(running) if !running.reports.is_empty())
+    }
+
+    fn run(&self, opened: Opened) -> Result<Running> {
+        if let Some((_, error)) = opened.plan.stopped.first() {
+            return Err(error.clone());
+        }
+        let clock: SharedClock = self.clock.clone();
+        let readings = opened.plan.starts.iter().map(|(source, &start)| Reading {
+            table: 0,
+            source: source.clone(),
+            start,
+            end: self.plan.until_end.then(|| self.watermarks[&source.partition].end),
+        });
+        let readings: Vec<Reading> = readings.collect();
+        let count = self.plan.shards.min(readings.len()).max(1);
+        let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded(4096)).unzip();
+        let (reports_out, reports) = bounded(readings.len() + 1);
+        #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
+        let (to_committer, inbox) = mpsc::unbounded_channel();
+        let lane = Lane {
+            table: 0,
+            table_id: TABLE_ID.to_owned(),
+            store: self.store.clone(),
+            schema: Arc::clone(&opened.schema),
+            on_new_field: OnNewField::Ignore,
+            on_bad_record: OnBadRecord::Skip,
+            max_latency: self.plan.max_latency,
+            target_file_size: 1,
+            compression: Compression::None,
+            to_committer,
+        };
+        let wiring = committer::Wiring {
+            table: 0,
+            inbox,
+            shards: inboxes.clone(),
+            clock: Arc::clone(&clock),
+            health: Arc::new(Health::new(Arc::clone(&clock))),
+        };
+        let committer = Committer::new(self.store.clone(), identity(&self.name, &self.plan), opened, wiring);
+        let committer = self.runtime.spawn(committer.run());
+        let mut shards = Vec::new();
+        let mut chance = self.chance.clone();
+        for (index, inbox) in receivers.into_iter().enumerate() {
+            let share = readings.iter().skip(index).step_by(count).cloned().collect();
+            let source =
+                SimSource::new(Arc::clone(&self.broker), chance.fork(), self.plan.lost_one_in, self.plan.bug);
+            let wiring = shard::Wiring {
+                index,
+                inbox,
+                reports: reports_out.clone(),
+                clock: Arc::clone(&clock),
+                runtime: self.runtime.handle().clone(),
+                in_flight: Budget::new(self.plan.in_flight),
+                open_bytes_max: 1 << 30,
+            };
+            shards.push(Some(Shard::new(source, vec![lane.clone()], share, wiring)?));
+        }
+        Ok(Running { shards, inboxes, committer, reports })
+    }
+}
+
+fn identity(name: &str, plan: &Plan) -> Identity {
+    let writer = Writer { instance: name.to_owned(), host: "sim".to_owned(), pid: 1, started: 1 };
+    Identity {
+        table_id: TABLE_ID.to_owned(),
+        writer,
+        is_alive: if plan.rivals_show { |_| true } else { |_| false },
+    }
+}
+
+/// Whether an operator may see this error when the store is ill or rivals run.
+pub fn is_expected(error: &Error, healthy: bool) -> bool {
+    match error.kind {
+        ErrorKind::Fenced => true,
+        ErrorKind::Unavailable => !healthy,
+        // Between its look at the topic and its look at the table, another instance read on.
+        ErrorKind::Disagree => !healthy && error.message.contains("beyond the topic's end"),
+        _ => false,
+    }
+}

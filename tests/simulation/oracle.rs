@@ -1,0 +1,304 @@
+//! Judges the table from its log and the broker's topic, at every version.
+//!
+//! It reads the log and the files with a small parser of its own, and shares
+//! no code with what it judges.
+
+use std::collections::BTreeMap;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Int32Type, Int64Type};
+use bytes::Bytes;
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+
+use crate::broker::{Broker, Content};
+use crate::store::SimStore;
+
+pub const TABLE_ID: &str = "sim";
+pub const TOPIC: &str = "t";
+pub const ROOT: &str = "table";
+
+#[derive(Default)]
+pub struct Oracle {
+    /// Every version as it stood when it was first seen.
+    versions: Vec<Bytes>,
+    /// The next offset by partition.
+    pub txns: BTreeMap<i32, i64>,
+    /// The offset of the first commit that names the partition.
+    anchors: BTreeMap<i32, i64>,
+    /// Where each row is.
+    rows: BTreeMap<(i32, i64), String>,
+    /// Live files and their sizes.
+    files: BTreeMap<String, u64>,
+    /// The first run may begin at the end instead of the beginning.
+    latest: bool,
+}
+
+type Verdict<T = ()> = Result<T, String>;
+
+/// What a commit says it settles of a partition.
+struct Claim {
+    start: i64,
+    next: i64,
+    rows: i64,
+    skipped: i64,
+    tombstones: i64,
+}
+
+impl Oracle {
+    pub fn new(latest: bool) -> Oracle {
+        Oracle { latest, ..Oracle::default() }
+    }
+
+    pub fn versions(&self) -> usize {
+        self.versions.len()
+    }
+
+    /// The latest `metaData` line.
+    pub fn metadata(&self) -> Value {
+        let lines = self.versions.iter().rev().flat_map(|body| body.split(|&byte| byte == b'\n'));
+        let line = lines.into_iter().find(|line| line.starts_with(b"{\"metaData\""));
+        serde_json::from_slice(line.expect("version 0 has one")).expect("it was parsed before")
+    }
+
+    /// Judges every version that is new.
+    pub fn observe(&mut self, store: &SimStore, broker: &Broker) -> Verdict {
+        while let Some(body) = store.look(&version_path(self.versions.len())) {
+            let version = self.versions.len();
+            self.versions.push(body.clone());
+            self.version(&body, store, broker).map_err(|error| format!("version {version}: {error}"))?;
+        }
+        Ok(())
+    }
+
+    /// Judges the table when all is read: nothing is missing, nothing changed behind us.
+    pub fn conclude(&mut self, store: &SimStore, broker: &Broker) -> Verdict {
+        self.observe(store, broker)?;
+        for (version, body) in self.versions.iter().enumerate() {
+            match store.look(&version_path(version)) {
+                Some(found) if found == *body => {}
+                Some(_) => return Err(format!("version {version} was overwritten")),
+                None => return Err(format!("version {version} is gone")),
+            }
+        }
+        for (path, size) in &self.files {
+            let found = store.look(&Path::from(format!("{ROOT}/{path}")));
+            if found.map(|bytes| bytes.len() as u64) != Some(*size) {
+                return Err(format!("the live file {path} is gone or cut"));
+            }
+        }
+        for (number, log) in (0i32..).zip(&broker.partitions) {
+            if self.txns.get(&number) != Some(&log.end()) {
+                return Err(format!(
+                    "partition {number} ends at {}, its txn is {:?}",
+                    log.end(),
+                    self.txns.get(&number)
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn version(&mut self, body: &Bytes, store: &SimStore, broker: &Broker) -> Verdict {
+        let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
+        let mut moved = BTreeMap::new();
+        let mut claims: BTreeMap<i32, Vec<Claim>> = BTreeMap::new();
+        let mut rows = BTreeMap::new();
+        for line in text.lines() {
+            let action: Value = serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
+            if let Some(txn) = action.get("txn") {
+                let app_id = txn["appId"].as_str().ok_or("a txn without appId")?;
+                if let Some(partition) = partition_of(app_id) {
+                    let next = txn["version"].as_i64().ok_or("a txn without version")?;
+                    if moved.insert(partition, next).is_some() {
+                        return Err(format!("partition {partition} moves twice"));
+                    }
+                }
+            }
+            if let Some(ranges) = action.pointer("/commitInfo/thalweg/ranges") {
+                claims = claims_of(ranges)?;
+            }
+            if let Some(add) = action.get("add") {
+                self.add(add, store, &mut rows)?;
+            }
+        }
+        self.settle(&moved, &mut claims, &rows, broker)?;
+        for (at, path) in rows.into_iter().map(|(at, (_, path))| (at, path)) {
+            if let Some(before) = self.rows.insert(at, path.clone()) {
+                return Err(format!("{at:?} is in {before} and in {path}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A file must be there, whole, and new.
+    fn add(
+        &mut self,
+        add: &Value,
+        store: &SimStore,
+        rows: &mut BTreeMap<(i32, i64), (i64, String)>,
+    ) -> Verdict {
+        let path = add["path"].as_str().ok_or("an add without path")?;
+        let bytes = store
+            .look(&Path::from(format!("{ROOT}/{path}")))
+            .ok_or_else(|| format!("{path} is added and does not exist"))?;
+        if add["size"].as_u64() != Some(bytes.len() as u64) {
+            return Err(format!("{path} has {} bytes, the log says {}", bytes.len(), add["size"]));
+        }
+        if self.files.insert(path.to_owned(), bytes.len() as u64).is_some() {
+            return Err(format!("{path} is added twice"));
+        }
+        let found = read(bytes).map_err(|error| format!("{path}: {error}"))?;
+        let stats: Value = serde_json::from_str(add["stats"].as_str().unwrap_or("{}")).unwrap_or_default();
+        if stats["numRecords"].as_u64() != Some(found.len() as u64) {
+            return Err(format!("{path} has {} rows, its stats say {}", found.len(), stats["numRecords"]));
+        }
+        for (partition, offset, id) in found {
+            if rows.insert((partition, offset), (id, path.to_owned())).is_some() {
+                return Err(format!("({partition}, {offset}) stands twice in one commit"));
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        moved: &BTreeMap<i32, i64>,
+        claims: &mut BTreeMap<i32, Vec<Claim>>,
+        rows: &BTreeMap<(i32, i64), (i64, String)>,
+        broker: &Broker,
+    ) -> Verdict {
+        for (&partition, &next) in moved {
+            let log = broker.partitions.get(partition as usize).ok_or("a partition that does not exist")?;
+            if next > log.end() {
+                return Err(format!("partition {partition} moves to {next}, beyond its end {}", log.end()));
+            }
+            let Some(&start) = self.txns.get(&partition) else {
+                if next != log.low && !self.latest {
+                    return Err(format!("partition {partition} is anchored at {next}, not at {}", log.low));
+                }
+                self.anchors.insert(partition, next);
+                self.txns.insert(partition, next);
+                if rows.keys().any(|&(of, _)| of == partition) {
+                    return Err(format!("partition {partition} has rows in the commit of its anchor"));
+                }
+                continue;
+            };
+            if next <= start {
+                return Err(format!("partition {partition} moves from {start} to {next}"));
+            }
+            let counts = settled(partition, start, next, rows, broker)?;
+            chained(partition, start, next, counts, &mut claims.remove(&partition).unwrap_or_default())?;
+            self.txns.insert(partition, next);
+        }
+        if let Some((partition, claims)) = claims.iter().find(|(_, claims)| !claims.is_empty()) {
+            return Err(format!("{} ranges of partition {partition} without a txn", claims.len()));
+        }
+        match rows.keys().find(|(partition, _)| !moved.contains_key(partition)) {
+            Some(at) => Err(format!("the row {at:?} comes without a txn")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Every offset of `[start, next)` that is a row is there, with its id, and
+/// no other row of the partition is. Returns how many rows there are.
+fn settled(
+    partition: i32,
+    start: i64,
+    next: i64,
+    rows: &BTreeMap<(i32, i64), (i64, String)>,
+    broker: &Broker,
+) -> Verdict<i64> {
+    let log = &broker.partitions[partition as usize];
+    let mut found = 0;
+    for (&(_, offset), (id, path)) in rows.range((partition, i64::MIN)..=(partition, i64::MAX)) {
+        if !(start..next).contains(&offset) {
+            return Err(format!("({partition}, {offset}) in {path} lies outside {start}..{next}"));
+        }
+        match log.at(offset).map(|entry| entry.content) {
+            Some(Content::Row(expected)) if expected == *id => found += 1,
+            other => {
+                return Err(format!("({partition}, {offset}) in {path} has id {id}, the topic {other:?}"));
+            }
+        }
+    }
+    for offset in start..next {
+        let missing = log.at(offset).is_some_and(|entry| {
+            matches!(entry.content, Content::Row(_))
+                && !entry.compacted
+                && !rows.contains_key(&(partition, offset))
+        });
+        if missing {
+            return Err(format!("({partition}, {offset}) is settled by {start}..{next} and is no row"));
+        }
+    }
+    Ok(found)
+}
+
+/// The ranges that a commit names lead from `start` to `next` and count its rows.
+fn chained(partition: i32, start: i64, next: i64, rows: i64, claims: &mut [Claim]) -> Verdict {
+    claims.sort_by_key(|claim| claim.start);
+    let mut at = start;
+    let mut counted = 0;
+    for claim in claims {
+        if claim.start != at {
+            return Err(format!("a range of partition {partition} starts at {}, not at {at}", claim.start));
+        }
+        if claim.rows + claim.skipped + claim.tombstones > claim.next - claim.start {
+            return Err(format!("a range of partition {partition} counts more than it holds"));
+        }
+        at = claim.next;
+        counted += claim.rows;
+    }
+    if at != next {
+        return Err(format!("the ranges of partition {partition} end at {at}, its txn at {next}"));
+    }
+    if counted != rows {
+        return Err(format!("partition {partition} has {rows} rows, its ranges say {counted}"));
+    }
+    Ok(())
+}
+
+fn claims_of(ranges: &Value) -> Verdict<BTreeMap<i32, Vec<Claim>>> {
+    let mut claims: BTreeMap<i32, Vec<Claim>> = BTreeMap::new();
+    for range in ranges.as_array().ok_or("ranges are no list")? {
+        let number = |key: &str| range[key].as_i64().ok_or_else(|| format!("a range without {key}"));
+        claims.entry(number("partition")? as i32).or_default().push(Claim {
+            start: number("start")?,
+            next: number("next")?,
+            rows: number("rows")?,
+            skipped: number("skipped")?,
+            tombstones: number("tombstones")?,
+        });
+    }
+    Ok(claims)
+}
+
+fn partition_of(app_id: &str) -> Option<i32> {
+    app_id.strip_prefix(&format!("thalweg/{TABLE_ID}/{TOPIC}/"))?.rsplit('/').next()?.parse().ok()
+}
+
+/// Partition, offset and id of every row.
+fn read(bytes: Bytes) -> Verdict<Vec<(i32, i64, i64)>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+        .and_then(|builder| builder.build())
+        .map_err(|error| error.to_string())?;
+    let mut rows = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(|error| error.to_string())?;
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("no column {name}"));
+        let ids = column("id")?.as_primitive::<Int64Type>();
+        let partitions = column("_partition")?.as_primitive::<Int32Type>();
+        let offsets = column("_offset")?.as_primitive::<Int64Type>();
+        rows.extend(
+            (0..batch.num_rows()).map(|row| (partitions.value(row), offsets.value(row), ids.value(row))),
+        );
+    }
+    Ok(rows)
+}
+
+pub fn version_path(version: usize) -> Path {
+    Path::from(format!("{ROOT}/_delta_log/{version:020}.json"))
+}
