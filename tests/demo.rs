@@ -1,5 +1,7 @@
 //! The demo as a user runs it: the real binary, real kills, a real table.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::process::{Command, Output};
 
 fn demo(arguments: &[&str]) -> (Output, String) {

@@ -3,6 +3,8 @@
 //! It reads `src/` as text. Test code is left out: files of its own
 //! (`tests.rs`, `testing.rs`, `screens.rs`) and what stands behind `#[cfg(test)]`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

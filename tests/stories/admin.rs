@@ -34,8 +34,12 @@ fn the_port_answers_and_a_taken_one_is_an_error() {
         let (status, body) = get(&address, path);
         assert_eq!(status, "HTTP/1.1 200 OK", "{path}: {body}");
     }
-    let (_, metrics) = get(&address, "/metrics");
-    assert!(metrics.contains("thalweg_lag_records"), "{metrics}");
+    running.watch_until("the lag is reported", || {
+        get(&address, "/metrics")
+            .1
+            .lines()
+            .any(|line| line.starts_with("thalweg_lag_records{") && line.ends_with(" 0"))
+    });
     running.signal("-TERM");
     running.end(Duration::from_secs(10)).with(0);
 }

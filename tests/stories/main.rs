@@ -6,6 +6,8 @@
 //! can observe from outside: exit codes, words, rows. What a part does inside
 //! is tested beside the part.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod judge;
 mod program;
 mod services;
