@@ -24,7 +24,7 @@ use crate::config::MetadataColumn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{DataFile, Generation, ToCommitter, ToShard};
 use crate::health::Health;
-use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
+use crate::ids::{Offset, OffsetRange, Partition, TopicPartition, Version};
 use crate::metrics;
 use crate::protocol::anchor::{self, Plan, Watermarks};
 use crate::protocol::app_id::AppId;
@@ -67,16 +67,20 @@ pub struct Opened {
     pub snapshot: Snapshot,
     pub schema: Arc<Schema>,
     pub plan: Plan,
+    pub watermarks: BTreeMap<Partition, Watermarks>,
     pub created: bool,
 }
 
 /// Opens the table, creates it if `schema_if_new` allows, and commits the
 /// start of every partition that has none: before the first record is read.
+///
+/// `watermarks` are asked for after the table is loaded. The other way round
+/// an instance that commits in between would have read beyond their end.
 pub async fn open(
     store: &Store,
     identity: &Identity,
     topic: &Topic,
-    watermarks: &BTreeMap<crate::ids::Partition, Watermarks>,
+    watermarks: impl Fn() -> Result<BTreeMap<Partition, Watermarks>>,
     schema_if_new: Option<&Schema>,
     clock: &SharedClock,
 ) -> Result<Opened> {
@@ -89,7 +93,8 @@ pub async fn open(
             }
             None => anchor::TableFacts::default(),
         };
-        let plan = anchor::plan(&identity.table_id, &topic.name, &topic.id, &facts, watermarks)?;
+        let watermarks = watermarks()?;
+        let plan = anchor::plan(&identity.table_id, &topic.name, &topic.id, &facts, &watermarks)?;
         let created = snapshot.is_none();
         let (version, mut actions) = match (&snapshot, schema_if_new) {
             (Some(snapshot), _) => (snapshot.version.next(), Vec::new()),
@@ -100,7 +105,7 @@ pub async fn open(
         };
         if actions.is_empty() && plan.to_anchor.is_empty() {
             let snapshot = snapshot.expect("no action is needed only where there is a table");
-            return opened(snapshot, plan, false);
+            return opened(snapshot, plan, watermarks, false);
         }
         actions.extend(create::txns(&identity.table_id, &plan.to_anchor, clock.wall_ms()));
         let operation = if created { "CREATE TABLE" } else { "STREAMING UPDATE" };
@@ -114,7 +119,7 @@ pub async fn open(
                         snapshot
                     }
                 };
-                return opened(snapshot, plan, created);
+                return opened(snapshot, plan, watermarks, created);
             }
             // Somebody created or moved the table meanwhile: begin from what stands there.
             Settled::Lost(_) => continue,
@@ -122,9 +127,14 @@ pub async fn open(
     }
 }
 
-fn opened(snapshot: Snapshot, plan: Plan, created: bool) -> Result<Opened> {
+fn opened(
+    snapshot: Snapshot,
+    plan: Plan,
+    watermarks: BTreeMap<Partition, Watermarks>,
+    created: bool,
+) -> Result<Opened> {
     let schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
-    Ok(Opened { snapshot, schema, plan, created })
+    Ok(Opened { snapshot, schema, plan, watermarks, created })
 }
 
 fn has_offset_columns(schema: &Schema) -> bool {

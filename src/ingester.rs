@@ -115,7 +115,7 @@ impl<'a> Generation<'a> {
     ) -> Result<Generation<'a>> {
         let catalog = Catalog::connect(&run.config.kafka)?;
         let ready = runtime.block_on(prepare(run, &catalog))?;
-        let opened = runtime.block_on(open(run, &ready, writer))?;
+        let opened = runtime.block_on(open(run, &catalog, &ready, writer))?;
         let known = ready.iter().map(|ready| ready.topic.clone()).collect();
         let mut first_stop = None;
         for (table, opened) in run.config.tables.iter().zip(&opened) {
@@ -124,7 +124,7 @@ impl<'a> Generation<'a> {
                 first_stop.get_or_insert_with(|| error.clone());
             }
         }
-        let readings = readings(run, &ready, &opened);
+        let readings = readings(run, &opened);
         let mut reading: Vec<BTreeSet<TopicPartition>> = vec![BTreeSet::new(); run.config.tables.len()];
         for of in &readings {
             reading[of.table].insert(of.source.clone());
@@ -336,7 +336,7 @@ async fn prepare(run: &Run, catalog: &Catalog) -> Result<Vec<Ready>> {
     Ok(ready)
 }
 
-async fn open(run: &Run, ready: &[Ready], writer: &Writer) -> Result<Vec<Opened>> {
+async fn open(run: &Run, catalog: &Catalog, ready: &[Ready], writer: &Writer) -> Result<Vec<Opened>> {
     let mut opened = Vec::new();
     for (table, ready) in run.config.tables.iter().zip(ready) {
         let identity = identity(table, writer);
@@ -344,7 +344,7 @@ async fn open(run: &Run, ready: &[Ready], writer: &Writer) -> Result<Vec<Opened>
             &ready.store,
             &identity,
             &ready.topic,
-            &ready.watermarks,
+            || catalog.watermarks(&ready.topic, table.start),
             Some(&ready.schema),
             &run.clock,
         )
@@ -361,11 +361,11 @@ fn identity(table: &Table, writer: &Writer) -> Identity {
     Identity { table_id: table.id.clone(), writer: writer.clone(), is_alive: host::is_alive }
 }
 
-fn readings(run: &Run, ready: &[Ready], opened: &[Opened]) -> Vec<Reading> {
+fn readings(run: &Run, opened: &[Opened]) -> Vec<Reading> {
     let mut readings = Vec::new();
-    for (table, (ready, opened)) in ready.iter().zip(opened).enumerate() {
+    for (table, opened) in opened.iter().enumerate() {
         for (source, &start) in &opened.plan.starts {
-            let end = run.until_end.then(|| ready.watermarks[&source.partition].end);
+            let end = run.until_end.then(|| opened.watermarks[&source.partition].end);
             readings.push(Reading { table, source: source.clone(), start, end });
         }
     }

@@ -143,7 +143,19 @@ impl History {
         let in_files = by_source(adds.iter().filter(|add| add.data_change).flat_map(ranges_of));
         let ranges = match &commit.facts {
             Some(facts) => by_source(facts.ranges.iter().cloned()),
-            None => in_files.clone(),
+            // Another writer's commit: it may move our offsets by the tags of its files, or carry
+            // our tags along on a file that it marked.
+            None => in_files
+                .iter()
+                .filter(|(source, _)| {
+                    commit
+                        .txns
+                        .iter()
+                        .filter_map(|txn| AppId::parse(&txn.app_id))
+                        .any(|id| id.source == **source)
+                })
+                .map(|(source, ranges)| (source.clone(), ranges.clone()))
+                .collect(),
         };
         let mut moved = BTreeSet::new();
         for txn in &commit.txns {

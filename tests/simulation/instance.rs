@@ -14,7 +14,6 @@ use thalweg::error::{Error, ErrorKind, Result};
 use thalweg::exchange::ToShard;
 use thalweg::health::Health;
 use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
-use thalweg::protocol::anchor::Watermarks;
 use thalweg::protocol::fence::Writer;
 use thalweg::schema::Schema;
 use thalweg::shard::{self, Lane, Reading, Report, Shard, Turn};
@@ -60,7 +59,6 @@ pub struct Instance {
     store: Store,
     clock: Arc<SimClock>,
     broker: SharedBroker,
-    watermarks: BTreeMap<Partition, Watermarks>,
     phase: Phase,
     // Last: what the phase holds of it goes first.
     runtime: Runtime,
@@ -94,18 +92,16 @@ impl Instance {
             root: ROOT.into(),
             url: format!("memory:///{ROOT}").parse().unwrap(),
         };
-        let (watermarks, partitions) = {
-            let broker = broker.lock().unwrap();
-            (broker.watermarks(plan.latest), (0..broker.partitions.len() as i32).map(Partition).collect())
-        };
+        let partitions = (0..broker.lock().unwrap().partitions.len() as i32).map(Partition).collect();
         let topic = Topic { name: TOPIC.to_owned(), id: TopicId("A".to_owned()), partitions };
         let opening = {
             let (store, clock, identity) = (store.clone(), clock.clone(), identity(&name, &plan));
-            let watermarks = watermarks.clone();
+            let (broker, latest) = (Arc::clone(broker), plan.latest);
+            let watermarks = move || Ok(broker.lock().unwrap().watermarks(latest));
             runtime.spawn(async move {
                 let schema = Schema::from_ddl("id BIGINT, _partition INT, _offset BIGINT").unwrap();
                 let clock: SharedClock = clock;
-                committer::open(&store, &identity, &topic, &watermarks, Some(&schema), &clock).await
+                committer::open(&store, &identity, &topic, watermarks, Some(&schema), &clock).await
             })
         };
         Instance {
@@ -115,7 +111,6 @@ impl Instance {
             store,
             clock: Arc::clone(clock),
             broker: Arc::clone(broker),
-            watermarks,
             phase: Phase::Opening(opening),
             runtime,
         }
@@ -200,7 +195,7 @@ impl Instance {
             table: 0,
             source: source.clone(),
             start,
-            end: self.plan.until_end.then(|| self.watermarks[&source.partition].end),
+            end: self.plan.until_end.then(|| opened.watermarks[&source.partition].end),
         });
         let readings: Vec<Reading> = readings.collect();
         let count = self.plan.shards.min(readings.len()).max(1);
@@ -264,8 +259,6 @@ pub fn is_expected(error: &Error, healthy: bool) -> bool {
     match error.kind {
         ErrorKind::Fenced => true,
         ErrorKind::Unavailable => !healthy,
-        // Between its look at the topic and its look at the table, another instance read on.
-        ErrorKind::Disagree => !healthy && error.message.contains("beyond the topic's end"),
         _ => false,
     }
 }
