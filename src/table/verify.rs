@@ -140,22 +140,17 @@ impl History {
     }
 
     fn apply(&mut self, version: Version, commit: &Commit, adds: &[Add]) {
-        let in_files = by_source(adds.iter().filter(|add| add.data_change).flat_map(ranges_of));
+        let mut in_files = by_source(adds.iter().filter(|add| add.data_change).flat_map(ranges_of));
+        if commit.facts.is_none() {
+            // Another writer may carry our tags along on a file that it marked: they settle
+            // something only where it moves the partition's offset too.
+            let moves: BTreeSet<TopicPartition> =
+                commit.txns.iter().filter_map(|txn| AppId::parse(&txn.app_id)).map(|id| id.source).collect();
+            in_files.retain(|source, _| moves.contains(source));
+        }
         let ranges = match &commit.facts {
             Some(facts) => by_source(facts.ranges.iter().cloned()),
-            // Another writer's commit: it may move our offsets by the tags of its files, or carry
-            // our tags along on a file that it marked.
-            None => in_files
-                .iter()
-                .filter(|(source, _)| {
-                    commit
-                        .txns
-                        .iter()
-                        .filter_map(|txn| AppId::parse(&txn.app_id))
-                        .any(|id| id.source == **source)
-                })
-                .map(|(source, ranges)| (source.clone(), ranges.clone()))
-                .collect(),
+            None => in_files.clone(),
         };
         let mut moved = BTreeSet::new();
         for txn in &commit.txns {
