@@ -18,7 +18,7 @@ use rdkafka::bindings as c;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::batch::{Record, RecordBatch, Slot};
+use super::batch::{RecordBatch, Slot};
 use super::{Assignment, Event, Source};
 use crate::config::Kafka;
 use crate::error::{Error, ErrorKind};
@@ -105,7 +105,7 @@ impl KafkaSource {
                 open_partition = view.partition();
             }
             if let Some((_, batch)) = &mut open {
-                batch.push(view.record());
+                view.copy_into(batch);
             }
         }
         events.extend(open.map(|(_, batch)| Event::Records(batch)));
@@ -123,7 +123,7 @@ impl KafkaSource {
         let place = || format!("{} [{}]", view.topic_name(), view.partition());
         match (view.error(), slot) {
             (code::RD_KAFKA_RESP_ERR__PARTITION_EOF, Some(slot)) => {
-                Some(Event::End { slot, next: view.record().offset })
+                Some(Event::End { slot, next: view.offset() })
             }
             (
                 code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE,
@@ -326,18 +326,51 @@ impl MessageView<'_> {
         unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
     }
 
-    fn record(&self) -> Record<'_> {
+    fn offset(&self) -> Offset {
+        Offset(self.message.offset)
+    }
+
+    fn copy_into(&self, batch: &mut RecordBatch) {
         let mut kind = c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is valid and `kind` is a local.
         let timestamp = unsafe { c::rd_kafka_message_timestamp(self.raw, &raw mut kind) };
-        let value = (!self.message.payload.is_null()).then(|| {
-            // SAFETY: payload and length describe memory that the message owns.
-            unsafe { std::slice::from_raw_parts(self.message.payload.cast::<u8>(), self.message.len) }
-        });
-        Record {
-            offset: Offset(self.message.offset),
-            timestamp_ms: (timestamp >= 0).then_some(timestamp),
-            value,
+        // SAFETY: pointer and length describe memory that the message owns.
+        let (key, value) = unsafe {
+            (bytes(self.message.key, self.message.key_len), bytes(self.message.payload, self.message.len))
+        };
+        batch.push(self.offset(), (timestamp >= 0).then_some(timestamp), key, value);
+        self.copy_headers_into(batch);
+    }
+
+    fn copy_headers_into(&self, batch: &mut RecordBatch) {
+        let mut headers = std::ptr::null_mut();
+        // SAFETY: the message is valid; the headers belong to it.
+        let status = unsafe { c::rd_kafka_message_headers(self.raw, &raw mut headers) };
+        // Most records have none; headers that cannot be parsed count as none.
+        if status != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return;
+        }
+        for index in 0.. {
+            let (mut name, mut value, mut length) = (std::ptr::null(), std::ptr::null(), 0);
+            // SAFETY: the headers live as long as the message; the three are locals.
+            let status = unsafe {
+                c::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut length)
+            };
+            if status != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+                return;
+            }
+            // SAFETY: a header's name is a C string, its value memory of the given length or null.
+            batch.push_header(unsafe { (CStr::from_ptr(name).to_bytes(), bytes(value, length)) });
         }
     }
+}
+
+/// A null pointer is a null value.
+///
+/// # Safety
+/// A pointer that is not null points to `length` bytes that live as long as `'a`.
+#[expect(unsafe_code, reason = "the one place where memory of librdkafka becomes a slice")]
+unsafe fn bytes<'a>(pointer: *const std::ffi::c_void, length: usize) -> Option<&'a [u8]> {
+    // SAFETY: the caller's promise.
+    (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
 }

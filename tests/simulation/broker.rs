@@ -169,7 +169,7 @@ impl SimSource {
                 Content::Tombstone => None,
                 Content::Nothing => continue,
             };
-            batch.push(Record { offset: Offset(told_at), timestamp_ms: Some(told_at), value });
+            batch.push(Offset(told_at), Some(told_at), None, value);
         }
         reader.position = reader.position.max(at);
         if !batch.is_empty() {
