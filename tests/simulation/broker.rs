@@ -10,7 +10,6 @@ use std::time::Duration;
 use thalweg::error::{Error, ErrorKind};
 use thalweg::ids::{Offset, Partition};
 use thalweg::protocol::anchor::Watermarks;
-use thalweg::source::batch::Record;
 use thalweg::source::{Assignment, Event, RecordBatch, Slot, Source};
 
 use crate::chance::Chance;
