@@ -176,8 +176,8 @@ mod tests {
             assert_eq!(records[2].headers.collect::<Vec<_>>(), [(b"last".as_slice(), Some(b"x".as_slice()))]);
             let facts: Vec<_> =
                 records.iter().map(|of| (of.offset.0, of.timestamp_ms, of.key, of.value)).collect();
-            let expected: [(i64, Option<i64>, Option<&[u8]>, Option<&[u8]>); 3] = [
-                (5, Some(7), Some(b"key"), Some(b"one")),
+            let expected = [
+                (5, Some(7), Some(&b"key"[..]), Some(&b"one"[..])),
                 (6, None, None, None),
                 (9, Some(-1), Some(b""), Some(b"")),
             ];
