@@ -33,6 +33,7 @@ use crate::protocol::ledger::{Ledger, Offered, Work};
 use crate::protocol::verdict::{Relation, Verdict, judge};
 use crate::schema::Schema;
 use crate::source::catalog::Topic;
+use crate::source::witness::{Vouched, Witness};
 use crate::table::action::{self, Action, Add, CommitFacts, CommitInfo, RANGES_TAG};
 use crate::table::log::{self, Found, Settled, Snapshot};
 use crate::table::store::{Store, explain, is_hopeless};
@@ -49,6 +50,8 @@ const CHECKPOINT_EVERY: u64 = 100;
 const FILE_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
 /// A quiet committer still shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A broker that could not vouch for a topic is asked again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// A committer that waits for its store is alive: a request may take a minute.
 const ALIVE_FOR: Duration = Duration::from_secs(180);
 
@@ -151,6 +154,7 @@ pub struct Wiring {
     pub shards: Vec<crossbeam_channel::Sender<ToShard>>,
     pub clock: SharedClock,
     pub health: Arc<Health>,
+    pub witness: Witness,
 }
 
 pub struct Committer {
@@ -258,6 +262,7 @@ impl Committer {
             self.discard(work);
             return self.reset().await;
         }
+        self.vouched().await?;
         let mut losses = 0;
         loop {
             let version = self.snapshot.version.next();
@@ -289,6 +294,23 @@ impl Committer {
                         return self.reset().await;
                     }
                     self.jitter(losses).await;
+                }
+            }
+        }
+    }
+
+    /// What was fetched is of the topic that the table knows: asked after the
+    /// fetch and before the commit, as long as it takes to get an answer.
+    async fn vouched(&self) -> Result<()> {
+        let component = format!("table {}", self.identity.table_id);
+        loop {
+            match self.wiring.witness.ask().await {
+                Vouched::Same => return Ok(()),
+                Vouched::CreatedAgain(error) => return Err(error),
+                Vouched::Unanswered(error) => {
+                    self.wiring.health.heartbeat(&component, ALIVE_FOR);
+                    self.wiring.health.set_ready(&component, Err(error.message));
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
                 }
             }
         }

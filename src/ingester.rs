@@ -26,13 +26,14 @@ use crate::metrics;
 use crate::preflight::{self, Ready, Silent};
 use crate::protocol::fence::Writer;
 use crate::shard::{self, Lane, Reading, Report, Shard};
-use crate::source::catalog::{Catalog, Topic};
+use crate::source::catalog::Catalog;
 use crate::source::kafka::KafkaSource;
+use crate::source::witness::{Change, Watch};
 
 /// A drain that takes longer is given up; nothing is lost, it is read again.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(9);
-/// How often topics are looked at for new partitions and another identity.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// A run that began goes on trying to begin again, this often.
+const BEGIN_AGAIN_EVERY: Duration = Duration::from_secs(3);
 /// Messages that a shard may have unread.
 const SHARD_INBOX: usize = 4096;
 
@@ -72,8 +73,22 @@ pub fn run(run: &Run) -> Result<()> {
     }
     runtime.spawn(admin::serve(listener, Arc::clone(&health), recorder, std::future::pending()));
     let writer = host::this_process(&*run.clock);
+    let mut began = false;
     let outcome = loop {
-        match Generation::start(run, &runtime, &health, &writer).and_then(Generation::supervise) {
+        let generation = match Generation::start(run, &runtime, &health, &writer) {
+            Ok(generation) => generation,
+            // Running, nothing that may come back ends us.
+            Err(error) if began && error.kind == ErrorKind::Unavailable => {
+                warn!(%error, remedy = error.remedy, "cannot begin again yet");
+                match run.stop.recv_timeout(BEGIN_AGAIN_EVERY) {
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    _ => break Ok(()),
+                }
+            }
+            Err(error) => break Err(error),
+        };
+        began = true;
+        match generation.supervise() {
             Ok(Ended::TopicsChanged) => info!("a topic has changed: starting over from the tables' offsets"),
             Ok(Ended::Done) => break Ok(()),
             Err(error) => break Err(error),
@@ -91,15 +106,16 @@ fn component(table: &Table) -> String {
 /// One set of shards and committers, from the tables' offsets to a drain.
 struct Generation<'a> {
     run: &'a Run,
-    topics: Receiver<TopicChange>,
-    /// Dropped with the generation: its watcher ends.
-    _watching: Sender<()>,
+    topics: Watch,
     shards: Vec<Sender<ToShard>>,
     shards_ended: Receiver<(usize, Result<()>)>,
     committers_ended: Receiver<(usize, Result<()>)>,
     reports: Receiver<Report>,
     /// Partitions that are being read, by table.
     reading: Vec<BTreeSet<TopicPartition>>,
+    /// Tables that go no further.
+    stopped: BTreeSet<usize>,
+    committers: usize,
     /// The first trouble that stopped a partition or a table.
     first_stop: Option<Error>,
     draining: bool,
@@ -115,27 +131,38 @@ impl<'a> Generation<'a> {
     ) -> Result<Generation<'a>> {
         let catalog = Catalog::connect(&run.config.kafka)?;
         let ready = runtime.block_on(prepare(run, &catalog))?;
-        let opened = runtime.block_on(open(run, &catalog, &ready, writer))?;
-        let known = ready.iter().map(|ready| ready.topic.clone()).collect();
         let mut first_stop = None;
-        for (table, opened) in run.config.tables.iter().zip(&opened) {
+        let opened = runtime.block_on(open(run, &catalog, &ready, health, writer, &mut first_stop))?;
+        let known = ready.iter().map(|ready| ready.topic.clone()).collect();
+        let topics = Watch::start(catalog, known, !run.until_end)?;
+        for (table, opened) in &opened {
+            let table = &run.config.tables[*table];
             for (partition, error) in &opened.plan.stopped {
                 error!(table = table.id, %partition, %error, remedy = error.remedy, "a partition is not read");
+                metrics::partition_stalled(&table.id);
+                health.set_ready(
+                    &format!("{} {} [{partition}]", component(table), table.topic),
+                    Err(error.message.clone()),
+                );
                 first_stop.get_or_insert_with(|| error.clone());
             }
         }
         let readings = readings(run, &opened);
         let mut reading: Vec<BTreeSet<TopicPartition>> = vec![BTreeSet::new(); run.config.tables.len()];
         for of in &readings {
+            // It may have stood still when an earlier generation read it.
+            health.forget(&format!("{} {}", component(&run.config.tables[of.table]), of.source));
             reading[of.table].insert(of.source.clone());
         }
         let count = run.config.limits.shards.min(readings.len()).max(1);
         let (reports_out, reports) = bounded(readings.len() + 1);
         let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded(SHARD_INBOX)).unzip();
         let (committers_out, committers_ended) = bounded(run.config.tables.len());
+        let committers = opened.len();
+        let opened_tables: BTreeSet<usize> = opened.iter().map(|(table, _)| *table).collect();
         let mut lanes = Vec::new();
-        for (index, (ready, opened)) in ready.iter().zip(opened).enumerate() {
-            let table = &run.config.tables[index];
+        for (index, opened) in opened {
+            let (table, ready) = (&run.config.tables[index], &ready[index]);
             #[expect(clippy::disallowed_methods, reason = "bounded by the shards' uncommitted work")]
             let (to_committer, inbox) = mpsc::unbounded_channel();
             lanes.push(lane(index, table, ready, &opened, to_committer));
@@ -145,6 +172,7 @@ impl<'a> Generation<'a> {
                 shards: shards.clone(),
                 clock: Arc::clone(&run.clock),
                 health: Arc::clone(health),
+                witness: topics.witness(index),
             };
             health.set_ready(&component(table), Ok(()));
             let identity = identity(table, writer);
@@ -157,12 +185,11 @@ impl<'a> Generation<'a> {
             });
         }
         let shards_ended = start_shards(run, runtime, lanes, readings, inboxes, &reports_out)?;
-        let (watching, until) = bounded(0);
-        let topics = if run.until_end { never() } else { watch_topics(catalog, known, until)? };
         Ok(Generation {
             run,
             topics,
-            _watching: watching,
+            stopped: (0..run.config.tables.len()).filter(|table| !opened_tables.contains(table)).collect(),
+            committers,
             shards,
             shards_ended,
             committers_ended,
@@ -177,12 +204,14 @@ impl<'a> Generation<'a> {
     /// Waits for whatever ends the generation, and ends it in order.
     fn supervise(mut self) -> Result<Ended> {
         let mut shards_left = self.shards.len();
-        let mut committers_left = self.reading.len();
+        let mut committers_left = self.committers;
         let mut deadline = never();
         let mut ended = Ended::Done;
         let mut stopped_by_signal = false;
         // A channel whose senders have all ended is always ready: it is not asked again.
         let nobody = never();
+        let unchanged = never();
+        let mut watched = true;
         if self.nothing_left() && !self.run.until_end {
             self.drain(&mut deadline);
         }
@@ -219,22 +248,30 @@ impl<'a> Generation<'a> {
                         self.drain(&mut deadline);
                     }
                 }
-                recv(self.topics) -> change => match change {
-                    Ok(TopicChange::Grew) => {
+                recv(if watched { &self.topics.changes } else { &unchanged }) -> change => match change {
+                    Ok((_, Change::Grew)) => {
                         ended = Ended::TopicsChanged;
                         self.drain(&mut deadline);
                     }
-                    // What was read since may be of the other topic: none of it may be committed.
-                    Ok(TopicChange::CreatedAgain(error)) => return Err(error),
-                    Err(_) => self.topics = never(),
+                    Ok((table, Change::CreatedAgain(error))) => {
+                        self.table_stopped(table, error);
+                        if self.nothing_left() {
+                            self.drain(&mut deadline);
+                        }
+                    }
+                    Err(_) => watched = false,
                 },
                 recv(deadline) -> _ => return Err(undrained(self.first_stop)),
             }
         }
+        let fenced = self.first_stop.as_ref().is_some_and(|error| error.kind == ErrorKind::Fenced);
         match self.first_stop {
+            Some(error) if error.kind == ErrorKind::Internal => Err(error),
+            // What had stopped is met again by those who begin again.
+            _ if matches!(ended, Ended::TopicsChanged) && !stopped_by_signal && !fenced => Ok(ended),
             // Asked to stop, and what could be committed is: the stops were reported when they happened.
-            Some(error) if !stopped_by_signal || error.kind == ErrorKind::Internal => Err(error),
-            _ => Ok(ended),
+            Some(error) if !stopped_by_signal => Err(error),
+            _ => Ok(Ended::Done),
         }
     }
 
@@ -258,11 +295,18 @@ impl<'a> Generation<'a> {
         error!(table = of.id, %error, remedy = error.remedy, "a partition has stopped");
         metrics::partition_stalled(&of.id);
         self.reading[table].remove(source);
+        if error.kind == ErrorKind::Disagree {
+            // Offsets that are gone may be those of a topic that is gone.
+            self.topics.look_at(table);
+        }
         self.health.set_ready(&format!("{} {source}", component(of)), Err(error.message.clone()));
         self.first_stop.get_or_insert(error);
     }
 
     fn table_stopped(&mut self, table: usize, error: Error) {
+        if !self.stopped.insert(table) {
+            return;
+        }
         let of = &self.run.config.tables[table];
         error!(table = of.id, %error, remedy = error.remedy, "a table has stopped");
         self.reading[table].clear();
@@ -274,51 +318,6 @@ impl<'a> Generation<'a> {
     fn nothing_left(&self) -> bool {
         self.reading.iter().all(BTreeSet::is_empty)
     }
-}
-
-/// What the watcher saw.
-enum TopicChange {
-    /// There are partitions that nobody reads yet.
-    Grew,
-    CreatedAgain(Error),
-}
-
-/// Looks at the topics now and then, on a thread of its own: a broker that
-/// does not answer holds nobody up. Ends when `until` is disconnected.
-fn watch_topics(catalog: Catalog, known: Vec<Topic>, until: Receiver<()>) -> Result<Receiver<TopicChange>> {
-    let (seen, changes) = bounded(1);
-    let watch = move || {
-        while let Err(RecvTimeoutError::Timeout) = until.recv_timeout(LOOK_EVERY) {
-            if let Some(change) = known.iter().find_map(|topic| look_at(&catalog, topic)) {
-                // Nobody listens any more when the generation has ended.
-                let _ = seen.try_send(change);
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new()
-        .name("topics".to_owned())
-        .spawn(watch)
-        .map_err(|error| Error::new(ErrorKind::Io, format!("the topics' thread cannot start: {error}")))?;
-    Ok(changes)
-}
-
-fn look_at(catalog: &Catalog, known: &Topic) -> Option<TopicChange> {
-    let now = match catalog.topic(&known.name) {
-        Ok(now) => now,
-        Err(error) => {
-            warn!(topic = known.name, %error, "the topic could not be looked at");
-            return None;
-        }
-    };
-    if !now.id.is_unknown() && !known.id.is_unknown() && now.id != known.id {
-        let message =
-            format!("topic `{}` was created again: its id is {}, it was {}", known.name, now.id, known.id);
-        let error = Error::new(ErrorKind::Disagree, message)
-            .remedy("ingest the new topic under another table id and location");
-        return Some(TopicChange::CreatedAgain(error));
-    }
-    (now.partitions.len() != known.partitions.len()).then_some(TopicChange::Grew)
 }
 
 /// Asks everything of every table before the first is touched.
@@ -336,11 +335,20 @@ async fn prepare(run: &Run, catalog: &Catalog) -> Result<Vec<Ready>> {
     Ok(ready)
 }
 
-async fn open(run: &Run, catalog: &Catalog, ready: &[Ready], writer: &Writer) -> Result<Vec<Opened>> {
-    let mut opened = Vec::new();
-    for (table, ready) in run.config.tables.iter().zip(ready) {
+/// Opens the tables that can be. One that disagrees with its topic stops, and
+/// the others go on; with none left the first disagreement is the error.
+async fn open(
+    run: &Run,
+    catalog: &Catalog,
+    ready: &[Ready],
+    health: &Health,
+    writer: &Writer,
+    first_stop: &mut Option<Error>,
+) -> Result<Vec<(usize, Opened)>> {
+    let mut all = Vec::new();
+    for (index, (table, ready)) in run.config.tables.iter().zip(ready).enumerate() {
         let identity = identity(table, writer);
-        let of = committer::open(
+        let opened = committer::open(
             &ready.store,
             &identity,
             &ready.topic,
@@ -349,24 +357,37 @@ async fn open(run: &Run, catalog: &Catalog, ready: &[Ready], writer: &Writer) ->
             &run.clock,
         )
         .await
-        .map_err(|error| error.context(format!("table `{}`", table.id)))?;
-        let version = of.snapshot.version;
-        info!(table = table.id, location = %table.location, %version, created = of.created, "table open");
-        opened.push(of);
+        .map_err(|error| error.context(format!("table `{}`", table.id)));
+        match opened {
+            Ok(opened) => {
+                let version = opened.snapshot.version;
+                info!(table = table.id, location = %table.location, %version, created = opened.created, "table open");
+                all.push((index, opened));
+            }
+            Err(error) if error.kind == ErrorKind::Disagree => {
+                error!(table = table.id, %error, remedy = error.remedy, "a table is not read");
+                health.set_ready(&component(table), Err(error.message.clone()));
+                first_stop.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(opened)
+    match first_stop.take_if(|_| all.is_empty()) {
+        Some(error) => Err(error),
+        None => Ok(all),
+    }
 }
 
 fn identity(table: &Table, writer: &Writer) -> Identity {
     Identity { table_id: table.id.clone(), writer: writer.clone(), is_alive: host::is_alive }
 }
 
-fn readings(run: &Run, opened: &[Opened]) -> Vec<Reading> {
+fn readings(run: &Run, opened: &[(usize, Opened)]) -> Vec<Reading> {
     let mut readings = Vec::new();
-    for (table, opened) in opened.iter().enumerate() {
+    for (table, opened) in opened {
         for (source, &start) in &opened.plan.starts {
             let end = run.until_end.then(|| opened.watermarks[&source.partition].end);
-            readings.push(Reading { table, source: source.clone(), start, end });
+            readings.push(Reading { table: *table, source: source.clone(), start, end });
         }
     }
     readings

@@ -205,6 +205,12 @@ impl<S: Source> Shard<S> {
 
     fn receive(&mut self, message: ToShard) -> Result<()> {
         match message {
+            // Told to every shard, and this one has no partition of the table.
+            ToShard::Committed { table, .. } | ToShard::Reset { table, .. } | ToShard::Stop { table }
+                if !self.tables.iter().any(|state| state.lane.table == table) =>
+            {
+                Ok(())
+            }
             ToShard::Committed { table, generation, units } => {
                 let state = self.table_mut(table);
                 if generation == state.generation {

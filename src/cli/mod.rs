@@ -5,8 +5,10 @@
 
 mod check;
 mod demo;
+mod init;
 mod logging;
 mod run;
+mod scaffold;
 pub mod screen;
 #[cfg(test)]
 mod screens;
@@ -78,6 +80,12 @@ pub enum Command {
     ///
     /// Exits with the code that `run` would exit with.
     Check(CheckArguments),
+    /// Write a config from what a topic holds
+    ///
+    /// Reads up to 1,000 records, infers the schema and writes a commented config. Without `-o` it goes to
+    /// stdout. Secrets are never written: `${env:NAME}` stands for them. Values may be such references
+    /// themselves.
+    Init(InitArguments),
     /// Show exactly-once on this machine, without Kafka and without a config
     ///
     /// Starts a broker in this process and a second process that reads its topic into a local table. That
@@ -110,6 +118,34 @@ pub struct CheckArguments {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct InitArguments {
+    /// Where Kafka is: `host:port`, several separated by commas
+    #[arg(long, value_name = "HOST:PORT")]
+    pub brokers: String,
+    /// The topic to read
+    #[arg(long)]
+    pub topic: String,
+    /// Where the table goes: a path, `file:///path` or `s3://bucket/prefix`
+    #[arg(long)]
+    pub location: String,
+    /// The table's exactly-once identity; the topic's name if it is left out
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Setting of librdkafka, such as `security.protocol=ssl`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub kafka: Vec<(String, String)>,
+    /// Option of the object store, such as `region=eu-west-1`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
+    pub storage: Vec<(String, String)>,
+    /// Write there; `-` is stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -176,6 +212,7 @@ fn dispatch(command: &Command) -> Result<()> {
     match command {
         Command::Run(arguments) => run::run(arguments),
         Command::Check(arguments) => check::check(arguments),
+        Command::Init(arguments) => init::init(arguments),
         Command::Demo(arguments) => demo::demo(arguments),
         Command::Table(TableCommand::Verify(arguments)) => table::verify(arguments),
         Command::Table(TableCommand::Info(arguments)) => table::info(arguments),

@@ -20,6 +20,7 @@ mod values;
 #[cfg(test)]
 pub(crate) use parse::parse_on;
 pub use parse::{check_variables, load, parse};
+pub use source::names_a_secret;
 
 use std::collections::BTreeMap;
 use std::fmt;

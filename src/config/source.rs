@@ -12,7 +12,8 @@ use crate::error::{Error, ErrorKind};
 const LINE_CHARS_MAX: usize = 100;
 
 /// Words in a key whose value is not shown on a screen.
-const SECRET_WORDS: [&str; 5] = ["secret", "password", "token", "access_key", "customer_key"];
+const SECRET_WORDS: [&str; 7] =
+    ["secret", "password", "token", "access_key", "customer_key", ".pem", "oauthbearer.config"];
 
 pub struct Source<'a> {
     pub name: &'a str,
@@ -134,12 +135,17 @@ impl Row<'_> {
     }
 }
 
+/// Whether the value of such a key is a secret.
+pub fn names_a_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| key.contains(word))
+}
+
 /// A line whose key smells of a secret keeps its shape and loses its value.
 /// References such as `${env:NAME}` are no secret.
 fn without_secret(line: &str) -> String {
     let Some((key, value)) = line.split_once('=') else { return line.to_owned() };
-    let key_lower = key.to_ascii_lowercase();
-    if value.contains("${") || !SECRET_WORDS.iter().any(|word| key_lower.contains(word)) {
+    if value.contains("${") || !names_a_secret(key) {
         return line.to_owned();
     }
     let hidden: String =

@@ -63,7 +63,7 @@ pub fn plan(
             || known.get(&TopicId::unknown()).and_then(|offsets| offsets.get(&partition)).copied();
         let start = match own.or_else(handed_over) {
             Some(offset) => {
-                if let Some(error) = out_of_reach(&source, offset, marks) {
+                if let Some(error) = out_of_reach(&source, offset, marks.low, marks.end) {
                     plan.stopped.push((partition, error));
                     continue;
                 }
@@ -139,21 +139,21 @@ fn settle_topic_id(topic: &str, told: &TopicId, known: &Offsets) -> Result<Topic
     }
 }
 
-fn out_of_reach(source: &TopicPartition, offset: Offset, marks: Watermarks) -> Option<Error> {
-    if offset < marks.low {
+/// Why a partition cannot be read on at an offset, if the broker's log no longer reaches it.
+pub fn out_of_reach(source: &TopicPartition, offset: Offset, low: Offset, end: Offset) -> Option<Error> {
+    if offset < low {
         let error = Error::new(
             ErrorKind::Disagree,
             format!(
-                "{source}: offsets {offset}..{} were deleted by the topic's retention before they were read",
-                marks.low
+                "{source}: offsets {offset}..{low} were deleted by the topic's retention before they were read"
             ),
         );
         return Some(error.remedy("raise the topic's retention; the lost records cannot be ingested"));
     }
-    if offset > marks.end {
+    if offset > end {
         let error = Error::new(
             ErrorKind::Disagree,
-            format!("{source}: the table is at offset {offset}, beyond the topic's end {}", marks.end),
+            format!("{source}: the table is at offset {offset}, beyond the topic's end {end}"),
         );
         return Some(
             error.remedy("the topic was truncated or created again: ingest it under another table id"),

@@ -22,8 +22,11 @@ use super::batch::{RecordBatch, Slot};
 use super::{Assignment, Event, Source};
 use crate::config::Kafka;
 use crate::error::{Error, ErrorKind};
-use crate::ids::Offset;
+use crate::ids::{Offset, Partition, TopicId, TopicPartition};
+use crate::protocol::anchor;
 
+/// How long a shard waits to learn which offsets are gone.
+const WATERMARKS_PATIENCE: Duration = Duration::from_secs(2);
 /// Messages taken from the client at once.
 const MESSAGES_MAX: usize = 4096;
 
@@ -128,14 +131,7 @@ impl KafkaSource {
             (
                 code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE,
                 Some(slot),
-            ) => {
-                let message =
-                    format!("{}: the next offset is no longer in the topic: {}", place(), view.text());
-                let error = Error::new(ErrorKind::Disagree, message).remedy(
-                    "retention deleted records before they were read, or the topic was truncated or created again",
-                );
-                Some(Event::Lost { slot, error })
-            }
+            ) => Some(Event::Lost { slot, error: self.out_of_reach(view) }),
             (code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, Some(slot)) => {
                 let error = Error::new(ErrorKind::Denied, format!("{}: {}", place(), view.text()))
                     .remedy("allow this principal to read the topic");
@@ -157,6 +153,30 @@ impl KafkaSource {
                 None
             }
         }
+    }
+}
+
+impl KafkaSource {
+    /// Names the offsets that are gone. It happens once for a partition, so the broker may be asked.
+    fn out_of_reach(&self, view: &MessageView<'_>) -> Error {
+        let source = TopicPartition {
+            topic: view.topic_name(),
+            topic_id: TopicId::unknown(),
+            partition: Partition(view.partition()),
+        };
+        // Negative where librdkafka does not tell it.
+        let offset = Offset(view.message.offset);
+        let marks = self.consumer.fetch_watermarks(&source.topic, source.partition.0, WATERMARKS_PATIENCE);
+        marks
+            .ok()
+            .filter(|_| offset.0 >= 0)
+            .and_then(|(low, end)| anchor::out_of_reach(&source, offset, Offset(low), Offset(end)))
+            .unwrap_or_else(|| {
+                let message = format!("{source}: the next offset is no longer in the topic: {}", view.text());
+                Error::new(ErrorKind::Disagree, message).remedy(
+                    "retention deleted records before they were read, or the topic was truncated or created again",
+                )
+            })
     }
 }
 

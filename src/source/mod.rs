@@ -5,6 +5,7 @@
 //! | [`batch`] | record batches: an arena of bytes and the records' places in it |
 //! | [`kafka`] | librdkafka as a [`Source`]: one client per shard |
 //! | [`catalog`] | what a broker says of topics: identity, partitions, offsets |
+//! | [`witness`] | whether the topics are still the ones that are read |
 //!
 //! Architecture invariant: nothing above this seam sees a single message or a
 //! librdkafka type, so that the client behind it can be replaced.
@@ -12,6 +13,7 @@
 pub mod batch;
 pub mod catalog;
 pub mod kafka;
+pub mod witness;
 
 use std::time::Duration;
 

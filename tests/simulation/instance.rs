@@ -18,6 +18,7 @@ use thalweg::protocol::fence::Writer;
 use thalweg::schema::Schema;
 use thalweg::shard::{self, Lane, Reading, Report, Shard, Turn};
 use thalweg::source::catalog::Topic;
+use thalweg::source::witness::Witness;
 use thalweg::table::store::Store;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -221,6 +222,7 @@ impl Instance {
             shards: inboxes.clone(),
             clock: Arc::clone(&clock),
             health: Arc::new(Health::new(Arc::clone(&clock))),
+            witness: Witness::of_nothing(),
         };
         let committer = Committer::new(self.store.clone(), identity(&self.name, &self.plan), opened, wiring);
         let committer = self.runtime.spawn(committer.run());

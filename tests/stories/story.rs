@@ -9,6 +9,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::services;
 
@@ -53,12 +54,44 @@ impl Story {
     }
 
     pub fn topic(&self, suffix: &str, partitions: i32) -> String {
+        self.topic_with(suffix, partitions, &[])
+    }
+
+    pub fn topic_with(&self, suffix: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
         let topic = format!("{}-{suffix}", self.name);
-        // The records' times lie in the past: retention must not see them as old.
-        let wanted = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
-        let answers = block_on(self.admin().create_topics(&[wanted], &options())).unwrap();
-        answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+        self.create(&topic, partitions, settings).unwrap();
         topic
+    }
+
+    fn create(
+        &self,
+        topic: &str,
+        partitions: i32,
+        settings: &[(&str, &str)],
+    ) -> Result<(), RDKafkaErrorCode> {
+        // The records' times lie in the past: retention must not see them as old.
+        let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+        let wanted = settings.iter().fold(wanted, |wanted, (key, value)| wanted.set(key, value));
+        let answers = block_on(self.admin().create_topics(&[wanted], &options())).unwrap();
+        answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|(_, code)| code))
+    }
+
+    /// Deletes a topic and creates another one of its name.
+    pub fn create_again(&self, topic: &str, partitions: i32) {
+        let answers = block_on(self.admin().delete_topics(&[topic], &options())).unwrap();
+        answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+        // The name is free once the broker has let go of it.
+        while let Err(code) = self.create(topic, partitions, &[]) {
+            assert_eq!(code, RDKafkaErrorCode::TopicAlreadyExists, "{topic}");
+        }
+    }
+
+    /// Deletes a partition's records before an offset, as retention does.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition, Offset::Offset(before)).unwrap();
+        let answer = block_on(self.admin().delete_records(&list, &options())).unwrap();
+        answer.elements().iter().for_each(|element| element.error().unwrap());
     }
 
     pub fn grow(&self, topic: &str, partitions: usize) {
@@ -94,7 +127,11 @@ impl Story {
 
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.brokers).set("enable.idempotence", "true").set("linger.ms", "2");
+        config
+            .set("bootstrap.servers", self.brokers)
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "2")
+            .set("message.max.bytes", "8000000");
         config
     }
 

@@ -1,0 +1,223 @@
+//! Whether the topics are still the ones that are read.
+//!
+//! It owns the thread that asks the broker: now and then, and whenever a
+//! committer wants to know. It does not decide what a change means for a run.
+//!
+//! Why a committer asks: a client that reads a topic which is deleted and
+//! created again goes on reading at the old offset, silently, once the new
+//! log is longer. Topic ids never come back. So an id that is the known one
+//! *after* records were fetched says that they are of the known topic, and
+//! nothing that was fetched is committed without it. The price is two short
+//! questions for each commit, none for each record.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use super::catalog::{Catalog, Topic};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often topics are looked at unasked.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What became of the topic of a table.
+#[derive(Debug)]
+pub enum Change {
+    /// There are partitions that nobody reads yet.
+    Grew,
+    CreatedAgain(Error),
+}
+
+/// The answer to a committer.
+#[derive(Debug)]
+#[must_use]
+pub enum Vouched {
+    /// What was fetched before the question is of the known topic.
+    Same,
+    CreatedAgain(Error),
+    /// Nobody knows now: ask again.
+    Unanswered(Error),
+}
+
+/// Vouches for one table's topic.
+#[derive(Clone)]
+pub struct Witness {
+    /// `None` where the broker tells no ids: then there is nothing to compare.
+    asks: Option<Sender<Ask>>,
+    table: usize,
+}
+
+struct Ask {
+    table: usize,
+    answer: Option<oneshot::Sender<Vouched>>,
+}
+
+impl Witness {
+    /// For sources whose topics have no id.
+    pub fn of_nothing() -> Witness {
+        Witness { asks: None, table: 0 }
+    }
+
+    /// Asks the broker; the answer is younger than the question.
+    pub async fn ask(&self) -> Vouched {
+        let Some(asks) = &self.asks else { return Vouched::Same };
+        let (answer, answered) = oneshot::channel();
+        let gone =
+            || Vouched::Unanswered(Error::new(ErrorKind::Unavailable, "nobody asks for topics any more"));
+        // A committer has one question at a time, and the queue has room for all of them.
+        if asks.try_send(Ask { table: self.table, answer: Some(answer) }).is_err() {
+            return gone();
+        }
+        answered.await.unwrap_or_else(|_| gone())
+    }
+}
+
+/// The thread and what it sees. It ends when this and every witness are gone.
+pub struct Watch {
+    pub changes: Receiver<(usize, Change)>,
+    asks: Sender<Ask>,
+    known: Vec<Topic>,
+}
+
+impl Watch {
+    /// Watches the topics of tables, `known` in the order of the tables. Where
+    /// `growth` does not matter, nobody looks unasked.
+    pub fn start(catalog: Catalog, known: Vec<Topic>, growth: bool) -> Result<Watch> {
+        let (asks, asked) = bounded(2 * known.len() + 1);
+        let (seen, changes) = bounded(2 * known.len());
+        let topics = known.clone();
+        let looks = if growth { tick(LOOK_EVERY) } else { never() };
+        let tell = move |table, change| {
+            if growth || !matches!(change, Change::Grew) {
+                // There is room for a change of every table.
+                let _ = seen.try_send((table, change));
+            }
+        };
+        std::thread::Builder::new()
+            .name("topics".to_owned())
+            .spawn(move || watch(&catalog, &topics, &asked, &looks, tell))
+            .map_err(|error| {
+                Error::new(ErrorKind::Io, format!("the topics' thread cannot start: {error}"))
+            })?;
+        Ok(Watch { changes, asks, known })
+    }
+
+    pub fn witness(&self, table: usize) -> Witness {
+        let asks = (!self.known[table].id.is_unknown()).then(|| self.asks.clone());
+        Witness { asks, table }
+    }
+
+    /// Looks at a table's topic without waiting for the next look.
+    pub fn look_at(&self, table: usize) {
+        // A full queue holds questions enough.
+        let _ = self.asks.try_send(Ask { table, answer: None });
+    }
+}
+
+fn watch(
+    catalog: &Catalog,
+    known: &[Topic],
+    asked: &Receiver<Ask>,
+    looks: &Receiver<std::time::Instant>,
+    tell: impl Fn(usize, Change),
+) {
+    let mut told = vec![false; known.len()];
+    loop {
+        let asks: Vec<Ask> = select! {
+            recv(asked) -> ask => match ask {
+                Err(_) => return,
+                // What was asked meanwhile is older than the answer, too.
+                Ok(ask) => std::iter::once(ask).chain(asked.try_iter()).collect(),
+            },
+            recv(looks) -> _ => (0..known.len()).map(|table| Ask { table, answer: None }).collect(),
+        };
+        let mut answers: BTreeMap<&str, Result<Topic>> = BTreeMap::new();
+        for Ask { table, answer } in asks {
+            let was = &known[table];
+            let now = answers.entry(&was.name).or_insert_with(|| catalog.topic(&was.name));
+            let (vouched, change) = compare(was, now);
+            if let Some(change) = change.filter(|_| !std::mem::replace(&mut told[table], true)) {
+                tell(table, change);
+            }
+            if let Some(answer) = answer {
+                // A committer that has ended does not wait.
+                let _ = answer.send(vouched);
+            }
+        }
+    }
+}
+
+/// What an answer of the broker says of a known topic.
+fn compare(was: &Topic, now: &Result<Topic>) -> (Vouched, Option<Change>) {
+    let now = match now {
+        Ok(now) => now,
+        Err(error) => {
+            warn!(topic = was.name, %error, "the topic could not be looked at");
+            return (Vouched::Unanswered(error.clone()), None);
+        }
+    };
+    if was.id.is_unknown() {
+        return (Vouched::Same, grown(was, now));
+    }
+    if now.id.is_unknown() {
+        let error =
+            Error::new(ErrorKind::Unavailable, format!("the broker does not tell the id of `{}`", was.name));
+        return (Vouched::Unanswered(error), None);
+    }
+    if now.id != was.id {
+        let error = created_again(was, now);
+        return (Vouched::CreatedAgain(error.clone()), Some(Change::CreatedAgain(error)));
+    }
+    (Vouched::Same, grown(was, now))
+}
+
+fn grown(was: &Topic, now: &Topic) -> Option<Change> {
+    (now.partitions.len() != was.partitions.len()).then_some(Change::Grew)
+}
+
+fn created_again(was: &Topic, now: &Topic) -> Error {
+    let message = format!("topic `{}` was created again: its id is {}, it was {}", was.name, now.id, was.id);
+    Error::new(ErrorKind::Disagree, message)
+        .remedy("ingest the new topic under another table id and location; what was committed stays")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Partition, TopicId};
+
+    fn topic(id: &str, partitions: i32) -> Topic {
+        Topic {
+            name: "t".to_owned(),
+            id: TopicId(id.to_owned()),
+            partitions: (0..partitions).map(Partition).collect(),
+        }
+    }
+
+    #[test]
+    fn only_the_known_id_is_vouched_for() {
+        let was = topic("A", 2);
+        assert!(matches!(compare(&was, &Ok(topic("A", 2))), (Vouched::Same, None)));
+        let (vouched, change) = compare(&was, &Ok(topic("B", 2)));
+        let Vouched::CreatedAgain(error) = vouched else { panic!("{vouched:?}") };
+        assert_eq!(error.kind, ErrorKind::Disagree);
+        assert!(matches!(change, Some(Change::CreatedAgain(_))));
+        assert!(matches!(compare(&was, &Ok(topic("-", 2))), (Vouched::Unanswered(_), None)));
+        let silent = Error::new(ErrorKind::Unavailable, "no answer");
+        assert!(matches!(compare(&was, &Err(silent)), (Vouched::Unanswered(_), None)));
+    }
+
+    #[test]
+    fn growth_is_no_change_of_identity() {
+        assert!(matches!(compare(&topic("A", 2), &Ok(topic("A", 3))), (Vouched::Same, Some(Change::Grew))));
+        assert!(matches!(compare(&topic("-", 2), &Ok(topic("-", 3))), (Vouched::Same, Some(Change::Grew))));
+    }
+
+    #[tokio::test]
+    async fn a_topic_without_an_id_is_not_asked_for() {
+        assert!(matches!(Witness::of_nothing().ask().await, Vouched::Same));
+    }
+}
