@@ -4,7 +4,7 @@ mod workload;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use thalweg::columnar::{Columns, Decoder, RecordFacts};
-use thalweg::config::OnNewField;
+use thalweg::config::{Decoding, OnNewField};
 use workload::{ROWS, Workload};
 
 fn decode(criterion: &mut Criterion) {
@@ -14,7 +14,10 @@ fn decode(criterion: &mut Criterion) {
         println!("{}: {} bytes a row", workload.name, workload.bytes_per_row());
         group.bench_function("ours", |bencher| {
             let mut columns = Columns::new(&workload.schema);
-            let mut decoder = Decoder::new(&workload.schema, OnNewField::Ignore);
+            let mut decoder = Decoder::new(
+                &workload.schema,
+                &Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() },
+            );
             bencher.iter(|| ours(&workload, &mut decoder, &mut columns));
         });
         group.bench_function("arrow_json", |bencher| {

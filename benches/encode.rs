@@ -8,7 +8,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{self, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use thalweg::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
-use thalweg::config::{Compression, OnNewField};
+use thalweg::config::{Compression, Decoding, OnNewField};
 use workload::{ROWS, Workload};
 
 /// Batches a file: enough for dictionaries to pay or to be given up.
@@ -34,7 +34,8 @@ fn encode(criterion: &mut Criterion) {
 
 fn batch_of(workload: &Workload) -> RecordBatch {
     let mut columns = Columns::new(&workload.schema);
-    let mut decoder = Decoder::new(&workload.schema, OnNewField::Ignore);
+    let mut decoder =
+        Decoder::new(&workload.schema, &Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() });
     let facts = RecordFacts { partition: 0, offset: 0, timestamp_ms: None };
     for payload in &workload.payloads {
         decoder.append(&mut columns, payload.as_bytes(), facts).expect("generated rows fit");

@@ -327,8 +327,8 @@ async fn prepare(run: &Run, catalog: &Catalog) -> Result<Vec<Ready>> {
         let of = preflight::table(&run.config, table, catalog, &run.clock, &mut Silent).await;
         let of = of.map_err(|error| error.context(format!("table `{}`", table.id)))?;
         if let Some(inferred) = &of.inferred {
-            let left_out: Vec<&str> = inferred.left_out.iter().map(|field| field.path.as_str()).collect();
-            info!(table = table.id, samples = inferred.samples_used, ?left_out, schema = %of.schema, "schema inferred");
+            let left_out = inferred.left_out_text();
+            info!(table = table.id, samples = inferred.samples_used, left_out, schema = %of.schema, "schema inferred");
         }
         ready.push(of);
     }
@@ -405,7 +405,7 @@ fn lane(
         table_id: table.id.clone(),
         store: ready.store.clone(),
         schema: Arc::clone(&opened.schema),
-        on_new_field: table.on_new_field,
+        decoding: table.decoding.clone(),
         on_bad_record: table.on_bad_record,
         max_latency: table.max_latency,
         target_file_size: table.target_file_size,

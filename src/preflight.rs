@@ -11,7 +11,7 @@ use futures::StreamExt;
 
 use crate::clock::SharedClock;
 use crate::columnar::{Columns, Decoder, Inferred, RecordFacts, infer};
-use crate::config::{Config, Kafka, MetadataColumn, OnNewField, RESCUED_COLUMN, Table};
+use crate::config::{self, Config, Decoding, Format, Kafka, OnNewField, RESCUED_COLUMN, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Partition;
 use crate::protocol::anchor::Watermarks;
@@ -83,14 +83,22 @@ pub async fn table(
         None => {
             let columns = match &table.schema {
                 Some(columns) => columns.clone(),
+                None if table.decoding.format == Format::Raw => {
+                    Schema { fields: vec![Field::new(config::RAW_COLUMN, DataType::Binary, true)] }
+                }
                 None => {
-                    inferred.insert(infer_from(&config.kafka, &topic, &watermarks, clock)?).schema.clone()
+                    let found = infer_from(config, table, &topic, &watermarks, clock)?;
+                    if !found.left_out.is_empty() {
+                        listener.done("left out", &found.left_out_text());
+                    }
+                    inferred.insert(found).schema.clone()
                 }
             };
             listener.done("table", "does not exist yet and will be created");
-            (complete(&columns, table)?, false)
+            (complete(&columns, table), false)
         }
     };
+    suits(&schema, &table.decoding)?;
     listener.done("schema", &schema.to_string());
     Ok(Ready { store, topic, watermarks, schema, exists, inferred })
 }
@@ -128,7 +136,7 @@ fn contradicts(wanted: &Schema, table: &Schema) -> Result<()> {
     for column in &wanted.fields {
         let problem = match table.field(&column.name) {
             None => "the table has no such column".to_owned(),
-            Some(found) if !gate::same_type(&found.data_type, &column.data_type) => {
+            Some(found) if !found.data_type.same_as(&column.data_type) => {
                 format!("the table has it as {}", found.data_type)
             }
             Some(_) => continue,
@@ -146,40 +154,43 @@ fn contradicts(wanted: &Schema, table: &Schema) -> Result<()> {
 }
 
 /// The record's columns with metadata columns before and `_rescued` behind.
-fn complete(columns: &Schema, table: &Table) -> Result<Schema> {
-    let metadata = table.metadata_columns.iter().map(|column| {
-        let data_type = match column {
-            MetadataColumn::Partition => DataType::Integer,
-            MetadataColumn::Offset => DataType::Long,
-            MetadataColumn::Timestamp => DataType::Timestamp,
-        };
-        Field::new(column.name(), data_type, true)
-    });
-    let rescued = (table.on_new_field == OnNewField::Rescue)
-        .then(|| Field::new(RESCUED_COLUMN, DataType::String, true));
-    let own: Vec<Field> = metadata.chain(rescued).collect();
-    for column in &columns.fields {
-        if own.iter().any(|field| field.name.eq_ignore_ascii_case(&column.name)) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("column `{}` of the schema is one that thalweg fills", column.name),
-            )
-            .remedy("rename it, or leave it out of `metadata_columns`"));
-        }
+fn complete(columns: &Schema, table: &Table) -> Schema {
+    let Decoding { format, on_new_field, .. } = &table.decoding;
+    let rescues = *format == Format::Json && *on_new_field == OnNewField::Rescue;
+    let rescued = rescues.then(|| Field::new(RESCUED_COLUMN, DataType::String, true));
+    let fields = table.metadata_columns.iter().chain(&columns.fields).cloned().chain(rescued);
+    Schema { fields: fields.collect() }
+}
+
+/// The schema has what the decoding relies on.
+fn suits(schema: &Schema, decoding: &Decoding) -> Result<()> {
+    if decoding.format == Format::Raw && !schema.fields.iter().any(config::is_raw_column) {
+        let message = format!("the table has no column `{}` of BINARY or STRING", config::RAW_COLUMN);
+        return Err(Error::new(ErrorKind::CannotWrite, message)
+            .remedy("`format = \"raw\"` puts payloads there: add the column, or choose another location"));
     }
-    let (rescued, metadata): (Vec<Field>, Vec<Field>) =
-        own.into_iter().partition(|field| field.name == RESCUED_COLUMN);
-    Ok(Schema { fields: metadata.into_iter().chain(columns.fields.iter().cloned()).chain(rescued).collect() })
+    let known = schema.timestamps();
+    let unknown = decoding.timestamps.keys().find(|path| !known.contains(path));
+    unknown.map_or(Ok(()), |path| {
+        let message = format!("`timestamps` names `{path}`, and the schema has no such TIMESTAMP column");
+        let remedy = match known.is_empty() {
+            true => "declare the column as TIMESTAMP in `schema`".to_owned(),
+            false => format!("its TIMESTAMP columns are `{}`", known.join("`, `")),
+        };
+        Err(Error::new(ErrorKind::Config, message).remedy(remedy))
+    })
 }
 
 fn infer_from(
-    kafka: &Kafka,
+    config: &Config,
+    table: &Table,
     topic: &Topic,
     watermarks: &BTreeMap<Partition, Watermarks>,
     clock: &SharedClock,
 ) -> Result<Inferred> {
-    let payloads = sample(kafka, topic, watermarks, SAMPLE_RECORDS, clock)?;
-    infer(payloads.iter().map(|record| &*record.payload)).map_err(|error| {
+    let payloads = sample(&config.kafka, topic, watermarks, SAMPLE_RECORDS, clock)?;
+    let payloads = payloads.iter().map(|record| &*record.payload);
+    infer(payloads, &table.decoding.timestamps).map_err(|error| {
         Error::new(ErrorKind::Config, format!("topic `{}`: no schema can be inferred: {error}", topic.name))
             .remedy("set schema = \"column TYPE, …\" in the [[table]]")
     })
@@ -259,8 +270,8 @@ pub fn sample(
 }
 
 /// Decodes sampled records as the table would: how many become rows, and the first that does not.
-pub fn try_out(schema: &Schema, on_new_field: OnNewField, sampled: &[Sampled]) -> (usize, Option<String>) {
-    let mut decoder = Decoder::new(schema, on_new_field);
+pub fn try_out(schema: &Schema, decoding: &Decoding, sampled: &[Sampled]) -> (usize, Option<String>) {
+    let mut decoder = Decoder::new(schema, decoding);
     let mut columns = Columns::new(schema);
     let (mut rows, mut first_bad) = (0, None);
     for record in sampled {

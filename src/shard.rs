@@ -23,7 +23,7 @@ use self::open_file::{OpenFile, begin_upload, codec_name, take_bytes};
 use crate::budget::Budget;
 use crate::clock::SharedClock;
 use crate::columnar::{BadRecord, Columns, Decoder, ParquetFile, RecordFacts};
-use crate::config::{Compression, OnBadRecord, OnNewField};
+use crate::config::{Compression, Decoding, OnBadRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{DataFile, Generation, ToCommitter, ToShard};
 use crate::ids::{Offset, OffsetRange, TopicPartition};
@@ -56,7 +56,7 @@ pub struct Lane {
     pub table_id: String,
     pub store: Store,
     pub schema: Arc<Schema>,
-    pub on_new_field: OnNewField,
+    pub decoding: Decoding,
     pub on_bad_record: OnBadRecord,
     pub max_latency: Duration,
     pub target_file_size: u64,
@@ -516,7 +516,7 @@ impl<S: Source> Shard<S> {
 impl TableState {
     fn new(lane: Lane) -> TableState {
         TableState {
-            decoder: Decoder::new(&lane.schema, lane.on_new_field),
+            decoder: Decoder::new(&lane.schema, &lane.decoding),
             columns: Columns::new(&lane.schema),
             counters: metrics::ShardCounters::new(&lane.table_id),
             lane,
@@ -635,7 +635,7 @@ impl TableState {
     }
 
     fn reset(&mut self, generation: Generation, schema: Arc<Schema>) {
-        self.decoder = Decoder::new(&schema, self.lane.on_new_field);
+        self.decoder = Decoder::new(&schema, &self.lane.decoding);
         self.columns = Columns::new(&schema);
         self.lane.schema = schema;
         self.generation = generation;

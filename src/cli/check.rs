@@ -81,7 +81,7 @@ fn try_out(
             Ok(sampled) => sampled,
             Err(error) => return report.failed(&table.id, "records", error),
         };
-    let (rows, bad) = preflight::try_out(&ready.schema, table.on_new_field, &sampled);
+    let (rows, bad) = preflight::try_out(&ready.schema, &table.decoding, &sampled);
     match bad {
         None => {
             report.passed(&table.id, "records", &format!("{rows} of {} sampled become rows", sampled.len()))

@@ -3,6 +3,7 @@
 //! It owns the questions and where the file goes. The text is `scaffold`'s,
 //! the schema `columnar::infer`'s. It creates nothing besides the file.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
@@ -67,7 +68,7 @@ fn columns(config: &Config) -> Result<Columns> {
     let watermarks = catalog.watermarks(&topic, Start::Earliest)?;
     let clock: SharedClock = Arc::new(SystemClock);
     let sampled = preflight::sample(&config.kafka, &topic, &watermarks, SAMPLE_RECORDS, &clock)?;
-    let inferred = match infer(sampled.iter().map(|record| &*record.payload)) {
+    let inferred = match infer(sampled.iter().map(|record| &*record.payload), &BTreeMap::new()) {
         Ok(inferred) => inferred,
         Err(error) => {
             let why = match error {

@@ -29,10 +29,14 @@ pub enum BadReason {
     Missing,
     /// It has a field that the schema does not know, and the policy is to refuse that.
     UnknownField,
+    /// It is larger than allowed, as it came or as it would stand in the table.
+    TooLarge,
+    /// It has more objects and arrays inside each other than allowed.
+    TooDeep,
 }
 
 impl BadReason {
-    pub const ALL: [BadReason; 7] = [
+    pub const ALL: [BadReason; 9] = [
         BadReason::Syntax,
         BadReason::Utf8,
         BadReason::NotObject,
@@ -40,6 +44,8 @@ impl BadReason {
         BadReason::Range,
         BadReason::Missing,
         BadReason::UnknownField,
+        BadReason::TooLarge,
+        BadReason::TooDeep,
     ];
 
     /// The metric label.
@@ -52,6 +58,8 @@ impl BadReason {
             BadReason::Range => "range",
             BadReason::Missing => "missing",
             BadReason::UnknownField => "unknown_field",
+            BadReason::TooLarge => "too_large",
+            BadReason::TooDeep => "too_deep",
         }
     }
 }
@@ -69,6 +77,11 @@ impl fmt::Display for BadRecord {
 }
 
 impl std::error::Error for BadRecord {}
+
+pub(super) fn invalid_utf8(error: std::str::Utf8Error) -> BadRecord {
+    let detail = format!("invalid UTF-8 at byte {}", error.valid_up_to());
+    BadRecord { reason: BadReason::Utf8, detail }
+}
 
 /// Characters of payload in one explanation: half for the path, half for the value.
 pub const EXCERPT_MAX: usize = 120;

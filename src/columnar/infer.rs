@@ -2,27 +2,29 @@
 //!
 //! It owns the guess: BIGINT, DOUBLE, BOOLEAN, STRING, TIMESTAMP, and STRUCT
 //! and ARRAY of these, each column nullable. A field is left out when no
-//! type takes all its samples, when it was never anything but null, or when
-//! its name cannot be a column: it is rescued as JSON text then, and nothing
-//! is lost. It does not know what else the table holds.
+//! type takes all its samples, when it was never anything but null or empty,
+//! or when its name cannot be a column: it is rescued as JSON text then, and
+//! nothing is lost. It does not know what else the table holds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::bad::excerpt;
 use super::text;
-use crate::config::{MetadataColumn, RESCUED_COLUMN};
+use crate::config::{EpochUnit, is_reserved};
+use crate::schema::names::{Names, below, elements};
 use crate::schema::{DataType, Field, Schema};
 
 /// Leaf columns of an inferred schema: objects used as dictionaries must not become thousands of columns.
 const COLUMNS_MAX: usize = 500;
 
+/// Fields without a column that are named.
+const LEFT_OUT_SHOWN: usize = 20;
+
 /// Structs and arrays inside each other.
 const DEPTH_MAX: usize = 16;
-
-/// What Parquet or Spark refuse in names.
-const FORBIDDEN: [char; 11] = [' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '\r', '='];
 
 /// A schema and what it was made of.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +36,21 @@ pub struct Inferred {
     /// Samples that were not JSON objects.
     pub samples_skipped: usize,
     pub left_out: Vec<LeftOut>,
+}
+
+impl Inferred {
+    /// Fields without a column and why, the first few of them, on one line.
+    pub fn left_out_text(&self) -> String {
+        let shown = self.left_out.iter().take(LEFT_OUT_SHOWN);
+        let mut text = shown
+            .map(|left| format!("{} ({})", excerpt(&left.path), left.reason))
+            .collect::<Vec<_>>()
+            .join(", ");
+        if self.left_out.len() > LEFT_OUT_SHOWN {
+            text += &format!(" and {} more", self.left_out.len() - LEFT_OUT_SHOWN);
+        }
+        text
+    }
 }
 
 /// A field without a column, and why: it goes to `_rescued`.
@@ -72,8 +89,11 @@ impl fmt::Display for InferError {
 
 impl std::error::Error for InferError {}
 
-/// Infers a schema that takes every usable sample.
-pub fn infer<'a>(samples: impl Iterator<Item = &'a [u8]>) -> Result<Inferred, InferError> {
+/// Infers a schema that takes every usable sample. Numbers are a TIMESTAMP where one is declared.
+pub fn infer<'a>(
+    samples: impl Iterator<Item = &'a [u8]>,
+    timestamps: &BTreeMap<String, EpochUnit>,
+) -> Result<Inferred, InferError> {
     let mut root = Members::default();
     let (mut used, mut skipped) = (0, 0);
     for sample in samples {
@@ -91,7 +111,7 @@ pub fn infer<'a>(samples: impl Iterator<Item = &'a [u8]>) -> Result<Inferred, In
             samples => InferError::NoObjects { samples },
         });
     }
-    let mut guess = Guess { left_out: Vec::new(), columns: 0 };
+    let mut guess = Guess { left_out: Vec::new(), columns: 0, timestamps };
     let fields = guess.fields(&root, "", 0);
     if fields.is_empty() {
         return Err(InferError::NoColumns { samples: used });
@@ -105,30 +125,42 @@ pub fn infer<'a>(samples: impl Iterator<Item = &'a [u8]>) -> Result<Inferred, In
 }
 
 /// Turns what was seen into types, and notes what has none.
-struct Guess {
+struct Guess<'a> {
     left_out: Vec<LeftOut>,
     columns: usize,
+    timestamps: &'a BTreeMap<String, EpochUnit>,
 }
 
-impl Guess {
+impl Guess<'_> {
     fn fields(&mut self, members: &Members, parent: &str, depth: usize) -> Vec<Field> {
         let mut fields: Vec<Field> = Vec::new();
+        let mut names = Names::default();
         for (name, seen) in &members.fields {
-            let path = if parent.is_empty() { name.clone() } else { format!("{parent}.{name}") };
-            if let Some(reason) = name_problem(name, &fields, parent.is_empty()) {
-                self.left_out.push(LeftOut { path, reason });
-            } else if let Some(data_type) = self.data_type(seen, &path, depth) {
-                fields.push(Field::new(name, data_type, true));
+            let path = below(parent, name);
+            let named = match depth == 0 && is_reserved(name) {
+                true => Err("a name that thalweg uses itself"),
+                false => names.add(name),
+            };
+            match named {
+                Err(reason) => self.left_out.push(LeftOut { path, reason }),
+                Ok(()) => {
+                    let data_type = self.data_type(seen, &path, depth);
+                    fields.extend(data_type.map(|data_type| Field::new(name, data_type, true)));
+                }
             }
         }
         fields
     }
 
     fn data_type(&mut self, seen: &Seen, path: &str, depth: usize) -> Option<DataType> {
-        let kinds = [seen.boolean, seen.number(), seen.string, seen.object.is_some(), seen.array.is_some()];
+        let declared = self.timestamps.contains_key(path) && !seen.boolean && !seen.not_timestamp;
+        let numbers = seen.number() && !declared;
+        let texts = seen.string || (seen.number() && declared);
+        let kinds = [seen.boolean, numbers, texts, seen.object.is_some(), seen.array.is_some()];
         let problem = match kinds.iter().filter(|kind| **kind).count() {
+            0 if path.ends_with("[]") => Some("always empty"),
             0 => Some("always null"),
-            1 if seen.too_large => Some("numbers beyond BIGINT"),
+            1 if seen.too_large && numbers => Some("numbers beyond BIGINT"),
             1 if depth == DEPTH_MAX => Some("nested too deeply"),
             1 if self.columns == COLUMNS_MAX => Some("too many columns"),
             1 => None,
@@ -147,38 +179,17 @@ impl Guess {
             return Some(DataType::Struct(fields));
         }
         if let Some(element) = &seen.array {
-            let element = Box::new(self.data_type(element, &format!("{path}[]"), depth + 1)?);
+            let element = Box::new(self.data_type(element, &elements(path), depth + 1)?);
             return Some(DataType::Array { element, contains_null: true });
         }
         self.columns += 1;
         Some(match seen {
             Seen { boolean: true, .. } => DataType::Boolean,
-            Seen { string: true, not_timestamp: false, .. } => DataType::Timestamp,
+            _ if texts && !seen.not_timestamp => DataType::Timestamp,
             Seen { string: true, .. } => DataType::String,
             Seen { float: true, .. } => DataType::Double,
             _ => DataType::Long,
         })
-    }
-}
-
-fn name_problem(name: &str, before: &[Field], top: bool) -> Option<&'static str> {
-    let reserved = || {
-        MetadataColumn::ALL
-            .into_iter()
-            .map(MetadataColumn::name)
-            .chain([RESCUED_COLUMN])
-            .any(|reserved| reserved.eq_ignore_ascii_case(name))
-    };
-    if name.is_empty() {
-        Some("an empty name")
-    } else if name.contains(FORBIDDEN) {
-        Some("a name with characters that Parquet or Spark refuse")
-    } else if top && reserved() {
-        Some("a name that thalweg uses itself")
-    } else if before.iter().any(|field| field.name.to_lowercase() == name.to_lowercase()) {
-        Some("a name that differs from another only in case")
-    } else {
-        None
     }
 }
 

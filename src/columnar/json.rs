@@ -1,18 +1,19 @@
-//! One JSON object becomes one row, in one pass, without a tree of values.
+//! One JSON object fills a row, in one pass, without a tree of values.
 //!
 //! It owns which JSON values a column takes. It does not own the grammar
-//! (`serde_json`: strict, at most 127 containers deep), the buffers
-//! (`columns`), nor what happens to a record that it refuses.
+//! (`serde_json`: strict), the buffers (`columns`), nor what happens to a
+//! record that it refuses.
 //!
 //! | column | takes | refuses |
 //! |---|---|---|
 //! | TINYINT … BIGINT | numbers without fraction and exponent, in range (and `-0`) | `1.5`, `1.0`, `1e3`, `"1"` |
-//! | FLOAT, DOUBLE | any number, rounded to the nearest; finite | `1e999`, `"1"`, `"NaN"` |
+//! | FLOAT, DOUBLE | any number: the nearest value of the type, rounded once | `1e999`, `"1"`, `"NaN"` |
 //! | DECIMAL(p, s) | a number, or a string that holds one, exactly | digits that do not fit `p` or `s` |
 //! | BOOLEAN | `true`, `false` | `0`, `"true"` |
 //! | STRING | strings | everything else: text is never made up |
 //! | BINARY | base64 strings, padded or not | other strings |
-//! | TIMESTAMP | RFC 3339 strings; no offset is UTC; finer than a microsecond is cut off | numbers, dates |
+//! | TIMESTAMP | RFC 3339 strings of the years 0001 to 9999; no offset is UTC; finer than a microsecond is cut off | numbers, dates |
+//! | … with a unit declared | the same, and numbers that count the unit since 1970 | strings of digits |
 //! | DATE | `"YYYY-MM-DD"` | timestamps |
 //! | STRUCT, MAP with STRING keys | objects | maps with other keys |
 //! | ARRAY | arrays | |
@@ -23,13 +24,16 @@
 //! does not know is rescued, ignored or refused ([`OnNewField`]); its value
 //! may be any JSON. Columns that hold facts about the record, and `_rescued`,
 //! are never filled from a field of that name: to the payload they are unknown.
+//!
+//! The time for a record grows with its length alone, whatever is in it, and
+//! so does its memory: what short text could multiply is counted and bounded
+//! (`record`).
 
 mod plan;
 mod record;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -37,132 +41,83 @@ use serde_json::value::RawValue;
 
 use self::plan::{FieldPlan, Plan, StructPlan};
 use self::record::{Run, State, Step};
-use super::bad::{BadReason, BadRecord, excerpt};
-use super::columns::{Column, Columns, Data, Slices};
+use super::bad::{BadReason, BadRecord, excerpt, invalid_utf8};
+use super::columns::{Column, Data, Slices};
 use super::text::{self, TextError};
-use crate::config::{MetadataColumn, OnNewField, RESCUED_COLUMN};
-use crate::schema::{DataType, Field, Schema};
+use crate::config::{Decoding, OnNewField, RESCUED_COLUMN};
+use crate::schema::{DataType, Field};
 
-/// What is known about a record besides its payload.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RecordFacts {
-    pub partition: i32,
-    pub offset: i64,
-    /// Milliseconds since the epoch; `None` when the record carries no timestamp.
-    pub timestamp_ms: Option<i64>,
-}
-
-/// Turns payloads into rows of one table.
-pub struct Decoder {
+/// Fills the columns of a row from a JSON object.
+pub(super) struct JsonDecoder {
     root: StructPlan,
-    reserved: Vec<Reserved>,
+    rescued: Option<RescuedColumn>,
     state: State,
 }
 
-impl Decoder {
-    /// A decoder for every column of a table.
-    ///
-    /// Columns with the name and type of a [`MetadataColumn`] are filled from
-    /// the facts, a STRING column `_rescued` from unknown members. Without
-    /// such a column, [`OnNewField::Rescue`] has nowhere to put them and
-    /// ignores them.
-    pub fn new(table: &Schema, on_new_field: OnNewField) -> Decoder {
-        let reserved: Vec<Reserved> = table.fields.iter().enumerate().filter_map(Reserved::of).collect();
-        let rescues = reserved.iter().any(|column| matches!(column.role, Role::Rescued));
-        let on_new_field = match on_new_field {
-            OnNewField::Rescue if !rescues => OnNewField::Ignore,
+struct RescuedColumn {
+    column: usize,
+    nullable: bool,
+}
+
+impl JsonDecoder {
+    /// `columns` are all that the payload fills. A STRING column `_rescued`
+    /// takes unknown members. Without it, [`OnNewField::Rescue`] has nowhere to
+    /// put them and ignores them.
+    pub(super) fn new<'a>(
+        columns: impl Iterator<Item = (usize, &'a Field)>,
+        decoding: &Decoding,
+    ) -> JsonDecoder {
+        let is_rescued = |(_, field): &(usize, &Field)| {
+            field.name == RESCUED_COLUMN && field.data_type == DataType::String
+        };
+        let (rescued, ordinary): (Vec<_>, Vec<_>) = columns.partition(is_rescued);
+        let rescued =
+            rescued.first().map(|&(column, field)| RescuedColumn { column, nullable: field.nullable });
+        let on_new_field = match decoding.on_new_field {
+            OnNewField::Rescue if rescued.is_none() => OnNewField::Ignore,
             other => other,
         };
-        let ordinary = table.fields.iter().enumerate().filter(|at| Reserved::of(*at).is_none());
-        Decoder { root: StructPlan::new(ordinary), reserved, state: State::new(on_new_field) }
-    }
-
-    /// Appends the payload as one row, or leaves the columns as they were.
-    ///
-    /// The columns must have been made for the table's schema. A record's
-    /// timestamp that no TIMESTAMP can hold counts as none.
-    pub fn append(
-        &mut self,
-        columns: &mut Columns,
-        payload: &[u8],
-        facts: RecordFacts,
-    ) -> Result<(), BadRecord> {
-        let rows = columns.rows();
-        let outcome = self.fill(columns, payload, facts);
-        match outcome {
-            Ok(()) => columns.close_row(),
-            Err(_) => columns.truncate(rows),
+        JsonDecoder {
+            root: StructPlan::new(ordinary.into_iter(), "", &decoding.timestamps),
+            rescued,
+            state: State::new(on_new_field, decoding),
         }
-        outcome
     }
 
-    fn fill(&mut self, columns: &mut Columns, payload: &[u8], facts: RecordFacts) -> Result<(), BadRecord> {
-        let (children, row) = columns.open_row();
-        assert_eq!(children.len(), self.root.fields.len() + self.reserved.len(), "one schema for both");
+    /// Appends a value to each of its columns; after an error some may hold one more than others.
+    pub(super) fn fill(
+        &mut self,
+        children: &mut [Column],
+        row: usize,
+        payload: &[u8],
+    ) -> Result<(), BadRecord> {
         self.state.clear();
-        let text = std::str::from_utf8(payload).map_err(|error| BadRecord {
-            reason: BadReason::Utf8,
-            detail: format!("invalid UTF-8 at byte {}", error.valid_up_to()),
-        })?;
+        let text = std::str::from_utf8(payload).map_err(invalid_utf8)?;
         let mut input = serde_json::Deserializer::from_str(text);
         let mut run = Run { root: &self.root, state: &mut self.state };
         let record = Record { children, row, run: &mut run };
         record.deserialize(&mut input).and_then(|()| input.end()).map_err(|error| run.bad_record(&error))?;
-        self.reserved.iter().try_for_each(|column| column.fill(children, &mut self.state, facts))
+        match &self.rescued {
+            Some(rescued) => rescued.fill(&mut children[rescued.column], &mut self.state),
+            None => Ok(()),
+        }
     }
 }
 
-/// A column that no field of the payload fills.
-struct Reserved {
-    column: usize,
-    nullable: bool,
-    role: Role,
-}
-
-#[derive(Clone, Copy)]
-enum Role {
-    Fact(MetadataColumn),
-    Rescued,
-}
-
-impl Reserved {
-    fn of((column, field): (usize, &Field)) -> Option<Reserved> {
-        let fact = MetadataColumn::ALL.into_iter().find(|fact| fact.name() == field.name);
-        let role = match (fact, &field.data_type) {
-            (Some(MetadataColumn::Partition), DataType::Integer | DataType::Long)
-            | (Some(MetadataColumn::Offset), DataType::Long)
-            | (Some(MetadataColumn::Timestamp), DataType::Timestamp) => Role::Fact(fact?),
-            (None, DataType::String) if field.name == RESCUED_COLUMN => Role::Rescued,
-            _ => return None,
-        };
-        Some(Reserved { column, nullable: field.nullable, role })
-    }
-
-    fn fill(&self, children: &mut [Column], state: &mut State, facts: RecordFacts) -> Result<(), BadRecord> {
-        let column = &mut children[self.column];
-        let timestamp_us = facts.timestamp_ms.and_then(|ms| ms.checked_mul(1000));
-        match (self.role, &mut column.data) {
-            (Role::Fact(MetadataColumn::Partition), Data::Integer(values)) => values.push(facts.partition),
-            (Role::Fact(MetadataColumn::Partition), Data::Long(values)) => {
-                values.push(facts.partition.into())
-            }
-            (Role::Fact(MetadataColumn::Offset), Data::Long(values)) => values.push(facts.offset),
-            (Role::Fact(MetadataColumn::Timestamp), Data::Timestamp(values)) if timestamp_us.is_some() => {
-                values.extend(timestamp_us);
-            }
-            (Role::Rescued, Data::String(slices)) if !state.rescued.is_empty() => {
+impl RescuedColumn {
+    fn fill(&self, column: &mut Column, state: &mut State) -> Result<(), BadRecord> {
+        match &mut column.data {
+            Data::String(slices) if !state.rescued.is_empty() => {
                 slices.push_with(|bytes| state.rescued.write(bytes));
             }
             _ if self.nullable => column.push_null(),
-            (Role::Fact(fact), _) => return Err(missing(fact.name(), "the record has none")),
-            (Role::Rescued, _) => return Err(missing(RESCUED_COLUMN, "it is NOT NULL")),
+            _ => {
+                let detail = format!("`{RESCUED_COLUMN}`: no value, and the column is NOT NULL");
+                return Err(BadRecord { reason: BadReason::Missing, detail });
+            }
         }
         Ok(())
     }
-}
-
-fn missing(name: &str, why: &str) -> BadRecord {
-    BadRecord { reason: BadReason::Missing, detail: format!("`{name}`: no value: {why}") }
 }
 
 /// The whole record.
@@ -237,6 +192,7 @@ fn fill_struct<'de, A: MapAccess<'de>>(
 ) -> Result<(), A::Error> {
     let mut filled = 0;
     let mut guess = 0;
+    let origins = run.state.origins.len();
     while let Some(found) = members.next_key_seed(KeySeed { plan, guess, unknown: &mut run.state.unknown })? {
         let Some(index) = found else {
             run.unknown(&mut members)?;
@@ -249,14 +205,15 @@ fn fill_struct<'de, A: MapAccess<'de>>(
             filled += 1;
         } else {
             column.truncate(row);
-            if !matches!(field.plan, Plan::Scalar | Plan::Decimal { .. }) {
-                run.forget_rescued_here();
-            }
+            run.state.forget_origins(origins, |at| at == index);
         }
+        let mark = run.state.rescued.mark();
         members.next_value_seed(Cell { column, field, run })?;
+        run.state.note_origin(index, mark);
         run.state.path.pop();
         guess = index + 1;
     }
+    run.state.origins.truncate(origins);
     if filled < plan.fields.len() {
         fill_missing(plan, children, row, run)?;
     }
@@ -330,9 +287,9 @@ impl<'de> DeserializeSeed<'de> for Cell<'_, '_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         match self.field.plan {
-            Plan::Decimal { precision, scale } => {
+            Plan::Float | Plan::Decimal { .. } | Plan::Epoch(_) => {
                 let text: &RawValue = de::Deserialize::deserialize(deserializer)?;
-                self.decimal(text.get(), precision, scale)
+                self.text_of_value(text.get())
             }
             _ => deserializer.deserialize_any(self),
         }
@@ -342,6 +299,9 @@ impl<'de> DeserializeSeed<'de> for Cell<'_, '_> {
 impl Cell<'_, '_> {
     fn null<E: de::Error>(self) -> Result<(), E> {
         if self.field.nullable {
+            if let Plan::Struct(members) = &self.field.plan {
+                self.run.state.charge(members.width)?;
+            }
             self.column.push_null();
             return Ok(());
         }
@@ -365,24 +325,48 @@ impl Cell<'_, '_> {
         }
     }
 
-    /// From the text of any JSON value, so that no digit passes through a float.
-    fn decimal<E: de::Error>(self, json: &str, precision: u8, scale: u8) -> Result<(), E> {
-        let text: Cow<'_, str> = match json.as_bytes().first() {
-            Some(b'n') => return self.null(),
+    /// From the text of any JSON value, so that no digit passes through a float of another size.
+    fn text_of_value<E: de::Error>(self, json: &str) -> Result<(), E> {
+        match json.as_bytes().first() {
+            Some(b'n') => self.null(),
             Some(b'"') if json.contains('\\') => match serde_json::from_str::<String>(json) {
-                Ok(text) => text.into(),
-                Err(error) => return Err(self.run.state.fail(BadReason::Syntax, error.to_string())),
+                Ok(text) => self.string(&text),
+                Err(error) => Err(self.run.state.fail(BadReason::Syntax, error.to_string())),
             },
-            Some(b'"') => json[1..json.len() - 1].into(),
-            Some(b'-' | b'0'..=b'9') => json.into(),
-            _ => return self.mismatch(excerpt(json)),
-        };
-        let Data::Decimal(values) = &mut self.column.data else { unreachable!("plan and column agree") };
-        match text::decimal(&text, precision, scale) {
-            Ok(value) => values.push(value),
-            Err(error) => return self.text_error(error, &text),
+            Some(b'"') => self.string(&json[1..json.len() - 1]),
+            Some(b'-' | b'0'..=b'9') => self.number(json),
+            _ => self.mismatch(excerpt(json)),
         }
-        Ok(())
+    }
+
+    fn number<E: de::Error>(self, number: &str) -> Result<(), E> {
+        let outcome = match (&self.field.plan, &mut self.column.data) {
+            (Plan::Float, Data::Float(values)) => match number.parse::<f32>() {
+                Ok(value) if value.is_finite() => {
+                    values.push(value);
+                    Ok(())
+                }
+                _ => Err(TextError::Range),
+            },
+            (Plan::Epoch(unit), Data::Timestamp(values)) => {
+                text::epoch(number, *unit).map(|micros| values.push(micros))
+            }
+            (Plan::Decimal { precision, scale }, Data::Decimal(values)) => {
+                text::decimal(number, *precision, *scale).map(|value| values.push(value))
+            }
+            _ => unreachable!("plan and column agree"),
+        };
+        outcome.or_else(|error| self.text_error(error, number))
+    }
+
+    fn string<E: de::Error>(self, text: &str) -> Result<(), E> {
+        let outcome = match (&self.field.plan, &mut self.column.data) {
+            (Plan::Decimal { precision, scale }, Data::Decimal(values)) => {
+                text::decimal(text, *precision, *scale).map(|value| values.push(value))
+            }
+            _ => return self.visit_str(text),
+        };
+        outcome.or_else(|error| self.text_error(error, text))
     }
 }
 
@@ -411,10 +395,6 @@ impl<'de> Visitor<'de> for Cell<'_, '_> {
             Data::Short(values) => push_narrow(values, value),
             Data::Integer(values) => push_narrow(values, value),
             Data::Long(values) => push_narrow(values, value),
-            Data::Float(values) => {
-                values.push(value as f32);
-                true
-            }
             Data::Double(values) => {
                 values.push(value as f64);
                 true
@@ -429,7 +409,6 @@ impl<'de> Visitor<'de> for Cell<'_, '_> {
             return self.visit_i64(value);
         }
         match &mut self.column.data {
-            Data::Float(values) => values.push(value as f32),
             Data::Double(values) => values.push(value as f64),
             Data::Byte(_) | Data::Short(_) | Data::Integer(_) | Data::Long(_) => return self.misfit(value),
             _ => return self.mismatch("a number"),
@@ -441,8 +420,6 @@ impl<'de> Visitor<'de> for Cell<'_, '_> {
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<(), E> {
         match &mut self.column.data {
             Data::Double(values) => values.push(value),
-            Data::Float(values) if (value as f32).is_finite() => values.push(value as f32),
-            Data::Float(_) => return self.misfit(format_args!("{value:?}")),
             Data::Byte(_) | Data::Short(_) | Data::Integer(_) | Data::Long(_) => {
                 let minus_zero = value == 0.0 && value.is_sign_negative();
                 return if minus_zero { self.visit_i64(0) } else { self.misfit(format_args!("{value:?}")) };
@@ -476,6 +453,7 @@ impl<'de> Visitor<'de> for Cell<'_, '_> {
             return self.mismatch("an array");
         };
         let run = self.run;
+        run.state.enter()?;
         run.state.path.push(Step::Index(0));
         let here = run.state.path.len() - 1;
         let mut index = 0;
@@ -491,15 +469,14 @@ impl<'de> Visitor<'de> for Cell<'_, '_> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
         match (&self.field.plan, &mut self.column.data) {
             (Plan::Struct(plan), Data::Struct { rows, children }) => {
+                self.run.state.enter()?;
+                self.run.state.charge(plan.width)?;
                 fill_struct(plan, children, *rows, self.run, members)?;
                 *rows += 1;
             }
             (Plan::Map(plan), Data::Map { offsets, key, value }) => {
-                let start = offsets.end();
-                fill_map(plan, key, value, self.run, &mut members)?;
-                if has_duplicates(key, start) {
-                    keep_last(key, value, start);
-                }
+                self.run.state.enter()?;
+                fill_map(plan, key, value, offsets.end(), self.run, &mut members)?;
                 offsets.push(key.len());
             }
             _ => return self.mismatch("an object"),
@@ -522,16 +499,24 @@ fn fill_map<'de, A: MapAccess<'de>>(
     plan: &FieldPlan,
     key: &mut Column,
     value: &mut Column,
+    start: usize,
     run: &mut Run<'_>,
     members: &mut A,
 ) -> Result<(), A::Error> {
-    let start = run.state.keys.len();
-    run.state.path.push(Step::Key(start));
+    let (keys, origins) = (run.state.keys.len(), run.state.origins.len());
+    run.state.path.push(Step::Key(keys));
     while members.next_key_seed(MapKeySeed { column: strings(key), text: &mut run.state.keys })?.is_some() {
+        let mark = run.state.rescued.mark();
         members.next_value_seed(Cell { column: value, field: plan, run })?;
-        run.state.keys.truncate(start);
+        run.state.note_origin(value.len() - 1, mark);
+        run.state.keys.truncate(keys);
     }
     run.state.path.pop();
+    if has_duplicates(key, start) {
+        let kept = keep_last(key, value, start);
+        run.state.forget_origins(origins, |at| kept.binary_search(&at).is_err());
+    }
+    run.state.origins.truncate(origins);
     Ok(())
 }
 
@@ -583,9 +568,10 @@ fn has_duplicates(key: &mut Column, start: usize) -> bool {
     (start..end).any(|at| (start..at).any(|before| keys.get(before) == keys.get(at)))
 }
 
-/// Of entries with one key keeps the last, at its place. Rare: the entries are copied out and back.
+/// Of entries with one key keeps the last, at its place, and says where those were. Rare: the entries are
+/// copied out and back.
 #[cold]
-fn keep_last(key: &mut Column, value: &mut Column, start: usize) {
+fn keep_last(key: &mut Column, value: &mut Column, start: usize) -> Vec<usize> {
     let end = key.len();
     let (mut kept_keys, mut kept_values) = (key.empty_like(), value.empty_like());
     let keys = strings(key);
@@ -602,4 +588,5 @@ fn keep_last(key: &mut Column, value: &mut Column, start: usize) {
         key.push_from(&kept_keys, at);
         value.push_from(&kept_values, at);
     }
+    keep
 }

@@ -9,7 +9,10 @@
 //! | file | owns |
 //! |---|---|
 //! | `columns` | the buffers of a batch; freezing and recovering them without copying |
-//! | `json` | one JSON object → one row, or a [`BadRecord`] and no trace of it |
+//! | `decoder` | one record → one row, or a [`BadRecord`] and no trace of it |
+//! | `json` | the members of a JSON object → the columns of a row |
+//! | `raw` | a payload as it is → the column `value` |
+//! | `facts` | partition, offset, timestamp … → the metadata columns |
 //! | `text` | dates, timestamps, decimals and base64 as text |
 //! | `rescue` | fields that the schema does not know → the column `_rescued` |
 //! | `bad` | why a record cannot become a row |
@@ -22,17 +25,22 @@
 
 mod bad;
 mod columns;
+mod decoder;
+mod facts;
 mod infer;
 mod json;
 #[cfg(test)]
 mod model;
 mod parquet;
+mod raw;
 mod rescue;
 mod stats;
 mod text;
 
 pub use bad::{BadReason, BadRecord};
 pub use columns::Columns;
+pub use decoder::Decoder;
+pub use facts::RecordFacts;
 pub use infer::{InferError, Inferred, LeftOut, infer};
-pub use json::{Decoder, RecordFacts};
+
 pub use parquet::{ClosedFile, ParquetFile};

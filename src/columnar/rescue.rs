@@ -5,14 +5,20 @@
 //! segments that hold `.`, `[`, `]` or a backquote are backquoted, so that no
 //! two members share a path. Values are kept as they were written.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
+/// Memory that is kept from record to record.
+const KEPT_BYTES_MAX: usize = 64 << 10;
+
 /// The unknown members of one record.
-#[derive(Default)]
 pub(super) struct Rescued {
     /// Paths and values, back to back.
     text: String,
     members: Vec<Member>,
+    /// Members that were not forgotten.
+    live: usize,
+    bytes_max: usize,
     /// Scratch: the path at hand.
     path: String,
 }
@@ -20,44 +26,58 @@ pub(super) struct Rescued {
 struct Member {
     path: Range<usize>,
     value: Range<usize>,
+    live: bool,
 }
 
 impl Rescued {
+    /// `bytes_max` bounds the paths and values of one record: short members below long paths grow.
+    pub(super) fn new(bytes_max: usize) -> Rescued {
+        Rescued { text: String::new(), members: Vec::new(), live: 0, bytes_max, path: String::new() }
+    }
+
     pub(super) fn clear(&mut self) {
         self.text.clear();
+        self.text.shrink_to(KEPT_BYTES_MAX);
         self.members.clear();
+        self.members.shrink_to(KEPT_BYTES_MAX / size_of::<Member>());
+        self.live = 0;
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty()
+        self.live == 0
     }
 
-    /// Keeps a member; `path` writes where it was found.
-    pub(super) fn add(&mut self, path: impl FnOnce(&mut String), value: &str) {
+    /// Members added so far, forgotten ones too: the range between two marks is what came between them.
+    pub(super) fn mark(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Keeps a member; `path` writes where it was found. False when it no longer fits.
+    pub(super) fn add(&mut self, path: impl FnOnce(&mut String), value: &str) -> bool {
         self.path.clear();
         path(&mut self.path);
         let start = self.text.len();
         self.text.push_str(&self.path);
         let middle = self.text.len();
         self.text.push_str(value);
-        self.members.push(Member { path: start..middle, value: middle..self.text.len() });
+        let end = self.text.len();
+        self.members.push(Member { path: start..middle, value: middle..end, live: true });
+        self.live += 1;
+        end <= self.bytes_max
     }
 
-    /// Forgets what was found at or below a path: its value is being replaced by a later one.
-    pub(super) fn forget(&mut self, path: impl FnOnce(&mut String)) {
-        self.path.clear();
-        path(&mut self.path);
-        self.members.retain(|member| {
-            let rest = self.text[member.path.clone()].strip_prefix(&self.path);
-            !rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        });
+    /// Forgets what came between two marks: the value that it was found in is replaced by a later one.
+    pub(super) fn forget(&mut self, marks: Range<usize>) {
+        for member in &mut self.members[marks] {
+            self.live -= usize::from(std::mem::replace(&mut member.live, false));
+        }
     }
 
     /// Appends the object's text to `out`. Of two members with one path the last stays.
     pub(super) fn write(&mut self, out: &mut Vec<u8>) {
         self.keep_last();
         out.push(b'{');
-        for (index, member) in self.members.iter().enumerate() {
+        for (index, member) in self.members.iter().filter(|member| member.live).enumerate() {
             if index > 0 {
                 out.push(b',');
             }
@@ -70,28 +90,14 @@ impl Rescued {
     }
 
     fn keep_last(&mut self) {
-        if self.members.len() < 2 {
+        if self.live < 2 {
             return;
         }
-        let mut seen = std::collections::HashSet::with_capacity(self.members.len());
-        let text = &self.text;
-        let mut keep: Vec<bool> =
-            self.members.iter().rev().map(|member| seen.insert(&text[member.path.clone()])).collect();
-        self.members.retain(|_| keep.pop().expect("one flag per member"));
+        let mut seen = HashSet::with_capacity(self.live);
+        for member in self.members.iter_mut().rev().filter(|member| member.live) {
+            member.live = seen.insert(&self.text[member.path.clone()]);
+        }
     }
-}
-
-/// Appends a member name to a path.
-pub(super) fn push_name(path: &mut String, name: &str) {
-    if !path.is_empty() {
-        path.push('.');
-    }
-    if !name.is_empty() && !name.contains(['.', '[', ']', '`']) {
-        return path.push_str(name);
-    }
-    path.push('`');
-    path.push_str(&name.replace('`', "``"));
-    path.push('`');
 }
 
 /// What the grammar lets pass in a value that is kept as text, and we do not.
@@ -157,33 +163,34 @@ mod tests {
 
     #[test]
     fn the_last_of_equal_paths_stays() {
-        let mut rescued = Rescued::default();
-        rescued.add(|path| push_name(path, "a"), "1");
-        rescued.add(|path| push_name(path, "\"b\""), "[1, 2]");
-        rescued.add(|path| push_name(path, "a"), "null");
+        let mut rescued = Rescued::new(100);
+        for (path, value) in [("a", "1"), ("\"b\"", "[1, 2]"), ("a", "null")] {
+            assert!(rescued.add(|out| out.push_str(path), value));
+        }
         assert_eq!(written(&mut rescued), r#"{"\"b\"":[1, 2],"a":null}"#);
     }
 
     #[test]
-    fn forgetting_a_field_forgets_what_was_below_it() {
-        let mut rescued = Rescued::default();
-        for path in ["actor.new", "actor[0].x", "actors", "actor"] {
+    fn what_is_forgotten_is_not_written() {
+        let mut rescued = Rescued::new(100);
+        for path in ["actor.new", "actor[0].x", "actors"] {
             rescued.add(|out| out.push_str(path), "1");
         }
-        rescued.forget(|path| path.push_str("actor"));
+        rescued.forget(0..2);
+        rescued.forget(1..2);
         assert_eq!(written(&mut rescued), r#"{"actors":1}"#);
+        rescued.forget(0..rescued.mark());
+        assert!(rescued.is_empty());
     }
 
     #[test]
-    fn no_two_names_share_a_path() {
-        let path = |names: &[&str]| {
-            let mut path = String::new();
-            names.iter().for_each(|name| push_name(&mut path, name));
-            path
-        };
-        assert_eq!(path(&["a", "b"]), "a.b");
-        assert_eq!(path(&["a.b"]), "`a.b`");
-        assert_eq!(path(&["`a`.b", ""]), "```a``.b`.``");
+    fn what_no_longer_fits_is_said() {
+        let mut rescued = Rescued::new(4);
+        assert!(rescued.add(|out| out.push('a'), "1"));
+        assert!(rescued.add(|out| out.push('b'), "2"));
+        assert!(!rescued.add(|out| out.push('c'), "3"));
+        rescued.clear();
+        assert!(rescued.is_empty() && rescued.add(|out| out.push('a'), "1"));
     }
 
     #[test]

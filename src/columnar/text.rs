@@ -1,7 +1,10 @@
-//! Values that JSON spells as text: dates, timestamps, decimals, base64.
+//! Values that JSON spells as text: dates, timestamps, decimals, base64; and
+//! numbers that count time.
 //!
 //! It owns their grammar. It does not know columns; the decoder and the
 //! inference of schemas ask it the same questions.
+
+use crate::config::EpochUnit;
 
 /// Why a text is no value of the type.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +17,8 @@ pub(super) enum TextError {
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+/// The years 0001 to 9999, in microseconds: what every reader can show.
+const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// `YYYY-MM-DD` of the years 0001 to 9999: days since the Unix epoch.
 pub(super) fn date(text: &str) -> Result<i32, TextError> {
@@ -41,19 +46,56 @@ pub(super) fn timestamp(text: &str) -> Result<i64, TextError> {
     let (micros, rest) = fraction(rest)?;
     let offset = offset_seconds(rest)?;
     let seconds = i64::from(days) * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second.min(59) - offset;
-    Ok(seconds * MICROS_PER_SECOND + micros)
+    representable(seconds * MICROS_PER_SECOND + micros)
+}
+
+/// A number in JSON's grammar that counts a unit since the Unix epoch: microseconds.
+///
+/// What is finer than a microsecond is cut off, as in [`timestamp`]: toward the past.
+pub(super) fn epoch(number: &str, unit: EpochUnit) -> Result<i64, TextError> {
+    let (negative, mantissa, exponent) = parts(number)?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let shift = match unit {
+        EpochUnit::Seconds => 6,
+        EpochUnit::Milliseconds => 3,
+        EpochUnit::Microseconds => 0,
+        EpochUnit::Nanoseconds => -3,
+    };
+    let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(i64::MAX);
+    // So many digits are whole microseconds; the exponent may add zeros to them.
+    let whole_digits = length(whole).saturating_add(exponent).saturating_add(shift);
+    let push = |micros: i64, digit: u8| {
+        let shifted = micros.checked_mul(10).and_then(|micros| micros.checked_add(i64::from(digit)));
+        shifted.ok_or(TextError::Range)
+    };
+    let (mut micros, mut finer, mut at) = (0, false, 0);
+    for digit in whole.bytes().chain(fraction.bytes()).map(|digit| digit - b'0') {
+        if at < whole_digits {
+            micros = push(micros, digit)?;
+        } else {
+            finer |= digit != 0;
+        }
+        at += 1;
+    }
+    while micros != 0 && at < whole_digits {
+        micros = push(micros, 0)?;
+        at += 1;
+    }
+    representable(if negative { -micros - i64::from(finer) } else { micros })
+}
+
+/// A record's timestamp in microseconds, if a TIMESTAMP can hold it.
+pub(super) fn timestamp_of_millis(millis: i64) -> Option<i64> {
+    millis.checked_mul(1000).filter(|micros| TIMESTAMPS.contains(micros))
+}
+
+fn representable(micros: i64) -> Result<i64, TextError> {
+    if TIMESTAMPS.contains(&micros) { Ok(micros) } else { Err(TextError::Range) }
 }
 
 /// A number in JSON's grammar as an integer of `10^-scale`, exactly.
 pub(super) fn decimal(text: &str, precision: u8, scale: u8) -> Result<i128, TextError> {
-    let (negative, unsigned) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text),
-    };
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent_of(exponent)?),
-        None => (unsigned, 0),
-    };
+    let (negative, mantissa, exponent) = parts(text)?;
     let (whole, fraction) = match mantissa.split_once('.') {
         Some((_, "")) => return Err(TextError::Form),
         Some(parts) => parts,
@@ -64,6 +106,18 @@ pub(super) fn decimal(text: &str, precision: u8, scale: u8) -> Result<i128, Text
     }
     let magnitude = scaled(whole, fraction, exponent, precision, scale)?;
     Ok(if negative { -magnitude } else { magnitude })
+}
+
+/// Sign, mantissa and exponent of a number.
+fn parts(number: &str) -> Result<(bool, &str, i64), TextError> {
+    let (negative, unsigned) = match number.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, number),
+    };
+    match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => Ok((negative, mantissa, exponent_of(exponent)?)),
+        None => Ok((negative, unsigned, 0)),
+    }
 }
 
 /// The digits of a decimal, shifted to its scale.
@@ -272,8 +326,43 @@ mod tests {
             "0000-01-01T00:00:00Z",
             "2024-01-01T00:00:00+24:00",
             "2024-00-01T00:00:00Z",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
         ] {
             assert_eq!(timestamp(text), Err(TextError::Range), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_count_their_unit_and_what_is_finer_than_a_microsecond_is_cut_off() {
+        use EpochUnit::{Microseconds, Milliseconds, Nanoseconds, Seconds};
+        let cases = [
+            ("1718000000", Seconds, Ok(1_718_000_000_000_000)),
+            ("1718000000.1234567", Seconds, Ok(1_718_000_000_123_456)),
+            ("1.718e9", Seconds, Ok(1_718_000_000_000_000)),
+            ("17180000000000e-4", Seconds, Ok(1_718_000_000_000_000)),
+            ("1718000000123", Milliseconds, Ok(1_718_000_000_123_000)),
+            ("1718000000123456", Microseconds, Ok(1_718_000_000_123_456)),
+            ("1718000000123456789", Nanoseconds, Ok(1_718_000_000_123_456)),
+            ("0", Nanoseconds, Ok(0)),
+            ("-0", Seconds, Ok(0)),
+            ("0e999999999999999999999", Seconds, Ok(0)),
+            ("999", Nanoseconds, Ok(0)),
+            ("-1", Nanoseconds, Ok(-1)),
+            ("-1000", Nanoseconds, Ok(-1)),
+            ("-1001", Nanoseconds, Ok(-2)),
+            ("-0.0000001", Seconds, Ok(-1)),
+            ("1e-30", Seconds, Ok(0)),
+            ("-62135596800", Seconds, Ok(*TIMESTAMPS.start())),
+            ("-62135596800.000001", Seconds, Err(TextError::Range)),
+            ("253402300799.999999", Seconds, Ok(*TIMESTAMPS.end())),
+            ("253402300800", Seconds, Err(TextError::Range)),
+            ("1718000000123456789", Milliseconds, Err(TextError::Range)),
+            ("99999999999999999999999999", Nanoseconds, Err(TextError::Range)),
+            ("1e999999999999999999999", Seconds, Err(TextError::Range)),
+        ];
+        for (number, unit, expected) in cases {
+            assert_eq!(epoch(number, unit), expected, "{number} {unit:?}");
         }
     }
 
@@ -338,6 +427,14 @@ mod tests {
             let day = instant.to_zoned(jiff::tz::TimeZone::UTC).date();
             let days = micros.div_euclid(MICROS_PER_SECOND * SECONDS_PER_DAY);
             prop_assert_eq!(date(&day.to_string()).map(i64::from), Ok(days));
+        }
+
+        #[test]
+        fn a_number_and_the_text_of_one_instant_are_one_timestamp(nanos in -1_000_000_000_000_000_000_i128..4_000_000_000_000_000_000) {
+            let instant = jiff::Timestamp::from_nanosecond(nanos).unwrap();
+            prop_assert_eq!(epoch(&nanos.to_string(), EpochUnit::Nanoseconds), timestamp(&instant.to_string()));
+            let seconds = crate::columnar::stats::decimal_text(nanos, 9);
+            prop_assert_eq!(epoch(&seconds, EpochUnit::Seconds), timestamp(&instant.to_string()));
         }
 
         #[test]

@@ -5,8 +5,10 @@
 //! errors that point at the place, is `parse`; what the machine allows is
 //! `resources`.
 
+mod decoding;
 mod interpolate;
 mod location;
+mod metadata;
 mod options;
 mod parse;
 mod raw;
@@ -17,6 +19,8 @@ mod syntax;
 mod tests;
 mod values;
 
+pub use decoding::{Decoding, EpochUnit, Format, OnNewField, RAW_COLUMN, is_raw_column};
+pub use metadata::{MetadataColumn, RESCUED_COLUMN, is_reserved};
 #[cfg(test)]
 pub(crate) use parse::parse_on;
 pub use parse::{check_variables, load, parse};
@@ -28,7 +32,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::Schema;
+use crate::schema::{Field, Schema};
 
 /// The address of one table, as a command line gives it.
 ///
@@ -88,12 +92,12 @@ pub struct Table {
     pub topic: String,
     /// Absolute `file://` or `s3://` URL, without a slash at its end.
     pub location: url::Url,
-    pub format: Format,
+    pub decoding: Decoding,
     /// Columns of the records, without metadata columns. `None`: the table's, else inferred.
     pub schema: Option<Schema>,
     pub start: Start,
-    pub metadata_columns: Vec<MetadataColumn>,
-    pub on_new_field: OnNewField,
+    /// Columns of facts about the record, on tables that we create; see [`MetadataColumn`].
+    pub metadata_columns: Vec<Field>,
     pub on_bad_record: OnBadRecord,
     /// A row is committed at most about this long after it was read.
     pub max_latency: Duration,
@@ -106,11 +110,6 @@ pub struct Table {
     pub storage_options: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Format {
-    Json,
-}
-
 /// Where a partition begins when its table has no offset for it yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Start {
@@ -118,37 +117,6 @@ pub enum Start {
     Latest,
     /// The first record whose timestamp is at or after this, milliseconds since the epoch.
     Time(i64),
-}
-
-/// A column that holds a fact about the record rather than a field of it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum MetadataColumn {
-    Partition,
-    Offset,
-    Timestamp,
-}
-
-impl MetadataColumn {
-    pub const ALL: [MetadataColumn; 3] =
-        [MetadataColumn::Partition, MetadataColumn::Offset, MetadataColumn::Timestamp];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            MetadataColumn::Partition => "_partition",
-            MetadataColumn::Offset => "_offset",
-            MetadataColumn::Timestamp => "_timestamp",
-        }
-    }
-}
-
-/// What happens to a field that the schema does not know.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OnNewField {
-    /// Its JSON text goes into the column `_rescued`.
-    Rescue,
-    Ignore,
-    /// The record is a bad record.
-    Fail,
 }
 
 /// What happens to a record that cannot become a row.
@@ -189,9 +157,6 @@ impl fmt::Debug for Table {
     }
 }
 
-/// The column that [`OnNewField::Rescue`] fills.
-pub const RESCUED_COLUMN: &str = "_rescued";
-
 impl Default for Table {
     /// Every default of a `[[table]]`; `id`, `topic` and `location` are placeholders.
     fn default() -> Table {
@@ -199,11 +164,10 @@ impl Default for Table {
             id: String::new(),
             topic: String::new(),
             location: url::Url::parse("file:///").expect("a constant URL"),
-            format: Format::Json,
+            decoding: Decoding::default(),
             schema: None,
             start: Start::Earliest,
-            metadata_columns: MetadataColumn::ALL.to_vec(),
-            on_new_field: OnNewField::Rescue,
+            metadata_columns: MetadataColumn::DEFAULT.map(MetadataColumn::field).to_vec(),
             on_bad_record: OnBadRecord::Fail,
             max_latency: Duration::from_secs(10),
             target_file_size: 128 << 20,

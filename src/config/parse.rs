@@ -13,7 +13,7 @@ use super::interpolate::{Environment, interpolate};
 use super::raw::{self, Value};
 use super::resources::Machine;
 use super::source::{Place, Source, reason, suggestion};
-use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN};
+use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN};
 use super::{Admin, Config, Kafka, Limits, Table, location, options, syntax};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -24,7 +24,7 @@ const CONFIG_BYTES_MAX: u64 = 16 << 20;
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9600);
 
 /// Variables that replace a key of the file.
-const VARIABLES: [&str; 15] = [
+const VARIABLES: [&str; 17] = [
     "THALWEG__KAFKA__BROKERS",
     "THALWEG__KAFKA__AUTH",
     "THALWEG__LIMITS__MEMORY",
@@ -37,6 +37,8 @@ const VARIABLES: [&str; 15] = [
     "THALWEG__DEFAULTS__METADATA_COLUMNS",
     "THALWEG__DEFAULTS__ON_NEW_FIELD",
     "THALWEG__DEFAULTS__ON_BAD_RECORD",
+    "THALWEG__DEFAULTS__MAX_RECORD_SIZE",
+    "THALWEG__DEFAULTS__MAX_DEPTH",
     "THALWEG__DEFAULTS__MAX_LATENCY",
     "THALWEG__DEFAULTS__TARGET_FILE_SIZE",
     "THALWEG__DEFAULTS__COMPRESSION",
@@ -291,7 +293,7 @@ impl Reader<'_> {
             .map_err(|error| self.at(&place, error.message).remedy(error.remedy))?;
         let table = Table { id: id.text, topic: topic.text, location, ..common };
         let table = self.with_storage(self.settings(raw, table, false)?, raw)?;
-        self.no_reserved_column(&table, raw, &header)?;
+        self.schema_suits(&table, raw, &header)?;
         Ok((table, Places { id: id.place, location: place.place }))
     }
 
@@ -304,7 +306,7 @@ impl Reader<'_> {
         };
         let mut table = base;
         if let Some(format) = text("FORMAT", &raw.format)? {
-            table.format = self.format(&format)?;
+            table.decoding.format = self.format(&format)?;
         }
         if let Some(schema) = text("SCHEMA", &raw.schema)? {
             table.schema = Some(self.schema(&schema)?);
@@ -316,10 +318,20 @@ impl Reader<'_> {
             table.metadata_columns = columns;
         }
         if let Some(policy) = text("ON_NEW_FIELD", &raw.on_new_field)? {
-            table.on_new_field = self.on_new_field(&policy)?;
+            table.decoding.on_new_field = self.on_new_field(&policy)?;
         }
         if let Some(policy) = text("ON_BAD_RECORD", &raw.on_bad_record)? {
             table.on_bad_record = self.on_bad_record(&policy)?;
+        }
+        if let Some(timestamps) = &raw.timestamps {
+            table.decoding.timestamps = self.timestamps(timestamps.get_ref())?;
+        }
+        if let Some(size) = text("MAX_RECORD_SIZE", &raw.max_record_size)? {
+            let size = self.size(&size, "max_record_size", RECORD_SIZE_MIN, RECORD_SIZE_MAX)?;
+            table.decoding.max_record_size = usize::try_from(size).unwrap_or(usize::MAX);
+        }
+        if let Some(depth) = self.max_depth(raw, defaults)? {
+            table.decoding.max_depth = depth;
         }
         if let Some(latency) = text("MAX_LATENCY", &raw.max_latency)? {
             table.max_latency = self.latency(&latency)?;

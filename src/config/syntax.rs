@@ -7,7 +7,7 @@ use super::source::{Place, Source, suggestion};
 use crate::error::Error;
 
 /// A value that each key takes, for the remedy of a wrong type.
-const EXAMPLES: [(&str, &str); 18] = [
+const EXAMPLES: [(&str, &str); 21] = [
     ("version", "1"),
     ("brokers", "\"host:9092\""),
     ("auth", "\"none\""),
@@ -22,8 +22,11 @@ const EXAMPLES: [(&str, &str); 18] = [
     ("schema", "\"id BIGINT NOT NULL, tags ARRAY<STRING>\""),
     ("start", "\"earliest\""),
     ("metadata_columns", "[\"_partition\", \"_offset\"]"),
+    ("timestamps", "{ created = \"ms\" }"),
     ("on_new_field", "\"rescue\""),
     ("on_bad_record", "\"fail\""),
+    ("max_record_size", "\"16MiB\""),
+    ("max_depth", "127"),
     ("max_latency", "\"10s\""),
     ("target_file_size", "\"128MiB\""),
 ];

@@ -51,11 +51,13 @@ fn three_values_and_a_table_are_a_whole_config() {
     assert_eq!((config.admin.listen.to_string().as_str(), config.admin.explicit), ("127.0.0.1:9600", false));
     let [table] = config.tables.as_slice() else { panic!("one table") };
     assert_eq!(table.location.as_str(), "file:///work/data/orders");
-    assert_eq!((table.format, table.start), (Format::Json, Start::Earliest));
-    assert_eq!((table.on_new_field, table.on_bad_record), (OnNewField::Rescue, OnBadRecord::Fail));
+    assert_eq!((table.decoding.format, table.start), (Format::Json, Start::Earliest));
+    assert_eq!((table.decoding.on_new_field, table.on_bad_record), (OnNewField::Rescue, OnBadRecord::Fail));
+    assert_eq!((table.decoding.max_record_size, table.decoding.max_depth), (16 << 20, 127));
     assert_eq!((table.max_latency, table.target_file_size), (Duration::from_secs(10), 128 << 20));
     assert_eq!((table.compression, table.schema.is_none()), (Compression::Zstd(1), true));
-    assert_eq!(table.metadata_columns, MetadataColumn::ALL);
+    let names: Vec<&str> = table.metadata_columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(names, ["_partition", "_offset", "_timestamp"]);
 }
 
 #[test]
@@ -121,7 +123,7 @@ on_new_field = "ignore"
     assert_eq!(orders.location.as_str(), "s3://b/orders");
     assert_eq!(orders.schema.as_ref().unwrap().to_string(), "id BIGINT NOT NULL, tags ARRAY<STRING>");
     assert_eq!(orders.start, Start::Time(1_795_305_600_000));
-    assert_eq!((orders.on_new_field, orders.on_bad_record), (OnNewField::Fail, OnBadRecord::Skip));
+    assert_eq!((orders.decoding.on_new_field, orders.on_bad_record), (OnNewField::Fail, OnBadRecord::Skip));
     assert_eq!((orders.max_latency, orders.target_file_size), (Duration::from_secs(60), 64_000_000));
     assert_eq!(orders.compression, Compression::Zstd(9));
     assert_eq!(
@@ -130,8 +132,8 @@ on_new_field = "ignore"
         "the table's region replaces the global one, whatever its spelling"
     );
     assert_eq!((returns.max_latency, returns.compression), (Duration::from_millis(500), Compression::Snappy));
-    assert_eq!((returns.start, returns.on_new_field), (Start::Latest, OnNewField::Ignore));
-    assert_eq!(returns.metadata_columns, [MetadataColumn::Offset]);
+    assert_eq!((returns.start, returns.decoding.on_new_field), (Start::Latest, OnNewField::Ignore));
+    assert_eq!(returns.metadata_columns, [MetadataColumn::Offset.field()]);
     assert_eq!(returns.storage_options["aws_region"], "eu-west-1");
 }
 
@@ -156,7 +158,7 @@ fn the_environment_is_above_the_file() {
     assert_eq!((config.admin.listen.port(), config.admin.explicit), (1, true));
     let table = &config.tables[0];
     assert_eq!((table.max_latency, table.start), (Duration::from_secs(2), Start::Latest));
-    assert_eq!(table.metadata_columns, [MetadataColumn::Offset, MetadataColumn::Partition]);
+    assert_eq!(table.metadata_columns, [MetadataColumn::Offset.field(), MetadataColumn::Partition.field()]);
 }
 
 #[test]

@@ -3,17 +3,26 @@
 //! It owns the limits and the words of their errors. Which key holds which
 //! kind of value, and where it comes from, is `parse`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use toml::Spanned;
 
 use super::parse::{Given, Reader};
 use super::raw;
 use super::source::Place;
-use super::{Compression, Format, MetadataColumn, OnBadRecord, OnNewField, RESCUED_COLUMN, Start, Table};
+use super::{
+    Compression, Decoding, EpochUnit, Format, MetadataColumn, OnBadRecord, OnNewField, Start, Table,
+    is_raw_column, is_reserved,
+};
 use crate::error::Result;
-use crate::schema::Schema;
+use crate::schema::{Field, Schema};
 
 pub const FILE_SIZE_MIN: u64 = 1 << 10;
 pub const FILE_SIZE_MAX: u64 = 16 << 30;
+pub const RECORD_SIZE_MIN: u64 = 1 << 10;
+/// What a column of a batch can hold whatever is in the record, rescued and escaped: 2 GiB.
+pub const RECORD_SIZE_MAX: u64 = 256 << 20;
 const LATENCY_MIN: Duration = Duration::from_millis(10);
 const LATENCY_MAX: Duration = Duration::from_secs(3600);
 const TOPIC_CHARS_MAX: usize = 249;
@@ -51,10 +60,11 @@ impl Reader<'_> {
     pub(super) fn format(&self, given: &Given) -> Result<Format> {
         match given.text.as_str() {
             "json" => Ok(Format::Json),
-            "raw" | "avro" | "protobuf" => Err(self
+            "raw" => Ok(Format::Raw),
+            "avro" | "protobuf" => Err(self
                 .at(given, format!("`format = \"{}\"` is not available in this version", given.text))
-                .remedy("use `format = \"json\"`")),
-            _ => Err(self.unknown_word(given, "format", &["json"])),
+                .remedy("use `format = \"raw\"` to keep the bytes, or `format = \"json\"`")),
+            _ => Err(self.unknown_word(given, "format", &["json", "raw"])),
         }
     }
 
@@ -87,16 +97,11 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn metadata_columns(
-        &self,
-        raw: &raw::Table,
-        defaults: bool,
-    ) -> Result<Option<Vec<MetadataColumn>>> {
+    pub(super) fn metadata_columns(&self, raw: &raw::Table, defaults: bool) -> Result<Option<Vec<Field>>> {
         let variable = self.variable("THALWEG__DEFAULTS__METADATA_COLUMNS").filter(|_| defaults);
         let names: Vec<Given> = match (variable, &raw.metadata_columns) {
-            (Some(given), _) => given
-                .text
-                .split(',')
+            (Some(given), _) => columns_of(&given.text)
+                .into_iter()
                 .map(str::trim)
                 .filter(|name| !name.is_empty())
                 .map(|name| Given { text: name.to_owned(), place: given.place.clone() })
@@ -106,10 +111,10 @@ impl Reader<'_> {
             }
             (None, None) => return Ok(None),
         };
-        let mut columns = Vec::new();
+        let mut columns: Vec<Field> = Vec::new();
         for name in &names {
             let column = self.metadata_column(name)?;
-            if columns.contains(&column) {
+            if columns.iter().any(|earlier| earlier.name == column.name) {
                 let message = format!("the metadata column `{}` is listed twice", name.text);
                 return Err(self.at(name, message).remedy("list it once"));
             }
@@ -118,17 +123,69 @@ impl Reader<'_> {
         Ok(Some(columns))
     }
 
-    pub(super) fn metadata_column(&self, given: &Given) -> Result<MetadataColumn> {
-        let known = MetadataColumn::ALL.map(MetadataColumn::name);
-        if let Some(column) = MetadataColumn::ALL.into_iter().find(|column| column.name() == given.text) {
-            return Ok(column);
+    /// A name, or a name and its type as in DDL.
+    fn metadata_column(&self, given: &Given) -> Result<Field> {
+        let text = given.text.trim();
+        let (name, typed) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let Some(column) = MetadataColumn::ALL.into_iter().find(|column| column.name() == name) else {
+            let known = MetadataColumn::ALL.map(MetadataColumn::name);
+            return Err(self.unknown_word(given, "metadata_columns", &known));
+        };
+        if typed.is_empty() {
+            return Ok(column.field());
         }
-        if ["_topic", "_key", "_headers"].contains(&given.text.as_str()) {
-            return Err(self
-                .at(given, format!("the metadata column `{}` is not available in this version", given.text))
-                .remedy("use `_partition`, `_offset` and `_timestamp`"));
+        let field = self.schema(given)?.fields.swap_remove(0);
+        if MetadataColumn::of(&field).is_some() {
+            return Ok(field);
         }
-        Err(self.unknown_word(given, "metadata_columns", &known))
+        let types: Vec<String> = column.types().iter().map(ToString::to_string).collect();
+        Err(self
+            .at(given, format!("the metadata column `{name}` cannot be {}", field.data_type))
+            .remedy(format!("it is {}", types.join(" or "))))
+    }
+
+    /// Paths and units; keys with dots may be written with or without quotes.
+    pub(super) fn timestamps(&self, raw: &raw::Options) -> Result<BTreeMap<String, EpochUnit>> {
+        let mut timestamps = BTreeMap::new();
+        for (path, value) in raw {
+            self.timestamp(path.get_ref(), value, &mut timestamps)?;
+        }
+        Ok(timestamps)
+    }
+
+    fn timestamp(
+        &self,
+        path: &str,
+        value: &Spanned<raw::Value>,
+        timestamps: &mut BTreeMap<String, EpochUnit>,
+    ) -> Result<()> {
+        if let raw::Value::Nested(members) = value.get_ref() {
+            let below = |name: &Spanned<String>| format!("{path}.{}", name.get_ref());
+            return members
+                .iter()
+                .try_for_each(|(name, value)| self.timestamp(&below(name), value, timestamps));
+        }
+        let given = Given { text: self.scalar(value)?, place: Place::File(value.span()) };
+        let Some(unit) = EpochUnit::ALL.into_iter().find(|unit| unit.as_str() == given.text) else {
+            return Err(self.unknown_word(&given, "timestamps", &EpochUnit::ALL.map(EpochUnit::as_str)));
+        };
+        timestamps.insert(path.to_owned(), unit);
+        Ok(())
+    }
+
+    pub(super) fn max_depth(&self, raw: &raw::Table, defaults: bool) -> Result<Option<usize>> {
+        let variable = self.variable("THALWEG__DEFAULTS__MAX_DEPTH").filter(|_| defaults);
+        let given = match (variable, &raw.max_depth) {
+            (Some(given), _) => given,
+            (None, Some(raw)) => Given { text: self.scalar(raw)?, place: Place::File(raw.span()) },
+            (None, None) => return Ok(None),
+        };
+        match given.text.parse() {
+            Ok(depth) if (1..=Decoding::DEPTH_MAX).contains(&depth) => Ok(Some(depth)),
+            _ => Err(self
+                .at(&given, format!("`max_depth` is `{}`, which is no depth", given.text))
+                .remedy(format!("write a number from 1 to {}", Decoding::DEPTH_MAX))),
+        }
     }
 
     pub(super) fn on_new_field(&self, given: &Given) -> Result<OnNewField> {
@@ -197,20 +254,37 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn no_reserved_column(&self, table: &Table, raw: &raw::Table, header: &Place) -> Result<()> {
-        let fields = table.schema.iter().flat_map(|schema| &schema.fields);
-        let reserved = table.metadata_columns.iter().map(|column| column.name()).chain([RESCUED_COLUMN]);
-        let reserved: Vec<&str> = reserved.collect();
-        for field in fields {
-            if reserved.iter().any(|name| field.name.eq_ignore_ascii_case(name)) {
-                let place = raw.schema.as_ref().map_or(header.clone(), |schema| Place::File(schema.span()));
-                let message = format!("the schema has the column `{}`, which thalweg writes", field.name);
-                let remedy = "leave it out of `schema`; `metadata_columns` says which of them the table gets";
-                return Err(self.source.error(&place, message, "").remedy(remedy));
-            }
+    /// The config's schema has the columns of the record and nothing else.
+    pub(super) fn schema_suits(&self, table: &Table, raw: &raw::Table, header: &Place) -> Result<()> {
+        let Some(schema) = &table.schema else { return Ok(()) };
+        let place = || raw.schema.as_ref().map_or(header.clone(), |schema| Place::File(schema.span()));
+        if let Some(field) = schema.fields.iter().find(|field| is_reserved(&field.name)) {
+            let message = format!("the schema has the column `{}`, which thalweg writes", field.name);
+            let remedy = "leave it out of `schema`; `metadata_columns` says which of them the table gets";
+            return Err(self.source.error(&place(), message, "").remedy(remedy));
+        }
+        let raw_fits = matches!(schema.fields.as_slice(), [field] if is_raw_column(field));
+        if table.decoding.format == Format::Raw && !raw_fits {
+            let message = "a table of `format = \"raw\"` has one column for the payload";
+            let remedy = "leave `schema` out, or write `value BINARY` or, for UTF-8 text, `value STRING`";
+            return Err(self.source.error(&place(), message, "").remedy(remedy));
         }
         Ok(())
     }
+}
+
+/// The parts between commas, those inside a type left alone.
+fn columns_of(text: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let outside = |c: char| {
+        match c {
+            '<' | '(' => depth += 1,
+            '>' | ')' => depth -= 1,
+            _ => {}
+        }
+        c == ',' && depth == 0
+    };
+    text.split(outside).collect()
 }
 
 /// A limit as a person writes it: `16MiB`.

@@ -2,6 +2,7 @@
 //!
 //! It owns the grammar. It does not judge names or types against a table.
 
+use super::names::Names;
 use super::{DataType, DdlError, Field, Schema};
 
 /// Nesting beyond this is refused rather than recursed into.
@@ -36,11 +37,15 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn fields(&mut self, separator: Separator) -> Result<Vec<Field>, DdlError> {
         let mut fields: Vec<Field> = Vec::new();
+        let mut names = Names::default();
         loop {
             let start = self.after_space();
             let name = self.name()?;
-            if fields.iter().any(|field| field.name.eq_ignore_ascii_case(&name)) {
+            if fields.iter().any(|field| field.name == name) {
                 return Err(DdlError { position: start, message: format!("column `{name}` appears twice") });
+            }
+            if let Err(reason) = names.add(&name) {
+                return Err(DdlError { position: start, message: format!("column `{name}` has {reason}") });
             }
             if separator == Separator::Colon {
                 self.take(':');
@@ -209,7 +214,7 @@ mod tests {
     #[test]
     fn what_is_printed_is_read_back_the_same() {
         let text = "id BIGINT NOT NULL, price DECIMAL(12, 2), tags ARRAY<STRING>, \
-                    actor STRUCT<id: BIGINT NOT NULL, `odd name`: MAP<STRING, DOUBLE>>, d DATE, b BINARY";
+                    actor STRUCT<id: BIGINT NOT NULL, `odd-``name`: MAP<STRING, DOUBLE>>, d DATE, b BINARY";
         let schema = Schema::from_ddl(text).unwrap();
         assert_eq!(schema.to_string(), text);
         assert_eq!(Schema::from_delta(&schema.to_delta()).unwrap(), schema);
@@ -221,7 +226,9 @@ mod tests {
             ("id BIGNT", 3, "unknown type `BIGNT`"),
             ("id", 2, "expected a type"),
             ("id INT name STRING", 7, "a comma is missing"),
-            ("id INT, ID STRING", 8, "column `ID` appears twice"),
+            ("id INT, id STRING", 8, "column `id` appears twice"),
+            ("id INT, ID STRING", 8, "column `ID` has a name that differs from another only in case"),
+            ("s STRUCT<`a b`: INT>", 9, "column `a b` has a name with characters"),
             ("tags ARRAY<STRING", 17, "expected `>`"),
             ("price DECIMAL(39, 2)", 14, "a decimal has 1 to 38 digits"),
             ("`id INT", 0, "a quoted name has no closing backquote"),

@@ -1,11 +1,13 @@
 //! The schema of a table: Delta's types, their JSON, their Spark DDL and
 //! their Arrow form.
 //!
-//! It owns the type model and its three spellings. It does not own columns
+//! It owns the type model and its three spellings, and which names columns
+//! may have (`names`). It does not own columns
 //! of data (`columnar`) nor the question whether we may write a table
 //! (`table::gate`).
 
 mod ddl;
+pub mod names;
 
 use std::fmt;
 use std::sync::Arc;
@@ -278,6 +280,26 @@ fn fields_to_arrow(fields: &[Field]) -> Vec<arrow_types::Field> {
 }
 
 impl DataType {
+    /// The same type, whatever may be null inside.
+    pub fn same_as(&self, other: &DataType) -> bool {
+        match (self, other) {
+            (DataType::Struct(one), DataType::Struct(other)) => {
+                let same = |(one, other): (&Field, &Field)| {
+                    one.name == other.name && one.data_type.same_as(&other.data_type)
+                };
+                one.len() == other.len() && one.iter().zip(other).all(same)
+            }
+            (DataType::Array { element: one, .. }, DataType::Array { element: other, .. }) => {
+                one.same_as(other)
+            }
+            (
+                DataType::Map { key: one_key, value: one, .. },
+                DataType::Map { key: other_key, value: other, .. },
+            ) => one_key.same_as(other_key) && one.same_as(other),
+            _ => self == other,
+        }
+    }
+
     pub fn to_arrow(&self) -> arrow_types::DataType {
         use arrow_types::DataType as Arrow;
         match self {

@@ -4,6 +4,7 @@
 //! It owns the list of what an appending writer can honour. It refuses by
 //! name; a feature that is merely listed and has no effect on appends passes.
 
+use crate::config::{self, MetadataColumn, RESCUED_COLUMN};
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{DataType, Field, Schema};
 
@@ -45,6 +46,7 @@ pub fn admit(protocol: &Protocol, metadata: &MetaData) -> Result<Schema> {
         return Err(refused(format!("its files are {}, not parquet", metadata.format.provider)));
     }
     let schema = Schema::from_delta(&metadata.schema_string).map_err(|error| refused(error.to_string()))?;
+    check_names(&schema)?;
     for field in &schema.fields {
         check_column(field, &field.name)?;
     }
@@ -88,6 +90,25 @@ fn check_properties(metadata: &MetaData) -> Result<()> {
     Ok(())
 }
 
+/// The rules for new tables hold for those of others, too: a name that means two columns to a reader, or
+/// a column of ours that holds something else, would be filled wrongly in silence.
+fn check_names(schema: &Schema) -> Result<()> {
+    if let Some((path, reason)) = schema.wrong_name() {
+        return Err(refused(format!("column `{path}` has {reason}")).remedy("rename the column"));
+    }
+    for field in schema.fields.iter().filter(|field| config::is_reserved(&field.name)) {
+        let rescued = field.name == RESCUED_COLUMN && field.data_type == DataType::String;
+        if !rescued && MetadataColumn::of(field).is_none() {
+            return Err(refused(format!(
+                "column `{} {}` has the name of a column that thalweg fills, and not its type",
+                field.name, field.data_type
+            ))
+            .remedy("rename the column"));
+        }
+    }
+    Ok(())
+}
+
 fn check_column(field: &Field, path: &str) -> Result<()> {
     const REFUSED: [(&str, &str); 5] = [
         ("delta.invariants", "an invariant"),
@@ -106,6 +127,9 @@ fn check_column(field: &Field, path: &str) -> Result<()> {
 
 fn check_type(data_type: &DataType, path: &str) -> Result<()> {
     match data_type {
+        DataType::Struct(fields) if fields.is_empty() => {
+            Err(refused(format!("column `{path}` is a struct without fields, which Parquet cannot hold")))
+        }
         DataType::Struct(fields) => {
             fields.iter().try_for_each(|field| check_column(field, &format!("{path}.{}", field.name)))
         }
@@ -151,27 +175,6 @@ fn type_fits(ours: &DataType, theirs: &DataType) -> bool {
             DataType::Map { key: their_key, value: theirs, value_contains_null: their_nulls },
         ) => (*their_nulls || !our_nulls) && type_fits(our_key, their_key) && type_fits(ours, theirs),
         _ => ours == theirs,
-    }
-}
-
-/// The same type, whatever may be null inside.
-pub fn same_type(one: &DataType, other: &DataType) -> bool {
-    match (one, other) {
-        (DataType::Struct(one), DataType::Struct(other)) => {
-            one.len() == other.len()
-                && one
-                    .iter()
-                    .zip(other)
-                    .all(|(one, other)| one.name == other.name && same_type(&one.data_type, &other.data_type))
-        }
-        (DataType::Array { element: one, .. }, DataType::Array { element: other, .. }) => {
-            same_type(one, other)
-        }
-        (
-            DataType::Map { key: one_key, value: one, .. },
-            DataType::Map { key: other_key, value: other, .. },
-        ) => same_type(one_key, other_key) && same_type(one, other),
-        _ => one == other,
     }
 }
 

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use thalweg::budget::Budget;
 use thalweg::clock::SharedClock;
 use thalweg::committer::{self, Committer, Identity, Opened};
-use thalweg::config::{Compression, OnBadRecord, OnNewField};
+use thalweg::config::{Compression, Decoding, OnBadRecord, OnNewField};
 use thalweg::error::{Error, ErrorKind, Result};
 use thalweg::exchange::ToShard;
 use thalweg::health::Health;
@@ -209,7 +209,7 @@ impl Instance {
             table_id: TABLE_ID.to_owned(),
             store: self.store.clone(),
             schema: Arc::clone(&opened.schema),
-            on_new_field: OnNewField::Ignore,
+            decoding: Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() },
             on_bad_record: OnBadRecord::Skip,
             max_latency: self.plan.max_latency,
             target_file_size: 1,

@@ -1,9 +1,9 @@
 use super::*;
 use crate::columnar::{Columns, Decoder, RecordFacts};
-use crate::config::OnNewField;
+use crate::config::{Decoding, RESCUED_COLUMN};
 
 fn inferred(samples: &[&str]) -> Inferred {
-    infer(samples.iter().map(|sample| sample.as_bytes())).unwrap()
+    infer(samples.iter().map(|sample| sample.as_bytes()), &BTreeMap::new()).unwrap()
 }
 
 fn left_out(samples: &[&str]) -> Vec<(String, &'static str)> {
@@ -40,7 +40,7 @@ fn what_no_column_can_take_is_left_out_and_named() {
     let expected = [
         ("b", "values of several types"),
         ("n", "always null"),
-        ("e[]", "always null"),
+        ("e[]", "always empty"),
         ("o", "an object without columns"),
         ("big", "numbers beyond BIGINT"),
         ("s.a", "values of several types"),
@@ -55,7 +55,7 @@ fn what_no_column_can_take_is_left_out_and_named() {
 fn names_that_cannot_be_columns_are_left_out() {
     let sample = r#"{"id":1,"ID":2,"a b":3,"_OFFSET":4,"_rescued":5,"":6,"x":{"_offset":7,"k=v":8}}"#;
     let names: Vec<String> = left_out(&[sample]).into_iter().map(|(path, _)| path).collect();
-    assert_eq!(names, ["ID", "a b", "_OFFSET", "_rescued", "", "x.k=v"]);
+    assert_eq!(names, ["ID", "a b", "_OFFSET", "_rescued", "``", "x.k=v"]);
     assert_eq!(inferred(&[sample]).schema.to_string(), "id BIGINT, x STRUCT<_offset: BIGINT>");
 }
 
@@ -63,7 +63,9 @@ fn names_that_cannot_be_columns_are_left_out() {
 fn unusable_samples_are_counted_or_the_error() {
     let found = inferred(&["{", "[1]", r#"{"a":1}"#]);
     assert_eq!((found.samples_used, found.samples_skipped), (1, 2));
-    let error = |samples: &[&str]| infer(samples.iter().map(|sample| sample.as_bytes())).unwrap_err();
+    let error = |samples: &[&str]| {
+        infer(samples.iter().map(|sample| sample.as_bytes()), &BTreeMap::new()).unwrap_err()
+    };
     assert_eq!(error(&[]), InferError::NoSamples);
     assert_eq!(error(&["{", "1"]), InferError::NoObjects { samples: 2 });
     assert_eq!(error(&["{}", r#"{"a":null}"#]), InferError::NoColumns { samples: 2 });
@@ -75,7 +77,10 @@ fn an_object_used_as_a_dictionary_does_not_become_a_thousand_columns() {
     let found = inferred(&[&format!("{{{}}}", members.join(","))]);
     assert_eq!((found.schema.fields.len(), found.left_out.len()), (COLUMNS_MAX, 1000 - COLUMNS_MAX));
     let deep = format!("{}1{}", r#"{"a":"#.repeat(40), "}".repeat(40));
-    assert_eq!(infer([deep.as_bytes()].into_iter()), Err(InferError::NoColumns { samples: 1 }));
+    assert_eq!(
+        infer([deep.as_bytes()].into_iter(), &BTreeMap::new()),
+        Err(InferError::NoColumns { samples: 1 })
+    );
 }
 
 #[test]
@@ -88,9 +93,27 @@ fn every_usable_sample_fits_the_inferred_schema() {
     let mut schema = inferred(&samples).schema;
     schema.fields.push(Field::new(RESCUED_COLUMN, DataType::String, true));
     let mut columns = Columns::new(&schema);
-    let mut decoder = Decoder::new(&schema, OnNewField::Rescue);
+    let mut decoder = Decoder::new(&schema, &Decoding::default());
     let facts = RecordFacts { partition: 0, offset: 0, timestamp_ms: None };
     for sample in samples {
         assert_eq!(decoder.append(&mut columns, sample.as_bytes(), facts), Ok(()), "{sample}");
     }
+}
+
+#[test]
+fn numbers_are_timestamps_where_they_are_declared() {
+    let declared =
+        ["at", "s.at", "l[].at", "late", "text"].map(|path| (path.to_owned(), EpochUnit::Milliseconds));
+    let samples = [
+        r#"{"at":1718000000000,"s":{"at":1.5},"l":[{"at":"2024-06-10T06:13:20Z"},{"at":1}],"late":null}"#,
+        r#"{"at":null,"text":"soon","s":{"other":18446744073709551615}}"#,
+    ];
+    let samples = samples.iter().map(|sample| sample.as_bytes());
+    let found = infer(samples, &BTreeMap::from(declared)).unwrap();
+    assert_eq!(
+        found.schema.to_string(),
+        "at TIMESTAMP, s STRUCT<at: TIMESTAMP>, l ARRAY<STRUCT<at: TIMESTAMP>>, text STRING"
+    );
+    let left: Vec<&str> = found.left_out.iter().map(|left| left.path.as_str()).collect();
+    assert_eq!(left, ["s.other", "late"]);
 }

@@ -2,12 +2,21 @@
 //!
 //! It owns the search for a field by its name. It reads no JSON.
 
+use std::collections::BTreeMap;
+
+use crate::config::EpochUnit;
+use crate::schema::names::{below, elements};
 use crate::schema::{DataType, Field};
+
+/// The TIMESTAMP columns that take numbers, by path.
+pub(super) type Timestamps = BTreeMap<String, EpochUnit>;
 
 /// What a struct's members are called and where they go.
 pub(super) struct StructPlan {
     pub(super) fields: Vec<FieldPlan>,
     pub(super) names: NameTable,
+    /// Columns of all levels that one row of it fills.
+    pub(super) width: usize,
 }
 
 pub(super) struct FieldPlan {
@@ -22,6 +31,9 @@ pub(super) struct FieldPlan {
 
 pub(super) enum Plan {
     Scalar,
+    Float,
+    /// A TIMESTAMP that takes numbers, too.
+    Epoch(EpochUnit),
     Decimal {
         precision: u8,
         scale: u8,
@@ -35,11 +47,20 @@ pub(super) enum Plan {
 }
 
 impl StructPlan {
-    pub(super) fn new<'a>(fields: impl Iterator<Item = (usize, &'a Field)>) -> StructPlan {
-        let fields: Vec<FieldPlan> = fields
-            .map(|(column, field)| FieldPlan::new(&field.name, column, field.nullable, &field.data_type))
-            .collect();
-        StructPlan { names: NameTable::new(&fields), fields }
+    /// `path` is the struct's own; it ends in nothing but members, so that theirs follow from it.
+    pub(super) fn new<'a>(
+        fields: impl Iterator<Item = (usize, &'a Field)>,
+        path: &str,
+        timestamps: &Timestamps,
+    ) -> StructPlan {
+        let plan = |(column, field): (usize, &Field)| FieldPlan {
+            name: field.name.as_str().into(),
+            column,
+            ..FieldPlan::new(field.nullable, &field.data_type, &below(path, &field.name), timestamps)
+        };
+        let fields: Vec<FieldPlan> = fields.map(plan).collect();
+        let width = fields.iter().map(|field| field.plan.width()).sum();
+        StructPlan { names: NameTable::new(&fields), fields, width }
     }
 
     /// The field called `key`; `guess` is the one that would come next.
@@ -52,15 +73,19 @@ impl StructPlan {
 }
 
 impl FieldPlan {
-    pub(super) fn new(name: &str, column: usize, nullable: bool, data_type: &DataType) -> FieldPlan {
+    fn new(nullable: bool, data_type: &DataType, path: &str, timestamps: &Timestamps) -> FieldPlan {
+        let inner =
+            |nullable, data_type| Box::new(FieldPlan::new(nullable, data_type, &elements(path), timestamps));
         let plan = match data_type {
+            DataType::Float => Plan::Float,
+            DataType::Timestamp => timestamps.get(path).map_or(Plan::Scalar, |unit| Plan::Epoch(*unit)),
             DataType::Decimal { precision, scale } => Plan::Decimal { precision: *precision, scale: *scale },
-            DataType::Struct(fields) => Plan::Struct(StructPlan::new(fields.iter().enumerate())),
-            DataType::Array { element, contains_null } => {
-                Plan::Array(Box::new(FieldPlan::new("", 0, *contains_null, element)))
+            DataType::Struct(fields) => {
+                Plan::Struct(StructPlan::new(fields.iter().enumerate(), path, timestamps))
             }
+            DataType::Array { element, contains_null } => Plan::Array(inner(*contains_null, element)),
             DataType::Map { key, value, value_contains_null } if **key == DataType::String => {
-                Plan::Map(Box::new(FieldPlan::new("", 0, *value_contains_null, value)))
+                Plan::Map(inner(*value_contains_null, value))
             }
             DataType::Map { .. } => Plan::ForeignMap,
             _ => Plan::Scalar,
@@ -71,7 +96,17 @@ impl FieldPlan {
             DataType::Map { .. } => "MAP".into(),
             other => other.to_string().into(),
         };
-        FieldPlan { name: name.into(), column, nullable, plan, expected }
+        FieldPlan { name: "".into(), column: 0, nullable, plan, expected }
+    }
+}
+
+impl Plan {
+    /// Columns of all levels that one value fills, null or not.
+    pub(super) fn width(&self) -> usize {
+        match self {
+            Plan::Struct(members) => members.width,
+            _ => 1,
+        }
     }
 }
 

@@ -5,6 +5,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::columnar::model::{self, Value, float, rows_of};
+use crate::columnar::{Columns, Decoder, RecordFacts};
+use crate::config::EpochUnit;
+use crate::schema::Schema;
 
 const FACTS: RecordFacts = RecordFacts { partition: 3, offset: 41, timestamp_ms: Some(1_718_000_000_123) };
 
@@ -14,10 +17,18 @@ fn schema(ddl: &str) -> Schema {
 
 /// The row that a payload becomes.
 fn decode(ddl: &str, on_new_field: OnNewField, payload: &str) -> Result<Vec<Value>, BadRecord> {
+    decode_by(ddl, &policy(on_new_field), payload)
+}
+
+fn decode_by(ddl: &str, decoding: &Decoding, payload: &str) -> Result<Vec<Value>, BadRecord> {
     let schema = schema(ddl);
     let mut columns = Columns::new(&schema);
-    Decoder::new(&schema, on_new_field).append(&mut columns, payload.as_bytes(), FACTS)?;
+    Decoder::new(&schema, decoding).append(&mut columns, payload.as_bytes(), FACTS)?;
     Ok(rows_of(&columns.freeze()).remove(0))
+}
+
+fn policy(on_new_field: OnNewField) -> Decoding {
+    Decoding { on_new_field, ..Decoding::default() }
 }
 
 fn refused(ddl: &str, payload: &str) -> (BadReason, String) {
@@ -37,20 +48,6 @@ fn facts_and_fields_fill_a_row() {
     let [partition, offset, timestamp] = facts;
     let rescued = text(r#"{"_offset":1}"#);
     assert_eq!(row, [Value::Integer(7), text("aé\n"), partition, offset, timestamp, rescued]);
-}
-
-#[test]
-fn a_timestamp_that_is_absent_or_absurd_is_null() {
-    for timestamp_ms in [None, Some(i64::MAX)] {
-        let facts = RecordFacts { timestamp_ms, ..FACTS };
-        for (ddl, expected) in [("_timestamp TIMESTAMP", true), ("_timestamp TIMESTAMP NOT NULL", false)] {
-            let schema = schema(ddl);
-            let mut columns = Columns::new(&schema);
-            let outcome = Decoder::new(&schema, OnNewField::Ignore).append(&mut columns, b"{}", facts);
-            assert_eq!(outcome.is_ok(), expected);
-            assert_eq!(columns.rows(), usize::from(expected));
-        }
-    }
 }
 
 #[test]
@@ -86,10 +83,136 @@ fn of_equal_keys_the_last_wins_everywhere() {
 }
 
 #[test]
+fn what_a_replaced_value_had_rescued_is_gone_however_deep() {
+    let ddl = "m MAP<STRING, STRUCT<x: INT, n: MAP<STRING, STRUCT<y: INT>>>>, a STRUCT<l: ARRAY<STRUCT<b: INT>>>, \
+               _rescued STRING";
+    let rescued = |payload: &str| decode(ddl, OnNewField::Rescue, payload).unwrap().remove(2);
+    assert_eq!(rescued(r#"{"m":{"k":{"u":1},"k":{"x":2}}}"#), Value::Null);
+    assert_eq!(rescued(r#"{"m":{"k":{"u":1},"j":{"u":2},"k":{"v":3},"j":{}}}"#), text(r#"{"m.k.v":3}"#));
+    assert_eq!(
+        rescued(r#"{"m":{"k":{"n":{"i":{"u":1},"i":{"v":2}},"w":3},"j":{"n":{"i":{"u":4}},"n":{}}}}"#),
+        text(r#"{"m.k.n.i.v":2,"m.k.w":3}"#)
+    );
+    assert_eq!(
+        rescued(r#"{"a":{"l":[{"u":1},{"u":2}],"l":[{"b":1,"v":3}]},"x":1,"m":{"k":{"u":1}},"m":{}}"#),
+        text(r#"{"a.l[0].v":3,"x":1}"#)
+    );
+    assert_eq!(rescued(r#"{"a":{"u":1,"l":[{"v":2}]},"a":null,"m":null}"#), Value::Null);
+}
+
+#[test]
+fn a_hostile_record_takes_time_for_its_length_alone() {
+    let ddl = "a STRUCT<x: INT>, m MAP<STRING, STRUCT<x: INT>>, f FLOAT, d DOUBLE, e DECIMAL(38, 0), _rescued STRING";
+    let many = 100_000;
+    let unknown: String = (0..many).map(|n| format!("\"u{n}\":1,")).collect();
+    let repeated = r#""a":{"new":1},"#.repeat(many);
+    let entries: Vec<String> = (0..many).map(|n| format!("\"{}\":{{\"new\":1}}", n % 1000)).collect();
+    let digits = "9".repeat(1_000_000);
+    let hostile = [
+        format!("{{{unknown}{repeated}\"m\":{{}}}}"),
+        format!("{{\"m\":{{{}}}}}", entries.join(",")),
+        format!("{{{}\"a\":null}}", r#""same":1,"#.repeat(many)),
+        format!("{{\"f\":0.{digits},\"d\":0.{digits}}}"),
+        format!("{{\"e\":{digits}}}"),
+    ];
+    // A pair of these loops inside each other would be 10^10 steps, many minutes.
+    let outcomes = hostile.map(|payload| decode(ddl, OnNewField::Rescue, &payload).map_err(|bad| bad.reason));
+    let rescued = |outcome: &Result<Vec<Value>, BadReason>| match outcome.as_ref().unwrap().last() {
+        Some(Value::Text(text)) => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(rescued(&outcomes[0]).ends_with(r#""u99999":1,"a.new":1}"#));
+    assert_eq!(rescued(&outcomes[1]).matches("new").count(), 1000);
+    assert_eq!(rescued(&outcomes[2]), r#"{"same":1}"#);
+    assert_eq!(outcomes[3].as_ref().unwrap()[2..4], [float(1.0), float(1.0)]);
+    assert_eq!(outcomes[4], Err(BadReason::Range));
+}
+
+#[test]
+fn a_float_is_rounded_once() {
+    // Through a double it would first be rounded to the middle of two floats, then to the even one.
+    let number = "1.000000059604644775390625000001";
+    assert_eq!(
+        (number.parse::<f64>().unwrap() as f32).to_bits() + 1,
+        number.parse::<f32>().unwrap().to_bits()
+    );
+    let row = decode("f FLOAT", OnNewField::Fail, &format!(r#"{{"f":{number}}}"#)).unwrap();
+    assert_eq!(row, [float(number.parse::<f32>().unwrap().into())]);
+}
+
+#[test]
+fn numbers_fill_the_timestamps_that_declare_a_unit() {
+    let ddl = "at TIMESTAMP, s STRUCT<`a.b`: TIMESTAMP>, l ARRAY<STRUCT<at: TIMESTAMP>>, \
+               m MAP<STRING, ARRAY<TIMESTAMP>>, plain TIMESTAMP NOT NULL";
+    use EpochUnit::{Microseconds, Milliseconds, Nanoseconds, Seconds};
+    let units =
+        [("at", Milliseconds), ("s.`a.b`", Seconds), ("l[].at", Nanoseconds), ("m[][]", Microseconds)];
+    let timestamps = units.map(|(path, unit)| (path.to_owned(), unit)).into_iter().collect();
+    let decoding = Decoding { timestamps, ..policy(OnNewField::Fail) };
+    let instant = Value::Integer(1_718_000_000_123_456);
+    let payload = r#"{"at":1718000000123.456,"s":{"a.b":1718000000.1234567},"l":[{"at":1718000000123456789},{"at":null}],
+        "m":{"k":[1718000000123456,"2024-06-10T06:13:20.123456Z",null]},"plain":"2024-06-10T08:13:20.\u003123456+02:00"}"#;
+    let row = decode_by(ddl, &decoding, payload).unwrap();
+    let list = |at: &Value| Value::Row(vec![at.clone()]);
+    let expected = [
+        instant.clone(),
+        list(&instant),
+        Value::List(vec![list(&instant), list(&Value::Null)]),
+        Value::Map(vec![(text("k"), Value::List(vec![instant.clone(), instant.clone(), Value::Null]))]),
+        instant,
+    ];
+    assert_eq!(row, expected);
+    let refused = |payload: &str| {
+        let bad = decode_by(ddl, &decoding, payload).unwrap_err();
+        (bad.reason, bad.detail)
+    };
+    let cases = [
+        (r#"{"plain":1718000000}"#, BadReason::Type, "`plain`: expected TIMESTAMP, found a number"),
+        (
+            r#"{"at":1718000000123456789}"#,
+            BadReason::Range,
+            "`at`: 1718000000123456789 does not fit TIMESTAMP",
+        ),
+        (r#"{"at":"1718000000123"}"#, BadReason::Type, "`at`: expected TIMESTAMP, found \"1718000000123\""),
+        (r#"{"at":true}"#, BadReason::Type, "`at`: expected TIMESTAMP, found true"),
+    ];
+    for (payload, reason, detail) in cases {
+        assert_eq!(refused(payload), (reason, detail.to_owned()), "{payload}");
+    }
+}
+
+#[test]
+fn what_short_text_would_multiply_is_bounded() {
+    let wide: String = (0..500).map(|n| format!("c{n}: BIGINT, ")).collect();
+    let ddl = format!("l ARRAY<STRUCT<{}x: INT>>, m MAP<STRING, STRUCT<y: INT>>, _rescued STRING", wide);
+    for element in ["{}", "null"] {
+        let elements = |count: usize| format!(r#"{{"l":[{}]}}"#, vec![element; count].join(","));
+        assert!(decode(&ddl, OnNewField::Rescue, &elements(8_000)).is_ok());
+        let bad = decode(&ddl, OnNewField::Rescue, &elements(9_000)).unwrap_err();
+        assert_eq!(
+            (bad.reason, bad.detail.as_str()),
+            (BadReason::TooLarge, "`l[8371]`: its structs fill more than 4194304 values")
+        );
+    }
+    // A long key stands in front of each member below it.
+    let below = |key: usize, members: usize| {
+        let members: Vec<String> = (0..members).map(|n| format!("\"{n}\":0")).collect();
+        format!(r#"{{"m":{{"{}":{{{}}}}}}}"#, "k".repeat(key), members.join(","))
+    };
+    let decoding = Decoding { max_record_size: 1 << 20, ..policy(OnNewField::Rescue) };
+    assert!(decode_by(&ddl, &decoding, &below(1_000, 1_000)).is_ok());
+    let bad = decode_by(&ddl, &decoding, &below(100_000, 50_000)).unwrap_err();
+    assert_eq!(bad.reason, BadReason::TooLarge);
+    assert!(bad.detail.ends_with("too many to rescue"), "{}", bad.detail);
+    let ignoring = Decoding { on_new_field: OnNewField::Ignore, ..decoding };
+    assert!(decode_by(&ddl, &ignoring, &below(100_000, 10_000)).is_ok());
+}
+
+#[test]
 fn a_refusal_says_where_and_what() {
     let long = "x".repeat(500);
     let ddl = "id BIGINT NOT NULL, n TINYINT, d DECIMAL(5, 2), t TIMESTAMP, a ARRAY<STRUCT<b: BOOLEAN>>, \
-               m MAP<STRING, INT>, f FLOAT, s STRING, x BINARY";
+               m MAP<STRING, INT>, f FLOAT, g DOUBLE, s STRING, x BINARY";
     let cases = [
         (r#"{"id":1"#, BadReason::Syntax, "EOF while parsing an object at line 1 column 7"),
         (r#"{"id":1}{"#, BadReason::Syntax, "trailing characters at line 1 column 9"),
@@ -120,7 +243,10 @@ fn a_refusal_says_where_and_what() {
         (r#"{"id":1,"a":{}}"#, BadReason::Type, "`a`: expected ARRAY, found an object"),
         (r#"{"id":1,"m":{"k.1":[]}}"#, BadReason::Type, "`m.`k.1``: expected INT, found an array"),
         (r#"{"id":1,"f":1e39}"#, BadReason::Range, "`f`: 1e39 does not fit FLOAT"),
-        (r#"{"id":1,"f":1e999}"#, BadReason::Range, "`f`: number out of range"),
+        (r#"{"id":1,"f":1e999}"#, BadReason::Range, "`f`: 1e999 does not fit FLOAT"),
+        (r#"{"id":1,"f":true}"#, BadReason::Type, "`f`: expected FLOAT, found true"),
+        (r#"{"id":1,"f":"1"}"#, BadReason::Type, "`f`: expected FLOAT, found the string \"1\""),
+        (r#"{"id":1,"g":1e999}"#, BadReason::Range, "`g`: number out of range"),
         (r#"{"id":1,"s":5}"#, BadReason::Type, "`s`: expected STRING, found a number"),
         (r#"{"id":1,"x":"%"}"#, BadReason::Type, "`x`: expected BINARY, found \"%\""),
         (r#"{"id":1,"s":"\ud800"}"#, BadReason::Syntax, "unexpected end of hex escape at line 1 column 20"),
@@ -137,13 +263,25 @@ fn a_refusal_says_where_and_what() {
 #[test]
 fn depth_is_bounded_in_known_and_unknown_fields() {
     let nested = |depth: usize| format!(r#"{{"u":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
-    for depth in [1, 126, 127, 128, 100_000] {
-        let payload = nested(depth);
-        let oracle = serde_json::from_str::<serde_json::Value>(&payload).is_ok();
-        for policy in [OnNewField::Rescue, OnNewField::Ignore] {
-            assert_eq!(decode("a INT, _rescued STRING", policy, &payload).is_ok(), oracle, "{depth}");
+    let known = "a ARRAY<STRUCT<m: MAP<STRING, ARRAY<INT>>>>, u ARRAY<INT>, _rescued STRING";
+    let deepest = r#"{"a":[{"m":{"k":[1]}}]}"#;
+    for max_depth in [1, 2, 4, 5, 126, 127] {
+        for on_new_field in [OnNewField::Rescue, OnNewField::Ignore] {
+            let decoding = Decoding { max_depth, ..policy(on_new_field) };
+            let reason = |ddl, payload: &str| decode_by(ddl, &decoding, payload).err().map(|bad| bad.reason);
+            for depth in [1, 2, 5, 125, 126, 127, 128, 100_000] {
+                let expected = (depth + 1 > max_depth).then_some(BadReason::TooDeep);
+                assert_eq!(
+                    reason("a INT, _rescued STRING", &nested(depth)),
+                    expected,
+                    "{depth} of {max_depth}"
+                );
+            }
+            assert_eq!(reason(known, deepest), (max_depth < 5).then_some(BadReason::TooDeep), "{max_depth}");
         }
     }
+    let oracle = |depth| serde_json::from_str::<serde_json::Value>(&nested(depth)).is_ok();
+    assert!(oracle(Decoding::DEPTH_MAX - 1) && !oracle(Decoding::DEPTH_MAX), "the parser's own limit");
 }
 
 #[test]
@@ -151,7 +289,8 @@ fn bytes_that_are_not_utf8_are_refused_even_where_nobody_looks() {
     let schema = schema("a INT");
     let mut columns = Columns::new(&schema);
     let payload = b"{\"b\":\"\xFF\"}";
-    let bad = Decoder::new(&schema, OnNewField::Ignore).append(&mut columns, payload, FACTS).unwrap_err();
+    let bad =
+        Decoder::new(&schema, &policy(OnNewField::Ignore)).append(&mut columns, payload, FACTS).unwrap_err();
     assert_eq!((bad.reason, bad.detail.as_str()), (BadReason::Utf8, "invalid UTF-8 at byte 6"));
 }
 
@@ -160,7 +299,7 @@ fn a_bad_record_leaves_its_neighbours_whole() {
     let schema =
         schema("a ARRAY<STRUCT<s: STRING, m: MAP<STRING, INT>>>, b BOOLEAN, _offset BIGINT NOT NULL");
     let mut columns = Columns::new(&schema);
-    let mut decoder = Decoder::new(&schema, OnNewField::Fail);
+    let mut decoder = Decoder::new(&schema, &policy(OnNewField::Fail));
     let good = r#"{"a":[{"s":"one","m":{"k":1}},null,{"s":null}],"b":true}"#;
     let bad = r#"{"b":true,"a":[{"s":"lost","m":{"k":1,"l":2}},{"s":"lost","m":{"k":1,"l":"x"}}]}"#;
     for (offset, payload) in [good, bad, good, bad, bad, good].into_iter().enumerate() {
@@ -283,13 +422,7 @@ fn expected(tree: &Tree, data_type: &DataType, nullable: bool) -> Option<Value> 
         (Tree::Number(n), DataType::Integer) => int(n, i32::MIN.into(), i32::MAX.into())?,
         (Tree::Number(n), DataType::Long) => int(n, i64::MIN.into(), i64::MAX.into())?,
         (Tree::Number(n), DataType::Double) => float(n.parse().ok().filter(|v: &f64| v.is_finite())?),
-        (Tree::Number(n), DataType::Float) => {
-            let narrow = match n.parse::<i64>() {
-                Ok(value) if n != "-0" => value as f32,
-                _ => n.parse::<f64>().ok().filter(|v| v.is_finite())? as f32,
-            };
-            float(Some(narrow).filter(|v| v.is_finite())?.into())
-        }
+        (Tree::Number(n), DataType::Float) => float(n.parse::<f32>().ok().filter(|v| v.is_finite())?.into()),
         (Tree::Number(n) | Tree::Text(n), DataType::Decimal { precision, scale }) => {
             Value::Integer(exact(n, *precision, *scale)?)
         }
@@ -475,7 +608,7 @@ proptest! {
         table.fields.insert(0, Field::new("_offset", DataType::Long, false));
         table.fields.push(Field::new(RESCUED_COLUMN, DataType::String, true));
         let mut columns = Columns::new(&table);
-        let mut decoder = Decoder::new(&table, OnNewField::Rescue);
+        let mut decoder = Decoder::new(&table, &policy(OnNewField::Rescue));
         let mut model = Vec::new();
         for payload in &payloads {
             let outcome = decoder.append(&mut columns, payload, FACTS);
@@ -505,7 +638,7 @@ proptest! {
     fn any_bytes_are_answered(payload in vec(any::<u8>(), 0..40), text in "[{}\\[\\],:\"a\\\\u0-9.eE+\\- tfn]{0,40}") {
         let schema = schema("a INT, b ARRAY<STRING>, _rescued STRING");
         let mut columns = Columns::new(&schema);
-        let mut decoder = Decoder::new(&schema, OnNewField::Rescue);
+        let mut decoder = Decoder::new(&schema, &policy(OnNewField::Rescue));
         for payload in [&payload, text.as_bytes()] {
             let _ = decoder.append(&mut columns, payload, FACTS);
         }

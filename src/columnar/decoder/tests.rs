@@ -1,0 +1,291 @@
+use super::*;
+use crate::columnar::model::{Value, float, rows_of};
+use crate::config::OnNewField;
+
+const FACTS: RecordFacts = RecordFacts { partition: 3, offset: 41, timestamp_ms: Some(1_718_000_000_123) };
+
+fn decode(ddl: &str, decoding: &Decoding, payload: &[u8]) -> Result<Vec<Value>, BadReason> {
+    let schema = Schema::from_ddl(ddl).unwrap();
+    let mut columns = Columns::new(&schema);
+    Decoder::new(&schema, decoding).append(&mut columns, payload, FACTS).map_err(|bad| bad.reason)?;
+    Ok(rows_of(&columns.freeze()).remove(0))
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+// ------------------------------------------------------------------------------ every type by every case
+
+/// A type, JSON values that it takes with what they become, and JSON values that it refuses.
+struct Case {
+    data_type: &'static str,
+    taken: Vec<(&'static str, Value)>,
+    refused: Vec<(&'static str, BadReason)>,
+}
+
+fn integers(
+    data_type: &'static str,
+    min: &'static str,
+    max: &'static str,
+    beyond: [&'static str; 2],
+) -> Case {
+    let integer = |text: &'static str| (text, Value::Integer(text.parse().unwrap()));
+    let mut refused = vec![
+        ("1.5", BadReason::Range),
+        ("1.0", BadReason::Range),
+        ("1e2", BadReason::Range),
+        ("\"1\"", BadReason::Type),
+        ("true", BadReason::Type),
+        ("[]", BadReason::Type),
+        ("{}", BadReason::Type),
+    ];
+    refused.extend(beyond.map(|number| (number, BadReason::Range)));
+    Case {
+        data_type,
+        taken: vec![integer("0"), integer(min), integer(max), ("-0", Value::Integer(0))],
+        refused,
+    }
+}
+
+fn cases() -> Vec<Case> {
+    use BadReason::{Range, Type};
+    let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
+    vec![
+        Case {
+            data_type: "BOOLEAN",
+            taken: vec![("true", Value::Boolean(true)), ("false", Value::Boolean(false))],
+            refused: vec![("0", Type), ("\"true\"", Type), ("[true]", Type)],
+        },
+        integers("TINYINT", "-128", "127", ["-129", "128"]),
+        integers("SMALLINT", "-32768", "32767", ["-32769", "32768"]),
+        integers("INT", "-2147483648", "2147483647", ["-2147483649", "2147483648"]),
+        integers(
+            "BIGINT",
+            "-9223372036854775808",
+            "9223372036854775807",
+            ["-9223372036854775809", "9223372036854775808"],
+        ),
+        Case {
+            data_type: "FLOAT",
+            taken: vec![
+                ("0", float(0.0)),
+                ("-0.0", float(-0.0)),
+                ("0.1", float(f64::from(0.1_f32))),
+                ("16777217", float(16_777_216.0)),
+                ("3.4028234663852886e38", float(f32::MAX.into())),
+                ("-3.4028234663852886e38", float(f32::MIN.into())),
+                ("1.401298464324817e-45", float(f64::from(f32::from_bits(1)))),
+                ("1e-60", float(0.0)),
+            ],
+            refused: vec![
+                ("3.4028236e38", Range),
+                ("-1e39", Range),
+                ("1e999", Range),
+                ("\"1\"", Type),
+                ("[]", Type),
+            ],
+        },
+        Case {
+            data_type: "DOUBLE",
+            taken: vec![
+                ("0", float(0.0)),
+                ("0.1", float(0.1)),
+                ("9007199254740993", float(9_007_199_254_740_992.0)),
+                ("1.7976931348623157e308", float(f64::MAX)),
+                ("-1.7976931348623157e308", float(f64::MIN)),
+                ("5e-324", float(f64::from_bits(1))),
+            ],
+            refused: vec![("1.8e308", Range), ("-1e309", Range), ("\"NaN\"", Type), ("false", Type)],
+        },
+        Case {
+            data_type: "DECIMAL(5, 2)",
+            taken: vec![
+                ("999.99", Value::Integer(99_999)),
+                ("-999.99", Value::Integer(-99_999)),
+                ("1", Value::Integer(100)),
+                ("1.50000", Value::Integer(150)),
+                ("15e-1", Value::Integer(150)),
+                ("\"0.01\"", Value::Integer(1)),
+                ("0.0", Value::Integer(0)),
+            ],
+            refused: vec![
+                ("1000", Range),
+                ("-1000.00", Range),
+                ("0.001", Range),
+                ("1.005", Range),
+                ("\"x\"", Type),
+                ("true", Type),
+                ("[]", Type),
+            ],
+        },
+        Case {
+            data_type: "DECIMAL(38, 0)",
+            taken: vec![("99999999999999999999999999999999999999", Value::Integer(10_i128.pow(38) - 1))],
+            refused: vec![("100000000000000000000000000000000000000", Range), ("0.5", Range)],
+        },
+        Case {
+            data_type: "STRING",
+            taken: vec![("\"\"", text("")), ("\"null\"", text("null")), ("\"\\u0000é😀\"", text("\u{0}é😀"))],
+            refused: vec![("1", Type), ("true", Type), ("{}", Type), ("[]", Type)],
+        },
+        Case {
+            data_type: "BINARY",
+            taken: vec![
+                ("\"\"", bytes(b"")),
+                ("\"AP8=\"", bytes(b"\x00\xff")),
+                ("\"AP8\"", bytes(b"\x00\xff")),
+            ],
+            refused: vec![("\"*\"", Type), ("\"A\"", Type), ("0", Type)],
+        },
+        Case {
+            data_type: "DATE",
+            taken: vec![
+                ("\"0001-01-01\"", Value::Integer(-719_162)),
+                ("\"1970-01-01\"", Value::Integer(0)),
+                ("\"9999-12-31\"", Value::Integer(2_932_896)),
+            ],
+            refused: vec![
+                ("\"2023-02-29\"", Range),
+                ("\"0000-01-01\"", Range),
+                ("\"10000-01-01\"", Type),
+                ("\"2024-06-10T00:00:00Z\"", Type),
+                ("0", Type),
+            ],
+        },
+        Case {
+            data_type: "TIMESTAMP",
+            taken: vec![
+                ("\"0001-01-01T00:00:00Z\"", Value::Integer(-62_135_596_800_000_000)),
+                ("\"9999-12-31T23:59:59.999999Z\"", Value::Integer(253_402_300_799_999_999)),
+                ("\"2024-06-10T06:13:20\"", Value::Integer(1_718_000_000_000_000)),
+                ("\"2024-06-10T08:13:20.0000019+02:00\"", Value::Integer(1_718_000_000_000_001)),
+            ],
+            refused: vec![
+                ("\"2024-02-30T00:00:00Z\"", Range),
+                ("\"9999-12-31T23:59:59-01:00\"", Range),
+                ("\"2024-06-10\"", Type),
+                ("1718000000", Type),
+                ("{}", Type),
+            ],
+        },
+        Case {
+            data_type: "STRUCT<a: INT>",
+            taken: vec![
+                ("{}", Value::Row(vec![Value::Null])),
+                (r#"{"a":1}"#, Value::Row(vec![Value::Integer(1)])),
+                (r#"{"a":null}"#, Value::Row(vec![Value::Null])),
+            ],
+            refused: vec![("[]", Type), ("1", Type), ("\"{}\"", Type), (r#"{"a":"1"}"#, Type)],
+        },
+        Case {
+            data_type: "ARRAY<INT>",
+            taken: vec![
+                ("[]", Value::List(vec![])),
+                ("[null,1]", Value::List(vec![Value::Null, Value::Integer(1)])),
+            ],
+            refused: vec![
+                ("{}", Type),
+                ("1", Type),
+                ("\"[]\"", Type),
+                ("[[]]", Type),
+                ("[2147483648]", Range),
+            ],
+        },
+        Case {
+            data_type: "MAP<STRING, INT>",
+            taken: vec![
+                ("{}", Value::Map(vec![])),
+                (
+                    r#"{"":null,"k":1}"#,
+                    Value::Map(vec![(text(""), Value::Null), (text("k"), Value::Integer(1))]),
+                ),
+            ],
+            refused: vec![("[]", Type), ("1", Type), (r#"{"k":true}"#, Type)],
+        },
+    ]
+}
+
+/// Where a value may stand: a schema around its type, a record around its text, a row around the value.
+type Place = (fn(&str) -> String, fn(&str) -> String, fn(Value) -> Value);
+
+const PLACES: [Place; 4] = [
+    (|of| format!("x {of}"), |json| format!(r#"{{"x":{json}}}"#), |value| value),
+    (
+        |of| format!("s STRUCT<x: {of}>"),
+        |json| format!(r#"{{"s":{{"x":{json}}}}}"#),
+        |value| Value::Row(vec![value]),
+    ),
+    (|of| format!("l ARRAY<{of}>"), |json| format!(r#"{{"l":[{json}]}}"#), |value| Value::List(vec![value])),
+    (
+        |of| format!("m MAP<STRING, {of}>"),
+        |json| format!(r#"{{"m":{{"k":{json}}}}}"#),
+        |value| Value::Map(vec![(text("k"), value)]),
+    ),
+];
+
+#[test]
+fn every_type_takes_its_values_and_null_and_refuses_the_others_wherever_it_stands() {
+    let decoding = Decoding { on_new_field: OnNewField::Fail, ..Decoding::default() };
+    for Case { data_type, mut taken, refused } in cases() {
+        taken.push(("null", Value::Null));
+        for (schema, record, row) in PLACES {
+            let ddl = schema(data_type);
+            let decode = |json: &str| decode(&ddl, &decoding, record(json).as_bytes());
+            for (json, value) in &taken {
+                assert_eq!(decode(json), Ok(vec![row(value.clone())]), "{json} as {ddl}");
+            }
+            for (json, reason) in &refused {
+                assert_eq!(decode(json), Err(*reason), "{json} as {ddl}");
+            }
+        }
+        let ddl = format!("x {data_type}");
+        assert_eq!(decode(&ddl, &decoding, b"{}"), Ok(vec![Value::Null]), "missing {ddl}");
+        let required = format!("{ddl} NOT NULL");
+        for json in [&b"{}"[..], b"{\"x\":null}"] {
+            assert_eq!(decode(&required, &decoding, json), Err(BadReason::Missing), "{required}");
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------ raw, facts and limits
+
+fn raw() -> Decoding {
+    Decoding { format: Format::Raw, ..Decoding::default() }
+}
+
+#[test]
+fn a_raw_payload_is_the_value_byte_for_byte() {
+    let ddl = "_offset BIGINT, value BINARY, _partition INT, more STRING";
+    for payload in [&b""[..], b"{\"a\":1}", b"\x00\xff", b"null"] {
+        let expected = [Value::Integer(41), Value::Bytes(payload.to_vec()), Value::Integer(3), Value::Null];
+        assert_eq!(decode(ddl, &raw(), payload), Ok(expected.to_vec()));
+    }
+    assert_eq!(decode("value STRING", &raw(), "é".as_bytes()), Ok(vec![text("é")]));
+    assert_eq!(decode("value STRING", &raw(), b"\xff"), Err(BadReason::Utf8));
+    assert_eq!(decode("value INT", &raw(), b"1"), Err(BadReason::Missing));
+    assert_eq!(decode("value BINARY, more STRING NOT NULL", &raw(), b"1"), Err(BadReason::Missing));
+}
+
+#[test]
+fn a_payload_over_the_limit_is_too_large_in_every_format() {
+    for format in [Format::Json, Format::Raw] {
+        let decoding = Decoding { format, max_record_size: 13, ..Decoding::default() };
+        assert!(decode("value STRING", &decoding, br#"{"value":"x"}"#).is_ok());
+        assert_eq!(decode("value STRING", &decoding, br#"{"value":"xy"}"#), Err(BadReason::TooLarge));
+    }
+}
+
+#[test]
+fn a_timestamp_that_is_absent_or_absurd_is_null() {
+    for timestamp_ms in [None, Some(i64::MAX), Some(253_402_300_800_000)] {
+        let facts = RecordFacts { timestamp_ms, ..FACTS };
+        for (ddl, expected) in [("_timestamp TIMESTAMP", true), ("_timestamp TIMESTAMP NOT NULL", false)] {
+            let schema = Schema::from_ddl(ddl).unwrap();
+            let mut columns = Columns::new(&schema);
+            let outcome = Decoder::new(&schema, &Decoding::default()).append(&mut columns, b"{}", facts);
+            assert_eq!(outcome.is_ok(), expected);
+            assert_eq!(columns.rows(), usize::from(expected));
+        }
+    }
+}
