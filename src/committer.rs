@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::ObjectStoreExt;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
@@ -37,6 +36,7 @@ use crate::source::witness::{Vouched, Witness};
 use crate::table::action::{self, Action, Add, CommitFacts, CommitInfo, RANGES_TAG};
 use crate::table::log::{self, Found, Settled, Snapshot};
 use crate::table::store::{Store, explain, is_hopeless};
+use crate::table::sweeper::{Sweeper, Void};
 use crate::table::{checkpoint, create, gate};
 
 /// Units of work in one commit; more wait for the next.
@@ -155,6 +155,8 @@ pub struct Wiring {
     pub clock: SharedClock,
     pub health: Arc<Health>,
     pub witness: Witness,
+    /// What of discarded work must not stay in the store.
+    pub sweeper: Sweeper,
 }
 
 pub struct Committer {
@@ -192,6 +194,14 @@ impl Committer {
     /// Commits what shards finish until all of them are gone, and returns the
     /// offsets that the table then has.
     pub async fn run(mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
+        let outcome = self.work().await;
+        if outcome.is_err() {
+            self.let_go();
+        }
+        outcome
+    }
+
+    async fn work(&mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
         let component = format!("table {}", self.identity.table_id);
         loop {
             self.wiring.health.heartbeat(&component, ALIVE_FOR);
@@ -258,11 +268,18 @@ impl Committer {
             self.discard(work);
             return self.reset().await;
         }
-        if now.saturating_sub(self.tip_seen) > TIP_TRUSTED_FOR && !self.catch_up().await? {
-            self.discard(work);
-            return self.reset().await;
+        if now.saturating_sub(self.tip_seen) > TIP_TRUSTED_FOR {
+            let caught_up = self.catch_up().await;
+            if !matches!(caught_up, Ok(true)) {
+                self.discard(work);
+                caught_up?;
+                return self.reset().await;
+            }
         }
-        self.vouched().await?;
+        if let Err(error) = self.vouched().await {
+            self.discard(work);
+            return Err(error);
+        }
         let mut losses = 0;
         loop {
             let version = self.snapshot.version.next();
@@ -289,8 +306,11 @@ impl Committer {
                 Settled::Lost(winner) => {
                     losses += 1;
                     metrics::commit_conflict(&self.identity.table_id);
-                    if !self.give_way(version, &winner).await? {
+                    let fits = self.give_way(version, &winner).await;
+                    if !matches!(fits, Ok(true)) {
+                        // The version is another's for sure: our files are void.
                         self.discard(work);
+                        fits?;
                         return self.reset().await;
                     }
                     self.jitter(losses).await;
@@ -528,8 +548,9 @@ impl Committer {
         }
         self.checkpointed = version;
         let (store, clock) = (self.store.clone(), Arc::clone(&self.wiring.clock));
+        let sweeper = self.wiring.sweeper.clone();
         self.checkpointing = Some(tokio::spawn(async move {
-            match checkpoint::write(&store, version, clock.wall_ms()).await {
+            match checkpoint::write(&store, version, clock.wall_ms(), &sweeper).await {
                 Ok(()) => debug!(%version, "checkpoint written"),
                 Err(error) => warn!(%version, %error, "the checkpoint failed; the next one will cover it"),
             }
@@ -539,22 +560,24 @@ impl Committer {
         }));
     }
 
-    /// Removes files that no commit names or can come to name. What is left
-    /// behind when this fails is an orphan that a vacuum finds.
+    /// Has files deleted that no commit names or can come to name.
     fn discard(&self, work: Vec<Work<DataFile>>) {
-        let paths: Vec<_> =
-            work.into_iter().filter_map(|unit| unit.file).map(|file| self.store.path(&file.path)).collect();
-        if paths.is_empty() {
-            return;
+        for file in work.into_iter().filter_map(|unit| unit.file) {
+            self.wiring.sweeper.sweep(&self.store, Void::whole(self.store.path(&file.path)));
         }
-        let store = self.store.clone();
-        tokio::spawn(async move {
-            for path in paths {
-                if let Err(error) = store.objects.delete(&path).await {
-                    debug!(%path, %error, "an uncommitted file was left behind");
-                }
+    }
+
+    /// Nothing that waits is committed any more, nor what still arrives.
+    fn let_go(&mut self) {
+        self.wiring.inbox.close();
+        let tips = self.ledger.tips().clone();
+        let mut waiting = self.ledger.reset(tips);
+        while let Ok(message) = self.wiring.inbox.try_recv() {
+            if let ToCommitter::Finished { work, .. } = message {
+                waiting.push(work);
             }
-        });
+        }
+        self.discard(waiting);
     }
 
     /// Repeats a question to the store until it is answered.

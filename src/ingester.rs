@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -29,9 +30,12 @@ use crate::shard::{self, Lane, Reading, Report, Shard};
 use crate::source::catalog::Catalog;
 use crate::source::kafka::KafkaSource;
 use crate::source::witness::{Change, Watch};
+use crate::table::sweeper::Sweeper;
 
 /// A drain that takes longer is given up; nothing is lost, it is read again.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(9);
+/// A drain whose commits took long still gets this much for deleting void files.
+const SWEEP_AT_LEAST: Duration = Duration::from_millis(500);
 /// A run that began goes on trying to begin again, this often.
 const BEGIN_AGAIN_EVERY: Duration = Duration::from_secs(3);
 /// Messages that a shard may have unread.
@@ -73,9 +77,10 @@ pub fn run(run: &Run) -> Result<()> {
     }
     runtime.spawn(admin::serve(listener, Arc::clone(&health), recorder, std::future::pending()));
     let writer = host::this_process(&*run.clock);
+    let sweeper = Sweeper::new(runtime.handle().clone());
     let mut began = false;
     let outcome = loop {
-        let generation = match Generation::start(run, &runtime, &health, &writer) {
+        let generation = match Generation::start(run, &runtime, &health, &writer, &sweeper) {
             Ok(generation) => generation,
             // Running, nothing that may come back ends us.
             Err(error) if began && error.kind == ErrorKind::Unavailable => {
@@ -118,8 +123,11 @@ struct Generation<'a> {
     committers: usize,
     /// The first trouble that stopped a partition or a table.
     first_stop: Option<Error>,
-    draining: bool,
+    /// Boot time at which the drain began.
+    draining: Option<Duration>,
     health: Arc<Health>,
+    runtime: Handle,
+    sweeper: Sweeper,
 }
 
 impl<'a> Generation<'a> {
@@ -128,6 +136,7 @@ impl<'a> Generation<'a> {
         runtime: &tokio::runtime::Runtime,
         health: &Arc<Health>,
         writer: &Writer,
+        sweeper: &Sweeper,
     ) -> Result<Generation<'a>> {
         let catalog = Catalog::connect(&run.config.kafka)?;
         let ready = runtime.block_on(prepare(run, &catalog))?;
@@ -165,7 +174,7 @@ impl<'a> Generation<'a> {
             let (table, ready) = (&run.config.tables[index], &ready[index]);
             #[expect(clippy::disallowed_methods, reason = "bounded by the shards' uncommitted work")]
             let (to_committer, inbox) = mpsc::unbounded_channel();
-            lanes.push(lane(index, table, ready, &opened, to_committer));
+            lanes.push(lane(index, table, ready, &opened, to_committer, sweeper, health));
             let wiring = committer::Wiring {
                 table: index,
                 inbox,
@@ -173,6 +182,7 @@ impl<'a> Generation<'a> {
                 clock: Arc::clone(&run.clock),
                 health: Arc::clone(health),
                 witness: topics.witness(index),
+                sweeper: sweeper.clone(),
             };
             health.set_ready(&component(table), Ok(()));
             let identity = identity(table, writer);
@@ -196,13 +206,22 @@ impl<'a> Generation<'a> {
             reports,
             reading,
             first_stop,
-            draining: false,
+            draining: None,
             health: Arc::clone(health),
+            runtime: runtime.handle().clone(),
+            sweeper: sweeper.clone(),
         })
     }
 
-    /// Waits for whatever ends the generation, and ends it in order.
+    /// Waits for whatever ends the generation, and ends it in order: nothing void stays in a store.
     fn supervise(mut self) -> Result<Ended> {
+        let ended = self.watch();
+        let taken = self.draining.map_or(Duration::ZERO, |began| self.run.clock.boot().saturating_sub(began));
+        self.runtime.block_on(self.sweeper.finish(DRAIN_PATIENCE.saturating_sub(taken).max(SWEEP_AT_LEAST)));
+        ended
+    }
+
+    fn watch(&mut self) -> Result<Ended> {
         let mut shards_left = self.shards.len();
         let mut committers_left = self.committers;
         let mut deadline = never();
@@ -261,11 +280,11 @@ impl<'a> Generation<'a> {
                     }
                     Err(_) => watched = false,
                 },
-                recv(deadline) -> _ => return Err(undrained(self.first_stop)),
+                recv(deadline) -> _ => return Err(undrained(self.first_stop.take())),
             }
         }
         let fenced = self.first_stop.as_ref().is_some_and(|error| error.kind == ErrorKind::Fenced);
-        match self.first_stop {
+        match self.first_stop.take() {
             Some(error) if error.kind == ErrorKind::Internal => Err(error),
             // What had stopped is met again by those who begin again.
             _ if matches!(ended, Ended::TopicsChanged) && !stopped_by_signal && !fenced => Ok(ended),
@@ -277,7 +296,8 @@ impl<'a> Generation<'a> {
 
     /// Shards read no more; they end when all they had is committed, and the committers after them.
     fn drain(&mut self, deadline: &mut Receiver<std::time::Instant>) {
-        if !std::mem::replace(&mut self.draining, true) {
+        if self.draining.is_none() {
+            self.draining = Some(self.run.clock.boot());
             *deadline = crossbeam_channel::after(DRAIN_PATIENCE);
             self.tell_shards(&ToShard::Drain);
         }
@@ -399,6 +419,8 @@ fn lane(
     ready: &Ready,
     opened: &Opened,
     to_committer: mpsc::UnboundedSender<crate::exchange::ToCommitter>,
+    sweeper: &Sweeper,
+    health: &Arc<Health>,
 ) -> Lane {
     Lane {
         table: index,
@@ -411,6 +433,8 @@ fn lane(
         target_file_size: table.target_file_size,
         compression: table.compression,
         to_committer,
+        sweeper: sweeper.clone(),
+        health: Arc::clone(health),
     }
 }
 

@@ -26,6 +26,7 @@ use crate::columnar::{BadRecord, Columns, Decoder, ParquetFile, RecordFacts};
 use crate::config::{Compression, Decoding, OnBadRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{DataFile, Generation, ToCommitter, ToShard};
+use crate::health::Health;
 use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::metrics;
 use crate::protocol::ledger::Work;
@@ -33,6 +34,7 @@ use crate::protocol::progress::{Outcome, Progress};
 use crate::schema::Schema;
 use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
 use crate::table::store::Store;
+use crate::table::sweeper::Sweeper;
 use crate::table::upload::{PART_BYTES, Part};
 
 /// Rows decoded before they are encoded: a batch stays in the cache.
@@ -62,6 +64,9 @@ pub struct Lane {
     pub target_file_size: u64,
     pub compression: Compression,
     pub to_committer: mpsc::UnboundedSender<ToCommitter>,
+    /// What of its files must not stay in the store.
+    pub sweeper: Sweeper,
+    pub health: Arc<Health>,
 }
 
 /// A partition of one of the shard's tables.

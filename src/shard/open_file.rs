@@ -4,18 +4,22 @@
 //! a file is cut, and what it settles, the shard decides.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Lane;
 use crate::columnar::ParquetFile;
 use crate::config::Compression;
 use crate::exchange::{DataFile, Generation, ToCommitter};
+use crate::health::Health;
 use crate::protocol::ledger::Work;
 use crate::table::store::{explain, is_hopeless};
-use crate::table::upload::{self, Part, Uploaded};
+use crate::table::sweeper::Void;
+use crate::table::upload::{self, Name, Part, Uploaded, Watch};
 
 /// A file that is being written, and its way to the store.
 pub(super) struct OpenFile {
@@ -37,25 +41,62 @@ pub(super) fn begin_upload(lane: &Lane, path: String, generation: Generation, ru
     #[expect(clippy::disallowed_methods, reason = "bounded by the budget that every part is charged to")]
     let (parts, mut receiver) = mpsc::unbounded_channel();
     let (closing, work) = oneshot::channel();
-    let (store, to_committer) = (lane.store.clone(), lane.to_committer.clone());
+    let (store, sweeper) = (lane.store.clone(), lane.sweeper.clone());
+    let watched = Watched {
+        url: lane.store.url.clone(),
+        component: uploads_of(&lane.table_id),
+        health: Arc::clone(&lane.health),
+        to_committer: lane.to_committer.clone(),
+    };
     runtime.spawn(async move {
         let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
-        let message = match upload::file(&store, &path, arriving).await {
+        let message = match upload::file(&store, (&path, Name::Fresh), arriving, &watched, &sweeper).await {
             Uploaded::Abandoned => return,
-            Uploaded::Done => {
-                let Ok(work) = work.await else { return };
-                ToCommitter::Finished { generation, work }
-            }
+            Uploaded::Done => match work.await {
+                Ok(work) => ToCommitter::Finished { generation, work },
+                Err(_) => return sweeper.sweep(&store, Void::whole(store.path(&path))),
+            },
             Uploaded::Failed(error) => ToCommitter::UploadFailed {
                 generation,
                 hopeless: is_hopeless(&error),
                 error: explain(&store.url, &error),
             },
         };
-        // A committer that is gone has told why.
-        let _ = to_committer.send(message);
+        // A committer that is gone has told why, and commits this file no more.
+        if let Err(SendError(ToCommitter::Finished { .. })) = watched.to_committer.send(message) {
+            sweeper.sweep(&store, Void::whole(store.path(&path)));
+        }
     });
     Upload { parts, closing }
+}
+
+/// What an upload's trouble means for the rest of us.
+struct Watched {
+    url: url::Url,
+    component: String,
+    health: Arc<Health>,
+    to_committer: mpsc::UnboundedSender<ToCommitter>,
+}
+
+impl Watch for Watched {
+    fn goes_on(&self, error: &object_store::Error) -> bool {
+        self.health.set_ready(&self.component, Err(explain(&self.url, error).message));
+        !self.to_committer.is_closed()
+    }
+
+    fn answered(&self) {
+        self.health.forget(&self.component);
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.health.forget(&self.component);
+    }
+}
+
+fn uploads_of(table_id: &str) -> String {
+    format!("uploads of table {table_id}")
 }
 
 /// The first `length` bytes of a queue of buffers; copies only where a buffer is split over parts.

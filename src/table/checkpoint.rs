@@ -26,7 +26,8 @@ use super::inventory::FileKey;
 use super::log::{self, Found, LogFile};
 use super::parquet_object::ParquetObject;
 use super::store::{Store, explain};
-use super::upload::{self, PART_BYTES, Part, Uploaded};
+use super::sweeper::Sweeper;
+use super::upload::{self, Name, PART_BYTES, Part, Uploaded};
 use crate::budget::Charge;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
@@ -39,7 +40,7 @@ const LOG_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
 const ROW_GROUP_ROWS: usize = 100_000;
 
 /// Writes a checkpoint of `version` unless there is one.
-pub async fn write(store: &Store, version: Version, now_ms: i64) -> Result<()> {
+pub async fn write(store: &Store, version: Version, now_ms: i64, sweeper: &Sweeper) -> Result<()> {
     let hint = log::last_checkpoint(store).await?;
     let mut listing = log::list(store, hint).await?;
     if hint.is_some_and(|hint| !listing.checkpoints.contains_key(&hint)) {
@@ -52,7 +53,7 @@ pub async fn write(store: &Store, version: Version, now_ms: i64) -> Result<()> {
     }
     let changes = Changes::read(store, base.map(|(&base, _)| base), version).await?;
     let names = base.map_or(&[][..], |(_, names)| names);
-    let actions = merge(store, names, &changes, version, now_ms).await?;
+    let actions = merge(store, names, &changes, version, now_ms, sweeper).await?;
     write_hint(store, version, actions).await
 }
 
@@ -167,6 +168,7 @@ async fn merge(
     changes: &Changes,
     version: Version,
     now_ms: i64,
+    sweeper: &Sweeper,
 ) -> Result<i64> {
     let name = format!("{:020}.checkpoint.parquet", version.0);
     let internal = |error: &dyn std::fmt::Display| {
@@ -208,7 +210,8 @@ async fn merge(
         drop(parts);
         Ok(rows)
     };
-    let (rows, uploaded) = futures::join!(produce, upload::file(store, &relative, arriving));
+    let (rows, uploaded) =
+        futures::join!(produce, upload::file(store, (&relative, Name::Shared), arriving, &(), sweeper));
     match (rows, uploaded) {
         (Err(error), _) => Err(error),
         (Ok(rows), Uploaded::Done) => Ok(rows),
@@ -522,7 +525,7 @@ mod tests {
         let table = moved_table().await;
         let before = take(&table).await;
         assert_eq!(before.files.len(), 2);
-        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
         assert_eq!(state(&take(&table).await), state(&before));
         table.forget_until(table.tip());
         let after = take(&table).await;
@@ -536,7 +539,7 @@ mod tests {
     #[tokio::test]
     async fn a_checkpoint_on_a_checkpoint_follows_what_came_between() {
         let mut table = moved_table().await;
-        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
         table.forget_until(table.tip());
         let forgotten = table.tip();
         table.append(&[full(0, 20, 30)]).await;
@@ -552,7 +555,7 @@ mod tests {
             .await;
         let before = take(&table).await;
         assert_eq!(before.files.len(), 2);
-        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
         for version in forgotten.0 + 1..=table.tip().0 {
             let name = format!("_delta_log/{version:020}.json");
             std::fs::remove_file(table.directory.path().join(name)).unwrap();
@@ -564,7 +567,9 @@ mod tests {
     #[tokio::test]
     async fn tombstones_past_their_retention_are_left_out() {
         let table = moved_table().await;
-        write(&table.store, table.tip(), NOW_MS + TOMBSTONE_RETENTION_MS + 1).await.unwrap();
+        write(&table.store, table.tip(), NOW_MS + TOMBSTONE_RETENTION_MS + 1, &Sweeper::here())
+            .await
+            .unwrap();
         table.forget_until(table.tip());
         assert!(take(&table).await.removed.is_empty());
     }
@@ -572,9 +577,9 @@ mod tests {
     #[tokio::test]
     async fn offsets_are_read_from_row_groups_without_files() {
         let mut table = moved_table().await;
-        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
         table.append(&[full(0, 20, 30)]).await;
-        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
         let name = format!("{:020}.checkpoint.parquet", table.tip().0);
         let builder = log::open_checkpoint(&table.store, &name).await.unwrap();
         for group in builder.metadata().row_groups() {
@@ -586,7 +591,7 @@ mod tests {
     #[tokio::test]
     async fn only_what_a_checkpoint_covers_is_cleaned_up() {
         let mut table = moved_table().await;
-        write(&table.store, table.tip(), NOW_MS).await.unwrap();
+        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
         let covered = table.tip();
         table.append(&[full(0, 20, 30)]).await;
         let before = take(&table).await;

@@ -3,6 +3,8 @@
 //! | file | owns |
 //! |---|---|
 //! | [`store`] | opening a location; what a store's error means |
+//! | [`client`] | the client of a cloud store: options, credentials, limits |
+//! | [`profile`] | AWS profiles of the shared files |
 //! | [`disk`] | a local store whose writes survive a power cut |
 //! | [`probe`] | whether a store arbitrates between racing writers |
 //! | [`action`] | the lines of the log |
@@ -11,6 +13,7 @@
 //! | [`gate`] | whether we can write a table correctly |
 //! | [`create`] | version 0, with the anchor in it |
 //! | [`upload`] | the way of a file's parts into the store |
+//! | [`sweeper`] | void files, deleted until they are gone |
 //! | [`checkpoint`] | checkpoints and log clean-up, off the commit path |
 //! | [`inventory`] | every live file, for those who ask: never on the commit path |
 //! | [`verify`] | what is proven, unknown or wrong in a table |
@@ -20,6 +23,7 @@
 pub mod action;
 pub mod audit;
 pub mod checkpoint;
+pub mod client;
 pub mod create;
 pub mod disk;
 pub mod gate;
@@ -28,7 +32,9 @@ pub mod inventory;
 pub mod log;
 pub mod parquet_object;
 pub mod probe;
+pub mod profile;
 pub mod store;
+pub mod sweeper;
 #[cfg(test)]
 pub mod testing;
 pub mod upload;

@@ -1,21 +1,18 @@
 //! Opening a location, and what a store's error means to the operator.
 //!
-//! It owns the choice of the store behind a URL and its retry limits. It does
-//! not own what is kept there.
-//!
-//! The client inside retries for a few seconds only. Whoever must not fail
-//! (a commit, an upload) repeats around it, under its own rules.
+//! It owns the choice of the store behind a URL. It does not own how a cloud's
+//! client is put together (`client`), nor what is kept there.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::ObjectStore;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
+use super::client;
 use super::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -23,27 +20,23 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone)]
 pub struct Store {
     pub objects: Arc<dyn ObjectStore>,
+    /// Uploads whose parts can be put again; a local disk needs none.
+    pub parts: Option<Arc<dyn MultipartStore>>,
     pub root: Path,
     pub url: Url,
 }
 
 impl Store {
-    /// Opens `file://` and `s3://` locations. No request is sent yet.
+    /// Opens a location. No request is sent yet.
     pub fn open(url: &Url, options: &BTreeMap<String, String>) -> Result<Store> {
-        let (objects, root): (Arc<dyn ObjectStore>, Path) = match url.scheme() {
-            "file" => {
-                let directory =
-                    url.to_file_path().map_err(|()| unusable(url, "not a path of this machine"))?;
-                let root = Path::from_absolute_path(directory).map_err(|error| unusable(url, error))?;
-                (Arc::new(Disk::new()), root)
-            }
-            "s3" | "s3a" => {
-                let root = Path::from_url_path(url.path()).map_err(|error| unusable(url, error))?;
-                (Arc::new(s3(url, options)?), root)
-            }
-            scheme => return Err(unusable(url, format!("scheme `{scheme}` is not supported"))),
-        };
-        Ok(Store { objects, root, url: url.clone() })
+        if url.scheme() == "file" {
+            let directory = url.to_file_path().map_err(|()| unusable(url, "not a path of this machine"))?;
+            let root = Path::from_absolute_path(directory).map_err(|error| unusable(url, error))?;
+            return Ok(Store { objects: Arc::new(Disk::new()), parts: None, root, url: url.clone() });
+        }
+        let root = Path::from_url_path(url.path()).map_err(|error| unusable(url, error))?;
+        let client = client::open(url, options)?;
+        Ok(Store { objects: client.objects, parts: Some(client.parts), root, url: url.clone() })
     }
 
     /// A path below the table's root. `relative` holds `/` between its parts.
@@ -76,42 +69,6 @@ fn unusable(url: &Url, why: impl fmt::Display) -> Error {
         .remedy("a location is a path, file:///path or s3://bucket/prefix")
 }
 
-fn s3(url: &Url, options: &BTreeMap<String, String>) -> Result<object_store::aws::AmazonS3> {
-    let mut client = ClientOptions::new()
-        .with_connect_timeout(Duration::from_secs(5))
-        .with_timeout(Duration::from_secs(60));
-    let mut builder = AmazonS3Builder::from_env().with_url(url.as_str());
-    let mut plain_http = false;
-    for (key, value) in options {
-        let known: AmazonS3ConfigKey = key.to_ascii_lowercase().parse().map_err(|_| {
-            Error::new(ErrorKind::Config, format!("storage option `{key}` is not known"))
-                .remedy("use object_store's S3 keys, such as region, endpoint, access_key_id")
-        })?;
-        plain_http |= matches!(known, AmazonS3ConfigKey::Endpoint) && value.starts_with("http://");
-        builder = builder.with_config(known, value);
-    }
-    plain_http |= builder
-        .get_config_value(&AmazonS3ConfigKey::Endpoint)
-        .is_some_and(|endpoint| endpoint.starts_with("http://"));
-    if plain_http {
-        client = client.with_allow_http(true);
-    }
-    let retry = RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(100),
-            max_backoff: Duration::from_secs(2),
-            base: 2.0,
-        },
-        max_retries: 4,
-        retry_timeout: Duration::from_secs(8),
-    };
-    builder
-        .with_retry(retry)
-        .with_client_options(client)
-        .build()
-        .map_err(|error| Error::new(ErrorKind::Config, format!("location {url}: {error}")))
-}
-
 /// What a store's error means: its kind, one line, and the remedy.
 pub fn explain(url: &Url, error: &object_store::Error) -> Error {
     use object_store::Error as Store;
@@ -126,12 +83,15 @@ pub fn explain(url: &Url, error: &object_store::Error) -> Error {
         }
         (Store::Generic { store: "disk" | "LocalFileSystem", .. }, _) => ErrorKind::Io,
         (Store::PermissionDenied { .. } | Store::Unauthenticated { .. }, _) => ErrorKind::Denied,
-        _ if is_denied(&text) => ErrorKind::Denied,
+        _ if is_denied(&text) || has_no_credentials(&text) => ErrorKind::Denied,
         _ => ErrorKind::Unavailable,
     };
     let remedy = match kind {
         ErrorKind::CannotWrite => "let this user write there, or choose another location",
         ErrorKind::Io => "free space or repair the disk; what is committed is safe",
+        ErrorKind::Denied if has_no_credentials(&text) => {
+            "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or `aws_profile`"
+        }
         ErrorKind::Denied => "check the credentials, and that they may list, read and write this prefix",
         _ if text.contains("NoSuchBucket") => "create the bucket, or correct the location",
         _ => "check the endpoint, the region and the network",
@@ -155,9 +115,22 @@ pub fn is_hopeless(error: &object_store::Error) -> bool {
 }
 
 fn is_denied(text: &str) -> bool {
-    ["SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "403 Forbidden", "401 Unauthorized"]
-        .iter()
-        .any(|mark| text.contains(mark))
+    [
+        "SignatureDoesNotMatch",
+        "InvalidAccessKeyId",
+        "AccessDenied",
+        "ExpiredToken",
+        "InvalidToken",
+        "403 Forbidden",
+        "401 Unauthorized",
+    ]
+    .iter()
+    .any(|mark| text.contains(mark))
+}
+
+/// With nothing else to go by the client asks the machine for its role, and gets no answer.
+fn has_no_credentials(text: &str) -> bool {
+    text.contains("/latest/api/token") || text.contains("/latest/meta-data/iam")
 }
 
 fn io_error(error: &object_store::Error) -> Option<&std::io::Error> {

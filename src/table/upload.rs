@@ -1,25 +1,35 @@
 //! The way of a data file's parts into the store.
 //!
 //! It owns one file's transfer: a small file in one put, a larger one in
-//! parts, everything abandoned explicitly when it cannot be finished. It does
-//! not know what the file settles.
+//! parts, each repeated while the store is in trouble. What cannot be finished
+//! is handed to the sweeper, explicitly. It does not know what the file settles.
+//!
+//! A name is used once, so repeating a put or a part is the same put or part,
+//! and a whole file under it can only be ours.
 //!
 //! Memory: each part carries its charge on the budget and gives it back when
 //! the store has the bytes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{Error, MultipartId, MultipartUpload, ObjectStoreExt, Result};
+use tokio::time::Instant;
 
 use super::store::{Store, is_hopeless};
+use super::sweeper::{Sweeper, Void};
 use crate::budget::Charge;
 
 /// Bytes of a part; S3 wants at least 5 MiB for all but the last.
 pub const PART_BYTES: usize = 8 << 20;
 
-const TRIES: u32 = 5;
+/// After this long without an answer a file is given up, and its records are read again.
+const PATIENCE: Duration = Duration::from_secs(300);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
 /// A piece of a file on its way to the store.
 #[derive(Debug)]
@@ -34,123 +44,224 @@ pub struct Part {
 #[must_use]
 pub enum Uploaded {
     Done,
-    /// The shard let go of the file: nothing of it is left in the store.
+    /// The shard let go of the file: what there is of it is being deleted.
     Abandoned,
-    Failed(object_store::Error),
+    Failed(Error),
+}
+
+/// Hears how an upload fares.
+pub trait Watch: Sync {
+    /// The store gave no good answer; the request is repeated while this is true.
+    fn goes_on(&self, error: &Error) -> bool;
+    /// The store answers.
+    fn answered(&self);
+}
+
+/// Nobody watches: patience alone decides.
+impl Watch for () {
+    fn goes_on(&self, _: &Error) -> bool {
+        true
+    }
+
+    fn answered(&self) {}
+}
+
+/// Whose a name is, and so what may be deleted under it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Name {
+    /// Made for this upload: nobody else ever writes it.
+    Fresh,
+    /// Others may write the same name: only the upload is ours, never the file.
+    Shared,
 }
 
 /// Carries one file into the store until its last part; parts that end before that abandon it.
-pub async fn file(store: &Store, relative: &str, mut parts: impl Stream<Item = Part> + Unpin) -> Uploaded {
-    let Some(first) = parts.next().await else { return Uploaded::Abandoned };
-    let path = store.path(relative);
-    if first.last {
-        return match repeated(|| async { store.objects.put(&path, first.bytes.clone().into()).await }).await {
-            Ok(_) => Uploaded::Done,
-            Err(error) => Uploaded::Failed(error),
-        };
-    }
-    let mut upload = match repeated(|| store.objects.put_multipart(&path)).await {
-        Ok(upload) => upload,
-        Err(error) => return Uploaded::Failed(error),
-    };
-    let outcome = in_parts(upload.as_mut(), first, &mut parts).await;
-    if !matches!(outcome, Uploaded::Done)
-        && let Err(error) = upload.abort().await
-    {
-        tracing::warn!(%path, %error, "an upload could not be aborted; the store's lifecycle rule will remove it");
+///
+/// Whatever of it is not wanted goes to the sweeper, also when this future is dropped.
+pub async fn file(
+    store: &Store,
+    (relative, name): (&str, Name),
+    parts: impl Stream<Item = Part> + Unpin,
+    watch: &impl Watch,
+    sweeper: &Sweeper,
+) -> Uploaded {
+    let to = Target { store, path: store.path(relative), watch };
+    let _hold = sweeper.hold(&to.path);
+    let mut transfer = Transfer { to, name, sweeper, open: None, sent: 0, unclear: false };
+    let outcome = transfer.run(parts).await;
+    match outcome {
+        Uploaded::Done => transfer.is_wanted(),
+        Uploaded::Abandoned | Uploaded::Failed(_) => transfer.cut_off().await,
     }
     outcome
 }
 
-async fn in_parts(
-    upload: &mut dyn MultipartUpload,
-    first: Part,
-    parts: &mut (impl Stream<Item = Part> + Unpin),
-) -> Uploaded {
-    let mut part = first;
-    loop {
-        let last = part.last;
-        // A part that fails cannot be put again: it would be counted twice.
-        if !part.bytes.is_empty()
-            && let Err(error) = upload.put_part(PutPayload::from(part.bytes)).await
-        {
-            return Uploaded::Failed(error);
-        }
-        drop(part.charge);
-        if last {
-            return match upload.complete().await {
-                Ok(_) => Uploaded::Done,
-                Err(error) => Uploaded::Failed(error),
+struct Target<'a, W> {
+    store: &'a Store,
+    path: Path,
+    watch: &'a W,
+}
+
+struct Transfer<'a, W> {
+    to: Target<'a, W>,
+    name: Name,
+    sweeper: &'a Sweeper,
+    open: Option<Open>,
+    /// Bytes of the parts so far.
+    sent: u64,
+    /// A whole file may stand in the store although nothing said so.
+    unclear: bool,
+}
+
+/// An upload in parts.
+enum Open {
+    /// Each part has a number: it can be put again.
+    Numbered { parts: Arc<dyn MultipartStore>, id: MultipartId, done: Vec<PartId> },
+    /// A local disk: what fails there fails again.
+    Appended(Box<dyn MultipartUpload>),
+}
+
+impl<W: Watch> Transfer<'_, W> {
+    async fn run(&mut self, mut parts: impl Stream<Item = Part> + Unpin) -> Uploaded {
+        while let Some(Part { bytes, charge, last }) = parts.next().await {
+            let carried = match last {
+                false => self.put_part(bytes).await,
+                true if self.open.is_none() => self.put_whole(bytes).await,
+                true => match self.put_part(bytes).await {
+                    Ok(()) => self.complete().await,
+                    Err(error) => Err(error),
+                },
             };
+            drop(charge);
+            match carried {
+                Err(error) => return Uploaded::Failed(error),
+                Ok(()) if last => return Uploaded::Done,
+                Ok(()) => {}
+            }
         }
-        match parts.next().await {
-            Some(next) => part = next,
-            None => return Uploaded::Abandoned,
+        Uploaded::Abandoned
+    }
+
+    async fn put_whole(&mut self, bytes: Bytes) -> Result<()> {
+        self.unclear = true;
+        let Target { store, path, watch } = &self.to;
+        repeated(*watch, || store.objects.put(path, bytes.clone().into())).await.map(drop)
+    }
+
+    async fn put_part(&mut self, bytes: Bytes) -> Result<()> {
+        if self.open.is_none() {
+            self.open = Some(self.to.begin().await?);
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.sent += bytes.len() as u64;
+        match self.open.as_mut().expect("just begun") {
+            Open::Numbered { parts, id, done } => {
+                let number = done.len();
+                let put = || parts.put_part(&self.to.path, id, number, bytes.clone().into());
+                done.push(repeated(self.to.watch, put).await?);
+                Ok(())
+            }
+            Open::Appended(upload) => upload.put_part(bytes.into()).await,
+        }
+    }
+
+    async fn complete(&mut self) -> Result<()> {
+        self.unclear = true;
+        let (to, sent) = (&self.to, self.sent);
+        match self.open.as_mut().expect("parts were put") {
+            Open::Appended(upload) => upload.complete().await.map(drop),
+            Open::Numbered { parts, id, done } => {
+                let complete = || async {
+                    match parts.complete_multipart(&to.path, id, done.clone()).await {
+                        // It took effect and the reply was lost: the upload is gone, the file stands.
+                        Err(_) if to.holds(sent).await => Ok(()),
+                        outcome => outcome.map(drop),
+                    }
+                };
+                repeated(to.watch, complete).await
+            }
+        }
+    }
+
+    fn is_wanted(mut self) {
+        self.open = None;
+        self.unclear = false;
+    }
+
+    async fn cut_off(mut self) {
+        if let Some(Open::Appended(upload)) = &mut self.open
+            && let Err(error) = upload.abort().await
+        {
+            tracing::warn!(path = %self.to.path, %error, "half a file could not be removed and is left behind");
         }
     }
 }
 
-/// Repeats what may be repeated safely: a put of a fresh name is the same put.
-async fn repeated<T, F: Future<Output = object_store::Result<T>>>(
-    mut action: impl FnMut() -> F,
-) -> object_store::Result<T> {
-    let mut tries = 0;
-    loop {
-        match action().await {
-            Err(error) if tries + 1 < TRIES && !is_hopeless(&error) => {
-                tries += 1;
-                tracing::debug!(%error, tries, "an upload is repeated");
-                tokio::time::sleep(Duration::from_millis(200) * 2u32.pow(tries)).await;
-            }
-            outcome => return outcome,
+impl<W> Drop for Transfer<'_, W> {
+    fn drop(&mut self) {
+        let upload = match self.open.take() {
+            Some(Open::Numbered { id, .. }) => Some(id),
+            // A local upload removes its unfinished file when it is dropped.
+            Some(Open::Appended(_)) | None => None,
+        };
+        let whole = self.unclear && self.name == Name::Fresh;
+        if upload.is_some() || whole {
+            let void = Void { path: self.to.path.clone(), upload, whole, unclear: self.unclear };
+            self.sweeper.sweep(self.to.store, void);
         }
+    }
+}
+
+impl<W: Watch> Target<'_, W> {
+    async fn begin(&self) -> Result<Open> {
+        match &self.store.parts {
+            Some(parts) => {
+                let id = repeated(self.watch, || parts.create_multipart(&self.path)).await?;
+                Ok(Open::Numbered { parts: Arc::clone(parts), id, done: Vec::new() })
+            }
+            None => {
+                let begun = repeated(self.watch, || self.store.objects.put_multipart(&self.path)).await?;
+                Ok(Open::Appended(begun))
+            }
+        }
+    }
+
+    /// Whether the whole file stands there.
+    async fn holds(&self, size: u64) -> bool {
+        let there = repeated(self.watch, || self.store.objects.head(&self.path)).await;
+        there.is_ok_and(|meta| meta.size == size)
+    }
+}
+
+/// Repeats a request until it is answered, is without hope, or nobody wants it any more.
+async fn repeated<T, F: Future<Output = Result<T>>>(
+    watch: &impl Watch,
+    mut request: impl FnMut() -> F,
+) -> Result<T> {
+    let begun = Instant::now();
+    let mut wait = Duration::from_millis(200);
+    loop {
+        match request().await {
+            Ok(answer) => {
+                watch.answered();
+                return Ok(answer);
+            }
+            Err(error) if is_hopeless(&error) || matches!(error, Error::NotFound { .. }) => {
+                return Err(error);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a request of an upload is repeated");
+                if !watch.goes_on(&error) || begun.elapsed() >= PATIENCE {
+                    return Err(error);
+                }
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(BACKOFF_MAX);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::budget::Budget;
-    use futures::stream;
-    use std::collections::BTreeMap;
-
-    fn store(directory: &std::path::Path) -> Store {
-        Store::open(&url::Url::from_file_path(directory).unwrap(), &BTreeMap::new()).unwrap()
-    }
-
-    fn part(bytes: &'static str, last: bool) -> Part {
-        Part { bytes: bytes.into(), charge: Charge::none(), last }
-    }
-
-    #[tokio::test]
-    async fn parts_arrive_in_order_and_give_their_memory_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = store(directory.path());
-        let budget = Budget::new(5);
-        let parts: Vec<Part> = [("one ", false), ("two ", false), ("three", true)]
-            .map(|(bytes, last)| Part { charge: budget.charge(bytes.len()), ..part(bytes, last) })
-            .into();
-        assert!(budget.is_spent());
-        assert!(matches!(file(&store, "f.parquet", stream::iter(parts)).await, Uploaded::Done));
-        assert_eq!(std::fs::read_to_string(directory.path().join("f.parquet")).unwrap(), "one two three");
-        assert_eq!(budget.used(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_the_shard_lets_go_leaves_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let store = store(directory.path());
-        let parts = vec![part("one", false)];
-        assert!(matches!(file(&store, "f.parquet", stream::iter(parts)).await, Uploaded::Abandoned));
-        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_disk_that_cannot_be_written_fails_without_repeating() {
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("blocked"), "a file, not a directory").unwrap();
-        let store = store(&directory.path().join("blocked"));
-        let parts = vec![part("one", true)];
-        assert!(matches!(file(&store, "f.parquet", stream::iter(parts)).await, Uploaded::Failed(_)));
-    }
-}
+mod tests;

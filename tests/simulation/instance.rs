@@ -20,6 +20,7 @@ use thalweg::shard::{self, Lane, Reading, Report, Shard, Turn};
 use thalweg::source::catalog::Topic;
 use thalweg::source::witness::Witness;
 use thalweg::table::store::Store;
+use thalweg::table::sweeper::Sweeper;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -90,6 +91,7 @@ impl Instance {
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let store = Store {
             objects: Arc::new(objects.named(&name)),
+            parts: None,
             root: ROOT.into(),
             url: format!("memory:///{ROOT}").parse().unwrap(),
         };
@@ -204,6 +206,8 @@ impl Instance {
         let (reports_out, reports) = bounded(readings.len() + 1);
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
         let (to_committer, inbox) = mpsc::unbounded_channel();
+        let sweeper = Sweeper::new(self.runtime.handle().clone());
+        let health = Arc::new(Health::new(Arc::clone(&clock)));
         let lane = Lane {
             table: 0,
             table_id: TABLE_ID.to_owned(),
@@ -215,13 +219,16 @@ impl Instance {
             target_file_size: 1,
             compression: Compression::None,
             to_committer,
+            sweeper: sweeper.clone(),
+            health: Arc::clone(&health),
         };
         let wiring = committer::Wiring {
             table: 0,
             inbox,
             shards: inboxes.clone(),
             clock: Arc::clone(&clock),
-            health: Arc::new(Health::new(Arc::clone(&clock))),
+            health,
+            sweeper,
             witness: Witness::of_nothing(),
         };
         let committer = Committer::new(self.store.clone(), identity(&self.name, &self.plan), opened, wiring);

@@ -174,7 +174,9 @@ async fn a_table_whose_log_was_cleaned_up_is_proven_from_its_live_files() {
     table.append(&[full(0, 0, 10)]).await;
     table.commit("STREAMING UPDATE", &[with_rows(0, 10, 15, 0)], vec![txn(0, 15)]).await;
     table.append(&[full(0, 15, 20)]).await;
-    checkpoint::write(&table.store, table.tip(), NOW_MS).await.unwrap();
+    checkpoint::write(&table.store, table.tip(), NOW_MS, &crate::table::sweeper::Sweeper::here())
+        .await
+        .unwrap();
     table.append(&[full(0, 20, 30)]).await;
     table.forget_until(Version(3));
     let verdict = assert_violations(&table, &[]).await;
@@ -230,7 +232,9 @@ async fn a_version_that_is_missing_is_named() {
     let mut table = HandMade::new().await;
     table.append(&[full(0, 0, 10)]).await;
     table.append(&[full(0, 10, 20)]).await;
-    checkpoint::write(&table.store, table.tip(), NOW_MS).await.unwrap();
+    checkpoint::write(&table.store, table.tip(), NOW_MS, &crate::table::sweeper::Sweeper::here())
+        .await
+        .unwrap();
     std::fs::remove_file(table.directory.path().join("_delta_log/00000000000000000001.json")).unwrap();
     let verdict = verdict(&table).await;
     assert!(verdict.violations.iter().any(|violation| violation.contains("versions before 2 are missing")));
