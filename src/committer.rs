@@ -48,6 +48,8 @@ const TIP_TRUSTED_FOR: Duration = Duration::from_secs(60);
 const CHECKPOINT_EVERY: u64 = 100;
 /// Files that nothing names yet may be vacuumed after a week: stay well below.
 const FILE_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
+/// Answers that are none before a start is given up: the store may be flaky, or down.
+const UNCLEAR_AT_START_MAX: u32 = 4;
 /// A quiet committer still shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A broker that could not vouch for a topic is asked again.
@@ -113,7 +115,13 @@ pub async fn open(
         actions.extend(create::txns(&identity.table_id, &plan.to_anchor, clock.wall_ms()));
         let operation = if created { "CREATE TABLE" } else { "STREAMING UPDATE" };
         let (commit_id, body) = body(identity, operation, actions, Vec::new(), clock);
-        match log::settle(store, version, &commit_id, &body, |error| Err(explain(&store.url, error))).await? {
+        let mut unclear = 0;
+        let settled = log::settle(store, version, &commit_id, &body, |error| {
+            unclear += 1;
+            let give_up = unclear >= UNCLEAR_AT_START_MAX || is_hopeless(error);
+            if give_up { Err(explain(&store.url, error)) } else { Ok(()) }
+        });
+        match settled.await? {
             Settled::Won => {
                 let snapshot = match snapshot {
                     None => create::snapshot(&body),

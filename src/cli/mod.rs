@@ -17,6 +17,7 @@ mod version;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -175,8 +176,25 @@ pub enum TableCommand {
     /// Exits with 0 if nothing contradicts it and with 1 if a gap or an overlap was found. What the log
     /// cannot tell is printed as unknown.
     Verify(TableArguments),
-    /// Print version, schema, files and committed offsets
-    Info(TableArguments),
+    /// Print version, schema, files, committed offsets and orphans
+    ///
+    /// Orphans are data files in the table's root that no retained version names: what a killed writer left
+    /// behind. Readers never see them, a VACUUM removes them. Younger ones are counted apart: they may belong
+    /// to a commit on its way. Parts of an upload that was cut off are no files and cannot be listed here:
+    /// give the bucket a lifecycle rule that aborts incomplete multipart uploads.
+    Info(InfoArguments),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct InfoArguments {
+    #[command(flatten)]
+    pub table: TableArguments,
+    /// Name every orphan, not only the oldest few
+    #[arg(long)]
+    pub orphans: bool,
+    /// How old a file that no version names must be to count as an orphan
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub older_than: Duration,
 }
 
 #[derive(Args, Clone, Debug)]

@@ -19,15 +19,18 @@
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
-use super::TableArguments;
+use super::{InfoArguments, TableArguments};
 use crate::clock::{Clock, SystemClock};
 use crate::config::table_address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stdout;
-use crate::table::info::{self, Info};
+use crate::table::info::{self, Asked, Info};
 use crate::table::inventory;
 use crate::table::store::Store;
 use crate::table::verify::{self, PartitionVerdict, Verdict};
+
+/// Orphans that are named without `--orphans`.
+const ORPHANS_SHOWN: usize = 5;
 
 pub fn verify(arguments: &TableArguments) -> Result<()> {
     let store = open(arguments)?;
@@ -46,13 +49,17 @@ pub fn verify(arguments: &TableArguments) -> Result<()> {
     }
 }
 
-pub fn info(arguments: &TableArguments) -> Result<()> {
-    let store = open(arguments)?;
+pub fn info(arguments: &InfoArguments) -> Result<()> {
+    let store = open(&arguments.table)?;
+    let asked = Asked {
+        older_than: arguments.older_than,
+        listed_max: if arguments.orphans { usize::MAX } else { ORPHANS_SHOWN },
+    };
     let info = runtime()?.block_on(async {
         let inventory = inventory::take(&store).await?;
-        info::info(&store, &inventory, SystemClock.wall_ms()).await
+        info::info(&store, &inventory, SystemClock.wall_ms(), asked).await
     })?;
-    if arguments.json {
+    if arguments.table.json {
         return stdout::print(&pretty(&serde_json::to_value(&info).expect("plain values")));
     }
     info_text(&store, &info).iter().try_for_each(|line| stdout::print(line))
@@ -186,7 +193,9 @@ fn info_text(store: &Store, info: &Info) -> Vec<String> {
     let bytes = size(info.bytes.max(0) as u64);
     table.add_row(["files", &format!("{}, {bytes}, {} of them below 16 MiB", info.files, info.small_files)]);
     let heap = |heap: info::Heap| format!("{} files, {}", heap.files, size(heap.bytes));
-    table.add_row(["orphans", &heap(info.orphans)]);
+    let orphans = info::Heap { files: info.orphans.files, bytes: info.orphans.bytes };
+    table.add_row(["orphans", &heap(orphans)]);
+    table.add_row(["unnamed yet", &heap(info.young)]);
     table.add_row(["leftovers", &heap(info.leftovers)]);
     table.add_row(["schema", &info.schema]);
     let mut lines = laid_out(table, &[]);
@@ -202,6 +211,25 @@ fn info_text(store: &Store, info: &Info) -> Vec<String> {
         ]);
     }
     lines.extend(laid_out(offsets, &[3, 4]));
+    lines.extend(orphan_lines(&info.orphans));
+    lines
+}
+
+fn orphan_lines(orphans: &info::Orphans) -> Vec<String> {
+    if orphans.listed.is_empty() {
+        return Vec::new();
+    }
+    let mut table = columns(&["orphan", "bytes", "written"]);
+    for one in &orphans.listed {
+        let written = jiff::Timestamp::from_millisecond(one.modified_ms).map(|at| at.to_string());
+        table.add_row([one.path.clone(), one.bytes.to_string(), written.unwrap_or_default()]);
+    }
+    let mut lines = vec![String::new()];
+    lines.extend(laid_out(table, &[1]));
+    let more = orphans.files - orphans.listed.len();
+    if more > 0 {
+        lines.push(format!("and {more} more: --orphans names them all"));
+    }
     lines
 }
 

@@ -1,5 +1,5 @@
-//! Where a table lives: a path, a `file://` or an `s3://` URL becomes one
-//! absolute URL.
+//! Where a table lives: a path or a URL (`file://`, `s3://`, `gs://`, `az://`,
+//! `abfss://`) becomes one absolute URL.
 //!
 //! It owns the spelling of locations. It touches neither disk nor network.
 
@@ -29,9 +29,11 @@ pub fn parse(text: &str, directory: &Path) -> Result<Url, LocationError> {
             None => refuse("a `file:` location has no `//`", "write `file:///path`"),
         },
         Some(("s3" | "s3a" | "s3n", rest)) => match rest.strip_prefix("//") {
-            Some(rest) => s3(rest),
+            Some(rest) => bucket("s3", rest),
             None => refuse("an `s3:` location has no `//`", "write `s3://bucket/prefix`"),
         },
+        Some(("gs", rest)) => cloud("gs", "gcs", cfg!(feature = "gcs"), rest),
+        Some((scheme @ ("az" | "abfss"), rest)) => cloud(scheme, "azure", cfg!(feature = "azure"), rest),
         Some((scheme, rest)) if rest.starts_with("//") => refuse(
             format!("locations with `{scheme}://` are not available in this version"),
             "use a path, `file:///path` or `s3://bucket/prefix`",
@@ -84,12 +86,32 @@ fn local(path: &Path) -> Result<Url, LocationError> {
     Ok(url)
 }
 
-fn s3(rest: &str) -> Result<Url, LocationError> {
+/// A store that is compiled in by a feature, or not.
+fn cloud(scheme: &str, feature: &str, compiled_in: bool, rest: &str) -> Result<Url, LocationError> {
+    match rest.strip_prefix("//") {
+        Some(_) if !compiled_in => refuse(
+            format!("locations with `{scheme}://` are not in this build: it has no feature `{feature}`"),
+            format!("build it with `cargo build --release --features {feature}`"),
+        ),
+        Some(rest) => bucket(scheme, rest),
+        None => refuse(
+            format!("an `{scheme}:` location has no `//`"),
+            format!("write `{scheme}://bucket/prefix`"),
+        ),
+    }
+}
+
+/// `bucket/prefix`; Azure's full form is `container@account.dfs.core.windows.net/prefix`.
+fn bucket(scheme: &str, rest: &str) -> Result<Url, LocationError> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if bucket.is_empty() {
-        return refuse("an `s3://` location has no bucket", "write `s3://bucket/prefix`");
+        return refuse(
+            format!("an `{scheme}://` location has no bucket"),
+            format!("write `{scheme}://bucket/prefix`"),
+        );
     }
-    if let Some(wrong) = bucket.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
+    let allowed = if scheme == "abfss" { "._-@" } else { "._-" };
+    if let Some(wrong) = bucket.chars().find(|c| !(c.is_ascii_alphanumeric() || allowed.contains(*c))) {
         return refuse(
             format!("the bucket `{bucket}` has the character `{wrong}`"),
             "a bucket has letters, digits, `.`, `-`; endpoint and keys go into [storage.options]",
@@ -97,7 +119,7 @@ fn s3(rest: &str) -> Result<Url, LocationError> {
     }
     if let Some(wrong) = prefix.chars().find(|c| "?#%\\".contains(*c)) {
         return refuse(
-            format!("an `s3://` location has the character `{wrong}`"),
+            format!("an `{scheme}://` location has the character `{wrong}`"),
             "use letters, digits, `/`, `-`, `_`, `.` and `=` in the prefix",
         );
     }
@@ -106,10 +128,14 @@ fn s3(rest: &str) -> Result<Url, LocationError> {
         return refuse("a location has two slashes in a row", "write one slash");
     }
     segments(prefix)?;
-    let text = if prefix.is_empty() { format!("s3://{bucket}") } else { format!("s3://{bucket}/{prefix}") };
+    let text = if prefix.is_empty() {
+        format!("{scheme}://{bucket}")
+    } else {
+        format!("{scheme}://{bucket}/{prefix}")
+    };
     Url::parse(&text).map_err(|error| LocationError {
         message: format!("a location is no URL: {error}"),
-        remedy: "write `s3://bucket/prefix`".to_owned(),
+        remedy: format!("write `{scheme}://bucket/prefix`"),
     })
 }
 
@@ -172,6 +198,26 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_is_not_in_this_build_is_named_with_its_feature() {
+        let cases = [
+            ("gs://b/orders", "gcs", cfg!(feature = "gcs")),
+            ("az://c/orders", "azure", cfg!(feature = "azure")),
+            ("abfss://c@account.dfs.core.windows.net/orders", "azure", cfg!(feature = "azure")),
+        ];
+        for (text, feature, compiled_in) in cases {
+            match location(text) {
+                Ok(url) => assert!(compiled_in && url == text, "{url}"),
+                Err(message) => {
+                    assert!(
+                        !compiled_in && message.contains(&format!("no feature `{feature}`")),
+                        "{message}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn tricks_are_refused() {
         let cases = [
             ("", "a location is empty"),
@@ -194,7 +240,7 @@ mod tests {
             ("file:///", "a location is the root directory"),
             ("/", "a location is the root directory"),
             ("./", "a location is the current directory"),
-            ("gs://b/x", "locations with `gs://` are not available in this version"),
+            ("hdfs://b/x", "locations with `hdfs://` are not available in this version"),
             ("s3://b/orders/_delta_log", "a location lies inside a `_delta_log`"),
         ];
         for (text, message) in cases {

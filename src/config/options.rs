@@ -153,6 +153,17 @@ fn full_name(key: &str, value: &str) -> Result<String, Refusal> {
     if name.ends_with("allow_unsafe_rename") {
         return Err(lossy(false));
     }
+    if matches!(name.as_str(), "aws_profile" | "profile") {
+        return Ok("aws_profile".to_owned());
+    }
+    #[cfg(feature = "gcs")]
+    if let Some(full) = of_store::<object_store::gcp::GoogleConfigKey>("google_", &name) {
+        return Ok(full);
+    }
+    #[cfg(feature = "azure")]
+    if let Some(full) = of_store::<object_store::azure::AzureConfigKey>("azure_", &name) {
+        return Ok(full);
+    }
     match name.parse::<AmazonS3ConfigKey>() {
         Ok(known) if loses_races(known.as_ref(), value) => Err(lossy(true)),
         Ok(known) => Ok(known.as_ref().to_owned()),
@@ -167,6 +178,14 @@ fn full_name(key: &str, value: &str) -> Result<String, Refusal> {
     }
 }
 
+/// Options of a store that is not S3 are written in full: short names are S3's.
+#[cfg(any(feature = "gcs", feature = "azure"))]
+fn of_store<K: std::str::FromStr + AsRef<str>>(prefix: &str, name: &str) -> Option<String> {
+    let known = name.starts_with(prefix).then(|| name.parse::<K>().ok()).flatten()?;
+    // Options of the client have one name for all stores.
+    Some(known.as_ref().to_owned())
+}
+
 fn loses_races(key: &str, value: &str) -> bool {
     let value = value.trim().to_ascii_lowercase();
     match key {
@@ -177,7 +196,10 @@ fn loses_races(key: &str, value: &str) -> bool {
 }
 
 /// What people write, for suggestions.
-const STORAGE_KEYS: [&str; 24] = [
+const STORAGE_KEYS: [&str; 27] = [
+    "profile",
+    "aws_profile",
+    "aws_server_side_encryption",
     "region",
     "endpoint",
     "endpoint_url",

@@ -139,8 +139,8 @@ impl Settings {
                 }
             }
         }
-        let plain = [Endpoint, S3Endpoint].into_iter().filter_map(|key| settings.get(key));
-        if plain.last().is_some_and(|endpoint| endpoint.starts_with("http://")) {
+        let endpoint = settings.get(S3Endpoint).or(settings.get(Endpoint));
+        if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
             settings.set(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp), "true");
         }
         Ok(settings)
@@ -171,14 +171,13 @@ impl Settings {
                 self.set(key, &value);
             }
         }
-        if !self.has(AmazonS3ConfigKey::DefaultRegion) {
-            if let Some(region) = profile.region {
-                self.set(AmazonS3ConfigKey::Region, &region);
-            }
-        }
-        if !self.has(AmazonS3ConfigKey::S3Endpoint) {
-            if let Some(endpoint) = profile.endpoint {
-                self.set(AmazonS3ConfigKey::Endpoint, &endpoint);
+        let more = [
+            (AmazonS3ConfigKey::Region, profile.region, AmazonS3ConfigKey::DefaultRegion),
+            (AmazonS3ConfigKey::Endpoint, profile.endpoint, AmazonS3ConfigKey::S3Endpoint),
+        ];
+        for (key, value, instead) in more {
+            if let Some(value) = value.filter(|_| !self.has(instead)) {
+                self.set(key, &value);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! [`super::verify`].
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::StreamExt;
 use object_store::ObjectMeta;
@@ -21,7 +22,7 @@ use crate::schema::Schema;
 /// Files below this size are what a compaction would merge.
 pub const SMALL_FILE_BYTES: i64 = 16 << 20;
 /// A younger file may belong to a commit on its way.
-const ORPHAN_AGE_MS: i64 = 3600 * 1000;
+pub const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Serialize)]
 pub struct Info {
@@ -42,8 +43,10 @@ pub struct Info {
     /// Live files whose statistics tell no number of rows.
     pub files_without_rows: usize,
     pub offsets: Vec<NextOffset>,
-    /// Data files that no retained version names, older than an hour.
-    pub orphans: Heap,
+    /// Data files that no retained version names, older than was asked for.
+    pub orphans: Orphans,
+    /// The same, but younger: they may belong to a commit on its way.
+    pub young: Heap,
     /// Halves of writes that were cut off (`name#number`), on local disks only.
     pub leftovers: Heap,
 }
@@ -64,6 +67,29 @@ pub struct Heap {
     pub bytes: u64,
 }
 
+#[derive(Debug, Default, Serialize)]
+pub struct Orphans {
+    pub files: usize,
+    pub bytes: u64,
+    /// The oldest first, at most as many as were asked for.
+    pub listed: Vec<Orphan>,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
+pub struct Orphan {
+    pub modified_ms: i64,
+    pub bytes: u64,
+    /// Relative to the table's root.
+    pub path: String,
+}
+
+/// Which orphans are asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub older_than: Duration,
+    pub listed_max: usize,
+}
+
 impl Heap {
     fn add(&mut self, bytes: u64) {
         self.files += 1;
@@ -71,10 +97,11 @@ impl Heap {
     }
 }
 
-pub async fn info(store: &Store, inventory: &Inventory, now_ms: i64) -> Result<Info> {
+pub async fn info(store: &Store, inventory: &Inventory, now_ms: i64, asked: Asked) -> Result<Info> {
     let snapshot = &inventory.snapshot;
     let features = snapshot.protocol.reader_features.iter().chain(&snapshot.protocol.writer_features);
     let files = || inventory.files.values();
+    let (orphans, young) = unnamed(store, inventory, now_ms, asked).await?;
     Ok(Info {
         version: snapshot.version,
         oldest_version: inventory.history.first().map(|(version, ..)| *version),
@@ -90,7 +117,8 @@ pub async fn info(store: &Store, inventory: &Inventory, now_ms: i64) -> Result<I
         rows: files().map(|add| records(add).unwrap_or(0).saturating_sub(hidden_rows(add))).sum(),
         files_without_rows: files().filter(|add| records(add).is_none()).count(),
         offsets: snapshot.txns.iter().filter_map(|(app_id, &next)| next_offset(app_id, next)).collect(),
-        orphans: orphans(store, inventory, now_ms).await?,
+        orphans,
+        young,
         leftovers: leftovers(store),
     })
 }
@@ -106,30 +134,40 @@ fn next_offset(app_id: &str, next: i64) -> Option<NextOffset> {
     })
 }
 
-async fn orphans(store: &Store, inventory: &Inventory, now_ms: i64) -> Result<Heap> {
+/// Data files that no version names: those old enough to be orphans, and the others.
+async fn unnamed(store: &Store, inventory: &Inventory, now_ms: i64, asked: Asked) -> Result<(Orphans, Heap)> {
     let live = inventory.files.values();
     let added = inventory.history.iter().flat_map(|(_, _, adds)| adds);
     let mut named: BTreeSet<Path> = live.chain(added).filter_map(|add| location(store, &add.path)).collect();
     named.extend(inventory.removed.iter().filter_map(|path| location(store, path)));
-    let is_orphan = |object: &ObjectMeta| {
-        let name = object.location.filename().unwrap_or_default();
-        let in_root = object.location.prefix_matches(&store.root)
-            && object.location.parts_count() == store.root.parts_count() + 1;
-        in_root
-            && name.starts_with("part-")
-            && name.ends_with(".parquet")
-            && object.last_modified.timestamp_millis() < now_ms - ORPHAN_AGE_MS
-            && !named.contains(&object.location)
-    };
-    let mut heap = Heap::default();
+    let (mut orphans, mut young) = (Orphans::default(), Heap::default());
+    let old_at = now_ms.saturating_sub(i64::try_from(asked.older_than.as_millis()).unwrap_or(i64::MAX));
     let mut listed = store.objects.list(Some(&store.root));
     while let Some(object) = listed.next().await {
         let object = object.map_err(|error| explain(&store.url, &error))?;
-        if is_orphan(&object) {
-            heap.add(object.size);
+        let Some(path) = data_file(store, &object).filter(|_| !named.contains(&object.location)) else {
+            continue;
+        };
+        let modified_ms = object.last_modified.timestamp_millis();
+        if modified_ms >= old_at {
+            young.add(object.size);
+            continue;
         }
+        orphans.files += 1;
+        orphans.bytes += object.size;
+        orphans.listed.push(Orphan { modified_ms, bytes: object.size, path });
     }
-    Ok(heap)
+    orphans.listed.sort();
+    orphans.listed.truncate(asked.listed_max);
+    Ok((orphans, young))
+}
+
+/// The name of a data file that lies in the table's root, where ours do.
+fn data_file(store: &Store, object: &ObjectMeta) -> Option<String> {
+    let name = object.location.filename()?;
+    let in_root = object.location.prefix_matches(&store.root)
+        && object.location.parts_count() == store.root.parts_count() + 1;
+    (in_root && name.starts_with("part-") && name.ends_with(".parquet")).then(|| name.to_owned())
 }
 
 /// The store's listing hides them, so the folders are read as they are.
@@ -146,4 +184,31 @@ fn leftovers(store: &Store) -> Heap {
         }
     }
     heap
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inventory;
+    use super::super::testing::{HandMade, full};
+    use super::*;
+
+    #[tokio::test]
+    async fn files_that_no_version_names_are_listed_and_young_ones_are_left_alone() {
+        let mut table = HandMade::new().await;
+        table.append(&[full(0, 0, 10)]).await;
+        for name in ["part-lost-1.parquet", "part-lost-2.parquet", "notes.txt"] {
+            std::fs::write(table.directory.path().join(name), name).unwrap();
+        }
+        let inventory = inventory::take(&table.store).await.unwrap();
+        let now = std::fs::metadata(table.directory.path().join("part-lost-1.parquet")).unwrap();
+        let now = now.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+        let later = now + 3_600_000;
+        let asked = Asked { older_than: ORPHAN_AGE, listed_max: 1 };
+        let fresh = info(&table.store, &inventory, now, asked).await.unwrap();
+        assert_eq!((fresh.orphans.files, fresh.young), (0, Heap { files: 2, bytes: 38 }));
+        let aged = info(&table.store, &inventory, later + 60_000, asked).await.unwrap();
+        assert_eq!((aged.orphans.files, aged.orphans.bytes, aged.young.files), (2, 38, 0));
+        assert_eq!(aged.orphans.listed.len(), 1, "as many as asked for");
+        assert!(aged.orphans.listed[0].path.starts_with("part-lost-"), "{:?}", aged.orphans.listed);
+    }
 }

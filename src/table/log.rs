@@ -31,6 +31,8 @@ use crate::protocol::attempt::{Attempt, GetReply, PutReply, Step, Wait};
 
 /// Version files read at once while a table is loaded.
 const PARALLEL_GETS: usize = 16;
+/// For one version file, the client's own retries included.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
 /// What a writer keeps of a table.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,7 +154,7 @@ pub struct Listing {
 /// Puts a version if it is absent.
 pub async fn put(store: &Store, version: Version, body: Bytes) -> (PutReply, Option<object_store::Error>) {
     let path = store.version_path(version);
-    match store.objects.put_opts(&path, body.into(), PutMode::Create.into()).await {
+    match in_time(store.objects.put_opts(&path, body.into(), PutMode::Create.into())).await {
         Ok(_) => (PutReply::Created, None),
         Err(object_store::Error::AlreadyExists { .. }) => (PutReply::Exists, None),
         Err(error) => (PutReply::Unclear, Some(error)),
@@ -161,11 +163,20 @@ pub async fn put(store: &Store, version: Version, body: Bytes) -> (PutReply, Opt
 
 pub async fn get(store: &Store, version: Version) -> Found {
     let answer = async { store.objects.get(&store.version_path(version)).await?.bytes().await };
-    match answer.await {
+    match in_time(answer).await {
         Ok(body) => Found::Commit(body),
         Err(object_store::Error::NotFound { .. }) => Found::Missing,
         Err(error) => Found::Unclear(error),
     }
+}
+
+/// A version file is small: who waits longer for it waits for nothing. What was
+/// asked may still take effect, as after any answer that was lost.
+async fn in_time<T>(request: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+    tokio::time::timeout(ANSWER_WITHIN, request).await.unwrap_or_else(|_| {
+        let source = format!("no answer within {} s", ANSWER_WITHIN.as_secs()).into();
+        Err(object_store::Error::Generic { store: "store", source })
+    })
 }
 
 /// Lists the log from `from` on.

@@ -133,7 +133,7 @@ impl Sweeper {
         };
         if tokio::time::timeout(limit, all_gone).await.is_err() {
             for path in self.shared.lock().names.values() {
-                warn!(path, "not deleted in time: this file is left behind as an orphan");
+                warn!(path, "not done with in time: what there is of this file is left behind as an orphan");
             }
         }
         self.shared.lock().ending = false;

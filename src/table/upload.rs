@@ -90,7 +90,7 @@ pub async fn file(
     let mut transfer = Transfer { to, name, sweeper, open: None, sent: 0, unclear: false };
     let outcome = transfer.run(parts).await;
     match outcome {
-        Uploaded::Done => transfer.is_wanted(),
+        Uploaded::Done => transfer.keep(),
         Uploaded::Abandoned | Uploaded::Failed(_) => transfer.cut_off().await,
     }
     outcome
@@ -185,7 +185,7 @@ impl<W: Watch> Transfer<'_, W> {
         }
     }
 
-    fn is_wanted(mut self) {
+    fn keep(mut self) {
         self.open = None;
         self.unclear = false;
     }

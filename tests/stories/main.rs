@@ -18,6 +18,7 @@ mod checkpoints;
 mod crashes;
 mod equality;
 mod existing;
+mod faults;
 mod init;
 mod setup;
 mod signals;

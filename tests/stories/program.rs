@@ -47,9 +47,15 @@ pub fn start(command: &[&str], config: &Path) -> Running {
 
 /// The program with these arguments and no variable that changes what it does.
 pub fn program(arguments: &[&str]) -> Running {
+    program_with(&[], arguments)
+}
+
+/// The same with variables of its own.
+pub fn program_with(environment: &[(&str, &str)], arguments: &[&str]) -> Running {
     let mut child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
         .args(arguments)
         .env_remove("RUST_LOG")
+        .envs(environment.iter().copied())
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -55,11 +55,55 @@ impl S3 {
     }
 
     pub fn options_with_secret(&self, secret: &str) -> String {
-        format!(
-            "[storage.options]\nendpoint = \"{}\"\naccess_key_id = \"test\"\nsecret_access_key = \"{secret}\"\n\
-             region = \"us-east-1\"\n",
-            self.endpoint
-        )
+        options_at(&self.endpoint, secret)
+    }
+}
+
+fn options_at(endpoint: &str, secret: &str) -> String {
+    format!(
+        "[storage.options]\nendpoint = \"{endpoint}\"\naccess_key_id = \"test\"\n\
+         secret_access_key = \"{secret}\"\nregion = \"us-east-1\"\n"
+    )
+}
+
+/// A proxy in front of an S3 server that answers some requests with scripted faults.
+pub struct Faults {
+    pub endpoint: String,
+    dir: PathBuf,
+}
+
+impl Faults {
+    /// No faults until some are set.
+    pub fn before(s3: &S3, name: &str) -> Faults {
+        let dir = scratch().join(name);
+        let endpoint =
+            started("faults", &["start", "--dir", &path(&dir), "--upstream", &s3.endpoint], "endpoint=");
+        Faults { endpoint, dir }
+    }
+
+    pub fn set(&self, settings: &[&str]) {
+        tool("faults", &[&["set", "--dir", &path(&self.dir)][..], settings].concat());
+    }
+
+    pub fn options(&self) -> String {
+        options_at(&self.endpoint, "testtest1")
+    }
+
+    /// A line of the log for each request so far.
+    pub fn requests(&self) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.dir.join("requests.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The fault of each request, if it met one.
+    pub fn kinds(&self) -> Vec<Option<String>> {
+        self.requests().iter().map(|one| one["kind"].as_str().map(str::to_owned)).collect()
+    }
+}
+
+impl Drop for Faults {
+    fn drop(&mut self) {
+        tool("faults", &["stop", "--dir", &path(&self.dir)]);
     }
 }
 

@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """usage: s3.py alive ENDPOINT
        s3.py bucket ENDPOINT NAME
+       s3.py uploads ENDPOINT NAME
 
 alive: exit 0 when the S3 server at ENDPOINT answers any request.
 bucket: creates a bucket; one that exists already is no error.
+uploads: prints the keys of a bucket's incomplete multipart uploads, one a line.
 Standard library only, so that tools/s3 needs no environment.
 """
 import datetime
 import hashlib
 import hmac
 import http.client
+import re
 import sys
 import urllib.parse
 
@@ -17,14 +20,14 @@ ACCESS_KEY, SECRET_KEY, REGION = "test", "testtest1", "us-east-1"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
-def signed_headers(method, host, path):
-    """AWS Signature Version 4 of a request without query and body."""
+def signed_headers(method, host, path, query=""):
+    """AWS Signature Version 4 of a request without body; `query` is in canonical form."""
     stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{stamp[:8]}/{REGION}/s3/aws4_request"
     headers = {"host": host, "x-amz-content-sha256": EMPTY_SHA256, "x-amz-date": stamp}
     names = ";".join(headers)
     canonical = "\n".join(
-        [method, path, "", *(f"{name}:{value}" for name, value in headers.items()), "", names, EMPTY_SHA256]
+        [method, path, query, *(f"{name}:{value}" for name, value in headers.items()), "", names, EMPTY_SHA256]
     )
     to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
     key = ("AWS4" + SECRET_KEY).encode()
@@ -37,10 +40,11 @@ def signed_headers(method, host, path):
     return headers
 
 
-def request(endpoint, method, path):
+def request(endpoint, method, path, query=""):
     host = urllib.parse.urlsplit(endpoint).netloc
     connection = http.client.HTTPConnection(host, timeout=30)
-    connection.request(method, path, headers=signed_headers(method, host, path))
+    target = f"{path}?{query}" if query else path
+    connection.request(method, target, headers=signed_headers(method, host, path, query))
     reply = connection.getresponse()
     return reply.status, reply.read().decode(errors="replace")
 
@@ -56,6 +60,11 @@ def main(arguments):
         status, body = request(arguments[1], "PUT", "/" + urllib.parse.quote(arguments[2]))
         exists = status == 409 and "BucketAlready" in body
         return 0 if status == 200 or exists else f"bucket {arguments[2]}: status {status} {body}"
+    if len(arguments) == 3 and arguments[0] == "uploads":
+        status, body = request(arguments[1], "GET", "/" + urllib.parse.quote(arguments[2]), "uploads=")
+        for key in re.findall(r"<Key>(.*?)</Key>", body):
+            print(key)
+        return 0 if status == 200 else f"uploads of {arguments[2]}: status {status} {body}"
     return __doc__
 
 
