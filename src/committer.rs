@@ -293,12 +293,16 @@ impl Committer {
             let version = self.snapshot.version.next();
             let (commit_id, body) = self.commit_body(&work);
             let component = format!("table {}", self.identity.table_id);
+            let mut unclear = 0u32;
             let settled = log::settle(&self.store, version, &commit_id, &body, |error| {
                 metrics::commit_failed(&self.identity.table_id);
                 if is_hopeless(error) {
                     return Err(explain(&self.store.url, error));
                 }
-                debug!(%version, %error, "the store gave no clear answer");
+                unclear += 1;
+                if u32::is_power_of_two(unclear) {
+                    warn!(table = self.identity.table_id, %version, unclear, error = explain(&self.store.url, error).message, "the store gave no clear answer; it is asked again");
+                }
                 self.wiring.health.heartbeat(&component, ALIVE_FOR);
                 self.wiring.health.set_ready(&component, Err(explain(&self.store.url, error).message));
                 Ok(())

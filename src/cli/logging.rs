@@ -38,13 +38,14 @@ pub fn start(arguments: &LogArguments) -> Result<()> {
 }
 
 fn filter(verbose: u8, rust_log: Option<&str>) -> Result<EnvFilter> {
-    let level = match verbose {
-        0 => "info",
-        1 => "debug",
-        _ => "trace",
+    // The store's client tells of each retry at `info`: a storm of 503 would drown everything else.
+    let (level, store) = match verbose {
+        0 => ("info", "warn"),
+        1 => ("debug", "info"),
+        _ => ("trace", "trace"),
     };
     let wanted = rust_log.filter(|text| !text.trim().is_empty());
-    let directives = format!("{level},{QUIET},{}", wanted.unwrap_or(level));
+    let directives = format!("{level},{QUIET},object_store={store},{}", wanted.unwrap_or(level));
     EnvFilter::builder().parse(&directives).map_err(|error| {
         Error::new(ErrorKind::Usage, format!("environment variable RUST_LOG: {error}"))
             .remedy("write it as in `RUST_LOG=info,thalweg::committer=debug`")

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -47,6 +48,7 @@ pub(super) fn begin_upload(lane: &Lane, path: String, generation: Generation, ru
         component: uploads_of(&lane.table_id),
         health: Arc::clone(&lane.health),
         to_committer: lane.to_committer.clone(),
+        tries: AtomicU32::new(0),
     };
     runtime.spawn(async move {
         let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
@@ -76,15 +78,28 @@ struct Watched {
     component: String,
     health: Arc<Health>,
     to_committer: mpsc::UnboundedSender<ToCommitter>,
+    /// Of the request that is repeated now.
+    tries: AtomicU32,
 }
 
 impl Watch for Watched {
     fn goes_on(&self, error: &object_store::Error) -> bool {
-        self.health.set_ready(&self.component, Err(explain(&self.url, error).message));
+        let said = explain(&self.url, error).message;
+        let tries = self.tries.fetch_add(1, Ordering::Relaxed) + 1;
+        if tries.is_power_of_two() {
+            tracing::warn!(
+                component = self.component,
+                tries,
+                error = said,
+                "a request of an upload failed; it is repeated"
+            );
+        }
+        self.health.set_ready(&self.component, Err(said));
         !self.to_committer.is_closed()
     }
 
     fn answered(&self) {
+        self.tries.store(0, Ordering::Relaxed);
         self.health.forget(&self.component);
     }
 }

@@ -63,10 +63,11 @@ def under_faults(bench, schema, endpoint, directory):
     parts = sum(entry["method"] == "PUT" and "partNumber=" in entry["path"] for entry in log)
     left = call(f"{TOOLS}/s3", "uploads", "--dir", f"{bench.work}/s3", "lake").split()
     expect(len(left) <= lost_creates, f"{len(left)} uploads are open, {lost_creates} were begun and lost: {left}")
+    named = killed(bench, schema, endpoint)
     ready = outage(bench, schema, endpoint, directory)
     return (f"{rows[0]:,} + {rows[1]:,} rows exact, {len(log):,} requests ({parts} parts), {sum(met.values())} faults "
             f"{met}, {len(drains)} drains of at most {max(drains, default=0):.1f} s, 0 orphans, {len(left)} uploads open "
-            f"of {lost_creates} whose begin was lost; {ready}; {seconds:.0f} s to the end")
+            f"of {lost_creates} whose begin was lost; {named}; {ready}; {seconds:.0f} s to the end")
 
 
 def stopped(bench, config, seconds):
@@ -79,6 +80,35 @@ def stopped(bench, config, seconds):
     expect(run.returncode == 69, f"exit {run.returncode} by itself\n{tail(run)}")
     say("it could not start under the faults: exit 69")
     return []
+
+
+def killed(bench, schema, endpoint):
+    """What SIGKILLs leave behind is what `table info --orphans` names, and no row is lost."""
+    place = bench.location("s3", bench.fresh("killed"))
+    config = bench.config([("faults-killed", "faults", place, schema)], "s3", endpoint=endpoint,
+                          max_latency="100ms", target_file_size="256KiB")
+    for _ in range(5):
+        run = bench.start(config)
+        try:
+            run.wait(2.5)
+        except subprocess.TimeoutExpired:
+            run.kill()
+            run.wait()
+    bench.run_to_end(config, 1800)
+    lying = orphans_by_oracle(bench, place)
+    said = json.loads(call(bench.thalweg(), "table", "info", place, "--json", "--orphans", "--older-than", "0s",
+                           *bench.verify_storage("s3")))["orphans"]
+    told = sorted(one["path"] for one in said["listed"])
+    expect(told == [path for path in lying if "/" not in path], f"orphans: the oracle finds {lying}, info {told}")
+    bench.judge("faults", place, schema, "s3", ["duckdb"])
+    return f"5 SIGKILLs left {len(lying)} orphans, all of them named by table info"
+
+
+def orphans_by_oracle(bench, place):
+    command = [f"{TOOLS}/python", f"{TOOLS}/oracle/orphans.py", place, *bench.storage("s3")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    expect(done.returncode in (0, 1), f"orphans.py {place}: exit {done.returncode}")
+    return json.loads(done.stdout)["orphans"]
 
 
 def outage(bench, schema, endpoint, directory):
