@@ -203,9 +203,7 @@ impl Committer {
     /// offsets that the table then has.
     pub async fn run(mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
         let outcome = self.work().await;
-        if outcome.is_err() {
-            self.let_go();
-        }
+        self.let_go();
         outcome
     }
 

@@ -77,10 +77,11 @@ mod tests {
     }
 
     #[test]
-    fn librdkafka_is_quiet_unless_asked_for() {
+    fn librdkafka_and_the_stores_client_are_quiet_unless_asked_for() {
         assert_eq!(shown(0, None), "info,librdkafka=warn");
-        assert_eq!(shown(1, None), "debug,librdkafka=warn");
-        assert_eq!(shown(9, Some(" ")), "librdkafka=warn,trace");
+        assert!(filter(0, None).unwrap().to_string().contains("object_store=warn"));
+        assert_eq!(shown(1, None), "debug,librdkafka=warn,object_store=info");
+        assert_eq!(shown(9, Some(" ")), "librdkafka=warn,object_store=trace,trace");
         assert_eq!(shown(0, Some("librdkafka=debug")), "info,librdkafka=debug");
         assert_eq!(shown(0, Some("error,thalweg=debug")), "error,librdkafka=warn,thalweg=debug");
     }

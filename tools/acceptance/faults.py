@@ -47,11 +47,11 @@ def under_faults(bench, schema, endpoint, directory):
     settings(directory, "rate=0.05", f"kinds={','.join(KINDS)}")
     seconds, drains = 0.0, []
     for config, place in zip(configs, (small, large)):
-        for wait_for in (2.0, 4.0):
-            took = stopped(bench, config, wait_for)
+        for seconds_of_reading in (1.0, 3.0):
+            took = stopped(bench, config, seconds_of_reading)
             orphans = oracle("orphans.py", place, *bench.storage("s3"))
             drains += took
-            say(f"{place}: stopped after {wait_for:.0f} s, {orphans['files']} files, 0 orphans")
+            say(f"{place}: stopped after {seconds_of_reading:.0f} s of reading, {orphans['files']} files, 0 orphans")
         seconds += bench.run_to_end(config, 1800)
         oracle("orphans.py", place, *bench.storage("s3"))
     log = requests(directory)
@@ -71,15 +71,28 @@ def under_faults(bench, schema, endpoint, directory):
 
 
 def stopped(bench, config, seconds):
-    """Runs for a while and is stopped in order; what it took, unless it could not start under the faults."""
+    """Reads for a while and is stopped in order; what that took, unless it could not start under the faults."""
     run = bench.start(config)
+    if not reads(run):
+        return []
     try:
         run.wait(seconds)
     except subprocess.TimeoutExpired:
         return [drain(run)]
-    expect(run.returncode == 69, f"exit {run.returncode} by itself\n{tail(run)}")
-    say("it could not start under the faults: exit 69")
-    return []
+    expect(False, f"exit {run.returncode} by itself\n{tail(run)}")
+
+
+def reads(run):
+    """Waits until the table is open. False: it could not start under the faults, which is exit 69."""
+    deadline = time.monotonic() + 90
+    while "table open" not in text_of(run):
+        if run.poll() is not None:
+            expect(run.returncode == 69, f"exit {run.returncode} at start\n{tail(run)}")
+            say("it could not start under the faults: exit 69")
+            return False
+        expect(time.monotonic() < deadline, f"no table in time\n{tail(run)}")
+        time.sleep(0.05)
+    return True
 
 
 def killed(bench, schema, endpoint):
@@ -89,9 +102,8 @@ def killed(bench, schema, endpoint):
                           max_latency="100ms", target_file_size="256KiB")
     for _ in range(5):
         run = bench.start(config)
-        try:
-            run.wait(2.5)
-        except subprocess.TimeoutExpired:
+        if reads(run):
+            time.sleep(bench.random.uniform(0.2, 1.5))
             run.kill()
             run.wait()
     bench.run_to_end(config, 1800)
