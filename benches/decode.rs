@@ -3,7 +3,7 @@
 mod workload;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use thalweg::columnar::{Columns, Decoder, RecordFacts};
+use thalweg::columnar::{Columns, Decoder};
 use thalweg::config::{Decoding, OnNewField};
 use workload::{ROWS, Workload};
 
@@ -30,8 +30,8 @@ fn decode(criterion: &mut Criterion) {
 
 fn ours(workload: &Workload, decoder: &mut Decoder, columns: &mut Columns) {
     for (offset, payload) in workload.payloads.iter().enumerate() {
-        let facts = RecordFacts { partition: 0, offset: offset as i64, timestamp_ms: None };
-        decoder.append(columns, payload.as_bytes(), facts).expect("generated rows fit");
+        let facts = workload::facts(offset as i64);
+        decoder.append(columns, payload.as_bytes(), &facts).expect("generated rows fit");
     }
     let batch = columns.freeze();
     assert_eq!(batch.num_rows(), ROWS);

@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{self, ZstdLevel};
 use parquet::file::properties::WriterProperties;
-use thalweg::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
+use thalweg::columnar::{Columns, Decoder, ParquetFile};
 use thalweg::config::{Compression, Decoding, OnNewField};
 use workload::{ROWS, Workload};
 
@@ -36,9 +36,9 @@ fn batch_of(workload: &Workload) -> RecordBatch {
     let mut columns = Columns::new(&workload.schema);
     let mut decoder =
         Decoder::new(&workload.schema, &Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() });
-    let facts = RecordFacts { partition: 0, offset: 0, timestamp_ms: None };
+    let facts = workload::facts(0);
     for payload in &workload.payloads {
-        decoder.append(&mut columns, payload.as_bytes(), facts).expect("generated rows fit");
+        decoder.append(&mut columns, payload.as_bytes(), &facts).expect("generated rows fit");
     }
     columns.freeze()
 }

@@ -41,7 +41,7 @@
 //! | 4 | [`shard`], [`committer`], [`preflight`], [`admin`] | the two loops; what must hold before they start; the administration port |
 //! | 3 | [`source`], [`columnar`], [`table`], [`exchange`], [`host`] | Kafka; decoding and Parquet; Delta and stores; the loops' messages |
 //! | 2 | [`protocol`], [`config`] | every exactly-once decision, pure; the checked config |
-//! | 1 | [`schema`], [`metrics`], [`health`], [`stdout`] | what a column is; what is seen from outside |
+//! | 1 | [`schema`], [`record`], [`metrics`], [`health`], [`stdout`] | what a column is, what a record is; what is seen from outside |
 //! | 0 | [`error`], [`clock`], [`ids`], [`budget`] | what everything may use |
 //!
 //! # Where to begin reading
@@ -69,6 +69,7 @@ pub mod ingester;
 pub mod metrics;
 pub mod preflight;
 pub mod protocol;
+pub mod record;
 pub mod schema;
 pub mod shard;
 pub mod source;

@@ -13,8 +13,9 @@ use crate::clock::SharedClock;
 use crate::columnar::{Columns, Decoder, Inferred, RecordFacts, infer};
 use crate::config::{self, Config, Decoding, Format, Kafka, OnNewField, RESCUED_COLUMN, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::Partition;
+use crate::ids::{Offset, Partition};
 use crate::protocol::anchor::Watermarks;
+use crate::record::{Headers, Record};
 use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
 use crate::source::kafka::KafkaSource;
@@ -199,8 +200,39 @@ fn infer_from(
 /// A record that was read to look at it.
 #[derive(Debug)]
 pub struct Sampled {
-    pub facts: RecordFacts,
+    pub partition: Partition,
+    pub offset: Offset,
+    timestamp_ms: Option<i64>,
+    key: Option<Vec<u8>>,
+    /// In the form of [`Headers`].
+    headers: Vec<u8>,
     pub payload: Vec<u8>,
+}
+
+impl Sampled {
+    fn of(partition: Partition, record: &Record<'_>) -> Sampled {
+        Sampled {
+            partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.map(<[u8]>::to_vec),
+            headers: record.headers.bytes().to_vec(),
+            payload: record.value.unwrap_or_default().to_vec(),
+        }
+    }
+
+    /// For a row that nobody keeps: whatever fits in any case is left open.
+    fn facts(&self) -> RecordFacts<'_> {
+        let record = Record {
+            offset: self.offset,
+            timestamp_ms: self.timestamp_ms,
+            log_append_time: false,
+            key: self.key.as_deref(),
+            value: Some(&self.payload),
+            headers: Headers::over(&self.headers),
+        };
+        RecordFacts { topic: "", partition: self.partition.0, record }
+    }
 }
 
 /// Reads the first records of every partition, tombstones left out.
@@ -241,15 +273,10 @@ pub fn sample(
                 Event::Records(batch) => {
                     let slot = batch.slot();
                     let room = share.saturating_sub(taken[slot.index()]);
-                    let partition = assignments[slot.index()].partition.0;
+                    let partition = assignments[slot.index()].partition;
                     for record in batch.records().filter(|record| record.value.is_some()).take(room) {
                         taken[slot.index()] += 1;
-                        let facts = RecordFacts {
-                            partition,
-                            offset: record.offset.0,
-                            timestamp_ms: record.timestamp_ms,
-                        };
-                        sampled.push(Sampled { facts, payload: record.value.unwrap_or_default().to_vec() });
+                        sampled.push(Sampled::of(partition, &record));
                     }
                     if taken[slot.index()] < share {
                         continue;
@@ -275,13 +302,13 @@ pub fn try_out(schema: &Schema, decoding: &Decoding, sampled: &[Sampled]) -> (us
     let mut columns = Columns::new(schema);
     let (mut rows, mut first_bad) = (0, None);
     for record in sampled {
-        match decoder.append(&mut columns, &record.payload, record.facts) {
+        match decoder.append(&mut columns, &record.payload, &record.facts()) {
             Ok(()) => rows += 1,
             Err(bad) if first_bad.is_none() => {
                 first_bad = Some(format!(
                     "partition {} offset {}: {}: {}",
-                    record.facts.partition,
-                    record.facts.offset,
+                    record.partition,
+                    record.offset,
                     bad.reason.as_str(),
                     bad.detail
                 ));

@@ -305,12 +305,9 @@ impl<S: Source> Shard<S> {
                 partition.progress.take(record.offset, Outcome::Tombstone);
                 continue;
             };
-            let facts = RecordFacts {
-                partition: partition.progress.source().partition.0,
-                offset: record.offset.0,
-                timestamp_ms: record.timestamp_ms,
-            };
-            match table.decoder.append(&mut table.columns, payload, facts) {
+            let source = partition.progress.source();
+            let facts = RecordFacts { topic: &source.topic, partition: source.partition.0, record };
+            match table.decoder.append(&mut table.columns, payload, &facts) {
                 Ok(()) => {
                     partition.progress.take(record.offset, Outcome::Row);
                     table.oldest_ms = [table.oldest_ms, record.timestamp_ms].into_iter().flatten().min();

@@ -3,6 +3,9 @@
 
 use std::fmt::Write;
 
+use thalweg::columnar::RecordFacts;
+use thalweg::ids::Offset;
+use thalweg::record::{Headers, Record};
 use thalweg::schema::Schema;
 
 pub const ROWS: usize = 4096;
@@ -34,6 +37,19 @@ impl Workload {
     pub fn bytes_per_row(&self) -> usize {
         self.payloads.iter().map(String::len).sum::<usize>() / ROWS
     }
+}
+
+/// The facts of a record with nothing but an offset.
+pub fn facts(offset: i64) -> RecordFacts<'static> {
+    let record = Record {
+        offset: Offset(offset),
+        timestamp_ms: None,
+        log_append_time: false,
+        key: None,
+        value: None,
+        headers: Headers::NONE,
+    };
+    RecordFacts { topic: "topic", partition: 0, record }
 }
 
 /// SplitMix64.

@@ -50,7 +50,7 @@ impl Decoder {
         &mut self,
         columns: &mut Columns,
         payload: &[u8],
-        facts: RecordFacts,
+        facts: &RecordFacts<'_>,
     ) -> Result<(), BadRecord> {
         let rows = columns.rows();
         let (children, row) = columns.open_row();
@@ -67,7 +67,7 @@ impl Decoder {
         children: &mut [Column],
         row: usize,
         payload: &[u8],
-        facts: RecordFacts,
+        facts: &RecordFacts<'_>,
     ) -> Result<(), BadRecord> {
         if payload.len() > self.size_max {
             let detail = format!("{} bytes, and max_record_size is {}", payload.len(), self.size_max);

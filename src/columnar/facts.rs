@@ -1,21 +1,21 @@
-//! Columns of facts about the record.
+//! Columns of facts about the record: where it was, when, under which key.
 //!
 //! It owns how a fact becomes a value. Which columns there are, with their
 //! names and types, is [`MetadataColumn`].
 
-use super::bad::{BadReason, BadRecord};
-use super::columns::{Column, Data};
+use super::bad::{BadReason, BadRecord, invalid_utf8};
+use super::columns::{Column, Data, Slices};
 use super::text;
 use crate::config::MetadataColumn;
+use crate::record::{Headers, Record};
 use crate::schema::Field;
 
 /// What is known about a record besides its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RecordFacts {
+pub struct RecordFacts<'a> {
+    pub topic: &'a str,
     pub partition: i32,
-    pub offset: i64,
-    /// Milliseconds since the epoch; `None` when the record carries no timestamp.
-    pub timestamp_ms: Option<i64>,
+    pub record: Record<'a>,
 }
 
 /// A column that no field of the payload fills.
@@ -31,16 +31,35 @@ impl FactColumn {
     }
 
     /// A timestamp that no TIMESTAMP can hold counts as none.
-    pub(super) fn fill(&self, column: &mut Column, facts: RecordFacts) -> Result<(), BadRecord> {
+    pub(super) fn fill(&self, column: &mut Column, facts: &RecordFacts<'_>) -> Result<(), BadRecord> {
+        let record = &facts.record;
         match (self.fact, &mut column.data) {
             (MetadataColumn::Partition, Data::Integer(values)) => values.push(facts.partition),
             (MetadataColumn::Partition, Data::Long(values)) => values.push(facts.partition.into()),
-            (MetadataColumn::Offset, Data::Long(values)) => values.push(facts.offset),
+            (MetadataColumn::Offset, Data::Long(values)) => values.push(record.offset.0),
             (MetadataColumn::Timestamp, Data::Timestamp(values)) => {
-                match facts.timestamp_ms.and_then(text::timestamp_of_millis) {
+                match record.timestamp_ms.and_then(text::timestamp_of_millis) {
                     Some(micros) => values.push(micros),
                     None => return self.none(column),
                 }
+            }
+            (MetadataColumn::TimestampType, Data::String(slices)) => match record.timestamp_ms {
+                Some(_) if record.log_append_time => slices.push(b"LogAppendTime"),
+                Some(_) => slices.push(b"CreateTime"),
+                None => return self.none(column),
+            },
+            (MetadataColumn::Topic, Data::String(slices)) => slices.push(facts.topic.as_bytes()),
+            (MetadataColumn::Key, Data::Binary(slices)) => match record.key {
+                Some(key) => slices.push(key),
+                None => return self.none(column),
+            },
+            (MetadataColumn::Key, Data::String(slices)) => match record.key {
+                Some(key) => self.push_text(slices, key)?,
+                None => return self.none(column),
+            },
+            (MetadataColumn::Headers, Data::Array { offsets, element }) => {
+                self.push_headers(element, record.headers)?;
+                offsets.push(element.len());
             }
             _ => unreachable!("name and type were matched"),
         }
@@ -54,5 +73,33 @@ impl FactColumn {
         }
         let detail = format!("`{}`: no value: the record has none", self.fact.name());
         Err(BadRecord { reason: BadReason::Missing, detail })
+    }
+
+    fn push_text(&self, slices: &mut Slices, bytes: &[u8]) -> Result<(), BadRecord> {
+        let text = std::str::from_utf8(bytes).map_err(|error| {
+            let bad = invalid_utf8(error);
+            BadRecord { detail: format!("`{}`: {}", self.fact.name(), bad.detail), ..bad }
+        })?;
+        slices.push(text.as_bytes());
+        Ok(())
+    }
+
+    fn push_headers(&self, element: &mut Column, headers: Headers<'_>) -> Result<(), BadRecord> {
+        let Data::Struct { rows, children } = &mut element.data else { unreachable!("a header is a struct") };
+        let [name_column, value_column] = children.as_mut_slice() else { unreachable!("of two members") };
+        for (name, value) in headers {
+            match &mut name_column.data {
+                Data::String(slices) => self.push_text(slices, name)?,
+                _ => unreachable!("a header's name is text"),
+            }
+            match (&mut value_column.data, value) {
+                (_, None) => value_column.push_null(),
+                (Data::Binary(slices), Some(value)) => slices.push(value),
+                (Data::String(slices), Some(value)) => self.push_text(slices, value)?,
+                _ => unreachable!("a header's value is bytes or text"),
+            }
+            *rows += 1;
+        }
+        Ok(())
     }
 }

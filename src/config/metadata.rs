@@ -12,11 +12,24 @@ pub enum MetadataColumn {
     Partition,
     Offset,
     Timestamp,
+    /// `CreateTime` or `LogAppendTime`: who set the timestamp.
+    TimestampType,
+    Topic,
+    Key,
+    /// In their order, duplicates kept.
+    Headers,
 }
 
 impl MetadataColumn {
-    pub const ALL: [MetadataColumn; 3] =
-        [MetadataColumn::Partition, MetadataColumn::Offset, MetadataColumn::Timestamp];
+    pub const ALL: [MetadataColumn; 7] = [
+        MetadataColumn::Partition,
+        MetadataColumn::Offset,
+        MetadataColumn::Timestamp,
+        MetadataColumn::TimestampType,
+        MetadataColumn::Topic,
+        MetadataColumn::Key,
+        MetadataColumn::Headers,
+    ];
 
     /// What a table gets that does not ask for others.
     pub const DEFAULT: [MetadataColumn; 3] =
@@ -27,6 +40,10 @@ impl MetadataColumn {
             MetadataColumn::Partition => "_partition",
             MetadataColumn::Offset => "_offset",
             MetadataColumn::Timestamp => "_timestamp",
+            MetadataColumn::TimestampType => "_timestamp_type",
+            MetadataColumn::Topic => "_topic",
+            MetadataColumn::Key => "_key",
+            MetadataColumn::Headers => "_headers",
         }
     }
 
@@ -36,6 +53,9 @@ impl MetadataColumn {
             MetadataColumn::Partition => vec![DataType::Integer, DataType::Long],
             MetadataColumn::Offset => vec![DataType::Long],
             MetadataColumn::Timestamp => vec![DataType::Timestamp],
+            MetadataColumn::TimestampType | MetadataColumn::Topic => vec![DataType::String],
+            MetadataColumn::Key => vec![DataType::Binary, DataType::String],
+            MetadataColumn::Headers => vec![headers(DataType::Binary), headers(DataType::String)],
         }
     }
 
@@ -46,7 +66,22 @@ impl MetadataColumn {
     /// The fact that a column of a table holds: name and type decide.
     pub fn of(field: &Field) -> Option<MetadataColumn> {
         let named = MetadataColumn::ALL.into_iter().find(|column| column.name() == field.name)?;
-        named.types().iter().any(|of| of.same_as(&field.data_type)).then_some(named)
+        let fits = named.types().iter().any(|of| of.same_as(&field.data_type));
+        (fits && takes_null_values(&field.data_type)).then_some(named)
+    }
+}
+
+fn headers(value: DataType) -> DataType {
+    let members = vec![Field::new("key", DataType::String, true), Field::new("value", value, true)];
+    DataType::Array { element: Box::new(DataType::Struct(members)), contains_null: true }
+}
+
+/// A header's value may be null, whatever somebody's table says.
+fn takes_null_values(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Array { element, .. } => takes_null_values(element),
+        DataType::Struct(members) => members.iter().all(|member| member.nullable || member.name != "value"),
+        _ => true,
     }
 }
 

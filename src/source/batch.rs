@@ -5,6 +5,7 @@
 //! arenas are reused.
 
 use crate::ids::Offset;
+pub use crate::record::{Header, Headers, Record};
 
 /// The place of a partition in its shard: a small number instead of a name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -30,33 +31,13 @@ struct Entry {
     offset: i64,
     /// Milliseconds since the epoch; `i64::MIN` where the record has none.
     timestamp_ms: i64,
+    log_append_time: bool,
     key_end: usize,
     value_end: usize,
     end: usize,
     key_is_null: bool,
     value_is_null: bool,
 }
-
-/// One record, borrowed from its batch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Record<'a> {
-    pub offset: Offset,
-    pub timestamp_ms: Option<i64>,
-    pub key: Option<&'a [u8]>,
-    /// `None` for a tombstone.
-    pub value: Option<&'a [u8]>,
-    pub headers: Headers<'a>,
-}
-
-/// A record's headers in their order; the same name may come twice.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Headers<'a>(&'a [u8]);
-
-/// A header: its name, UTF-8 by Kafka's protocol, and its value.
-pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
-
-/// Stands for the length of a header's value that is null.
-const NULL_LENGTH: u32 = u32::MAX;
 
 impl RecordBatch {
     /// Empties the batch for a partition; its memory stays.
@@ -80,6 +61,7 @@ impl RecordBatch {
         self.entries.push(Entry {
             offset: offset.0,
             timestamp_ms: timestamp_ms.unwrap_or(i64::MIN),
+            log_append_time: false,
             key_end,
             value_end: self.arena.len(),
             end: self.arena.len(),
@@ -89,13 +71,18 @@ impl RecordBatch {
     }
 
     /// Adds a header to the record pushed last.
-    pub fn push_header(&mut self, (name, value): Header<'_>) {
-        let length = |bytes: &[u8]| u32::try_from(bytes.len()).expect("a record is smaller than 4 GiB");
-        self.arena.extend_from_slice(&length(name).to_le_bytes());
-        self.arena.extend_from_slice(name);
-        self.arena.extend_from_slice(&value.map_or(NULL_LENGTH, length).to_le_bytes());
-        self.arena.extend_from_slice(value.unwrap_or_default());
-        self.entries.last_mut().expect("headers follow their record").end = self.arena.len();
+    pub fn push_header(&mut self, header: Header<'_>) {
+        Headers::write(header, &mut self.arena);
+        self.last().end = self.arena.len();
+    }
+
+    /// The broker set the timestamp of the record pushed last.
+    pub fn set_log_append_time(&mut self) {
+        self.last().log_append_time = true;
+    }
+
+    fn last(&mut self) -> &mut Entry {
+        self.entries.last_mut().expect("what belongs to a record follows it")
     }
 
     pub fn slot(&self) -> Slot {
@@ -118,40 +105,12 @@ impl RecordBatch {
             Record {
                 offset: Offset(entry.offset),
                 timestamp_ms: (entry.timestamp_ms != i64::MIN).then_some(entry.timestamp_ms),
+                log_append_time: entry.log_append_time,
                 key: (!entry.key_is_null).then_some(key),
                 value: (!entry.value_is_null).then(|| &self.arena[entry.key_end..entry.value_end]),
-                headers: Headers(&self.arena[entry.value_end..entry.end]),
+                headers: Headers::over(&self.arena[entry.value_end..entry.end]),
             }
         })
-    }
-}
-
-impl<'a> Iterator for Headers<'a> {
-    type Item = Header<'a>;
-
-    fn next(&mut self) -> Option<Header<'a>> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let name_length = self.take_length();
-        let name = self.take(name_length as usize);
-        let value = match self.take_length() {
-            NULL_LENGTH => None,
-            length => Some(self.take(length as usize)),
-        };
-        Some((name, value))
-    }
-}
-
-impl<'a> Headers<'a> {
-    fn take_length(&mut self) -> u32 {
-        u32::from_le_bytes(self.take(4).try_into().expect("four bytes were taken"))
-    }
-
-    fn take(&mut self, length: usize) -> &'a [u8] {
-        let (taken, rest) = self.0.split_at(length);
-        self.0 = rest;
-        taken
     }
 }
 
@@ -170,8 +129,10 @@ mod tests {
             batch.push(Offset(6), None, None, None);
             batch.push(Offset(9), Some(-1), Some(b""), Some(b""));
             batch.push_header((b"last", Some(b"x")));
+            batch.set_log_append_time();
             assert_eq!(batch.slot(), Slot(3));
             let records: Vec<Record<'_>> = batch.records().collect();
+            assert_eq!(records.iter().map(|of| of.log_append_time).collect::<Vec<_>>(), [false, false, true]);
             assert_eq!(records[0].headers.collect::<Vec<_>>(), headers);
             assert_eq!(records[2].headers.collect::<Vec<_>>(), [(b"last".as_slice(), Some(b"x".as_slice()))]);
             let facts: Vec<_> =

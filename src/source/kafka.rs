@@ -359,6 +359,9 @@ impl MessageView<'_> {
             (bytes(self.message.key, self.message.key_len), bytes(self.message.payload, self.message.len))
         };
         batch.push(self.offset(), (timestamp >= 0).then_some(timestamp), key, value);
+        if kind == c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME {
+            batch.set_log_append_time();
+        }
         self.copy_headers_into(batch);
     }
 

@@ -15,6 +15,7 @@ mod story;
 
 mod admin;
 mod checkpoints;
+mod columns;
 mod crashes;
 mod equality;
 mod existing;

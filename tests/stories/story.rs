@@ -8,6 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
@@ -122,6 +123,16 @@ impl Story {
                 }
             }
         }
+        producer.flush(Duration::from_secs(60)).unwrap();
+    }
+
+    /// Puts one record of any bytes into partition 0, at the time of record 0.
+    pub fn produce_raw(&self, topic: &str, key: Option<&[u8]>, value: &[u8], headers: Option<OwnedHeaders>) {
+        let producer: BaseProducer = self.client().create().unwrap();
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(0).payload(value).timestamp(EPOCH_MS);
+        record.key = key;
+        record.headers = headers;
+        producer.send(record).map_err(|(error, _)| error).unwrap();
         producer.flush(Duration::from_secs(60)).unwrap();
     }
 

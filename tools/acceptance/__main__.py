@@ -24,10 +24,11 @@ sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__f
 
 import lake  # noqa: E402
 from bench import Bench, Failure  # noqa: E402
+import every_type  # noqa: E402
 import faults  # noqa: E402
 import main_job  # noqa: E402
 
-MODULES = [main_job, faults]
+MODULES = [main_job, faults, every_type]
 ROWS = {row.__name__.replace("_", "-"): row for module in MODULES for row in module.ROWS}
 
 

@@ -1,13 +1,26 @@
 use super::*;
 use crate::columnar::model::{Value, float, rows_of};
 use crate::config::OnNewField;
+use crate::ids::Offset;
+use crate::record::{Header, Headers, Record};
 
-const FACTS: RecordFacts = RecordFacts { partition: 3, offset: 41, timestamp_ms: Some(1_718_000_000_123) };
+const FACTS: RecordFacts<'static> = RecordFacts {
+    topic: "orders",
+    partition: 3,
+    record: Record {
+        offset: Offset(41),
+        timestamp_ms: Some(1_718_000_000_123),
+        log_append_time: false,
+        key: None,
+        value: None,
+        headers: Headers::NONE,
+    },
+};
 
 fn decode(ddl: &str, decoding: &Decoding, payload: &[u8]) -> Result<Vec<Value>, BadReason> {
     let schema = Schema::from_ddl(ddl).unwrap();
     let mut columns = Columns::new(&schema);
-    Decoder::new(&schema, decoding).append(&mut columns, payload, FACTS).map_err(|bad| bad.reason)?;
+    Decoder::new(&schema, decoding).append(&mut columns, payload, &FACTS).map_err(|bad| bad.reason)?;
     Ok(rows_of(&columns.freeze()).remove(0))
 }
 
@@ -279,13 +292,68 @@ fn a_payload_over_the_limit_is_too_large_in_every_format() {
 #[test]
 fn a_timestamp_that_is_absent_or_absurd_is_null() {
     for timestamp_ms in [None, Some(i64::MAX), Some(253_402_300_800_000)] {
-        let facts = RecordFacts { timestamp_ms, ..FACTS };
+        let facts = RecordFacts { record: Record { timestamp_ms, ..FACTS.record }, ..FACTS };
         for (ddl, expected) in [("_timestamp TIMESTAMP", true), ("_timestamp TIMESTAMP NOT NULL", false)] {
             let schema = Schema::from_ddl(ddl).unwrap();
             let mut columns = Columns::new(&schema);
-            let outcome = Decoder::new(&schema, &Decoding::default()).append(&mut columns, b"{}", facts);
+            let outcome = Decoder::new(&schema, &Decoding::default()).append(&mut columns, b"{}", &facts);
             assert_eq!(outcome.is_ok(), expected);
             assert_eq!(columns.rows(), usize::from(expected));
         }
     }
+}
+
+// ------------------------------------------------------------------------------ keys, headers, topic
+
+const FACT_COLUMNS: &str =
+    "_topic STRING, _timestamp_type STRING, _key BINARY, _headers ARRAY<STRUCT<key: STRING, value: BINARY>>";
+const TEXT_COLUMNS: &str = "_key STRING, _headers ARRAY<STRUCT<key: STRING, value: STRING>>";
+
+fn facts_row(ddl: &str, facts: Record<'_>, headers: &[Header<'_>]) -> Result<Vec<Value>, BadRecord> {
+    let mut bytes = Vec::new();
+    headers.iter().for_each(|&header| Headers::write(header, &mut bytes));
+    let record = Record { headers: Headers::over(&bytes), ..facts };
+    let schema = Schema::from_ddl(ddl).unwrap();
+    let mut columns = Columns::new(&schema);
+    let facts = RecordFacts { record, ..FACTS };
+    Decoder::new(&schema, &Decoding::default()).append(&mut columns, b"{}", &facts)?;
+    Ok(rows_of(&columns.freeze()).remove(0))
+}
+
+fn header(name: &str, value: Value) -> Value {
+    Value::Row(vec![text(name), value])
+}
+
+#[test]
+fn topic_key_and_headers_fill_their_columns() {
+    let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
+    let record = Record { key: Some(b"\xff\x00"), log_append_time: true, ..FACTS.record };
+    let headers: [Header<'_>; 4] =
+        [(b"a", Some(b"1")), (b"a", None), (b"b", Some(b"")), (b"a", Some(b"\xff"))];
+    let row = facts_row(FACT_COLUMNS, record, &headers).unwrap();
+    let kept = [("a", bytes(b"1")), ("a", Value::Null), ("b", bytes(b"")), ("a", bytes(b"\xff"))];
+    let kept = kept.map(|(name, value)| header(name, value)).to_vec();
+    assert_eq!(row, [text("orders"), text("LogAppendTime"), bytes(b"\xff\x00"), Value::List(kept)]);
+
+    let record = Record { timestamp_ms: None, ..FACTS.record };
+    let row = facts_row(FACT_COLUMNS, record, &[]).unwrap();
+    assert_eq!(row, [text("orders"), Value::Null, Value::Null, Value::List(vec![])]);
+    let record = Record { key: Some(b""), ..FACTS.record };
+    assert_eq!(facts_row(FACT_COLUMNS, record, &[]).unwrap()[1..3], [text("CreateTime"), bytes(b"")]);
+}
+
+#[test]
+fn keys_and_headers_that_are_declared_text_must_be_text() {
+    let record = Record { key: Some("é".as_bytes()), ..FACTS.record };
+    let row = facts_row(TEXT_COLUMNS, record, &[(b"h", Some(b"v")), (b"n", None)]).unwrap();
+    assert_eq!(row, [text("é"), Value::List(vec![header("h", text("v")), header("n", Value::Null)])]);
+    let bad_key = Record { key: Some(b"\xff"), ..FACTS.record };
+    let bad = facts_row(TEXT_COLUMNS, bad_key, &[]).unwrap_err();
+    assert_eq!((bad.reason, bad.detail.as_str()), (BadReason::Utf8, "`_key`: invalid UTF-8 at byte 0"));
+    for headers in [[(&b"h"[..], Some(&b"v\xff"[..]))], [(b"\xff", None)]] {
+        let bad = facts_row(TEXT_COLUMNS, record, &headers).unwrap_err();
+        assert_eq!(bad.reason, BadReason::Utf8);
+    }
+    let bad = facts_row("_key BINARY NOT NULL", FACTS.record, &[]).unwrap_err();
+    assert_eq!(bad.reason, BadReason::Missing);
 }

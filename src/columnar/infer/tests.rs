@@ -1,6 +1,8 @@
 use super::*;
 use crate::columnar::{Columns, Decoder, RecordFacts};
 use crate::config::{Decoding, RESCUED_COLUMN};
+use crate::ids::Offset;
+use crate::record::{Headers, Record};
 
 fn inferred(samples: &[&str]) -> Inferred {
     infer(samples.iter().map(|sample| sample.as_bytes()), &BTreeMap::new()).unwrap()
@@ -94,9 +96,17 @@ fn every_usable_sample_fits_the_inferred_schema() {
     schema.fields.push(Field::new(RESCUED_COLUMN, DataType::String, true));
     let mut columns = Columns::new(&schema);
     let mut decoder = Decoder::new(&schema, &Decoding::default());
-    let facts = RecordFacts { partition: 0, offset: 0, timestamp_ms: None };
+    let record = Record {
+        offset: Offset(0),
+        timestamp_ms: None,
+        log_append_time: false,
+        key: None,
+        value: None,
+        headers: Headers::NONE,
+    };
+    let facts = RecordFacts { topic: "t", partition: 0, record };
     for sample in samples {
-        assert_eq!(decoder.append(&mut columns, sample.as_bytes(), facts), Ok(()), "{sample}");
+        assert_eq!(decoder.append(&mut columns, sample.as_bytes(), &facts), Ok(()), "{sample}");
     }
 }
 

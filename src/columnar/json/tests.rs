@@ -7,9 +7,22 @@ use super::*;
 use crate::columnar::model::{self, Value, float, rows_of};
 use crate::columnar::{Columns, Decoder, RecordFacts};
 use crate::config::EpochUnit;
+use crate::ids::Offset;
+use crate::record::{Headers, Record};
 use crate::schema::Schema;
 
-const FACTS: RecordFacts = RecordFacts { partition: 3, offset: 41, timestamp_ms: Some(1_718_000_000_123) };
+const FACTS: RecordFacts<'static> = RecordFacts {
+    topic: "orders",
+    partition: 3,
+    record: Record {
+        offset: Offset(41),
+        timestamp_ms: Some(1_718_000_000_123),
+        log_append_time: false,
+        key: None,
+        value: None,
+        headers: Headers::NONE,
+    },
+};
 
 fn schema(ddl: &str) -> Schema {
     Schema::from_ddl(ddl).unwrap()
@@ -23,7 +36,7 @@ fn decode(ddl: &str, on_new_field: OnNewField, payload: &str) -> Result<Vec<Valu
 fn decode_by(ddl: &str, decoding: &Decoding, payload: &str) -> Result<Vec<Value>, BadRecord> {
     let schema = schema(ddl);
     let mut columns = Columns::new(&schema);
-    Decoder::new(&schema, decoding).append(&mut columns, payload.as_bytes(), FACTS)?;
+    Decoder::new(&schema, decoding).append(&mut columns, payload.as_bytes(), &FACTS)?;
     Ok(rows_of(&columns.freeze()).remove(0))
 }
 
@@ -290,7 +303,7 @@ fn bytes_that_are_not_utf8_are_refused_even_where_nobody_looks() {
     let mut columns = Columns::new(&schema);
     let payload = b"{\"b\":\"\xFF\"}";
     let bad =
-        Decoder::new(&schema, &policy(OnNewField::Ignore)).append(&mut columns, payload, FACTS).unwrap_err();
+        Decoder::new(&schema, &policy(OnNewField::Ignore)).append(&mut columns, payload, &FACTS).unwrap_err();
     assert_eq!((bad.reason, bad.detail.as_str()), (BadReason::Utf8, "invalid UTF-8 at byte 6"));
 }
 
@@ -303,8 +316,9 @@ fn a_bad_record_leaves_its_neighbours_whole() {
     let good = r#"{"a":[{"s":"one","m":{"k":1}},null,{"s":null}],"b":true}"#;
     let bad = r#"{"b":true,"a":[{"s":"lost","m":{"k":1,"l":2}},{"s":"lost","m":{"k":1,"l":"x"}}]}"#;
     for (offset, payload) in [good, bad, good, bad, bad, good].into_iter().enumerate() {
-        let facts = RecordFacts { offset: offset as i64, ..FACTS };
-        assert_eq!(decoder.append(&mut columns, payload.as_bytes(), facts).is_ok(), payload == good);
+        let record = Record { offset: Offset(offset as i64), ..FACTS.record };
+        let facts = RecordFacts { record, ..FACTS };
+        assert_eq!(decoder.append(&mut columns, payload.as_bytes(), &facts).is_ok(), payload == good);
     }
     let rows = rows_of(&columns.freeze());
     assert_eq!(rows.iter().map(|row| row[2].clone()).collect::<Vec<_>>(), [0, 2, 5].map(Value::Integer));
@@ -611,7 +625,7 @@ proptest! {
         let mut decoder = Decoder::new(&table, &policy(OnNewField::Rescue));
         let mut model = Vec::new();
         for payload in &payloads {
-            let outcome = decoder.append(&mut columns, payload, FACTS);
+            let outcome = decoder.append(&mut columns, payload, &FACTS);
             let row = match Tree::parse(payload) {
                 Some(Tree::Object(members)) => expected_row(&members, &schema.fields),
                 _ => None,
@@ -640,7 +654,7 @@ proptest! {
         let mut columns = Columns::new(&schema);
         let mut decoder = Decoder::new(&schema, &policy(OnNewField::Rescue));
         for payload in [&payload, text.as_bytes()] {
-            let _ = decoder.append(&mut columns, payload, FACTS);
+            let _ = decoder.append(&mut columns, payload, &FACTS);
         }
         columns.freeze();
     }
