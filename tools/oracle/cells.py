@@ -2,9 +2,9 @@
 
 Prints one JSON object: for each row, under the text of its --key column, the
 columns that are not null. Run with --reader spark through `tools/python
---spark`. The form: floats by their bits, decimals by their digits, bytes in
-hex, dates and timestamps (UTC, microseconds) in ISO 8601; a struct's members
-that are null stay.
+--spark`. The form: floats by their bits, decimals by their digits without
+zeros at the end, bytes in hex, dates and timestamps (UTC, microseconds) in
+ISO 8601; a struct's members that are null stay.
 """
 import argparse
 import datetime
@@ -22,7 +22,8 @@ def plain(value):
     if isinstance(value, float):
         return "double:" + struct.pack(">d", value).hex()
     if isinstance(value, decimal.Decimal):
-        return f"decimal:{value:f}"
+        digits = f"{value:f}"
+        return "decimal:" + (digits.rstrip("0").rstrip(".") if "." in digits else digits)
     if isinstance(value, str):
         return "text:" + value
     if isinstance(value, (bytes, bytearray)):
