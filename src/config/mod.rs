@@ -13,6 +13,7 @@ mod options;
 mod parse;
 mod raw;
 pub mod resources;
+mod security;
 mod source;
 mod syntax;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use metadata::{MetadataColumn, RESCUED_COLUMN, is_reserved};
 pub(crate) use parse::parse_on;
 pub use parse::{check_variables, load, parse};
 pub use source::names_a_secret;
+pub use security::{ClientCertificate, Mechanism, Sasl, Secret, Security, Tls, owner};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -59,12 +61,14 @@ pub struct Config {
     pub tables: Vec<Table>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Kafka {
     /// `host:port,host:port`
     pub brokers: String,
+    pub security: Security,
     /// librdkafka settings, passed on as written; keys that we own are refused when parsed.
-    pub librdkafka: BTreeMap<String, String>,
+    /// Passwords may be among them.
+    pub librdkafka: BTreeMap<String, Secret>,
 }
 
 #[derive(Clone, Debug)]
@@ -133,14 +137,6 @@ pub enum Compression {
     Zstd(i32),
     Snappy,
     None,
-}
-
-/// Names the settings and hides their values: passwords are among them.
-impl fmt::Debug for Kafka {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&String> = self.librdkafka.keys().collect();
-        f.debug_struct("Kafka").field("brokers", &self.brokers).field("librdkafka", &names).finish()
-    }
 }
 
 /// Names the storage options and hides their values: keys are among them.

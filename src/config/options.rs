@@ -13,6 +13,7 @@ use super::interpolate::Environment;
 use super::parse::Reader;
 use super::raw::{Options, Value};
 use super::source::{Place, nearest};
+use super::{Secret, security};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Settings of librdkafka that exactly-once depends on, and what to write instead.
@@ -32,8 +33,12 @@ const OWNED: [(&str, &str); 13] = [
     ("plugin.library.paths", "leave it out: thalweg loads no foreign code"),
 ];
 
-/// Settings under `[kafka.librdkafka]`, as written.
-pub fn librdkafka(reader: &Reader<'_>, raw: &Options) -> Result<BTreeMap<String, String>> {
+/// Settings under `[kafka.librdkafka]`, as written. With `auth` those of security are ours.
+pub fn librdkafka(
+    reader: &Reader<'_>,
+    raw: &Options,
+    auth_is_given: bool,
+) -> Result<BTreeMap<String, Secret>> {
     let mut entries = Vec::new();
     for (key, value) in raw {
         flatten(key.get_ref().clone(), key, value, &mut entries);
@@ -45,9 +50,14 @@ pub fn librdkafka(reader: &Reader<'_>, raw: &Options) -> Result<BTreeMap<String,
             let message = format!("librdkafka's `{name}` is set by thalweg itself");
             return Err(reader.source.error(&Place::File(key), message, "").remedy(*remedy));
         }
+        if let Some(place) = security::owner(&name).filter(|_| auth_is_given) {
+            let message = format!("librdkafka's `{name}` is set by `kafka.auth`");
+            let remedy = format!("write {place}; without `auth` it is passed on as it is");
+            return Err(reader.source.error(&Place::File(key), message, "").remedy(remedy));
+        }
         settings.insert(reader, name, key, reader.scalar(value)?)?;
     }
-    Ok(settings.values())
+    Ok(settings.values().into_iter().map(|(name, value)| (name, Secret::new(value))).collect())
 }
 
 /// Options of the object store under their full name (`region` is `aws_region`),

@@ -14,7 +14,7 @@ use super::raw::{self, Value};
 use super::resources::Machine;
 use super::source::{Place, Source, reason, suggestion};
 use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN};
-use super::{Admin, Config, Kafka, Limits, Table, location, options, syntax};
+use super::{Admin, Config, Kafka, Limits, Security, Table, location, options, syntax};
 use crate::error::{Error, ErrorKind, Result};
 
 const MEMORY_PER_SHARD: u64 = 128 << 20;
@@ -24,9 +24,16 @@ const CONFIG_BYTES_MAX: u64 = 16 << 20;
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9600);
 
 /// Variables that replace a key of the file.
-const VARIABLES: [&str; 17] = [
+const VARIABLES: [&str; 24] = [
     "THALWEG__KAFKA__BROKERS",
     "THALWEG__KAFKA__AUTH",
+    "THALWEG__KAFKA__SASL__MECHANISM",
+    "THALWEG__KAFKA__SASL__USERNAME",
+    "THALWEG__KAFKA__SASL__PASSWORD",
+    "THALWEG__KAFKA__TLS__CA",
+    "THALWEG__KAFKA__TLS__CERT",
+    "THALWEG__KAFKA__TLS__KEY",
+    "THALWEG__KAFKA__TLS__KEY_PASSWORD",
     "THALWEG__LIMITS__MEMORY",
     "THALWEG__LIMITS__CORES",
     "THALWEG__LIMITS__PIN",
@@ -144,11 +151,9 @@ impl Reader<'_> {
             return Err(self.source.error(&place, "`kafka.brokers` is missing", "").remedy(remedy));
         };
         self.brokers(&brokers)?;
-        let mut librdkafka = options::librdkafka(self, &raw.librdkafka)?;
-        if let Some(protocol) = self.auth(&raw.auth)? {
-            librdkafka.entry("security.protocol".to_owned()).or_insert_with(|| protocol.to_owned());
-        }
-        Ok(Kafka { brokers: brokers.text, librdkafka })
+        let security = self.security(raw)?;
+        let librdkafka = options::librdkafka(self, &raw.librdkafka, security.is_some())?;
+        Ok(Kafka { brokers: brokers.text, security: security.unwrap_or(Security::None), librdkafka })
     }
 
     fn brokers(&self, brokers: &Given) -> Result<()> {
@@ -172,25 +177,6 @@ impl Reader<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The `security.protocol` that an `auth` stands for.
-    fn auth(&self, raw: &raw::Text) -> Result<Option<&'static str>> {
-        let Some(auth) = self.text("THALWEG__KAFKA__AUTH", raw)? else { return Ok(None) };
-        match auth.text.as_str() {
-            "none" => Ok(None),
-            "tls" => Ok(Some("ssl")),
-            "sasl" => Ok(Some("sasl_ssl")),
-            "ssl" => {
-                Err(self.at(&auth, "unknown value `ssl` for `kafka.auth`").remedy("did you mean `tls`?"))
-            }
-            "msk-iam" => {
-                Err(self.at(&auth, "`kafka.auth = \"msk-iam\"` is not available in this version").remedy(
-                    "use `sasl` with SCRAM, or `tls` with client certificates, under [kafka.librdkafka]",
-                ))
-            }
-            _ => Err(self.unknown_word(&auth, "kafka.auth", &["none", "tls", "sasl"])),
-        }
     }
 
     fn limits(&self, raw: &raw::Limits, machine: &Machine) -> Result<Limits> {
@@ -402,7 +388,7 @@ fn inside(outer: &url::Url, inner: &url::Url) -> bool {
 // Getting at values.
 impl Reader<'_> {
     /// The environment's value for a key, else the file's.
-    fn text(&self, variable: &str, raw: &raw::Text) -> Result<Option<Given>> {
+    pub(super) fn text(&self, variable: &str, raw: &raw::Text) -> Result<Option<Given>> {
         match self.variable(variable) {
             Some(given) => Ok(Some(given)),
             None => raw.as_ref().map(|raw| self.interpolated(raw)).transpose(),

@@ -34,8 +34,27 @@ pub struct File {
 pub struct Kafka {
     pub brokers: Text,
     pub auth: Text,
+    pub tls: Option<Spanned<Tls>>,
+    pub sasl: Option<Spanned<Sasl>>,
     pub group: Later,
     pub librdkafka: Options,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    pub ca: Text,
+    pub cert: Text,
+    pub key: Text,
+    pub key_password: Text,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sasl {
+    pub mechanism: Text,
+    pub username: Text,
+    pub password: Text,
 }
 
 #[derive(Deserialize, Default)]

@@ -7,10 +7,17 @@ use super::source::{Place, Source, suggestion};
 use crate::error::Error;
 
 /// A value that each key takes, for the remedy of a wrong type.
-const EXAMPLES: [(&str, &str); 21] = [
+const EXAMPLES: [(&str, &str); 28] = [
     ("version", "1"),
     ("brokers", "\"host:9092\""),
     ("auth", "\"none\""),
+    ("mechanism", "\"scram-sha-512\""),
+    ("username", "\"thalweg\""),
+    ("password", "\"${env:KAFKA_PASSWORD}\""),
+    ("ca", "\"/etc/kafka/ca.pem\""),
+    ("cert", "\"/etc/kafka/client.pem\""),
+    ("key", "\"/etc/kafka/client.key\""),
+    ("key_password", "\"${file:/run/secrets/key}\""),
     ("memory", "\"256MiB\""),
     ("cores", "\"auto\""),
     ("pin", "true"),

@@ -67,10 +67,13 @@ version = 1
 [kafka]
 brokers = "b-1:9098, b-2:9098,[::1]:9092"
 auth = "sasl"
+[kafka.sasl]
+mechanism = "SCRAM-SHA-256"
+username = "me"
+password = "${env:PASSWORD}"
 [kafka.librdkafka]
 "fetch.queue.backoff.ms" = 5
-sasl.username = "me"
-"sasl.password" = "${env:PASSWORD}"
+socket.keepalive.enable = true
 "client.id" = "thalweg-1"
 [storage.options]
 region = "eu-west-1"
@@ -109,14 +112,16 @@ start = "latest"
 on_new_field = "ignore"
 "#;
     let config = parsed(text, &[("PASSWORD", "p$w")]).unwrap();
-    let settings = [
-        ("fetch.queue.backoff.ms", "5"),
-        ("sasl.username", "me"),
-        ("sasl.password", "p$w"),
-        ("client.id", "thalweg-1"),
-        ("security.protocol", "sasl_ssl"),
-    ];
-    assert_eq!(config.kafka.librdkafka, options(&settings));
+    let settings =
+        [("fetch.queue.backoff.ms", "5"), ("socket.keepalive.enable", "true"), ("client.id", "thalweg-1")]
+            .map(|(key, value)| (key.to_owned(), Secret::new(value)));
+    assert_eq!(config.kafka.librdkafka, BTreeMap::from(settings));
+    let sasl = Sasl {
+        mechanism: Mechanism::ScramSha256,
+        username: "me".to_owned(),
+        password: Secret::new("p$w"),
+    };
+    assert_eq!(config.kafka.security, Security::Sasl(sasl, Tls::default()));
     assert_eq!((config.limits.shards, config.limits.memory, config.limits.pin), (3, 1 << 30, false));
     assert_eq!((config.admin.listen.to_string().as_str(), config.admin.explicit), ("0.0.0.0:9700", true));
     let [orders, returns] = config.tables.as_slice() else { panic!("two tables") };
@@ -153,7 +158,7 @@ fn the_environment_is_above_the_file() {
     ];
     let config = parsed(&text, &variables).unwrap();
     assert_eq!(config.kafka.brokers, "other:1");
-    assert_eq!(config.kafka.librdkafka, options(&[("security.protocol", "ssl")]));
+    assert_eq!(config.kafka.security, Security::Tls(Tls::default()));
     assert_eq!((config.limits.shards, config.limits.memory, config.limits.pin), (2, 20 << 20, false));
     assert_eq!((config.admin.listen.port(), config.admin.explicit), (1, true));
     let table = &config.tables[0];
@@ -197,18 +202,6 @@ fn memory_is_at_most_a_quarter_of_the_machine() {
 }
 
 #[test]
-fn a_setting_of_ours_wins_over_auth() {
-    let text = MINIMAL.replace(
-        "[[table]]",
-        "auth = \"sasl\"\n[kafka.librdkafka]\n\"security.protocol\" = \"sasl_plaintext\"\n[[table]]",
-    );
-    assert_eq!(
-        parsed(&text, &[]).unwrap().kafka.librdkafka,
-        options(&[("security.protocol", "sasl_plaintext")])
-    );
-}
-
-#[test]
 fn the_environment_cannot_turn_put_if_absent_off() {
     let text = MINIMAL.replace("data/orders", "s3://b/orders");
     let (message, _) = refused(&text, &[("AWS_CONDITIONAL_PUT", "disabled")]);
@@ -218,13 +211,54 @@ fn the_environment_cannot_turn_put_if_absent_off() {
 }
 
 #[test]
+fn security_is_what_auth_says_and_librdkafka_has_its_say_without_it() {
+    let with = |lines: &str| {
+        let text = MINIMAL.replace("[[table]]", &format!("{lines}\n[[table]]"));
+        parsed(&text, &[]).unwrap().kafka
+    };
+    assert_eq!(with("").security, Security::None);
+    assert_eq!(with("auth = \"none\"").security, Security::None);
+    assert_eq!(with("auth = \"tls\"").security, Security::Tls(Tls::default()));
+    let own = with("[kafka.librdkafka]\n\"security.protocol\" = \"sasl_ssl\"");
+    assert_eq!(own.security, Security::None);
+    assert_eq!(own.librdkafka["security.protocol"].reveal(), "sasl_ssl");
+    let pem = tempfile::NamedTempFile::new().unwrap();
+    let pem = pem.path().to_str().unwrap();
+    let lines = format!("auth = \"tls\"\n[kafka.tls]\nca = \"{pem}\"\ncert = \"{pem}\"\nkey = \"{pem}\"");
+    let client = ClientCertificate { cert: pem.to_owned(), key: pem.to_owned(), key_password: None };
+    let tls = Tls { ca: Some(pem.to_owned()), client: Some(client) };
+    assert_eq!(with(&lines).security, Security::Tls(tls));
+}
+
+#[test]
+fn variables_alone_can_log_in() {
+    let variables = [
+        ("THALWEG__KAFKA__AUTH", "sasl"),
+        ("THALWEG__KAFKA__SASL__USERNAME", "me"),
+        ("THALWEG__KAFKA__SASL__PASSWORD", "p"),
+    ];
+    let Security::Sasl(sasl, tls) = parsed(MINIMAL, &variables).unwrap().kafka.security else { panic!() };
+    assert_eq!((sasl.mechanism, sasl.username.as_str()), (Mechanism::ScramSha512, "me"));
+    assert_eq!(tls, Tls::default());
+    let (message, remedy) = refused(MINIMAL, &variables[..2]);
+    assert_eq!(
+        message,
+        "environment variable THALWEG__KAFKA__AUTH: `auth = \"sasl\"` needs `kafka.sasl.password`"
+    );
+    assert!(remedy.contains("${env:KAFKA_PASSWORD}"), "{remedy}");
+}
+
+#[test]
 fn a_secret_is_not_in_the_debug_text() {
     let text = MINIMAL.replace(
         "[[table]]",
-        "[kafka.librdkafka]\n\"sasl.password\" = \"hunter2\"\n[storage.options]\ntoken = \"hunter2\"\n[[table]]",
+        "auth = \"sasl\"\n[kafka.sasl]\nusername = \"me\"\npassword = \"hunter2\"\n\
+         [kafka.librdkafka]\n\"ssl.keystore.password\" = \"hunter2\"\n\
+         [storage.options]\ntoken = \"hunter2\"\n[[table]]",
     );
     let shown = format!("{:?}", parsed(&text, &[]).unwrap());
-    assert!(shown.contains("sasl.password") && !shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains("ssl.keystore.password") && shown.contains("\"me\""), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 #[test]

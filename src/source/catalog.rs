@@ -1,20 +1,21 @@
 //! What a broker says of topics: identity, partitions, offsets.
 //!
-//! It owns the questions that are asked at start and by `check`. Every
-//! question is bounded in time, and its failure says what the operator does.
+//! It owns the questions that are asked at start, by `check`, and now and
+//! then during a run. Every question is bounded in time, and its failure says
+//! what the operator does (`complaints`).
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
-use std::sync::Mutex;
 use std::time::Duration;
 
 use rdkafka::bindings as c;
-use rdkafka::client::ClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::kafka::client_config;
+use super::complaints::{self, Cause, Complaints};
+use super::kafka::{bad_setting, client_config};
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Kafka, Start};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId};
@@ -22,6 +23,11 @@ use crate::protocol::anchor::Watermarks;
 
 /// How long a question to the broker may take.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// How long its first slice is; each further one is twice as long.
+const FIRST_SLICE: Duration = Duration::from_millis(250);
+const BETWEEN_SLICES: Duration = Duration::from_millis(50);
+/// How long the second look at a certificate may take.
+const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// A topic without an id is read all the same, so nobody waits long for it.
 const TOPIC_ID_PATIENCE_MS: i32 = 1_500;
 /// librdkafka's word for the controller, where a broker's number is asked for.
@@ -29,7 +35,7 @@ const ANY_BROKER: i32 = -1;
 
 pub struct Catalog {
     consumer: BaseConsumer<Complaints>,
-    brokers: String,
+    kafka: Kafka,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,43 +45,88 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
 }
 
-/// What librdkafka says in passing; the answer to a question only says that it failed.
-#[derive(Default)]
-struct Complaints(Mutex<Vec<(RDKafkaErrorCode, String)>>);
-
-impl ClientContext for Complaints {
-    fn error(&self, error: KafkaError, reason: &str) {
-        if let Some(code) = error.rdkafka_error_code()
-            && let Ok(mut complaints) = self.0.lock()
-        {
-            complaints.push((code, reason.to_owned()));
-        }
-    }
-}
-
-impl ConsumerContext for Complaints {}
-
 impl Catalog {
     /// Connects, and fails if no broker answers.
     pub fn connect(kafka: &Kafka) -> Result<Catalog> {
-        let consumer: BaseConsumer<Complaints> =
-            client_config(kafka).create_with_context(Complaints::default()).map_err(|error| {
-                Error::new(ErrorKind::Config, format!("[kafka.librdkafka]: {error}"))
-                    .remedy("compare the setting with librdkafka's CONFIGURATION.md")
-            })?;
-        let catalog = Catalog { consumer, brokers: kafka.brokers.clone() };
+        let consumer = client_config(kafka)
+            .create_with_context(Complaints::silent())
+            .map_err(|error| bad_setting(kafka, &error))?;
+        let catalog = Catalog { consumer, kafka: kafka.clone() };
         // Any topic name does: the answer proves that a broker is there.
-        match catalog.consumer.fetch_metadata(Some("thalweg-is-anybody-there"), PATIENCE) {
-            Ok(_) => Ok(catalog),
-            Err(error) => Err(catalog.unreachable(&error)),
+        catalog.ask(|consumer, wait| consumer.fetch_metadata(Some("thalweg-is-anybody-there"), wait))?;
+        Ok(catalog)
+    }
+
+    /// Asks until there is an answer, time is up, or waiting is of no use.
+    ///
+    /// librdkafka connects again and again whatever the reason was, so the
+    /// question is put in ever longer slices, with a look between them at what
+    /// was heard meanwhile.
+    fn ask<T>(&self, question: impl Fn(&BaseConsumer<Complaints>, Duration) -> KafkaResult<T>) -> Result<T> {
+        let heard = self.consumer.context();
+        let deadline = SystemClock.boot() + PATIENCE;
+        let mut slice = FIRST_SLICE;
+        loop {
+            let left = deadline.saturating_sub(SystemClock.boot());
+            let error = match question(&self.consumer, slice.min(left)) {
+                Ok(answer) => {
+                    heard.forget();
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            self.listen();
+            if !is_passing(&error) || left.is_zero() || heard.is_final() {
+                return Err(self.no_answer(&error));
+            }
+            slice *= 2;
         }
     }
 
+    /// Takes what librdkafka has to say; rests for a moment if that is nothing.
+    fn listen(&self) {
+        let mut wait = BETWEEN_SLICES;
+        while self.consumer.poll(wait).is_some() {
+            wait = Duration::ZERO;
+        }
+    }
+
+    /// A question failed: say why, as far as librdkafka told.
+    fn no_answer(&self, error: &KafkaError) -> Error {
+        match self.consumer.context().worst() {
+            Some(complaint) if complaint.cause == Cause::Untrusted && self.is_signed_for_another_host() => {
+                complaint.of_another_host(&self.kafka)
+            }
+            Some(complaint) => complaint.explained(&self.kafka),
+            None => complaints::unreachable(&self.kafka.brokers, &error.to_string()),
+        }
+    }
+
+    /// Whether the certificate is good but for its host name. TLS says only
+    /// that a certificate is not accepted, so we look again without comparing
+    /// names; nothing secret is sent on that connection.
+    fn is_signed_for_another_host(&self) -> bool {
+        let mut config = client_config(&self.kafka);
+        config.set("security.protocol", "ssl");
+        config.set("ssl.endpoint.identification.algorithm", "none");
+        for key in ["sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"] {
+            config.remove(key);
+        }
+        let Ok(consumer) = config.create_with_context::<_, BaseConsumer<_>>(Complaints::silent()) else {
+            return false;
+        };
+        // A broker that wants SASL closes the connection after the handshake: no answer is no failure.
+        let answer = consumer.fetch_metadata(Some("thalweg-is-anybody-there"), SECOND_LOOK);
+        let _ = consumer.poll(BETWEEN_SLICES);
+        let heard = consumer.context();
+        answer.is_ok() || heard.worst().is_some_and(|complaint| complaint.cause == Cause::WantsSasl)
+    }
+
     pub fn topic(&self, name: &str) -> Result<Topic> {
-        let metadata =
-            self.consumer.fetch_metadata(Some(name), PATIENCE).map_err(|error| self.unreachable(&error))?;
+        let metadata = self.ask(|consumer, wait| consumer.fetch_metadata(Some(name), wait))?;
         let unknown = || {
-            Error::new(ErrorKind::Unavailable, format!("topic `{name}` does not exist on {}", self.brokers))
+            let message = format!("topic `{name}` does not exist on {}", self.kafka.brokers);
+            Error::new(ErrorKind::Unavailable, message)
                 .remedy("create the topic, or correct `topic`")
         };
         let topic = metadata.topics().iter().find(|topic| topic.name() == name).ok_or_else(unknown)?;
@@ -107,10 +158,9 @@ impl Catalog {
         let mut watermarks = BTreeMap::new();
         for &partition in &topic.partitions {
             // Under `read_committed` the high watermark is the last stable offset.
-            let (low, end) =
-                self.consumer.fetch_watermarks(&topic.name, partition.0, PATIENCE).map_err(|error| {
-                    self.unreachable(&error).context(format!("offsets of {} [{partition}]", topic.name))
-                })?;
+            let (low, end) = self
+                .ask(|consumer, wait| consumer.fetch_watermarks(&topic.name, partition.0, wait))
+                .map_err(|error| error.context(format!("offsets of {} [{partition}]", topic.name)))?;
             let first_run = match start {
                 Start::Earliest => low,
                 Start::Latest => end,
@@ -129,37 +179,15 @@ impl Catalog {
         for partition in &topic.partitions {
             question
                 .add_partition_offset(&topic.name, partition.0, rdkafka::Offset::Offset(time_ms))
-                .map_err(|error| self.unreachable(&error))?;
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("{}: {error}", topic.name)))?;
         }
-        let answer =
-            self.consumer.offsets_for_times(question, PATIENCE).map_err(|error| self.unreachable(&error))?;
+        let answer = self.ask(|consumer, wait| consumer.offsets_for_times(question.clone(), wait))?;
         let offsets = answer.elements().into_iter().filter_map(|element| match element.offset() {
             rdkafka::Offset::Offset(offset) => Some((Partition(element.partition()), offset)),
             // No record is that young: begin at the end.
             _ => None,
         });
         Ok(offsets.collect())
-    }
-
-    /// The answer to a question failed: say why, as far as librdkafka told.
-    fn unreachable(&self, error: &KafkaError) -> Error {
-        // Complaints are handed over while polling.
-        for _ in 0..20 {
-            let _ = self.consumer.poll(Duration::ZERO);
-        }
-        let complaints = self.consumer.context().0.lock().map(|list| list.clone()).unwrap_or_default();
-        let denied = complaints.iter().find(|(code, reason)| is_denial(*code, reason));
-        if let Some((_, reason)) = denied {
-            return Error::new(ErrorKind::Denied, format!("{}: {reason}", self.brokers))
-                .remedy("check the user, the password and the mechanism in [kafka.librdkafka]");
-        }
-        let reason = complaints
-            .iter()
-            .rev()
-            .find(|(code, _)| *code != RDKafkaErrorCode::AllBrokersDown)
-            .map_or_else(|| error.to_string(), |(_, reason)| reason.clone());
-        Error::new(ErrorKind::Unavailable, format!("no answer from the broker at {}: {reason}", self.brokers))
-            .remedy("check that `brokers` is right and that the broker is running and reachable")
     }
 
     fn topic_id(&self, name: &str, broker: i32) -> Result<TopicId> {
@@ -169,9 +197,22 @@ impl Catalog {
     }
 }
 
-fn is_denial(code: RDKafkaErrorCode, reason: &str) -> bool {
-    matches!(code, RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
-        || reason.contains("Authentication fail")
+/// The broker or the way to it is in trouble, as opposed to an answer that we do not like.
+fn is_passing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::OperationTimedOut
+                | Code::RequestTimedOut
+                | Code::WaitingForCoordinator
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::Resolve
+        )
+    )
 }
 
 /// Asks for a topic's id; `None` when the broker does not tell.

@@ -19,8 +19,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::batch::{RecordBatch, Slot};
+use super::complaints::Complaints;
 use super::{Assignment, Event, Source};
-use crate::config::Kafka;
+use crate::config::{Kafka, Security, owner};
 use crate::error::{Error, ErrorKind};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 use crate::protocol::anchor;
@@ -41,6 +42,9 @@ pub fn client_config(kafka: &Kafka) -> ClientConfig {
     config.set("queued.min.messages", "1000000");
     config.set("socket.nagle.disable", "true");
     for (key, value) in &kafka.librdkafka {
+        config.set(key, value.reveal());
+    }
+    for (key, value) in security_settings(&kafka.security) {
         config.set(key, value);
     }
     // What exactly-once rests on comes last, over everything.
@@ -53,10 +57,35 @@ pub fn client_config(kafka: &Kafka) -> ClientConfig {
     config
 }
 
+/// What `auth` means to librdkafka.
+fn security_settings(security: &Security) -> Vec<(&'static str, &str)> {
+    let (protocol, tls) = match security {
+        Security::None => return Vec::new(),
+        Security::Tls(tls) => ("ssl", tls),
+        Security::Sasl(_, tls) => ("sasl_ssl", tls),
+    };
+    // Built into this binary, OpenSSL knows no place of the system's authorities: they are looked for.
+    let mut settings = vec![
+        ("security.protocol", protocol),
+        ("ssl.ca.location", tls.ca.as_deref().unwrap_or("probe")),
+    ];
+    if let Some(client) = &tls.client {
+        settings.push(("ssl.certificate.location", &client.cert));
+        settings.push(("ssl.key.location", &client.key));
+        settings.extend(client.key_password.iter().map(|secret| ("ssl.key.password", secret.reveal())));
+    }
+    if let Security::Sasl(sasl, _) = security {
+        settings.push(("sasl.mechanism", sasl.mechanism.name()));
+        settings.push(("sasl.username", &sasl.username));
+        settings.push(("sasl.password", sasl.password.reveal()));
+    }
+    settings
+}
+
 pub struct KafkaSource {
     /// Stands before the consumer: fields are dropped in this order.
     queue: ConsumerQueue,
-    consumer: BaseConsumer,
+    consumer: BaseConsumer<Complaints>,
     slots: HashMap<(String, i32), Slot>,
     assigned: HashMap<Slot, (String, i32)>,
     spare: Vec<RecordBatch>,
@@ -72,7 +101,9 @@ impl KafkaSource {
     pub fn new(kafka: &Kafka, prefetch_kib: usize) -> Result<KafkaSource, Error> {
         let mut config = client_config(kafka);
         config.set("queued.max.messages.kbytes", prefetch_kib.to_string());
-        let consumer: BaseConsumer = config.create().map_err(|error| bad_setting(&error))?;
+        let consumer = config
+            .create_with_context(Complaints::logged())
+            .map_err(|error| bad_setting(kafka, &error))?;
         let queue = ConsumerQueue::of(&consumer);
         Ok(KafkaSource {
             queue,
@@ -149,7 +180,7 @@ impl KafkaSource {
             }
             // Everything else heals or is repeated by librdkafka: brokers down, leaders moving.
             _ => {
-                tracing::warn!(error = view.text(), "kafka");
+                self.consumer.context().tell(&view.text());
                 None
             }
         }
@@ -236,7 +267,7 @@ impl Source for KafkaSource {
 
 /// The end that the last fetch told of; nobody is asked.
 #[expect(unsafe_code, reason = "rdkafka has no safe form of the cached watermarks")]
-fn cached_end(consumer: &BaseConsumer, topic: &str, partition: i32) -> Option<Offset> {
+fn cached_end(consumer: &BaseConsumer<Complaints>, topic: &str, partition: i32) -> Option<Offset> {
     let topic = std::ffi::CString::new(topic).ok()?;
     let (mut low, mut high) = (0, 0);
     // SAFETY: the handle is valid while the consumer lives, the name outlives the call, and the
@@ -253,9 +284,16 @@ fn cached_end(consumer: &BaseConsumer, topic: &str, partition: i32) -> Option<Of
     (status == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(Offset(high))
 }
 
-fn bad_setting(error: &rdkafka::error::KafkaError) -> Error {
-    Error::new(ErrorKind::Config, format!("[kafka.librdkafka]: {error}"))
-        .remedy("compare the setting with librdkafka's CONFIGURATION.md")
+/// librdkafka refuses its settings: ours for `auth`, or those of [kafka.librdkafka].
+pub fn bad_setting(kafka: &Kafka, error: &rdkafka::error::KafkaError) -> Error {
+    let text = error.to_string();
+    let own = security_settings(&kafka.security).into_iter().find(|(key, _)| text.contains(key));
+    match own.and_then(|(key, _)| owner(key)) {
+        Some(place) => Error::new(ErrorKind::Config, format!("[kafka]: {text}"))
+            .remedy(format!("correct {place}: it should name a PEM file that holds what its key says")),
+        None => Error::new(ErrorKind::Config, format!("[kafka.librdkafka]: {text}"))
+            .remedy("compare the setting with librdkafka's CONFIGURATION.md"),
+    }
 }
 
 /// librdkafka's consumer queue: takes messages in batches.
@@ -265,7 +303,7 @@ struct ConsumerQueue {
 
 #[expect(unsafe_code, reason = "rdkafka binds the batch call and offers no safe form of it")]
 impl ConsumerQueue {
-    fn of(consumer: &BaseConsumer) -> ConsumerQueue {
+    fn of(consumer: &BaseConsumer<Complaints>) -> ConsumerQueue {
         // SAFETY: the handle is valid while the consumer lives. The queue holds a
         // reference of its own, and `KafkaSource` drops it before the consumer is gone.
         let queue = unsafe { c::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };

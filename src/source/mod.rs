@@ -6,12 +6,14 @@
 //! | [`kafka`] | librdkafka as a [`Source`]: one client per shard |
 //! | [`catalog`] | what a broker says of topics: identity, partitions, offsets |
 //! | [`witness`] | whether the topics are still the ones that are read |
+//! | [`complaints`] | why a broker cannot be talked to, and what the operator does |
 //!
 //! Architecture invariant: nothing above this seam sees a single message or a
 //! librdkafka type, so that the client behind it can be replaced.
 
 pub mod batch;
 pub mod catalog;
+mod complaints;
 pub mod kafka;
 pub mod witness;
 
