@@ -19,7 +19,6 @@ use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::clock::SharedClock;
-use crate::config::MetadataColumn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{DataFile, Generation, ToCommitter, ToShard};
 use crate::health::Health;
@@ -37,7 +36,7 @@ use crate::table::action::{self, Action, Add, CommitFacts, CommitInfo, RANGES_TA
 use crate::table::log::{self, Found, Settled, Snapshot};
 use crate::table::store::{Store, explain, is_hopeless};
 use crate::table::sweeper::{Sweeper, Void};
-use crate::table::{checkpoint, create, gate};
+use crate::table::{checkpoint, create, gate, since};
 
 /// Units of work in one commit; more wait for the next.
 const UNITS_MAX: usize = 256;
@@ -94,7 +93,7 @@ pub async fn open(
         let facts = match &snapshot {
             Some(snapshot) => {
                 let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
-                snapshot.facts(has_offset_columns(&schema))
+                snapshot.facts(gate::has_offset_columns(&schema))
             }
             None => anchor::TableFacts::default(),
         };
@@ -146,12 +145,6 @@ fn opened(
 ) -> Result<Opened> {
     let schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
     Ok(Opened { snapshot, schema, plan, watermarks, created })
-}
-
-fn has_offset_columns(schema: &Schema) -> bool {
-    [MetadataColumn::Partition, MetadataColumn::Offset]
-        .iter()
-        .all(|column| schema.field(column.name()).is_some())
 }
 
 /// What a committer needs besides the table.
@@ -362,14 +355,13 @@ impl Committer {
             }
             Verdict::Fenced(by) => self.fenced(by).map(|()| false),
             Verdict::HandedOver(by) => Err(self.gives_way_to(by)),
-            Verdict::Replaced(operation) => Err(Error::new(
-                ErrorKind::Disagree,
-                format!("{}: version {version} is a {operation}: the table's rows and our offsets no longer agree", self.store.url),
-            )
-            .remedy("decide which rows the table should hold, then start again with a new table id and location")),
+            Verdict::Replaced(operation) => Err(since::replaced(&self.store, version, &operation)),
             Verdict::Unknown(name) => Err(Error::new(
                 ErrorKind::CannotWrite,
-                format!("{}: version {version} holds the action `{name}`, which this version does not know", self.store.url),
+                format!(
+                    "{}: version {version} holds the action `{name}`, which this version does not know",
+                    self.store.url
+                ),
             )
             .remedy("use a newer thalweg for this table")),
         }

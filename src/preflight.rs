@@ -5,6 +5,7 @@
 //! only with good ones, so that the two agree. Nothing is created here.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -14,17 +15,19 @@ use crate::columnar::{Columns, Decoder, Inferred, RecordFacts, infer};
 use crate::config::{self, Config, Decoding, Format, Kafka, OnNewField, RESCUED_COLUMN, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition};
-use crate::protocol::anchor::Watermarks;
+use crate::protocol::anchor::{self, Watermarks};
 use crate::record::{Headers, Record};
 use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
 use crate::source::kafka::KafkaSource;
 use crate::source::{Assignment, Event, Slot, Source};
 use crate::table::store::{Store, explain};
-use crate::table::{gate, log, probe};
+use crate::table::{disk, gate, log, probe, since};
 
 /// Records read to infer a schema.
 pub const SAMPLE_RECORDS: usize = 1_000;
+/// With less room on its disk no table is begun.
+const DISK_FREE_MIN: u64 = 1 << 20;
 /// How long reading a sample may take.
 const SAMPLE_PATIENCE: Duration = Duration::from_secs(6);
 
@@ -38,6 +41,8 @@ pub struct Ready {
     pub schema: Schema,
     pub exists: bool,
     pub inferred: Option<Inferred>,
+    /// Partitions that cannot be read on, each with what a person should know.
+    pub stopped: Vec<(Partition, Error)>,
 }
 
 /// Hears of each step as it is done: its name and what was found.
@@ -63,7 +68,6 @@ pub async fn table(
     let topic = catalog.topic(&table.topic)?;
     listener
         .done("topic", &format!("`{}`, {} partitions, id {}", topic.name, topic.partitions.len(), topic.id));
-    let watermarks = catalog.watermarks(&topic, table.start)?;
     let store = Store::open(&table.location, &table.storage_options)?;
     reach(&store).await?;
     listener.done("store", store.url.as_str());
@@ -72,13 +76,20 @@ pub async fn table(
         if store.is_local() { "hard links on a local disk" } else { "racing creates have one winner" };
     listener.done("put-if-absent", arbiter);
     let mut inferred = None;
-    let (schema, exists) = match log::load(&store).await? {
+    let mut stopped = Vec::new();
+    let snapshot = log::load(&store).await?;
+    // Asked for after the table is loaded: an instance that commits meanwhile is not taken for ahead.
+    let watermarks = catalog.watermarks(&topic, table.start)?;
+    let (schema, exists) = match snapshot {
         Some(snapshot) => {
             let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
             if let Some(wanted) = &table.schema {
                 contradicts(wanted, &schema)?;
             }
             listener.done("table", &format!("version {}, {} columns", snapshot.version, schema.fields.len()));
+            since::not_replaced(&store, &snapshot, &table.id).await?;
+            let facts = snapshot.facts(gate::has_offset_columns(&schema));
+            stopped = anchor::plan(&table.id, &topic.name, &topic.id, &facts, &watermarks)?.stopped;
             (schema, true)
         }
         None => {
@@ -101,7 +112,7 @@ pub async fn table(
     };
     suits(&schema, &table.decoding)?;
     listener.done("schema", &schema.to_string());
-    Ok(Ready { store, topic, watermarks, schema, exists, inferred })
+    Ok(Ready { store, topic, watermarks, schema, exists, inferred, stopped })
 }
 
 /// Asks the store for the first entry below the table: enough to meet a
@@ -114,22 +125,29 @@ async fn reach(store: &Store) -> Result<()> {
     if store.is_local() { writable(store) } else { Ok(()) }
 }
 
-/// The nearest directory that is there must let us write.
+/// The directories that are there must let us write, and have room.
 fn writable(store: &Store) -> Result<()> {
-    let refused = |path: &std::path::Path, error: &dyn std::fmt::Display| {
-        Error::new(ErrorKind::CannotWrite, format!("{}: {}: {error}", store.url, path.display()))
-            .remedy("let this user write there, or choose another location")
-    };
-    let Ok(path) = store.url.to_file_path() else { return Ok(()) };
-    let nearest = path.ancestors().find(|path| path.exists()).unwrap_or(std::path::Path::new("/"));
-    if !nearest.is_dir() {
-        return Err(refused(nearest, &"it is not a directory"));
+    let Ok(root) = store.url.to_file_path() else { return Ok(()) };
+    for directory in [root.join("_delta_log"), root] {
+        let nearest = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+        let refused = |kind: ErrorKind, what: String, remedy: &str| {
+            let message = format!("{}: {}: {what}", store.url, nearest.display());
+            Err(Error::new(kind, message).remedy(remedy))
+        };
+        let elsewhere = "let this user write there, or choose another location";
+        if !nearest.is_dir() {
+            return refused(ErrorKind::CannotWrite, "it is not a directory".to_owned(), elsewhere);
+        }
+        if let Err(error) = disk::may_write(nearest) {
+            return refused(ErrorKind::CannotWrite, error.to_string(), elsewhere);
+        }
+        // What cannot be told (network file systems) is not held against the place.
+        if let Some(free) = disk::free_bytes(nearest).filter(|&free| free < DISK_FREE_MIN) {
+            let what = format!("no space left on device: {free} bytes are free");
+            return refused(ErrorKind::Io, what, "free space on this disk, or choose another location");
+        }
     }
-    let Ok(name) = std::ffi::CString::new(nearest.as_os_str().as_encoded_bytes()) else { return Ok(()) };
-    #[expect(unsafe_code, reason = "std has no access(2)")]
-    // SAFETY: the name is a C string that outlives the call.
-    let status = unsafe { libc::access(name.as_ptr(), libc::W_OK | libc::X_OK) };
-    if status == 0 { Ok(()) } else { Err(refused(nearest, &std::io::Error::last_os_error())) }
+    Ok(())
 }
 
 /// The config's schema must say the same of each column as the table.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::CheckArguments;
+use crate::admin;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Table};
 use crate::error::{Error, ErrorKind, Result};
@@ -49,6 +50,12 @@ fn online(config: &Config, report: &mut Report) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|error| Error::new(ErrorKind::Io, format!("the I/O runtime cannot start: {error}")))?;
+    if config.admin.explicit {
+        match admin::bind(config.admin.listen, true) {
+            Ok(_) => report.passed("", "admin", &format!("{} is free", config.admin.listen))?,
+            Err(error) => report.failed("", "admin", error)?,
+        }
+    }
     let catalog = match Catalog::connect(&config.kafka) {
         Ok(catalog) => catalog,
         Err(error) => return report.failed("", "broker", error),
@@ -61,8 +68,13 @@ fn online(config: &Config, report: &mut Report) -> Result<()> {
             report.passed(&table.id, &step, &detail)?;
         }
         match outcome {
-            Ok(ready) => try_out(config, table, &ready, &clock, report)?,
-            Err(error) => report.failed(&table.id, "", error)?,
+            Ok(ready) => {
+                for (_, error) in &ready.stopped {
+                    report.failed(&table.id, "offsets", error.clone())?;
+                }
+                try_out(config, table, &ready, &clock, report)?;
+            }
+            Err(error) => report.failed_like_run(&table.id, error)?,
         }
     }
     Ok(())
@@ -158,6 +170,14 @@ impl Report {
             exit_code: Some(error.kind.exit_code()),
         })?;
         self.first_failure.get_or_insert(error);
+        Ok(())
+    }
+
+    /// A failure that `run` ends with too: the error says the table, as it does there.
+    fn failed_like_run(&mut self, table: &str, error: Error) -> Result<()> {
+        let first = self.first_failure.take();
+        self.failed(table, "", error.clone())?;
+        self.first_failure = first.or_else(|| Some(error.context(format!("table `{table}`"))));
         Ok(())
     }
 

@@ -161,16 +161,19 @@ impl Reader<'_> {
         };
         let needed = |key: &str, given: Option<Given>| match given {
             Some(given) if !given.text.is_empty() => Ok(given),
-            Some(given) => {
-                Err(self.at(&given, format!("`kafka.sasl.{key}` is empty")).remedy("write it, or its reference"))
-            }
+            Some(given) => Err(self
+                .at(&given, format!("`kafka.sasl.{key}` is empty"))
+                .remedy("write it, or its reference")),
             None => {
                 let example = match key {
                     "username" => "username = \"thalweg\"",
                     _ => "password = \"${env:KAFKA_PASSWORD}\"",
                 };
                 let message = format!("`auth = \"sasl\"` needs `kafka.sasl.{key}`");
-                Err(self.source.error(&place, message, "").remedy(format!("add `{example}` under [kafka.sasl]")))
+                Err(self
+                    .source
+                    .error(&place, message, "")
+                    .remedy(format!("add `{example}` under [kafka.sasl]")))
             }
         };
         let mechanism = match self.text("THALWEG__KAFKA__SASL__MECHANISM", &raw.mechanism)? {

@@ -12,8 +12,11 @@ use crate::error::{Error, ErrorKind};
 const LINE_CHARS_MAX: usize = 100;
 
 /// Words in a key whose value is not shown on a screen.
-const SECRET_WORDS: [&str; 7] =
-    ["secret", "password", "token", "access_key", "customer_key", ".pem", "oauthbearer.config"];
+const SECRET_WORDS: [&str; 8] =
+    ["secret", "pass", "token", "credential", "access_key", "customer_key", ".pem", "oauthbearer.config"];
+/// Keys whose value is not shown even if they are misspelt.
+const SECRET_KEYS: [&str; 5] =
+    ["password", "key_password", "secret_access_key", "session_token", "access_key_id"];
 
 pub struct Source<'a> {
     pub name: &'a str,
@@ -135,10 +138,11 @@ impl Row<'_> {
     }
 }
 
-/// Whether the value of such a key is a secret.
+/// Whether the value of a key may be a secret, also where the key is misspelt.
 pub fn names_a_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    SECRET_WORDS.iter().any(|word| key.contains(word))
+    let key = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
+    let last = key.rsplit('.').next().unwrap_or(&key);
+    SECRET_WORDS.iter().any(|word| key.contains(word)) || nearest(last, SECRET_KEYS).is_some()
 }
 
 /// A line whose key smells of a secret keeps its shape and loses its value.
@@ -211,6 +215,13 @@ mod tests {
     fn a_literal_secret_is_never_shown() {
         let shown = snippet("aws_secret_access_key = \"AKIA/x y\" # note\n", "aws_secret_access_key");
         assert!(!shown.contains("AKIA") && !shown.contains("note"), "{shown}");
+        for line in ["passwrod = \"hunter2\"", "sasl.psasword = 'hunter2'", "secret_acess_kee = \"hunter2\""]
+        {
+            let shown = snippet(line, line.split(' ').next().unwrap());
+            assert!(!shown.contains("hunter2"), "{shown}");
+        }
+        let shown = snippet("username = \"me\"\n", "username");
+        assert!(shown.contains("\"me\""), "{shown}");
         let shown = snippet("\"sasl.password\" = \"${env:P}\"\n", "\"${env:P}\"");
         assert!(shown.contains("${env:P}"), "{shown}");
     }

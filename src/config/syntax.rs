@@ -3,7 +3,7 @@
 //! It owns the translation. serde gives these errors as text, so the key and
 //! the choice are read back from between its backquotes.
 
-use super::source::{Place, Source, suggestion};
+use super::source::{Place, Source, names_a_secret, suggestion};
 use crate::error::Error;
 
 /// A value that each key takes, for the remedy of a wrong type.
@@ -61,6 +61,11 @@ pub fn error(source: &Source<'_>, error: &toml::de::Error) -> Error {
     }
     if let Some(expected) = message.strip_prefix("invalid type: ") {
         let key = key_of_line(source.text, span.start);
+        // "integer `1234`, expected a string": the value may be a password.
+        let expected = match expected.split('`').collect::<Vec<_>>()[..] {
+            [kind, _, rest] if names_a_secret(key) => format!("{}{rest}", kind.trim_end()),
+            _ => expected.to_owned(),
+        };
         let example = EXAMPLES.iter().find(|(name, _)| *name == key);
         let wrong = source.error(&place, format!("`{key}` has the wrong type: found {expected}"), "");
         return match example {

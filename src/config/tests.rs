@@ -116,11 +116,8 @@ on_new_field = "ignore"
         [("fetch.queue.backoff.ms", "5"), ("socket.keepalive.enable", "true"), ("client.id", "thalweg-1")]
             .map(|(key, value)| (key.to_owned(), Secret::new(value)));
     assert_eq!(config.kafka.librdkafka, BTreeMap::from(settings));
-    let sasl = Sasl {
-        mechanism: Mechanism::ScramSha256,
-        username: "me".to_owned(),
-        password: Secret::new("p$w"),
-    };
+    let sasl =
+        Sasl { mechanism: Mechanism::ScramSha256, username: "me".to_owned(), password: Secret::new("p$w") };
     assert_eq!(config.kafka.security, Security::Sasl(sasl, Tls::default()));
     assert_eq!((config.limits.shards, config.limits.memory, config.limits.pin), (3, 1 << 30, false));
     assert_eq!((config.admin.listen.to_string().as_str(), config.admin.explicit), ("0.0.0.0:9700", true));

@@ -126,8 +126,7 @@ impl Catalog {
         let metadata = self.ask(|consumer, wait| consumer.fetch_metadata(Some(name), wait))?;
         let unknown = || {
             let message = format!("topic `{name}` does not exist on {}", self.kafka.brokers);
-            Error::new(ErrorKind::Unavailable, message)
-                .remedy("create the topic, or correct `topic`")
+            Error::new(ErrorKind::Unavailable, message).remedy("create the topic, or correct `topic`")
         };
         let topic = metadata.topics().iter().find(|topic| topic.name() == name).ok_or_else(unknown)?;
         if let Some(code) = topic.error().map(RDKafkaErrorCode::from) {

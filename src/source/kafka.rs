@@ -65,10 +65,8 @@ fn security_settings(security: &Security) -> Vec<(&'static str, &str)> {
         Security::Sasl(_, tls) => ("sasl_ssl", tls),
     };
     // Built into this binary, OpenSSL knows no place of the system's authorities: they are looked for.
-    let mut settings = vec![
-        ("security.protocol", protocol),
-        ("ssl.ca.location", tls.ca.as_deref().unwrap_or("probe")),
-    ];
+    let mut settings =
+        vec![("security.protocol", protocol), ("ssl.ca.location", tls.ca.as_deref().unwrap_or("probe"))];
     if let Some(client) = &tls.client {
         settings.push(("ssl.certificate.location", &client.cert));
         settings.push(("ssl.key.location", &client.key));
@@ -101,9 +99,8 @@ impl KafkaSource {
     pub fn new(kafka: &Kafka, prefetch_kib: usize) -> Result<KafkaSource, Error> {
         let mut config = client_config(kafka);
         config.set("queued.max.messages.kbytes", prefetch_kib.to_string());
-        let consumer = config
-            .create_with_context(Complaints::logged())
-            .map_err(|error| bad_setting(kafka, &error))?;
+        let consumer =
+            config.create_with_context(Complaints::logged()).map_err(|error| bad_setting(kafka, &error))?;
         let queue = ConsumerQueue::of(&consumer);
         Ok(KafkaSource {
             queue,

@@ -5,6 +5,7 @@
 //! is synced. `object_store`'s own local store does everything else; it never
 //! syncs, which is why this one exists.
 
+use std::ffi::CString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -179,6 +180,37 @@ fn create_directories(directory: &FsPath) -> io::Result<()> {
 
 fn sync_directory(directory: &FsPath) -> io::Result<()> {
     File::open(directory)?.sync_all()
+}
+
+/// Whether this user may create files in a directory.
+///
+/// # Errors
+/// The system's reason, where it has one: permissions, a read-only file system.
+#[expect(unsafe_code, reason = "std has no access(2)")]
+pub fn may_write(directory: &FsPath) -> io::Result<()> {
+    let Ok(name) = CString::new(directory.as_os_str().as_encoded_bytes()) else { return Ok(()) };
+    // SAFETY: the name is a C string that outlives the call.
+    match unsafe { libc::access(name.as_ptr(), libc::W_OK | libc::X_OK) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Bytes that this user can still write on a directory's file system; `None` where it does not tell.
+#[expect(unsafe_code, reason = "std has no statvfs(3)")]
+pub fn free_bytes(directory: &FsPath) -> Option<u64> {
+    let name = CString::new(directory.as_os_str().as_encoded_bytes()).ok()?;
+    let mut found = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: the name is a C string that outlives the call, and the struct is plain numbers,
+    // valid as zeroes and written by the call.
+    let found = unsafe {
+        if libc::statvfs(name.as_ptr(), found.as_mut_ptr()) != 0 {
+            return None;
+        }
+        found.assume_init()
+    };
+    // Virtual file systems say zero of everything.
+    (found.f_blocks > 0).then(|| found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 fn parent(path: &FsPath) -> &FsPath {

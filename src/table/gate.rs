@@ -53,6 +53,13 @@ pub fn admit(protocol: &Protocol, metadata: &MetaData) -> Result<Schema> {
     Ok(schema)
 }
 
+/// Rows of ours can be told apart in a table with these columns.
+pub fn has_offset_columns(schema: &Schema) -> bool {
+    [MetadataColumn::Partition, MetadataColumn::Offset]
+        .iter()
+        .all(|column| schema.field(column.name()).is_some())
+}
+
 fn check_protocol(protocol: &Protocol) -> Result<()> {
     let features = protocol.writer_features.iter().chain(&protocol.reader_features).flatten();
     if protocol.min_reader_version > 3 || protocol.min_writer_version > 7 {

@@ -11,6 +11,7 @@
 //! | [`log`] | reading a table's state, putting a version |
 //! | [`parquet_object`] | reading Parquet from the store by ranges |
 //! | [`gate`] | whether we can write a table correctly |
+//! | [`since`] | what others did to a table since our last commit |
 //! | [`create`] | version 0, with the anchor in it |
 //! | [`upload`] | the way of a file's parts into the store |
 //! | [`sweeper`] | void files, deleted until they are gone |
@@ -33,6 +34,7 @@ pub mod log;
 pub mod parquet_object;
 pub mod probe;
 pub mod profile;
+pub mod since;
 pub mod store;
 pub mod sweeper;
 #[cfg(test)]

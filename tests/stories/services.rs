@@ -12,18 +12,40 @@ use std::sync::OnceLock;
 
 pub struct S3 {
     pub endpoint: String,
+    /// What `tools/s3 start` printed.
+    pub line: String,
     dir: PathBuf,
 }
 
-/// The broker's address; `None` when services are left out.
+/// The broker's addresses, and where its certificates are.
+pub struct Kafka {
+    pub bootstrap: String,
+    pub sasl_ssl: String,
+    pub ssl: String,
+    pub tls: String,
+    /// What `tools/kafka start` printed.
+    pub line: String,
+}
+
+/// The broker's plain address; `None` when services are left out.
 pub fn kafka(story: &str) -> Option<&'static str> {
-    static KAFKA: OnceLock<String> = OnceLock::new();
+    secured_kafka(story).map(|kafka| kafka.bootstrap.as_str())
+}
+
+/// The same broker with its listeners for secured clients.
+pub fn secured_kafka(story: &str) -> Option<&'static Kafka> {
+    static KAFKA: OnceLock<Kafka> = OnceLock::new();
     (!left_out(story)).then(|| {
-        KAFKA
-            .get_or_init(|| {
-                started("kafka", &["start", "--dir", &path(&scratch().join("kafka"))], "bootstrap=")
-            })
-            .as_str()
+        KAFKA.get_or_init(|| {
+            let line = started("kafka", &["start", "--sasl-ssl", "--dir", &path(&scratch().join("kafka"))]);
+            Kafka {
+                bootstrap: word(&line, "bootstrap="),
+                sasl_ssl: word(&line, "sasl_ssl="),
+                ssl: word(&line, "ssl="),
+                tls: word(&line, "tls="),
+                line,
+            }
+        })
     })
 }
 
@@ -36,8 +58,8 @@ pub fn s3() -> &'static S3 {
 /// A server that one story may end or stall.
 pub fn own_s3(name: &str, server: &str) -> S3 {
     let dir = scratch().join(name);
-    let endpoint = started("s3", &["start", "--dir", &path(&dir), "--server", server], "endpoint=");
-    S3 { endpoint, dir }
+    let line = started("s3", &["start", "--dir", &path(&dir), "--server", server]);
+    S3 { endpoint: word(&line, "endpoint="), line, dir }
 }
 
 impl S3 {
@@ -145,12 +167,16 @@ pub fn path(path: &Path) -> String {
     path.to_str().expect("scratch paths are UTF-8").to_owned()
 }
 
-/// Starts a server that ends with this process, and returns the word after `key`.
-fn started(name: &str, arguments: &[&str], key: &str) -> String {
+/// Starts a server that ends with this process, and returns the line that it prints.
+fn started(name: &str, arguments: &[&str]) -> String {
     let pid = std::process::id().to_string();
-    let printed = tool(name, &[arguments, &["--while", &pid]].concat());
-    let word = printed.split_whitespace().find_map(|word| word.strip_prefix(key));
-    word.unwrap_or_else(|| panic!("tools/{name} printed {printed:?}")).to_owned()
+    tool(name, &[arguments, &["--while", &pid]].concat()).trim().to_owned()
+}
+
+/// The word of a line that begins with `key`.
+fn word(line: &str, key: &str) -> String {
+    let found = line.split_whitespace().find_map(|word| word.strip_prefix(key));
+    found.unwrap_or_else(|| panic!("no {key:?} in {line:?}")).to_owned()
 }
 
 fn left_out(story: &str) -> bool {

@@ -27,8 +27,9 @@ from bench import Bench, Failure  # noqa: E402
 import every_type  # noqa: E402
 import faults  # noqa: E402
 import main_job  # noqa: E402
+import setups  # noqa: E402
 
-MODULES = [main_job, faults, every_type]
+MODULES = [main_job, faults, every_type, setups]
 ROWS = {row.__name__.replace("_", "-"): row for module in MODULES for row in module.ROWS}
 
 

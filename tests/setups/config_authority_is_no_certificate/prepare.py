@@ -1,0 +1,1 @@
+world.dir.joinpath("ca.pem").write_text("not a certificate\n")

@@ -1,0 +1,1 @@
+world.in_a_mount("size=64k")

@@ -1,0 +1,1 @@
+world.dir.joinpath("file").write_text("")

@@ -1,0 +1,1 @@
+world.place.write_text("")

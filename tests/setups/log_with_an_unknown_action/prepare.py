@@ -1,0 +1,1 @@
+world.table(("id", "long"), ("name", "string"), more=[{"teleport": {"to": "elsewhere"}}])

@@ -1,0 +1,1 @@
+world.commit(0, {"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}})

@@ -1,0 +1,1 @@
+world.env["S3_SECRET"] = "a wrong one"

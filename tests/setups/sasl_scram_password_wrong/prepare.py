@@ -1,0 +1,1 @@
+world.env["USER_PASSWORD"] = "a wrong one"

@@ -1,0 +1,1 @@
+world.env["USER_PASSWORD"] = "thalweg-secret"

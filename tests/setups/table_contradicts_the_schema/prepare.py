@@ -1,0 +1,1 @@
+world.table(("id", "integer"), ("name", "string"))

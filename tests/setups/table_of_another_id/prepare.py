@@ -1,0 +1,2 @@
+config = world.config()
+world.thalweg(config=config.replace('"returns"', '"orders"'))

@@ -1,0 +1,1 @@
+world.table(("id", "long"), ("name", "string"), partitioned=["name"])

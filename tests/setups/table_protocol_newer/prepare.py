@@ -1,0 +1,1 @@
+world.table(("id", "long"), ("name", "string"), protocol=(4, 8))

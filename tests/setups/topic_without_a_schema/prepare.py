@@ -1,0 +1,2 @@
+world.topic()
+world.produce(texts=["not JSON", "nor this"])
