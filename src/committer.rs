@@ -356,14 +356,7 @@ impl Committer {
             Verdict::Fenced(by) => self.fenced(by).map(|()| false),
             Verdict::HandedOver(by) => Err(self.gives_way_to(by)),
             Verdict::Replaced(operation) => Err(since::replaced(&self.store, version, &operation)),
-            Verdict::Unknown(name) => Err(Error::new(
-                ErrorKind::CannotWrite,
-                format!(
-                    "{}: version {version} holds the action `{name}`, which this version does not know",
-                    self.store.url
-                ),
-            )
-            .remedy("use a newer thalweg for this table")),
+            Verdict::Unknown(name) => Err(log::unknown_action(&self.store, version, &name)),
         }
     }
 

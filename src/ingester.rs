@@ -143,7 +143,7 @@ impl<'a> Generation<'a> {
         let mut first_stop = None;
         let opened = runtime.block_on(open(run, &catalog, &ready, health, writer, &mut first_stop))?;
         let known = ready.iter().map(|ready| ready.topic.clone()).collect();
-        let topics = Watch::start(catalog, known, !run.until_end)?;
+        let topics = Watch::start(catalog, known, !run.until_end, Arc::clone(health))?;
         for (table, opened) in &opened {
             let table = &run.config.tables[*table];
             for (partition, error) in &opened.plan.stopped {

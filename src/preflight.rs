@@ -118,11 +118,13 @@ pub async fn table(
 /// Asks the store for the first entry below the table: enough to meet a
 /// missing bucket, wrong credentials or an unreadable directory.
 async fn reach(store: &Store) -> Result<()> {
-    match store.objects.list(Some(&store.log_path())).next().await {
-        None | Some(Ok(_) | Err(object_store::Error::NotFound { .. })) => {}
-        Some(Err(error)) => return Err(explain(&store.url, &error)),
+    if store.is_local() {
+        writable(store)?;
     }
-    if store.is_local() { writable(store) } else { Ok(()) }
+    match store.objects.list(Some(&store.log_path())).next().await {
+        None | Some(Ok(_) | Err(object_store::Error::NotFound { .. })) => Ok(()),
+        Some(Err(error)) => Err(explain(&store.url, &error)),
+    }
 }
 
 /// The directories that are there must let us write, and have room.

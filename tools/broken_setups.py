@@ -165,6 +165,9 @@ class World:
                  if value and len(value) > 3 and name not in S3_KEYS and not name.startswith("THALWEG")}
         for value in sorted(names, key=len, reverse=True):
             text = text.replace(value, names[value])
+        # A long remedy goes over several lines, which depends on how long the names are.
+        text = text.replace("\n" + 10 * " ", " ")
+        text = re.sub(r"\bin [\d.]+m?s\b", "in TIME", text)
         text = re.sub(r"\b(its id is|the table knows) [\w-]{22}\b", r"\1 ID", text)
         return re.sub(r"/[\w-]{22}/(?=\d)", "/ID/", text)
 

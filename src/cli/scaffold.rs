@@ -234,7 +234,7 @@ mod tests {
         let librdkafka = [pair("client.rack", "r\"1\\\n")];
         let config = parsed(&scaffold(&wanted(&librdkafka, &[]), &columns));
         assert_eq!(config.tables[0].schema.as_ref(), Some(&schema));
-        assert_eq!(config.kafka.librdkafka["client.rack"], "r\"1\\\n");
+        assert_eq!(config.kafka.librdkafka["client.rack"].reveal(), "r\"1\\\n");
     }
 
     #[test]

@@ -25,8 +25,8 @@ pub use metadata::{MetadataColumn, RESCUED_COLUMN, is_reserved};
 #[cfg(test)]
 pub(crate) use parse::parse_on;
 pub use parse::{check_variables, load, parse};
-pub use source::names_a_secret;
 pub use security::{ClientCertificate, Mechanism, Sasl, Secret, Security, Tls, owner};
+pub use source::names_a_secret;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -9,6 +9,7 @@ use std::ffi::{CStr, CString};
 use std::time::Duration;
 
 use rdkafka::bindings as c;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -28,6 +29,8 @@ const FIRST_SLICE: Duration = Duration::from_millis(250);
 const BETWEEN_SLICES: Duration = Duration::from_millis(50);
 /// How long the second look at a certificate may take.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
+/// That a broker breaks off is no warning to librdkafka.
+const HEARD: RDKafkaLogLevel = RDKafkaLogLevel::Info;
 /// A topic without an id is read all the same, so nobody waits long for it.
 const TOPIC_ID_PATIENCE_MS: i32 = 1_500;
 /// librdkafka's word for the controller, where a broker's number is asked for.
@@ -49,6 +52,7 @@ impl Catalog {
     /// Connects, and fails if no broker answers.
     pub fn connect(kafka: &Kafka) -> Result<Catalog> {
         let consumer = client_config(kafka)
+            .set_log_level(HEARD)
             .create_with_context(Complaints::silent())
             .map_err(|error| bad_setting(kafka, &error))?;
         let catalog = Catalog { consumer, kafka: kafka.clone() };
@@ -98,6 +102,10 @@ impl Catalog {
                 complaint.of_another_host(&self.kafka)
             }
             Some(complaint) => complaint.explained(&self.kafka),
+            None if is_passing(error) => {
+                let nothing = format!("nothing was heard from it within {} s", PATIENCE.as_secs());
+                complaints::unreachable(&self.kafka.brokers, &nothing)
+            }
             None => complaints::unreachable(&self.kafka.brokers, &error.to_string()),
         }
     }
@@ -107,6 +115,7 @@ impl Catalog {
     /// names; nothing secret is sent on that connection.
     fn is_signed_for_another_host(&self) -> bool {
         let mut config = client_config(&self.kafka);
+        config.set_log_level(HEARD);
         config.set("security.protocol", "ssl");
         config.set("ssl.endpoint.identification.algorithm", "none");
         for key in ["sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"] {

@@ -284,6 +284,7 @@ fn cached_end(consumer: &BaseConsumer<Complaints>, topic: &str, partition: i32) 
 /// librdkafka refuses its settings: ours for `auth`, or those of [kafka.librdkafka].
 pub fn bad_setting(kafka: &Kafka, error: &rdkafka::error::KafkaError) -> Error {
     let text = error.to_string();
+    let text = text.strip_prefix("Client creation error: ").unwrap_or(&text);
     let own = security_settings(&kafka.security).into_iter().find(|(key, _)| text.contains(key));
     match own.and_then(|(key, _)| owner(key)) {
         Some(place) => Error::new(ErrorKind::Config, format!("[kafka]: {text}"))

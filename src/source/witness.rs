@@ -11,17 +11,23 @@
 //! questions for each commit, none for each record.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select, tick};
 use tokio::sync::oneshot;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::catalog::{Catalog, Topic};
 use crate::error::{Error, ErrorKind, Result};
+use crate::health::Health;
 
 /// How often topics are looked at unasked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The same trouble is logged again after so many failures: some minutes.
+const TOLD_AGAIN: u64 = 20;
+/// As readiness names it.
+const COMPONENT: &str = "kafka";
 
 /// What became of the topic of a table.
 #[derive(Debug)]
@@ -85,7 +91,7 @@ pub struct Watch {
 impl Watch {
     /// Watches the topics of tables, `known` in the order of the tables. Where
     /// `growth` does not matter, nobody looks unasked.
-    pub fn start(catalog: Catalog, known: Vec<Topic>, growth: bool) -> Result<Watch> {
+    pub fn start(catalog: Catalog, known: Vec<Topic>, growth: bool, health: Arc<Health>) -> Result<Watch> {
         let (asks, asked) = bounded(2 * known.len() + 1);
         let (seen, changes) = bounded(2 * known.len());
         let topics = known.clone();
@@ -98,7 +104,7 @@ impl Watch {
         };
         std::thread::Builder::new()
             .name("topics".to_owned())
-            .spawn(move || watch(&catalog, &topics, &asked, &looks, tell))
+            .spawn(move || watch(&catalog, &topics, &asked, &looks, &health, tell))
             .map_err(|error| {
                 Error::new(ErrorKind::Io, format!("the topics' thread cannot start: {error}"))
             })?;
@@ -122,9 +128,11 @@ fn watch(
     known: &[Topic],
     asked: &Receiver<Ask>,
     looks: &Receiver<std::time::Instant>,
+    health: &Health,
     tell: impl Fn(usize, Change),
 ) {
     let mut told = vec![false; known.len()];
+    let mut trouble = Trouble::default();
     loop {
         let asks: Vec<Ask> = select! {
             recv(asked) -> ask => match ask {
@@ -147,6 +155,35 @@ fn watch(
                 let _ = answer.send(vouched);
             }
         }
+        trouble.report(answers.values().find_map(|answer| answer.as_ref().err()), health);
+    }
+}
+
+/// How it stands between us and the broker: told once, and again when it changes.
+#[derive(Default)]
+struct Trouble {
+    told: Option<String>,
+    failures: u64,
+}
+
+impl Trouble {
+    fn report(&mut self, error: Option<&Error>, health: &Health) {
+        let Some(error) = error else {
+            if self.told.take().is_some() {
+                info!(failures = self.failures, "the broker answers again");
+                health.set_ready(COMPONENT, Ok(()));
+            }
+            self.failures = 0;
+            return;
+        };
+        self.failures += 1;
+        if self.told.as_ref() != Some(&error.message) || self.failures.is_multiple_of(TOLD_AGAIN) {
+            warn!(%error, remedy = error.remedy, failures = self.failures, "the broker does not answer");
+        }
+        if self.told.as_ref() != Some(&error.message) {
+            health.set_ready(COMPONENT, Err(error.message.clone()));
+            self.told = Some(error.message.clone());
+        }
     }
 }
 
@@ -155,7 +192,6 @@ fn compare(was: &Topic, now: &Result<Topic>) -> (Vouched, Option<Change>) {
     let now = match now {
         Ok(now) => now,
         Err(error) => {
-            warn!(topic = was.name, %error, "the topic could not be looked at");
             return (Vouched::Unanswered(error.clone()), None);
         }
     };
@@ -208,6 +244,19 @@ mod tests {
         assert!(matches!(compare(&was, &Ok(topic("-", 2))), (Vouched::Unanswered(_), None)));
         let silent = Error::new(ErrorKind::Unavailable, "no answer");
         assert!(matches!(compare(&was, &Err(silent)), (Vouched::Unanswered(_), None)));
+    }
+
+    #[test]
+    fn readiness_says_why_the_broker_does_not_answer_until_it_does() {
+        let health = Health::new(Arc::new(crate::clock::SystemClock));
+        health.set_ready(COMPONENT, Ok(()));
+        let mut trouble = Trouble::default();
+        trouble.report(Some(&Error::new(ErrorKind::Denied, "refused")), &health);
+        assert_eq!(health.not_ready()[0].reason, "refused");
+        trouble.report(Some(&Error::new(ErrorKind::Unavailable, "silent")), &health);
+        assert_eq!(health.not_ready()[0].reason, "silent");
+        trouble.report(None, &health);
+        assert!(health.not_ready().is_empty());
     }
 
     #[test]

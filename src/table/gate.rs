@@ -86,7 +86,7 @@ fn check_properties(metadata: &MetaData) -> Result<()> {
             "delta.enableRowTracking" if on => "row tracking",
             "delta.enableIcebergCompatV1" | "delta.enableIcebergCompatV2" if on => "Iceberg compatibility",
             "delta.setTransactionRetentionDuration" => {
-                "a table that forgets `txn` entries would forget our offsets: "
+                "a table that forgets `txn` entries would forget our offsets"
             }
             _ if key.starts_with("delta.constraints.") => "check constraints",
             _ => continue,

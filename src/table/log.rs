@@ -281,7 +281,11 @@ async fn load_listed(store: &Store, listing: &Listing) -> Result<Option<Snapshot
         if version != expected {
             return Err(damaged(store, expected, "it is missing, and later versions are there"));
         }
-        state.apply(version, action::commit(&body).map_err(|error| damaged(store, version, error))?);
+        let commit = action::commit(&body).map_err(|error| damaged(store, version, error))?;
+        if let Some(name) = commit.winner.unknown_actions.first() {
+            return Err(unknown_action(store, version, name));
+        }
+        state.apply(version, commit);
     }
     state.finish(store, checkpoint.map(|(&version, _)| version))
 }
@@ -442,6 +446,13 @@ pub fn member_strings<'a>(batch: &'a RecordBatch, root: &str, member: &str) -> V
         Some(strings) => strings.iter().collect(),
         None => vec![None; batch.num_rows()],
     }
+}
+
+/// What is not understood may change what we have to write: stop rather than guess.
+pub fn unknown_action(store: &Store, version: Version, name: &str) -> Error {
+    let what = format!("version {version} holds the action `{name}`, which this version does not know");
+    Error::new(ErrorKind::CannotWrite, format!("{}: {what}", store.url))
+        .remedy("use a newer thalweg for this table")
 }
 
 pub fn damaged(store: &Store, version: Version, why: impl std::fmt::Display) -> Error {
