@@ -187,9 +187,9 @@ fn cause(code: Option<RDKafkaErrorCode>, protocol: &str, text: &str) -> Cause {
         "client SSL authentication",
     ]) {
         Cause::ClientCertificate
-    } else if says(&["PLAINTEXT broker listener", "wrong version number", "packet length too long"]) {
-        Cause::NoTls
-    } else if says(&["Disconnected"]) && in_state("SSL_HANDSHAKE") {
+    } else if says(&["PLAINTEXT broker listener", "wrong version number", "packet length too long"])
+        || (says(&["Disconnected"]) && in_state("SSL_HANDSHAKE"))
+    {
         Cause::NoTls
     } else if says(&["Disconnected"]) && in_state("APIVERSION_QUERY") && !protocol.ends_with("ssl") {
         Cause::WantsTls
