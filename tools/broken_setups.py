@@ -234,6 +234,9 @@ def meet(world, name):
     done = subprocess.run(command, cwd=CASES / world.case, env=world.environment(), stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=4 * SECONDS_MAX)
     seconds = time.monotonic() - began
+    for secret in ("USER_PASSWORD", "S3_SECRET"):
+        value = world.env.get(secret)
+        assert not value or value not in done.stdout + done.stderr, f"{name}: {secret} is shown\n{done.stderr}"
     assert "panicked" not in done.stderr, f"{name}: a panic\n{done.stderr}"
     shown = screen(done.stderr)
     assert shown or done.returncode == 0, f"{name}: exit {done.returncode} without a screen\n{done.stderr}"

@@ -1,1 +1,1 @@
-world.env["S3_SECRET"] = "a wrong one"
+world.env["S3_SECRET"] = "canary-0f6c1d"

@@ -1,1 +1,1 @@
-world.env["USER_PASSWORD"] = "a wrong one"
+world.env["USER_PASSWORD"] = "canary-0f6c1d"
