@@ -77,11 +77,25 @@ pub struct Error {
     pub remedy: Option<String>,
     /// The config file's text around the mistake, already laid out.
     pub snippet: Option<String>,
+    /// What else was found in the same look, where one look finds several.
+    pub more: Vec<Error>,
 }
 
 impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), remedy: None, snippet: None }
+        Error { kind, message: message.into(), remedy: None, snippet: None, more: Vec::new() }
+    }
+
+    /// The first error with the others behind it; `None` if there is none.
+    pub fn together(errors: Vec<Error>) -> Option<Error> {
+        let mut errors = errors.into_iter();
+        let mut first = errors.next()?;
+        for mut error in errors {
+            let more = std::mem::take(&mut error.more);
+            first.more.push(error);
+            first.more.extend(more);
+        }
+        Some(first)
     }
 
     pub fn remedy(mut self, remedy: impl Into<String>) -> Error {

@@ -13,13 +13,18 @@ use crate::error::{Error, ErrorKind};
 /// A longer remedy goes over several lines, under its first word.
 const REMEDY_CHARS_MAX: usize = 90;
 
+/// One screen: what is left is found by the next look.
+const MORE_MAX: usize = 4;
+
 /// Shows an error and gives its exit code.
 pub fn report(error: &Error, format: LogFormat) -> ExitCode {
     let code = error.kind.exit_code();
     match format {
         // A filter that lets no error pass must not hide why we end.
         LogFormat::Json if tracing::enabled!(tracing::Level::ERROR) => {
-            tracing::error!(exit_code = code, kind = ?error.kind, remedy = error.remedy, "{}", error.message);
+            for error in std::iter::once(error).chain(&error.more) {
+                tracing::error!(exit_code = code, kind = ?error.kind, remedy = error.remedy, "{}", error.message);
+            }
         }
         LogFormat::Json | LogFormat::Text => {
             let text = render(error, stderr_has_colour());
@@ -46,6 +51,12 @@ pub fn render(error: &Error, colour: bool) -> String {
         let remedy = wrapped(remedy, REMEDY_CHARS_MAX).join("\n          ");
         writeln!(out, "  {}remedy{}: {remedy}", paint.cyan, paint.off)
             .expect("writing to a String cannot fail");
+    }
+    for more in error.more.iter().take(MORE_MAX) {
+        out.push_str(&render(more, colour));
+    }
+    if error.more.len() > MORE_MAX {
+        writeln!(out, "and {} more", error.more.len() - MORE_MAX).expect("writing to a String cannot fail");
     }
     if error.kind == ErrorKind::Internal {
         out.push_str("  this is a bug of thalweg: please report it with the lines above\n");
@@ -92,6 +103,16 @@ mod tests {
         let expected = "error: t.toml:1:1: unknown key `x`\n  |\n1 | x = 1\n  | ^\n  remedy: remove it\n";
         assert_eq!(render(&error, false), expected);
         assert!(render(&error, true).starts_with("\x1b[1;31merror\x1b[0m: t.toml"));
+    }
+
+    #[test]
+    fn several_errors_fit_a_screen() {
+        let error = |number: usize| Error::new(ErrorKind::Config, format!("mistake {number}"));
+        let all = Error::together((0..9).map(error).collect()).unwrap();
+        let shown = render(&all, false);
+        assert!(shown.starts_with("error: mistake 0\nerror: mistake 1\n"), "{shown}");
+        assert!(shown.ends_with("error: mistake 4\nand 4 more\n"), "{shown}");
+        assert!(Error::together(Vec::new()).is_none());
     }
 
     #[test]

@@ -101,11 +101,20 @@ pub(crate) fn parse_on(
     let reader = Reader { source, environment, directory };
     reader.version(file.version.as_ref())?;
     reader.not_yet("registry", &file.registry, "leave it out: records are JSON in this version")?;
-    let kafka = reader.kafka(file.kafka.as_ref())?;
-    let limits = reader.limits(&file.limits, machine)?;
-    let admin = reader.admin(&file.admin)?;
-    let tables = reader.tables(&file)?;
-    Ok(Config { kafka, limits, admin, tables })
+    // One mistake of each section and each table at once.
+    let mut wrong = Vec::new();
+    let kafka = kept(reader.kafka(file.kafka.as_ref()), &mut wrong);
+    let limits = kept(reader.limits(&file.limits, machine), &mut wrong);
+    let admin = kept(reader.admin(&file.admin), &mut wrong);
+    let tables = kept(reader.tables(&file), &mut wrong);
+    match (kafka, limits, admin, tables) {
+        (Some(kafka), Some(limits), Some(admin), Some(tables)) => Ok(Config { kafka, limits, admin, tables }),
+        _ => Err(Error::together(wrong).expect("a section that is missing left its error")),
+    }
+}
+
+fn kept<T>(section: Result<T>, wrong: &mut Vec<Error>) -> Option<T> {
+    section.map_err(|error| wrong.push(error)).ok()
 }
 
 /// A string value after interpolation, and where it came from.
@@ -253,10 +262,14 @@ impl Reader<'_> {
         let common = Table { storage_options: options::storage(self, &file.storage.options)?, ..common };
         let common = self.with_storage(common, &file.defaults)?;
         let mut tables: Vec<(Table, Places)> = Vec::new();
+        let mut wrong = Vec::new();
         for raw in &file.table {
-            let table = self.table(raw, common.clone())?;
-            self.distinct(&tables, &table)?;
-            tables.push(table);
+            let table = self.table(raw, common.clone());
+            let table = table.and_then(|table| self.distinct(&tables, &table).map(|()| table));
+            tables.extend(kept(table, &mut wrong));
+        }
+        if let Some(error) = Error::together(wrong) {
+            return Err(error);
         }
         let tables: Vec<Table> = tables.into_iter().map(|(table, _)| table).collect();
         if tables.iter().any(|table| table.location.scheme() == "s3") {
