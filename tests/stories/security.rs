@@ -52,7 +52,7 @@ fn scram_and_plain_over_tls_read_every_record() {
             secured.ca()
         );
         let (config, location) = secured.config(mechanism, &secured.kafka.sasl_ssl, &section);
-        start(&["check"], &config).end(PATIENCE).with(0).saying("300 of");
+        start(&["check"], &config).end(PATIENCE).with(0).saying("sampled become rows");
         run_until_end(&config).with(0);
         assert_eq!(judge::equal(&secured.story, &location, &secured.topic, FLAT, &["duckdb"]), 300);
     }
