@@ -98,9 +98,8 @@ impl Faults {
     /// No faults until some are set.
     pub fn before(s3: &S3, name: &str) -> Faults {
         let dir = scratch().join(name);
-        let endpoint =
-            started("faults", &["start", "--dir", &path(&dir), "--upstream", &s3.endpoint], "endpoint=");
-        Faults { endpoint, dir }
+        let line = started("faults", &["start", "--dir", &path(&dir), "--upstream", &s3.endpoint]);
+        Faults { endpoint: word(&line, "endpoint="), dir }
     }
 
     pub fn set(&self, settings: &[&str]) {
