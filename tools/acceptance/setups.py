@@ -1,11 +1,14 @@
 """Broken set-ups and their screens; TLS and SASL, right and wrong."""
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 
-from bench import REFUSE_SECONDS, TOOLS, call, expect, say, tail, text_of, toml, wait
+from bench import REFUSE_SECONDS, TOOLS, call, drain, expect, say, tail, text_of, toml, wait
 
 sys.path.append(TOOLS)
 import broken_setups as broken  # noqa: E402
@@ -14,10 +17,10 @@ PASSWORD = "thalweg-secret"
 CANARY = "canary-7f3a90c2"
 
 
-def secured_broker(bench):
+def secured_broker(bench, *more):
     """A broker of its own with TLS and SASL listeners: the line that it prints, and its words."""
     directory = f"{bench.work}/kafka-secured"
-    line = call(f"{TOOLS}/kafka", "start", "--sasl-ssl", "--dir", directory, "--while", os.getpid())
+    line = call(f"{TOOLS}/kafka", "start", "--sasl-ssl", "--dir", directory, "--while", os.getpid(), *more)
     return line, dict(word.split("=", 1) for word in line.split())
 
 
@@ -45,7 +48,8 @@ def setups(bench):
 
 def security(bench):
     """TLS and SASL: what is right reads, what is wrong is told apart, no password is shown"""
-    _, words = secured_broker(bench)
+    # A client proves itself anew every 3 s, so that a user who is gone is noticed on open connections.
+    _, words = secured_broker(bench, "--set", "connections.max.reauth.ms=3000")
     outputs = []
     try:
         call(bench.binary("generate", "thalweg-generate"), "--brokers", words["bootstrap"], "--topic", "secured",
@@ -56,13 +60,15 @@ def security(bench):
         expect(len(set(rows.values())) == 1, f"the tables differ: {rows}")
         told = [refuses(bench, name, kafka, schema, *expected, outputs)
                 for name, (kafka, expected) in wrong(words).items()]
+        noticed = withdrawn(bench, words, schema, outputs)
     finally:
         stop_broker(words)
     for name, text in outputs:
         for secret in (PASSWORD, CANARY):
             expect(secret not in text, f"{name}: a password is shown")
     return (f"{len(rows)} ways in, {next(iter(rows.values())):,} rows each; {len(told)} wrong ones told apart, "
-            f"the slowest after {max(told):.1f} s; {len(outputs)} outputs without a password")
+            f"the slowest after {max(told):.1f} s; "
+            f"a withdrawn user in /readyz after {noticed:.1f} s; {len(outputs)} outputs without a password")
 
 
 def sasl(words, mechanism="scram-sha-512", password=PASSWORD, ca="ca", brokers="sasl_ssl"):
@@ -92,6 +98,62 @@ def wrong(words):
         "no client certificate": ({"brokers": words["ssl"], "auth": "tls", "tls": {"ca": f"{words['tls']}/ca.pem"}},
                                   (77, ["client certificate", "`cert` and `key`"])),
     }
+
+
+def withdrawn(bench, words, schema, outputs):
+    """A user who is removed during a run: readiness says so, the log is not flooded, and once he is back it goes on."""
+    from confluent_kafka.admin import (AdminClient, ScramMechanism, UserScramCredentialDeletion as Deletion,
+                                       UserScramCredentialUpsertion as Upsertion, ScramCredentialInfo)
+    admin = AdminClient({"bootstrap.servers": words["bootstrap"]})
+
+    def change(alteration):
+        for done in admin.alter_user_scram_credentials([alteration]).values():
+            done.result()
+
+    back = Upsertion("thalweg", ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), PASSWORD.encode())
+    file, _ = config(bench, "withdrawn", sasl(words), schema)
+    with open(file, "a") as more:
+        more.write('[admin]\nlisten = "127.0.0.1:0"\n')
+    run = bench.start(file)
+    try:
+        until(run, 60, "it commits", lambda: "committed" in text_of(run))
+        address = re.search(r"address=(\S+)", text_of(run))[1]
+        change(Deletion("thalweg", ScramMechanism.SCRAM_SHA_512))
+        began = time.monotonic()
+        until(run, 60, "/readyz says it", lambda: "refuses the credentials" in page(address, "/readyz"))
+        seconds = time.monotonic() - began
+        lines = text_of(run).count("\n")
+        time.sleep(10)  # the flood that must not come
+        more = text_of(run).count("\n") - lines
+        expect(more <= 40, f"{more} lines in 10 s of refused credentials\n{tail(run, 60)}")
+        outputs += [("withdrawn: readyz", page(address, "/readyz")), ("withdrawn: metrics", page(address, "/metrics"))]
+        change(back)
+        until(run, 60, "it is ready again", lambda: '"ready":true' in page(address, "/readyz"))
+        drain(run)
+    finally:
+        change(back)
+        if run.poll() is None:
+            run.kill()
+            run.wait()
+    outputs.append(("withdrawn: run", text_of(run)))
+    say(f"withdrawn: in /readyz after {seconds:.1f} s, {more} lines in the 10 s after")
+    return seconds
+
+
+def until(run, seconds, what, holds):
+    deadline = time.monotonic() + seconds
+    while not holds():
+        expect(run.poll() is None, f"it ended before {what}: exit {run.poll()}\n{tail(run)}")
+        expect(time.monotonic() < deadline, f"not within {seconds} s: {what}\n{tail(run, 40)}")
+        time.sleep(0.2)
+
+
+def page(address, path):
+    try:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+            return answer.read().decode()
+    except urllib.error.HTTPError as answer:
+        return answer.read().decode()
 
 
 def config(bench, name, kafka, schema):
