@@ -21,7 +21,7 @@ use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
 use crate::source::kafka::KafkaSource;
 use crate::source::{Assignment, Event, Slot, Source};
-use crate::table::store::{Store, explain};
+use crate::table::store::{Store, answered, explain};
 use crate::table::{disk, gate, log, probe, since};
 
 /// Records read to infer a schema.
@@ -121,9 +121,10 @@ async fn reach(store: &Store) -> Result<()> {
     if store.is_local() {
         writable(store)?;
     }
-    match store.objects.list(Some(&store.log_path())).next().await {
-        None | Some(Ok(_) | Err(object_store::Error::NotFound { .. })) => Ok(()),
-        Some(Err(error)) => Err(explain(&store.url, &error)),
+    let first = answered(|| async { store.objects.list(Some(&store.log_path())).next().await.transpose() });
+    match first.await {
+        Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(explain(&store.url, &error)),
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use arrow::array::{Array, AsArray, RecordBatch};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectStoreExt, PutMode};
+use object_store::{ObjectMeta, ObjectStoreExt, PutMode};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use parquet::file::metadata::RowGroupMetaData;
@@ -23,7 +23,7 @@ use serde::Deserialize;
 
 use super::action::{self, Commit, Line, MetaData, Protocol};
 use super::parquet_object::ParquetObject;
-use super::store::{Store, explain};
+use super::store::{Store, answered, explain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 use crate::protocol::anchor::TableFacts;
@@ -182,20 +182,21 @@ async fn in_time<T>(request: impl Future<Output = object_store::Result<T>>) -> o
 /// Lists the log from `from` on.
 pub async fn list(store: &Store, from: Option<Version>) -> Result<Listing> {
     let log = store.log_path();
-    let stream = match from {
-        // `N.` sorts before every file of version N.
-        Some(version) => {
-            store.objects.list_with_offset(Some(&log), &store.path(&format!("_delta_log/{:020}", version.0)))
-        }
-        None => store.objects.list(Some(&log)),
-    };
     let mut listing = Listing::default();
     let mut parts: BTreeMap<(Version, u32), Vec<String>> = BTreeMap::new();
-    let names: Vec<String> = stream
-        .map_ok(|object| object.location.filename().unwrap_or_default().to_owned())
-        .try_collect()
-        .await
-        .map_err(|error| explain(&store.url, &error))?;
+    let names = answered(|| async {
+        let stream = match from {
+            // `N.` sorts before every file of version N.
+            Some(version) => {
+                let offset = store.path(&format!("_delta_log/{:020}", version.0));
+                store.objects.list_with_offset(Some(&log), &offset)
+            }
+            None => store.objects.list(Some(&log)),
+        };
+        let name = |object: ObjectMeta| object.location.filename().unwrap_or_default().to_owned();
+        stream.map_ok(name).try_collect::<Vec<String>>().await
+    });
+    let names = names.await.map_err(|error| explain(&store.url, &error))?;
     for name in names {
         match LogFile::parse(&name) {
             Some(LogFile::Commit(version)) => listing.versions.push(version),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::multipart::MultipartStore;
@@ -15,6 +16,9 @@ use url::Url;
 use super::client;
 use super::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
+
+/// Answers that were cut off before a question is given up.
+const CUT_OFF_MAX: u32 = 4;
 
 /// A table's place: an object store and the table's root in it.
 #[derive(Clone)]
@@ -99,6 +103,25 @@ pub fn explain(url: &Url, error: &object_store::Error) -> Error {
     Error::new(kind, format!("{url}: {text}")).remedy(remedy)
 }
 
+/// Asks again what was cut off in the middle of its answer: the client inside
+/// repeats only requests that got no answer at all.
+pub async fn answered<T, F: Future<Output = object_store::Result<T>>>(
+    question: impl Fn() -> F,
+) -> object_store::Result<T> {
+    let mut wait = Duration::from_millis(100);
+    for _ in 0..CUT_OFF_MAX {
+        match question().await {
+            Err(error) if innermost(&error).contains("response body") => {
+                tracing::debug!(%error, "an answer was cut off; asked again");
+            }
+            outcome => return outcome,
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+    }
+    question().await
+}
+
 /// Trouble that waiting does not heal: repeating is of no use.
 pub fn is_hopeless(error: &object_store::Error) -> bool {
     use std::io::ErrorKind as Io;
@@ -179,6 +202,19 @@ mod tests {
             store.version_path(crate::ids::Version(7)).as_ref(),
             "data/my table/_delta_log/00000000000000000007.json"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_was_cut_off_is_asked_for_again_and_a_refusal_is_not() {
+        for (said, tries) in [("Error getting list response body: end of file", 5), ("503 SlowDown", 1)] {
+            let asked = std::cell::Cell::new(0);
+            let question = || async {
+                asked.set(asked.get() + 1);
+                Err::<(), _>(object_store::Error::Generic { store: "S3", source: said.into() })
+            };
+            assert!(answered(question).await.is_err());
+            assert_eq!(asked.get(), tries, "{said}");
+        }
     }
 
     #[test]
