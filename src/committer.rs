@@ -32,7 +32,7 @@ use crate::protocol::verdict::{Relation, Verdict, judge};
 use crate::schema::Schema;
 use crate::source::catalog::Topic;
 use crate::source::witness::{Vouched, Witness};
-use crate::table::action::{self, Action, Add, CommitFacts, CommitInfo, RANGES_TAG};
+use crate::table::action::{self, Action, Add, CHECKSUM_TAG, CommitFacts, CommitInfo, RANGES_TAG};
 use crate::table::log::{self, Found, Settled, Snapshot};
 use crate::table::store::{Store, explain, is_hopeless};
 use crate::table::sweeper::{Sweeper, Void};
@@ -53,6 +53,8 @@ const UNCLEAR_AT_START_MAX: u32 = 4;
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A broker that could not vouch for a topic is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// A topic that is gone for so many more answers is gone.
+const GONE_FOR_SURE: u32 = 3;
 /// A committer that waits for its store is alive: a request may take a minute.
 const ALIVE_FOR: Duration = Duration::from_secs(180);
 
@@ -326,9 +328,16 @@ impl Committer {
     /// fetch and before the commit, as long as it takes to get an answer.
     async fn vouched(&self) -> Result<()> {
         let component = format!("table {}", self.identity.table_id);
+        let mut gone = 0;
         loop {
             match self.wiring.witness.ask().await {
                 Vouched::Same => return Ok(()),
+                // Nobody has the records any more but us.
+                Vouched::Gone if gone == GONE_FOR_SURE => return Ok(()),
+                Vouched::Gone => {
+                    gone += 1;
+                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                }
                 Vouched::CreatedAgain(error) => return Err(error),
                 Vouched::Unanswered(error) => {
                     self.wiring.health.heartbeat(&component, ALIVE_FOR);
@@ -620,7 +629,10 @@ fn add(file: &DataFile, ranges: &[OffsetRange]) -> Add {
         modification_time: file.modified_ms,
         data_change: true,
         stats: Some(file.stats.clone()),
-        tags: Some(BTreeMap::from([(RANGES_TAG.to_owned(), Some(ranges))])),
+        tags: Some(BTreeMap::from([
+            (RANGES_TAG.to_owned(), Some(ranges)),
+            (CHECKSUM_TAG.to_owned(), Some(action::checksum_text(file.checksum))),
+        ])),
         deletion_vector: None,
     }
 }

@@ -22,6 +22,8 @@ pub struct DataFile {
     pub rows: u64,
     /// Delta's statistics, JSON.
     pub stats: String,
+    /// CRC-32 of its bytes.
+    pub checksum: u32,
     /// Boot time at which it was begun.
     pub begun: Duration,
     pub modified_ms: i64,

@@ -621,6 +621,7 @@ impl TableState {
             size: closed.size,
             rows: closed.rows,
             stats: closed.stats,
+            checksum: closed.checksum,
             begun: file.begun,
             modified_ms: wiring.clock.wall_ms(),
             oldest_ms,

@@ -171,11 +171,12 @@ pub struct DemoArguments {
 
 #[derive(Subcommand, Clone, Debug)]
 pub enum TableCommand {
-    /// Prove from the table's log that every offset is there once
+    /// Prove from the table's log and its files that every offset is there once
     ///
-    /// Exits with 0 if nothing contradicts it and with 1 if a gap or an overlap was found. What the log
-    /// cannot tell is printed as unknown.
-    Verify(TableArguments),
+    /// Exits with 0 if nothing contradicts it and with 1 if something does: a gap, an overlap, a lost file.
+    /// Each partition is `proven`, `rows only` (another writer rewrote its files, and every row is there) or
+    /// `unknown` (the log is cleaned up, or another writer deleted rows).
+    Verify(VerifyArguments),
     /// Print version, schema, files, committed offsets and orphans
     ///
     /// Orphans are data files in the table's root that no retained version names: what a killed writer left
@@ -195,6 +196,15 @@ pub struct InfoArguments {
     /// How old a file that no version names must be to count as an orphan
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
     pub older_than: Duration,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArguments {
+    #[command(flatten)]
+    pub table: TableArguments,
+    /// Read every byte of every file: checksums, every column, the statistics against the data
+    #[arg(long)]
+    pub deep: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -282,7 +292,7 @@ mod tests {
         let arguments =
             parse("thalweg table verify s3://b/t --storage token=a=b --storage region=x").unwrap();
         let Command::Table(TableCommand::Verify(verify)) = arguments.command else { panic!("not verify") };
-        assert_eq!(verify.storage, [("token".into(), "a=b".into()), ("region".into(), "x".into())]);
+        assert_eq!(verify.table.storage, [("token".into(), "a=b".into()), ("region".into(), "x".into())]);
     }
 
     #[test]

@@ -10,31 +10,44 @@
 //! | `ok` | no violation was found |
 //! | `location`, `version`, `from_version` | the table, its version, and the oldest one that was checked |
 //! | `rows`, `files`, `foreign_files` | rows and live files; those without our ranges |
+//! | `deep`, `checksums` | every byte was read; files whose bytes were compared with their commit's checksum |
 //! | `audited`, `not_audited_because` | every row was counted by its offset, or why not |
-//! | `partitions` | `table_id`, `topic`, `topic_id`, `partition`, `start`, `next`, `rows`, `skipped`, `tombstones`, `proven` and `unknown`: lists of `start`, `next` (and `why`); `doubled`, `out_of_range` where audited |
+//! | `partitions` | `table_id`, `topic`, `topic_id`, `partition`, `start`, `next`, `rows`, `skipped`, `tombstones`, `verdict` (null: see the violations), `proven`, `rows_only`, `given_up` and `unknown`: lists of `start`, `next` (and `why`, `rows`, `settled`); `doubled`, `out_of_range` where audited |
 //! | `violations`, `notes` | one line of text each |
 //!
 //! `info --json` prints the members of [`Info`].
 
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
-use super::{InfoArguments, TableArguments};
+use super::{InfoArguments, TableArguments, VerifyArguments};
 use crate::clock::{Clock, SystemClock};
 use crate::config::table_address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stdout;
+use crate::table::audit::{Depth, Progress};
 use crate::table::info::{self, Asked, Info};
 use crate::table::inventory;
 use crate::table::store::Store;
-use crate::table::verify::{self, PartitionVerdict, Verdict};
+use crate::table::verify::{self, PartitionVerdict, Span, Verdict};
 
 /// Orphans that are named without `--orphans`.
 const ORPHANS_SHOWN: usize = 5;
 
-pub fn verify(arguments: &TableArguments) -> Result<()> {
+pub fn verify(VerifyArguments { table: arguments, deep }: &VerifyArguments) -> Result<()> {
     let store = open(arguments)?;
-    let verdict = runtime()?.block_on(verify::verify(&store))?;
+    let depth = if *deep { Depth::Everything } else { Depth::Offsets };
+    let progress = ProgressLine::start(!arguments.json);
+    let listener = Arc::clone(&progress);
+    // Decoding takes time: every core helps.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(no_runtime)?;
+    let verdict = runtime.block_on(verify::verify_to(&store, depth, Arc::new(move |now| listener.show(now))));
+    progress.end();
+    let verdict = verdict?;
     if arguments.json {
         stdout::print(&pretty(&as_json(&store, &verdict)))?;
     } else {
@@ -71,10 +84,50 @@ fn open(arguments: &TableArguments) -> Result<Store> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(ErrorKind::Io, format!("the I/O runtime cannot start: {error}")))
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_runtime)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn no_runtime(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("the I/O runtime cannot start: {error}"))
+}
+
+/// One line on the terminal that is written over and over; nothing elsewhere.
+struct ProgressLine {
+    shown: bool,
+    last: Mutex<Duration>,
+}
+
+impl ProgressLine {
+    const EVERY: Duration = Duration::from_millis(100);
+
+    fn start(wanted: bool) -> Arc<ProgressLine> {
+        let shown = wanted && std::io::stderr().is_terminal();
+        Arc::new(ProgressLine { shown, last: Mutex::new(SystemClock.boot()) })
+    }
+
+    fn show(&self, now: Progress) {
+        let at = SystemClock.boot();
+        let Ok(mut last) = self.last.lock() else { return };
+        if self.shown && at.saturating_sub(*last) >= ProgressLine::EVERY {
+            *last = at;
+            let size = |bytes| bytesize::ByteSize(bytes).to_string();
+            let (bytes, all) = (size(now.bytes), size(now.bytes_all));
+            // With stderr gone nobody looks.
+            let _ = write!(
+                std::io::stderr(),
+                "\r\x1b[K{} of {} files, {bytes} of {all}",
+                now.files,
+                now.files_all
+            );
+        }
+    }
+
+    fn end(&self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
 }
 
 fn pretty(value: &Value) -> String {
@@ -91,8 +144,10 @@ fn as_json(store: &Store, verdict: &Verdict) -> Value {
         "rows": verdict.rows,
         "files": verdict.files,
         "foreign_files": verdict.foreign_files,
-        "audited": verdict.audit.not_done.is_none(),
-        "not_audited_because": verdict.audit.not_done,
+        "deep": verdict.audit.depth == Depth::Everything,
+        "checksums": verdict.audit.checksums,
+        "audited": verdict.audit.why_not_all().is_none(),
+        "not_audited_because": verdict.audit.why_not_all(),
         "partitions": partitions,
         "violations": verdict.violations,
         "notes": verdict.notes,
@@ -111,7 +166,10 @@ fn partition_json(verdict: &Verdict, one: &PartitionVerdict) -> Value {
         "rows": one.rows,
         "skipped": one.skipped,
         "tombstones": one.tombstones,
+        "verdict": one.word(),
         "proven": one.proven,
+        "rows_only": one.rows_only,
+        "given_up": one.given_up,
         "unknown": one.unknown,
         "doubled": counted.map(|counted| counted.doubled),
         "out_of_range": counted.map(|counted| counted.out_of_range),
@@ -136,18 +194,28 @@ fn as_text(verdict: &Verdict) -> Vec<String> {
     for one in &verdict.partitions {
         for unknown in &one.unknown {
             let (start, next) = (unknown.span.start, unknown.span.next);
-            lines.push(format!("unknown: offsets {start}..{next} of {}: {}", one.id.source, unknown.why));
+            let counts = match (unknown.rows, unknown.settled) {
+                (Some(rows), Some(settled)) => format!(" ({rows} of {settled} rows are there)"),
+                (Some(rows), None) => format!(" ({rows} rows are there)"),
+                _ => String::new(),
+            };
+            let source = &one.id.source;
+            lines.push(format!("unknown: offsets {start}..{next} of {source}: {}{counts}", unknown.why));
         }
     }
     lines.extend(verdict.notes.iter().map(|note| format!("note: {note}")));
-    if let Some(why) = &verdict.audit.not_done {
-        lines.push(format!("note: rows were not counted by offset: {why}"));
+    if let Some(why) = verdict.audit.why_not_all() {
+        lines.push(format!("note: not every row was counted by its offset: {why}"));
     }
     lines.extend(verdict.violations.iter().map(|violation| format!("violation: {violation}")));
     if verdict.is_sound() {
         let Verdict { rows, files, partitions, .. } = verdict;
+        let deeply = match verdict.audit.depth {
+            Depth::Offsets => String::new(),
+            Depth::Everything => format!(", every byte read, {} checksums", verdict.audit.checksums),
+        };
         lines.push(format!(
-            "verified: {rows} rows in {files} files, {} partitions, no violation",
+            "verified: {rows} rows in {files} files, {} partitions, no violation{deeply}",
             partitions.len()
         ));
     }
@@ -155,19 +223,22 @@ fn as_text(verdict: &Verdict) -> Vec<String> {
 }
 
 fn said_of(one: &PartitionVerdict) -> String {
-    if one.span.start == one.span.next {
-        return "nothing read".to_owned();
-    }
-    if one.proven == [one.span] {
-        return "proven".to_owned();
-    }
-    let proven: Vec<String> =
-        one.proven.iter().map(|span| format!("{}..{}", span.start, span.next)).collect();
-    let rest = if one.unknown.is_empty() { "see violations" } else { "rest unknown" };
-    match proven.is_empty() {
-        true if one.unknown.is_empty() => rest.to_owned(),
-        true => "unknown".to_owned(),
-        false => format!("proven {}, {rest}", proven.join(" ")),
+    let spans = |spans: &[Span]| {
+        spans.iter().map(|span| format!("{}..{}", span.start, span.next)).collect::<Vec<_>>().join(" ")
+    };
+    match one.word() {
+        Some("unknown") | None => {
+            let known = [("proven", &one.proven), ("rows only", &one.rows_only), ("given up", &one.given_up)];
+            let known = known.iter().filter(|(_, of)| !of.is_empty());
+            let mut parts: Vec<String> = known.map(|(word, of)| format!("{word} {}", spans(of))).collect();
+            parts.push(match (one.unknown.is_empty(), parts.is_empty()) {
+                (true, _) => "see violations".to_owned(),
+                (false, true) => "unknown".to_owned(),
+                (false, false) => "rest unknown".to_owned(),
+            });
+            parts.join(", ")
+        }
+        Some(word) => word.to_owned(),
     }
 }
 

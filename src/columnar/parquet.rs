@@ -43,6 +43,8 @@ pub struct ParquetFile {
     rows: u64,
     /// Per leaf: a NaN was written. The footer does not say.
     nans: Vec<bool>,
+    /// Of the bytes taken so far.
+    checksum: crc32fast::Hasher,
 }
 
 /// What is left to upload of a complete file, and what the log says about it.
@@ -55,6 +57,8 @@ pub struct ClosedFile {
     pub rows: u64,
     /// The `stats` of Delta's `add`, as JSON.
     pub stats: String,
+    /// CRC-32 of the whole file.
+    pub checksum: u32,
 }
 
 impl ParquetFile {
@@ -77,6 +81,7 @@ impl ParquetFile {
             indexed_columns: INDEXED_COLUMNS,
             rows: 0,
             nans: vec![false; leaves],
+            checksum: crc32fast::Hasher::new(),
         })
     }
 
@@ -112,7 +117,9 @@ impl ParquetFile {
 
     /// The finished bytes that follow those taken before. A few KiB may stay behind until the end.
     pub fn take_finished(&mut self) -> Bytes {
-        mem::take(self.writer.inner_mut()).into()
+        let finished = mem::take(self.writer.inner_mut());
+        self.checksum.update(&finished);
+        finished.into()
     }
 
     /// What the file would measure if it ended now, without its footer.
@@ -128,11 +135,13 @@ impl ParquetFile {
     pub fn close(mut self) -> Result<ClosedFile> {
         let metadata = self.writer.finish().map_err(internal)?;
         let stats = stats::delta_stats(&self.schema, &metadata, &self.nans, self.indexed_columns);
+        let tail = self.take_finished();
         Ok(ClosedFile {
             size: self.writer.bytes_written() as u64,
-            tail: self.take_finished(),
+            tail,
             rows: self.rows,
             stats,
+            checksum: self.checksum.finalize(),
         })
     }
 }

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::ids::{Partition, TopicId, TopicPartition};
+use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 
 const PREFIX: &str = "thalweg";
 
@@ -49,6 +49,39 @@ impl fmt::Display for AppId {
     }
 }
 
+/// A deliberate jump of one partition: from the next offset that the table had to another one.
+///
+/// `thalweg/gap/<table id>/<topic>/<topic id or ->/<partition>/<from>-<to>`. It is a `txn` of its own, so
+/// that it survives checkpoints: without it a jump is damage.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Jump {
+    pub id: AppId,
+    pub from: Offset,
+    pub to: Offset,
+}
+
+impl Jump {
+    /// `None` for every name that is none of these.
+    pub fn parse(text: &str) -> Option<Jump> {
+        let rest = text.strip_prefix(PREFIX)?.strip_prefix("/gap/")?;
+        let (id, offsets) = rest.rsplit_once('/')?;
+        let (from, to) = offsets.split_once('-')?;
+        Some(Jump {
+            id: AppId::parse(&format!("{PREFIX}/{id}"))?,
+            from: Offset(from.parse().ok()?),
+            to: Offset(to.parse().ok()?),
+        })
+    }
+}
+
+impl fmt::Display for Jump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.id.to_string();
+        let rest = id.strip_prefix(PREFIX).expect("every id begins so");
+        write!(f, "{PREFIX}/gap{rest}/{}-{}", self.from, self.to)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +106,20 @@ mod tests {
             ["", "spark-query-1", "thalweg/a/b/-", "thalweg/a/b/-/0/1", "thalweg/a/b/-/x", "thalweg//b/-/0"]
         {
             assert_eq!(AppId::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_jump_is_read_back_and_is_no_next_offset() {
+        let text = "thalweg/gap/orders/shop.orders/mDp1Ot3CTkWoEyMOVyTBcA/7/100-250";
+        let jump = Jump::parse(text).unwrap();
+        assert_eq!((jump.id.source.partition, jump.from, jump.to), (Partition(7), Offset(100), Offset(250)));
+        assert_eq!(jump.to_string(), text);
+        assert_eq!(AppId::parse(text), None);
+        for text in
+            ["thalweg/gap/a/b/-/0", "thalweg/a/b/-/0", "thalweg/gap/a/b/-/0/1-x", "thalweg/gap/a/b/-/0/1"]
+        {
+            assert_eq!(Jump::parse(text), None, "{text}");
         }
     }
 }

@@ -132,15 +132,23 @@ impl Catalog {
     }
 
     pub fn topic(&self, name: &str) -> Result<Topic> {
-        let metadata = self.ask(|consumer, wait| consumer.fetch_metadata(Some(name), wait))?;
-        let unknown = || {
+        self.find(name)?.ok_or_else(|| {
             let message = format!("topic `{name}` does not exist on {}", self.kafka.brokers);
             Error::new(ErrorKind::Unavailable, message).remedy("create the topic, or correct `topic`")
+        })
+    }
+
+    /// `None` where there is no such topic.
+    pub fn find(&self, name: &str) -> Result<Option<Topic>> {
+        let metadata = self.ask(|consumer, wait| consumer.fetch_metadata(Some(name), wait))?;
+        let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
+            return Ok(None);
         };
-        let topic = metadata.topics().iter().find(|topic| topic.name() == name).ok_or_else(unknown)?;
         if let Some(code) = topic.error().map(RDKafkaErrorCode::from) {
             return Err(match code {
-                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::InvalidTopic => unknown(),
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::InvalidTopic => {
+                    return Ok(None);
+                }
                 RDKafkaErrorCode::TopicAuthorizationFailed => {
                     Error::new(ErrorKind::Denied, format!("topic `{name}`: the broker refuses access"))
                         .remedy("allow this principal to describe and read the topic")
@@ -154,7 +162,7 @@ impl Catalog {
         // The leader is asked for offsets next, so that its connection is wanted anyway.
         let leader = topic.partitions().iter().map(|partition| partition.leader()).find(|&id| id >= 0);
         let id = self.topic_id(name, leader.unwrap_or(ANY_BROKER))?;
-        Ok(Topic { name: name.to_owned(), id, partitions })
+        Ok(Some(Topic { name: name.to_owned(), id, partitions }))
     }
 
     /// Offsets of every partition; `start` says where a first run begins.

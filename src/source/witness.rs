@@ -44,6 +44,9 @@ pub enum Vouched {
     /// What was fetched before the question is of the known topic.
     Same,
     CreatedAgain(Error),
+    /// There is no such topic now. Unless this is a broker that hears late of a topic that was created
+    /// again, what was fetched is of the known one: ask again to be sure.
+    Gone,
     /// Nobody knows now: ask again.
     Unanswered(Error),
 }
@@ -142,10 +145,10 @@ fn watch(
             },
             recv(looks) -> _ => (0..known.len()).map(|table| Ask { table, answer: None }).collect(),
         };
-        let mut answers: BTreeMap<&str, Result<Topic>> = BTreeMap::new();
+        let mut answers: BTreeMap<&str, Result<Option<Topic>>> = BTreeMap::new();
         for Ask { table, answer } in asks {
             let was = &known[table];
-            let now = answers.entry(&was.name).or_insert_with(|| catalog.topic(&was.name));
+            let now = answers.entry(&was.name).or_insert_with(|| catalog.find(&was.name));
             let (vouched, change) = compare(was, now);
             if let Some(change) = change.filter(|_| !std::mem::replace(&mut told[table], true)) {
                 tell(table, change);
@@ -188,9 +191,13 @@ impl Trouble {
 }
 
 /// What an answer of the broker says of a known topic.
-fn compare(was: &Topic, now: &Result<Topic>) -> (Vouched, Option<Change>) {
+fn compare(was: &Topic, now: &Result<Option<Topic>>) -> (Vouched, Option<Change>) {
     let now = match now {
-        Ok(now) => now,
+        Ok(Some(now)) => now,
+        Ok(None) => {
+            warn!(topic = was.name, "the topic does not exist any more");
+            return (Vouched::Gone, None);
+        }
         Err(error) => {
             return (Vouched::Unanswered(error.clone()), None);
         }
@@ -236,12 +243,13 @@ mod tests {
     #[test]
     fn only_the_known_id_is_vouched_for() {
         let was = topic("A", 2);
-        assert!(matches!(compare(&was, &Ok(topic("A", 2))), (Vouched::Same, None)));
-        let (vouched, change) = compare(&was, &Ok(topic("B", 2)));
+        assert!(matches!(compare(&was, &Ok(Some(topic("A", 2)))), (Vouched::Same, None)));
+        let (vouched, change) = compare(&was, &Ok(Some(topic("B", 2))));
         let Vouched::CreatedAgain(error) = vouched else { panic!("{vouched:?}") };
         assert_eq!(error.kind, ErrorKind::Disagree);
         assert!(matches!(change, Some(Change::CreatedAgain(_))));
-        assert!(matches!(compare(&was, &Ok(topic("-", 2))), (Vouched::Unanswered(_), None)));
+        assert!(matches!(compare(&was, &Ok(Some(topic("-", 2)))), (Vouched::Unanswered(_), None)));
+        assert!(matches!(compare(&was, &Ok(None)), (Vouched::Gone, None)));
         let silent = Error::new(ErrorKind::Unavailable, "no answer");
         assert!(matches!(compare(&was, &Err(silent)), (Vouched::Unanswered(_), None)));
     }
@@ -261,8 +269,14 @@ mod tests {
 
     #[test]
     fn growth_is_no_change_of_identity() {
-        assert!(matches!(compare(&topic("A", 2), &Ok(topic("A", 3))), (Vouched::Same, Some(Change::Grew))));
-        assert!(matches!(compare(&topic("-", 2), &Ok(topic("-", 3))), (Vouched::Same, Some(Change::Grew))));
+        assert!(matches!(
+            compare(&topic("A", 2), &Ok(Some(topic("A", 3)))),
+            (Vouched::Same, Some(Change::Grew))
+        ));
+        assert!(matches!(
+            compare(&topic("-", 2), &Ok(Some(topic("-", 3)))),
+            (Vouched::Same, Some(Change::Grew))
+        ));
     }
 
     #[tokio::test]

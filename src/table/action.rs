@@ -15,6 +15,13 @@ use crate::protocol::verdict::Winner;
 
 /// The tag of an `add`, and the key in `commitInfo`, that hold the offset ranges.
 pub const RANGES_TAG: &str = "thalweg.ranges";
+/// The tag of an `add` that holds the CRC-32 of the file's bytes, see [`checksum_text`].
+pub const CHECKSUM_TAG: &str = "thalweg.crc32";
+
+/// A checksum as its tag holds it.
+pub fn checksum_text(checksum: u32) -> String {
+    format!("{checksum:08x}")
+}
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]

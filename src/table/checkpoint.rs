@@ -600,7 +600,7 @@ mod tests {
         assert_eq!(clean_up(&table.store, now + 3600 * 1000).await.unwrap(), covered.0 as usize);
         let after = take(&table).await;
         assert_eq!(state(&after), state(&before));
-        assert_eq!(after.history.first().map(|(version, ..)| *version), Some(covered));
+        assert_eq!(after.history.first().map(|retained| retained.version), Some(covered));
     }
 
     /// When the log was last written, as its files tell.

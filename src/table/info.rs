@@ -104,7 +104,7 @@ pub async fn info(store: &Store, inventory: &Inventory, now_ms: i64, asked: Aske
     let (orphans, young) = unnamed(store, inventory, now_ms, asked).await?;
     Ok(Info {
         version: snapshot.version,
-        oldest_version: inventory.history.first().map(|(version, ..)| *version),
+        oldest_version: inventory.history.first().map(|retained| retained.version),
         checkpoint: snapshot.checkpoint,
         min_reader_version: snapshot.protocol.min_reader_version,
         min_writer_version: snapshot.protocol.min_writer_version,
@@ -137,7 +137,7 @@ fn next_offset(app_id: &str, next: i64) -> Option<NextOffset> {
 /// Data files that no version names: those old enough to be orphans, and the others.
 async fn unnamed(store: &Store, inventory: &Inventory, now_ms: i64, asked: Asked) -> Result<(Orphans, Heap)> {
     let live = inventory.files.values();
-    let added = inventory.history.iter().flat_map(|(_, _, adds)| adds);
+    let added = inventory.history.iter().flat_map(|retained| &retained.adds);
     let mut named: BTreeSet<Path> = live.chain(added).filter_map(|add| location(store, &add.path)).collect();
     named.extend(inventory.removed.iter().filter_map(|path| location(store, path)));
     let (mut orphans, mut young) = (Orphans::default(), Heap::default());

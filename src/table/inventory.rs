@@ -15,18 +15,31 @@ use super::store::{Store, explain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 
+/// Version files read at once.
+const PARALLEL_GETS: usize = 16;
+
 /// A table as its log describes it.
 #[derive(Debug)]
 pub struct Inventory {
     pub snapshot: Snapshot,
     /// Live files by path and deletion vector.
     pub files: BTreeMap<FileKey, Add>,
-    /// The version files that are still there, in order, each with the files it added.
-    pub history: Vec<(Version, Commit, Vec<Add>)>,
+    /// The version files that are still there, in order.
+    pub history: Vec<Retained>,
     /// Paths that retained versions or the checkpoint remove: their files may still be read.
     pub removed: BTreeSet<String>,
     /// What contradicts itself in the log.
     pub faults: Vec<String>,
+}
+
+/// A version whose file is still there.
+#[derive(Debug)]
+pub struct Retained {
+    pub version: Version,
+    pub commit: Commit,
+    pub adds: Vec<Add>,
+    /// It removed files, and said that rows changed by it.
+    pub removes_rows: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -64,18 +77,20 @@ pub async fn take(store: &Store) -> Result<Inventory> {
     }
     let base = base.map(|(&version, _)| version);
     let tip = inventory.snapshot.version;
-    let mut previous = None;
-    for version in listing.versions.into_iter().filter(|&version| version <= tip) {
-        if previous.is_some_and(|previous: Version| previous.next() != version) {
-            inventory.faults.push(format!("versions before {version} are missing"));
-        }
-        previous = Some(version);
-        match log::get(store, version).await {
+    let listed: Vec<Version> = listing.versions.into_iter().filter(|&version| version <= tip).collect();
+    for pair in listed.windows(2).filter(|pair| pair[0].next() != pair[1]) {
+        inventory.faults.push(format!("versions before {} are missing", pair[1]));
+    }
+    let read = |version| async move { (version, log::get(store, version).await) };
+    let mut bodies = futures::stream::iter(listed.into_iter().map(read)).buffered(PARALLEL_GETS);
+    while let Some((version, found)) = bodies.next().await {
+        match found {
             Found::Commit(body) => inventory.read_version(store, version, &body, Some(version) > base)?,
             Found::Missing => inventory.faults.push(format!("version {version} was listed, and is gone")),
             Found::Unclear(error) => return Err(explain(&store.url, &error)),
         }
     }
+    drop(bodies);
     Ok(inventory)
 }
 
@@ -89,7 +104,7 @@ impl Inventory {
     ) -> Result<()> {
         let bad = |error: serde_json::Error| log::damaged(store, version, error);
         let commit = action::commit(body).map_err(bad)?;
-        let mut added = Vec::new();
+        let (mut adds, mut removes_rows) = (Vec::new(), false);
         for line in action::lines(body) {
             match line.map_err(bad)? {
                 Line::Add(text) => {
@@ -98,19 +113,20 @@ impl Inventory {
                     if moves_files && self.files.insert(key, add.clone()).is_some() && add.data_change {
                         self.faults.push(format!("version {version} adds {} again", add.path));
                     }
-                    added.push(add);
+                    adds.push(add);
                 }
                 Line::Remove(text) => {
                     let remove: Remove = serde_json::from_str(text.get()).map_err(bad)?;
                     if moves_files {
                         self.files.remove(&FileKey::of(&remove.path, remove.deletion_vector.as_ref()));
                     }
+                    removes_rows |= remove.data_change;
                     self.removed.insert(remove.path);
                 }
                 _ => {}
             }
         }
-        self.history.push((version, commit, added));
+        self.history.push(Retained { version, commit, adds, removes_rows });
         Ok(())
     }
 

@@ -18,7 +18,7 @@
 //! | [`checkpoint`] | checkpoints and log clean-up, off the commit path |
 //! | [`inventory`] | every live file, for those who ask: never on the commit path |
 //! | [`verify`] | what is proven, unknown or wrong in a table |
-//! | [`audit`] | every row counted by its offset |
+//! | [`audit`] | every row counted by its offset, every byte compared where asked |
 //! | [`info`] | what a table is: schema, sizes, next offsets, leftovers |
 
 pub mod action;

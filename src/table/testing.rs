@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
 use serde_json::{Map, Value};
 
-use super::action::{self, Action, Add, CommitFacts, CommitInfo, RANGES_TAG};
+use super::action::{self, Action, Add, CHECKSUM_TAG, CommitFacts, CommitInfo, RANGES_TAG};
 use super::create;
 use super::log;
 use super::store::Store;
@@ -109,7 +109,10 @@ impl HandMade {
             modification_time: NOW_MS,
             data_change: true,
             stats: Some(closed.stats),
-            tags: Some(BTreeMap::from([(RANGES_TAG.to_owned(), Some(tag))])),
+            tags: Some(BTreeMap::from([
+                (RANGES_TAG.to_owned(), Some(tag)),
+                (CHECKSUM_TAG.to_owned(), Some(action::checksum_text(closed.checksum))),
+            ])),
             deletion_vector: None,
         }
     }

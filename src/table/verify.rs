@@ -1,37 +1,34 @@
 //! What can be said of a table's offsets and rows: proven, unknown, or wrong.
 //!
-//! It owns the judgement, from the log and the files' footers. It does not
-//! read rows: that is [`super::audit`], whose figures it takes over.
+//! It owns the judgement, from the log and the files' footers (`files`). It
+//! does not read rows: that is [`super::audit`], whose figures it takes over.
 //!
 //! | finding | means |
 //! |---|---|
 //! | proven | each offset of the span is settled once, and its rows are in live files of ours |
-//! | unknown | the log that would tell is cleaned up, or somebody else rewrote or deleted the rows |
+//! | rows only | another writer rewrote the files, and each row that was settled is there once, told by its offset |
+//! | given up | a person jumped over these offsets, and the table says so (`thalweg/gap/…`) |
+//! | unknown | the log that would tell is cleaned up, or another writer deleted or changed rows |
 //! | violation | two facts contradict each other: a hole, an overlap, a lost file, a wrong count |
 //!
-//! Files of other writers carry no ranges. They prove nothing and contradict
-//! nothing; how many there are is told.
+//! Where it cannot know, it says unknown, and never that something is missing.
+
+mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt};
-use object_store::path::Path;
-use parquet::arrow::async_reader::AsyncFileReader;
-use parquet::errors::ParquetError;
 use serde::Serialize;
-use serde_json::Value;
 
-use super::action::{self, Add, Commit};
-use super::audit::{self, Audit};
-use super::inventory::{self, Inventory};
-use super::parquet_object::ParquetObject;
-use super::store::{Store, explain};
-use crate::error::{Error, Result};
+use self::files::check_files;
+pub use self::files::{hidden_rows, location, records, unreadable};
+use super::action::{self, Add};
+use super::audit::{self, Audit, Counted, Depth, Listener};
+use super::inventory::{self, Inventory, Retained};
+use super::store::Store;
+use crate::error::Result;
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
-use crate::protocol::app_id::AppId;
-
-/// Footers read at once.
-const PARALLEL_FOOTERS: usize = 16;
+use crate::protocol::app_id::{AppId, Jump};
 
 /// Offsets `[start, next)`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -66,7 +63,29 @@ pub struct PartitionVerdict {
     pub skipped: u64,
     pub tombstones: u64,
     pub proven: Vec<Span>,
+    pub rows_only: Vec<Span>,
+    pub given_up: Vec<Span>,
     pub unknown: Vec<Unknown>,
+}
+
+impl PartitionVerdict {
+    /// The whole partition in a word; `None` where violations say more.
+    pub fn word(&self) -> Option<&'static str> {
+        let told = |spans: &[&[Span]]| gaps(self.span, &merged(spans.concat())).is_empty();
+        if self.span.start == self.span.next {
+            Some("nothing read")
+        } else if told(&[&self.proven]) {
+            Some("proven")
+        } else if told(&[&self.proven, &self.given_up]) {
+            Some("proven besides what was given up")
+        } else if told(&[&self.proven, &self.given_up, &self.rows_only]) {
+            Some("rows only")
+        } else if !self.unknown.is_empty() {
+            Some("unknown")
+        } else {
+            None
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -74,25 +93,43 @@ pub struct Unknown {
     #[serde(flatten)]
     pub span: Span,
     pub why: &'static str,
+    /// Rows that are there, by their offsets, and how many were settled, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled: Option<u64>,
 }
 
 const CLEANED_UP: &str = "the log that settled it is cleaned up, and no live file tells";
-const REWRITTEN: &str = "another writer rewrote or deleted its rows";
+const CHANGED: &str = "another writer deleted or changed rows";
+const NOT_TOLD: &str = "another writer rewrote its files, and where their rows belong is not told";
 
-/// Judges the table as it is now; an error where there is no table.
+/// Judges the table as it is now by the log, the footers and the rows' offsets.
+///
+/// # Errors
+/// Where there is no table, or the store fails.
 pub async fn verify(store: &Store) -> Result<Verdict> {
+    verify_to(store, Depth::Offsets, Arc::new(|_| {})).await
+}
+
+/// The same to any depth; `listener` hears of each file that was read.
+pub async fn verify_to(store: &Store, depth: Depth, listener: Listener) -> Result<Verdict> {
     let inventory = inventory::take(store).await?;
     let history = History::replay(&inventory);
     let mut violations = inventory.faults.clone();
     violations.extend(history.violations.iter().cloned());
-    let checked = check_files(store, &inventory, &mut violations).await?;
+    let mut checked = check_files(store, &inventory, &mut violations).await?;
+    let audit = audit::audit(store, &inventory, depth, listener).await?;
+    checked.damaged.extend(audit.damaged.iter().cloned());
     let live = Live::collect(&inventory, &checked.damaged);
-    let partitions = judge(&inventory, &history, &live, &mut violations);
-    let audit = audit::audit(store, &inventory).await?;
+    let partitions = judge(&inventory, &history, &live, &audit, &mut violations);
     violations.extend(audit.violations());
     Ok(Verdict {
         version: inventory.snapshot.version,
-        from_version: inventory.history.first().map_or(inventory.snapshot.version, |(version, ..)| *version),
+        from_version: inventory
+            .history
+            .first()
+            .map_or(inventory.snapshot.version, |retained| retained.version),
         files: inventory.files.len(),
         rows: checked.rows,
         foreign_files: live.foreign_files,
@@ -116,6 +153,10 @@ struct History {
     /// From this offset on the retained versions account for everything.
     base: BTreeMap<TopicPartition, Offset>,
     ranges: BTreeMap<TopicPartition, Vec<OffsetRange>>,
+    /// Deliberate jumps, from and to. They are the table's and not only the retained versions'.
+    jumps: BTreeMap<TopicPartition, Vec<(Offset, Offset)>>,
+    /// Another writer removed rows in a retained version, or put other rows in their place.
+    rows_changed: bool,
     violations: Vec<String>,
     /// Partitions whose chain is known to be broken.
     broken: BTreeSet<TopicPartition>,
@@ -124,8 +165,12 @@ struct History {
 impl History {
     fn replay(inventory: &Inventory) -> History {
         let mut history = History::default();
-        for (version, commit, adds) in &inventory.history {
-            history.apply(*version, commit, adds);
+        for jump in inventory.snapshot.txns.keys().filter_map(|app_id| Jump::parse(app_id)) {
+            history.jumps.entry(jump.id.source).or_default().push((jump.from, jump.to));
+        }
+        for retained in &inventory.history {
+            history.rows_changed |= retained.removes_rows;
+            history.apply(retained);
         }
         for (app_id, &at) in &history.txns {
             let now = inventory.snapshot.txns.get(app_id).copied();
@@ -139,7 +184,9 @@ impl History {
         history
     }
 
-    fn apply(&mut self, version: Version, commit: &Commit, adds: &[Add]) {
+    fn apply(&mut self, retained: &Retained) {
+        let Retained { version, commit, adds, .. } = retained;
+        let version = *version;
         let mut in_files = by_source(adds.iter().filter(|add| add.data_change).flat_map(ranges_of));
         if commit.facts.is_none() {
             // Another writer may carry our tags along on a file that it marked: they settle
@@ -194,11 +241,17 @@ impl History {
         // The first sight of a partition is its anchor, or the end of what was cleaned up.
         let mut at = before.or(ranges.first().map(|range| range.start)).unwrap_or(txn);
         self.base.entry(source.clone()).or_insert(at);
+        if let Some(back) = self.jumped(source, at).filter(|back| *back < at && txn < at) {
+            at = back;
+        }
         if txn < at {
             self.wrong(source, format!("version {version} moves {source} back from {at} to {txn}"));
             return;
         }
         for range in ranges {
+            if self.jumped(source, at) == Some(range.start) {
+                at = range.start;
+            }
             if range.start != at {
                 let what = if range.start < at { "settles again" } else { "skips" };
                 let (low, high) = (range.start.min(at), range.start.max(at));
@@ -210,12 +263,33 @@ impl History {
             }
             at = range.next;
         }
-        if at != txn {
+        if at != txn && self.jumped(source, at) != Some(txn) {
             self.wrong(
                 source,
                 format!("version {version} settles {source} up to {at}, and moves its txn to {txn}"),
             );
         }
+    }
+
+    /// Where a person sent the partition from an offset.
+    fn jumped(&self, source: &TopicPartition, from: Offset) -> Option<Offset> {
+        self.jumps.get(source)?.iter().find(|jump| jump.0 == from).map(|jump| jump.1)
+    }
+
+    /// The offsets that a person jumped over.
+    fn given_up(&self, source: &TopicPartition) -> Vec<Span> {
+        let jumps = self.jumps.get(source).into_iter().flatten();
+        merged(jumps.map(|&(start, next)| Span { start, next }).collect())
+    }
+
+    /// The rows that the retained versions settled in a span; `None` where they do not tell of all of it.
+    fn settled_rows(&self, source: &TopicPartition, whole: Span) -> Option<u64> {
+        let ranges = self.ranges.get(source).map_or(&[][..], Vec::as_slice);
+        let inside: Vec<&OffsetRange> =
+            ranges.iter().filter(|range| range.start < whole.next && whole.start < range.next).collect();
+        let cut = inside.iter().any(|range| range.start < whole.start || whole.next < range.next);
+        let told = gaps(whole, &union(inside.iter().copied())).is_empty();
+        (told && !cut).then(|| inside.iter().map(|range| range.rows).sum())
     }
 
     fn wrong(&mut self, source: &TopicPartition, what: String) {
@@ -247,6 +321,8 @@ fn ranges_of(add: &Add) -> Vec<OffsetRange> {
 struct Live {
     ranges: BTreeMap<TopicPartition, Vec<Held>>,
     foreign_files: usize,
+    /// No row is hidden, and no file damaged: what is not found is not there.
+    all_told: bool,
 }
 
 struct Held {
@@ -266,7 +342,8 @@ enum FileState {
 
 impl Live {
     fn collect(inventory: &Inventory, damaged: &BTreeSet<String>) -> Live {
-        let mut live = Live::default();
+        let whole = |add: &Add| add.deletion_vector.is_none() && !damaged.contains(&add.path);
+        let mut live = Live { all_told: inventory.files.values().all(whole), ..Live::default() };
         for add in inventory.files.values() {
             let Some(ranges) = action::ranges_of(add) else {
                 live.foreign_files += 1;
@@ -295,67 +372,118 @@ fn judge(
     inventory: &Inventory,
     history: &History,
     live: &Live,
+    audit: &Audit,
     violations: &mut Vec<String>,
 ) -> Vec<PartitionVerdict> {
     let mut partitions = Vec::new();
     for (app_id, &next) in &inventory.snapshot.txns {
         let Some(id) = AppId::parse(app_id) else { continue };
-        partitions.push(judge_partition(id, Offset(next), history, live, violations));
+        let counted = audit.partitions.get(&id.source).filter(|_| audit.not_done.is_none());
+        let facts = Facts { history, live, counted };
+        partitions.push(facts.judge(id, Offset(next), violations));
     }
     partitions
 }
 
-fn judge_partition(
-    id: AppId,
-    next: Offset,
-    history: &History,
-    live: &Live,
-    violations: &mut Vec<String>,
-) -> PartitionVerdict {
-    let source = &id.source;
-    let files = live.ranges.get(source).map_or(&[][..], Vec::as_slice);
-    let settled = history.ranges.get(source).map_or(&[][..], Vec::as_slice);
-    check_overlap(files, next, violations);
-    let base = history.base.get(source).copied().unwrap_or(next);
-    let start = files.first().map_or(base, |held| held.range.start.min(base)).min(next);
-    let whole = Span { start, next };
-    // A range without rows is told by its commit only, unless a later file took it over.
-    let in_files = union(files.iter().map(|held| &held.range));
-    let idle: Vec<&OffsetRange> =
-        settled.iter().filter(|range| range.rows == 0 && !gaps(span(range), &in_files).is_empty()).collect();
-    let whole_files = files.iter().filter(|held| held.state == FileState::Whole).map(|held| &held.range);
-    let proven = union(whole_files.chain(idle.iter().copied()));
-    let damaged = union(files.iter().filter(|held| held.state == FileState::Damaged).map(|held| &held.range));
-    let in_commits = union(settled.iter());
-    let mut unknown = Vec::new();
-    for gap in gaps(whole, &proven).into_iter().flat_map(|gap| gaps(gap, &damaged)) {
-        let below = Span { start: gap.start, next: gap.next.min(base) };
-        for lost in gaps(below, &in_files) {
-            unknown.push(Unknown { span: lost, why: CLEANED_UP });
+/// What is known of one partition.
+struct Facts<'a> {
+    history: &'a History,
+    live: &'a Live,
+    /// `None` where its rows were not counted, or it has none.
+    counted: Option<&'a Counted>,
+}
+
+impl Facts<'_> {
+    fn judge(&self, id: AppId, next: Offset, violations: &mut Vec<String>) -> PartitionVerdict {
+        let Facts { history, live, counted } = self;
+        let source = &id.source;
+        let files = live.ranges.get(source).map_or(&[][..], Vec::as_slice);
+        let settled = history.ranges.get(source).map_or(&[][..], Vec::as_slice);
+        check_overlap(files, next, violations);
+        let base = history.base.get(source).copied().unwrap_or(next);
+        let start = [files.first().map(|held| held.range.start), counted.and_then(Counted::first_offset)];
+        let start = start.into_iter().flatten().fold(base, Offset::min).min(next);
+        let whole = Span { start, next };
+        let given_up = history.given_up(source);
+        // A range without rows is told by its commit only, unless a later file took it over.
+        let in_files = union(files.iter().map(|held| &held.range));
+        let idle: Vec<&OffsetRange> = settled
+            .iter()
+            .filter(|range| range.rows == 0 && !gaps(span(range), &in_files).is_empty())
+            .collect();
+        let whole_files = files.iter().filter(|held| held.state == FileState::Whole).map(|held| &held.range);
+        let proven = union(whole_files.chain(idle.iter().copied()));
+        let damaged =
+            union(files.iter().filter(|held| held.state == FileState::Damaged).map(|held| &held.range));
+        let explained = merged([&proven[..], &damaged, &given_up].concat());
+        let in_commits = union(settled.iter());
+        let (mut rows_only, mut unknown) = (Vec::new(), Vec::new());
+        for gap in gaps(whole, &explained) {
+            let below = Span { start: gap.start, next: gap.next.min(base) };
+            let above = Span { start: gap.start.max(base), next: gap.next };
+            let holes = gaps(above, &in_commits);
+            // A broken chain was told where it broke.
+            for hole in holes.iter().filter(|_| !history.broken.contains(source)) {
+                violations
+                    .push(format!("no commit settles offsets {}..{} of {source}", hole.start, hole.next));
+            }
+            for rewritten in [below].into_iter().chain(gaps(above, &holes)).filter(|s| s.start < s.next) {
+                match self.rewritten(source, rewritten) {
+                    Rewritten::Whole => rows_only.push(rewritten),
+                    Rewritten::Unknown(found) => unknown.push(found),
+                    Rewritten::Wrong(what) => violations.push(what),
+                }
+            }
         }
-        for hidden in gaps(below, &gaps(below, &in_files)) {
-            unknown.push(Unknown { span: hidden, why: REWRITTEN });
-        }
-        let above = Span { start: gap.start.max(base), next: gap.next };
-        let holes = gaps(above, &in_commits);
-        for rewritten in gaps(above, &holes) {
-            unknown.push(Unknown { span: rewritten, why: REWRITTEN });
-        }
-        // A broken chain was told where it broke.
-        for hole in holes.iter().filter(|_| !history.broken.contains(source)) {
-            violations.push(format!("no commit settles offsets {}..{} of {source}", hole.start, hole.next));
+        let held: Vec<&OffsetRange> = files.iter().map(|held| &held.range).chain(idle).collect();
+        let in_ranges = held.iter().map(|range| range.rows).sum();
+        PartitionVerdict {
+            rows: counted.map_or(in_ranges, |counted| counted.rows),
+            skipped: held.iter().map(|range| range.skipped).sum(),
+            tombstones: held.iter().map(|range| range.tombstones).sum(),
+            span: whole,
+            proven: gaps(whole, &gaps(whole, &proven)),
+            rows_only: merged(rows_only),
+            given_up,
+            unknown,
+            id,
         }
     }
-    let counted: Vec<&OffsetRange> = files.iter().map(|held| &held.range).chain(idle).collect();
-    PartitionVerdict {
-        rows: counted.iter().map(|range| range.rows).sum(),
-        skipped: counted.iter().map(|range| range.skipped).sum(),
-        tombstones: counted.iter().map(|range| range.tombstones).sum(),
-        span: whole,
-        proven: gaps(whole, &gaps(whole, &proven)),
-        unknown,
-        id,
+
+    /// What the rows say of offsets whose files are no longer ours.
+    fn rewritten(&self, source: &TopicPartition, span: Span) -> Rewritten {
+        let settled = self.history.settled_rows(source, span);
+        let rows = self.counted.map(|counted| counted.offsets_in(span.start, span.next));
+        let unknown = |why| Rewritten::Unknown(Unknown { span, why, rows, settled });
+        let Some(found) = rows.filter(|rows| *rows > 0) else {
+            return unknown(match settled {
+                _ if self.history.rows_changed => CHANGED,
+                Some(_) => NOT_TOLD,
+                None => CLEANED_UP,
+            });
+        };
+        let Span { start, next } = span;
+        match settled {
+            Some(settled) if found == settled => Rewritten::Whole,
+            Some(settled) if found > settled => Rewritten::Wrong(format!(
+                "{found} rows stand at offsets {start}..{next} of {source}, and {settled} were settled"
+            )),
+            Some(settled) if !self.history.rows_changed && self.live.all_told => Rewritten::Wrong(format!(
+                "{settled} rows were settled at offsets {start}..{next} of {source}, {found} are there, and no version deleted any"
+            )),
+            Some(_) => unknown(CHANGED),
+            // Every offset has its row: nothing can be missing.
+            None if found == (next.0 - start.0).unsigned_abs() => Rewritten::Whole,
+            None => unknown(CLEANED_UP),
+        }
     }
+}
+
+enum Rewritten {
+    /// Each row that was settled is there.
+    Whole,
+    Unknown(Unknown),
+    Wrong(String),
 }
 
 /// No offset is in two live files, and none lies beyond the table's next offset.
@@ -383,9 +511,13 @@ fn span(range: &OffsetRange) -> Span {
     Span { start: range.start, next: range.next }
 }
 
-/// Sorted spans without overlap; neighbours become one.
 fn union<'a>(ranges: impl Iterator<Item = &'a OffsetRange>) -> Vec<Span> {
-    let mut spans: Vec<Span> = ranges.map(span).filter(|span| span.start < span.next).collect();
+    merged(ranges.map(span).collect())
+}
+
+/// Sorted spans without overlap; neighbours become one.
+fn merged(mut spans: Vec<Span>) -> Vec<Span> {
+    spans.retain(|span| span.start < span.next);
     spans.sort_unstable();
     let mut merged: Vec<Span> = Vec::new();
     for span in spans {
@@ -417,7 +549,7 @@ fn notes(inventory: &Inventory, live: &Live) -> Vec<String> {
     let mut notes = Vec::new();
     if live.foreign_files > 0 {
         notes.push(format!(
-            "{} files were written or rewritten by others: the offsets of their rows are not judged",
+            "{} files were written or rewritten by others: what is said of their rows is said by `_partition` and `_offset`",
             live.foreign_files
         ));
     }
@@ -431,124 +563,13 @@ fn notes(inventory: &Inventory, live: &Live) -> Vec<String> {
             _ => notes.push(format!("several table ids write {source}: their ranges are not told apart")),
         }
     }
-    for (version, commit, _) in &inventory.history {
+    for Retained { version, commit, .. } in &inventory.history {
         let operation = commit.winner.operation.as_deref().unwrap_or_default().to_ascii_uppercase();
         if ["RESTORE", "REPLACE", "CLONE"].iter().any(|word| operation.contains(word)) {
             notes.push(format!("version {version} is a {operation}: offsets and rows may disagree since"));
         }
     }
     notes
-}
-
-/// Every live file is there with its size and its rows.
-async fn check_files(
-    store: &Store,
-    inventory: &Inventory,
-    violations: &mut Vec<String>,
-) -> Result<CheckedFiles> {
-    let sizes = list(store).await?;
-    let mut footers = futures::stream::iter(inventory.files.values())
-        .map(|add| check_file(store, &sizes, add))
-        .buffered(PARALLEL_FOOTERS);
-    let mut checked = CheckedFiles::default();
-    while let Some(file) = footers.next().await {
-        let (path, rows, wrong) = file?;
-        checked.rows += rows.unwrap_or(0);
-        if rows.is_none() {
-            checked.damaged.insert(path.to_owned());
-        }
-        violations.extend(wrong);
-    }
-    Ok(checked)
-}
-
-#[derive(Default)]
-struct CheckedFiles {
-    rows: u64,
-    /// Paths of files that cannot be read.
-    damaged: BTreeSet<String>,
-}
-
-/// Every object of the table with its bytes.
-async fn list(store: &Store) -> Result<BTreeMap<Path, u64>> {
-    store
-        .objects
-        .list(Some(&store.root))
-        .map_ok(|object| (object.location, object.size))
-        .try_collect()
-        .await
-        .map_err(|error| explain(&store.url, &error))
-}
-
-/// The place of a file that the log names; `None` for one outside of the table.
-pub fn location(store: &Store, path: &str) -> Option<Path> {
-    if path.starts_with('/') || path.contains(":/") {
-        return None;
-    }
-    let relative = Path::from_url_path(path).ok()?;
-    Path::parse(format!("{}/{relative}", store.root)).ok()
-}
-
-/// A file's path, the rows that a reader sees of it (none if it cannot be read), and what is wrong with it.
-type CheckedFile<'a> = (&'a str, Option<u64>, Vec<String>);
-
-async fn check_file<'a>(store: &Store, sizes: &BTreeMap<Path, u64>, add: &'a Add) -> Result<CheckedFile<'a>> {
-    let path = add.path.as_str();
-    let unreadable = |what: String| Ok((path, None, vec![format!("{path} {what}")]));
-    let Some(place) = location(store, path) else {
-        return unreadable("lies outside of the table's folder".to_owned());
-    };
-    match sizes.get(&place) {
-        None => return unreadable("is in the log and not in the store".to_owned()),
-        Some(&size) if i64::try_from(size) != Ok(add.size) => {
-            return unreadable(format!("has {size} bytes, the log says {}", add.size));
-        }
-        Some(_) => {}
-    }
-    let held = match footer_rows(store, place).await? {
-        Ok(held) => held,
-        Err(why) => return unreadable(format!("is not readable Parquet: {why}")),
-    };
-    let mut wrong = Vec::new();
-    if let Some(said) = records(add).filter(|&said| said != held) {
-        wrong.push(format!("{path} holds {held} rows, its statistics say {said}"));
-    }
-    if let Some(ranges) = action::ranges_of(add) {
-        let settled: u64 = ranges.iter().map(|range| range.rows).sum();
-        if settled != held {
-            wrong.push(format!("{path} holds {held} rows, its ranges say {settled}"));
-        }
-    }
-    Ok((path, Some(held.saturating_sub(hidden_rows(add))), wrong))
-}
-
-/// Rows that a deletion vector hides.
-pub fn hidden_rows(add: &Add) -> u64 {
-    add.deletion_vector.as_ref().map_or(0, |vector| vector.cardinality.max(0) as u64)
-}
-
-/// `numRecords` of a file's statistics.
-pub fn records(add: &Add) -> Option<u64> {
-    serde_json::from_str::<Value>(add.stats.as_deref()?).ok()?.get("numRecords")?.as_u64()
-}
-
-/// The rows that a footer tells, or why the file is damaged; an error if the store gives no answer.
-async fn footer_rows(store: &Store, place: Path) -> Result<Result<u64, String>> {
-    match ParquetObject::new(&store.objects, place).get_metadata(None).await {
-        Ok(footer) => Ok(Ok(footer.file_metadata().num_rows().max(0) as u64)),
-        Err(error) => unreadable(store, error).map(Err),
-    }
-}
-
-/// What is wrong with a file, unless it is the store that failed.
-pub fn unreadable(store: &Store, error: ParquetError) -> Result<String, Error> {
-    match &error {
-        ParquetError::External(inner) => match inner.downcast_ref::<object_store::Error>() {
-            Some(object_store::Error::NotFound { .. }) | None => Ok(error.to_string()),
-            Some(store_error) => Err(explain(&store.url, store_error)),
-        },
-        _ => Ok(error.to_string()),
-    }
 }
 
 #[cfg(test)]

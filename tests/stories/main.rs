@@ -29,3 +29,4 @@ mod starts;
 mod stores;
 mod topics;
 mod transactions;
+mod verify;

@@ -28,8 +28,10 @@ import every_type  # noqa: E402
 import faults  # noqa: E402
 import main_job  # noqa: E402
 import setups  # noqa: E402
+import topics  # noqa: E402
+import verify  # noqa: E402
 
-MODULES = [main_job, faults, every_type, setups]
+MODULES = [main_job, faults, every_type, setups, topics, verify]
 ROWS = {row.__name__.replace("_", "-"): row for module in MODULES for row in module.ROWS}
 
 

@@ -10,6 +10,34 @@ fn span(start: i64, next: i64) -> Span {
     Span { start: Offset(start), next: Offset(next) }
 }
 
+fn unknown(span: Span, why: &'static str, rows: Option<u64>, settled: Option<u64>) -> Unknown {
+    Unknown { span, why, rows, settled }
+}
+
+/// Another writer puts one file of these rows in the place of others.
+async fn rewrite(table: &mut HandMade, removed: &[&Add], rows: &[(i32, i64)], data_change: bool) {
+    let mut rewritten = table.file(rows, &[]);
+    rewritten.tags = None;
+    rewritten.data_change = data_change;
+    let mut lines = vec![json!({"commitInfo": {"operation": "OPTIMIZE"}})];
+    lines.extend(removed.iter().map(
+        |add| json!({"remove": {"path": add.path, "dataChange": data_change, "deletionTimestamp": NOW_MS}}),
+    ));
+    lines.push(json!({"add": rewritten}));
+    table.commit_lines(&lines).await;
+}
+
+/// Every byte is read, and these violations are found.
+async fn assert_deep_violations(table: &HandMade, expected: &[&str]) -> Verdict {
+    let verdict = verify_to(&table.store, Depth::Everything, Arc::new(|_| {})).await.unwrap();
+    let found = &verdict.violations;
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for text in expected {
+        assert!(found.iter().any(|violation| violation.contains(text)), "`{text}` in {found:#?}");
+    }
+    verdict
+}
+
 async fn verdict(table: &HandMade) -> Verdict {
     verify(&table.store).await.unwrap()
 }
@@ -37,7 +65,7 @@ async fn a_sound_table_is_proven_from_its_anchor() {
     let [zero, one] = &verdict.partitions[..] else { panic!("{:?}", verdict.partitions) };
     assert_eq!((zero.rows, &zero.proven[..], &zero.unknown[..]), (18, &[span(0, 25)][..], &[][..]));
     assert_eq!((one.rows, &one.proven[..]), (5, &[span(0, 5)][..]));
-    assert_eq!(verdict.audit.not_done, None);
+    assert_eq!(verdict.audit.why_not_all(), None);
     assert_eq!(verdict.audit.rows(), 23);
 }
 
@@ -184,11 +212,12 @@ async fn a_table_whose_log_was_cleaned_up_is_proven_from_its_live_files() {
     let zero = &verdict.partitions[0];
     assert_eq!(zero.proven, [span(0, 10), span(15, 30)]);
     // Who knows what was there: never "missing".
-    assert_eq!(zero.unknown, [Unknown { span: span(10, 15), why: CLEANED_UP }]);
+    assert_eq!(zero.unknown, [unknown(span(10, 15), CLEANED_UP, Some(0), None)]);
+    assert_eq!(zero.word(), Some("unknown"));
 }
 
 #[tokio::test]
-async fn rows_that_another_writer_rewrote_are_unknown() {
+async fn rows_that_another_writer_deleted_are_unknown_and_never_missing() {
     let mut table = HandMade::new().await;
     let first = table.append(&[full(0, 0, 10)]).await;
     table.append(&[full(0, 10, 20)]).await;
@@ -204,8 +233,8 @@ async fn rows_that_another_writer_rewrote_are_unknown() {
     let verdict = assert_violations(&table, &[]).await;
     assert_eq!(verdict.foreign_files, 1);
     assert_eq!(verdict.partitions[0].proven, [span(10, 20)]);
-    assert_eq!(verdict.partitions[0].unknown, [Unknown { span: span(0, 10), why: REWRITTEN }]);
-    assert!(verdict.audit.not_done.is_some());
+    assert_eq!(verdict.partitions[0].unknown, [unknown(span(0, 10), CHANGED, Some(2), Some(10))]);
+    assert_eq!(verdict.audit.why_not_all(), None);
 }
 
 #[tokio::test]
@@ -224,7 +253,8 @@ async fn rows_behind_a_deletion_vector_are_not_counted_and_unknown() {
     let verdict = verdict(&table).await;
     assert_eq!(verdict.violations, Vec::<String>::new());
     assert_eq!(verdict.rows, 7);
-    assert_eq!(verdict.partitions[0].unknown, [Unknown { span: span(0, 10), why: REWRITTEN }]);
+    assert_eq!(verdict.partitions[0].unknown, [unknown(span(0, 10), CHANGED, None, Some(10))]);
+    assert!(verdict.audit.why_not_all().unwrap().contains("deletion vector"));
 }
 
 #[tokio::test]
@@ -256,4 +286,118 @@ fn gaps_are_what_the_spans_leave() {
     assert_eq!(gaps(span(2, 4), &spans), []);
     assert_eq!(gaps(span(5, 5), &[]), []);
     assert_eq!(gaps(span(9, 3), &[]), []);
+}
+
+#[tokio::test]
+async fn rows_that_were_only_rewritten_are_told_by_their_offsets() {
+    let mut table = HandMade::new().await;
+    let first = table.append(&[full(0, 0, 5), full(1, 0, 2)]).await;
+    // 5 and 6 were compacted away in the topic.
+    let ranges = [with_rows(0, 5, 10, 3)];
+    let second = table.file(&[(0, 7), (0, 8), (0, 9)], &ranges);
+    table.commit_file(&second, &ranges).await;
+    table.append(&[full(0, 10, 20)]).await;
+    let rows = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 0), (1, 1), (0, 7), (0, 8), (0, 9)];
+    rewrite(&mut table, &[&first, &second], &rows, false).await;
+    let verdict = assert_deep_violations(&table, &[]).await;
+    let [zero, one] = &verdict.partitions[..] else { panic!("{:?}", verdict.partitions) };
+    assert_eq!((&zero.rows_only[..], &zero.proven[..]), (&[span(0, 10)][..], &[span(10, 20)][..]));
+    assert_eq!((zero.word(), one.word(), zero.rows, one.rows), (Some("rows only"), Some("rows only"), 18, 2));
+    assert!(zero.unknown.is_empty() && one.unknown.is_empty());
+}
+
+#[tokio::test]
+async fn a_rewrite_that_lost_a_row_is_named() {
+    let mut table = HandMade::new().await;
+    let first = table.append(&[full(0, 0, 3)]).await;
+    rewrite(&mut table, &[&first], &[(0, 0), (0, 2)], false).await;
+    let verdict = assert_violations(
+        &table,
+        &["3 rows were settled at offsets 0..3 of orders [0], 2 are there, and no version deleted any"],
+    )
+    .await;
+    assert_eq!(verdict.partitions[0].word(), None);
+}
+
+#[tokio::test]
+async fn a_row_that_another_writer_brought_back_is_there_twice() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 3)]).await;
+    rewrite(&mut table, &[], &[(0, 1), (0, 9)], true).await;
+    assert_violations(
+        &table,
+        &[
+            "1 rows of orders [0] are there twice",
+            "1 rows of orders [0] lie outside of their file's ranges or beyond",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_rewritten_table_without_its_log_is_rows_only_where_no_offset_lacks_its_row() {
+    let mut table = HandMade::new().await;
+    let first = table.append(&[full(0, 0, 3), with_rows(1, 0, 5, 1)]).await;
+    rewrite(&mut table, &[&first], &[(0, 0), (0, 1), (0, 2), (1, 0)], false).await;
+    checkpoint::write(&table.store, table.tip(), NOW_MS).await.unwrap();
+    table.forget_until(table.tip());
+    let verdict = assert_violations(&table, &[]).await;
+    let [zero, one] = &verdict.partitions[..] else { panic!("{:?}", verdict.partitions) };
+    assert_eq!(zero.word(), Some("rows only"));
+    assert_eq!(one.unknown, [unknown(span(0, 5), CLEANED_UP, Some(1), None)]);
+}
+
+#[tokio::test]
+async fn a_flipped_byte_is_named_wherever_it_is() {
+    let mut table = HandMade::new().await;
+    let add = table.append(&[full(0, 0, 100)]).await;
+    table.append(&[full(0, 100, 200)]).await;
+    let path = table.directory.path().join(&add.path);
+    let sound = std::fs::read(&path).unwrap();
+    for place in [4, sound.len() / 3, sound.len() - 20] {
+        let mut bytes = sound.clone();
+        bytes[place] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let verdict = verify_to(&table.store, Depth::Everything, Arc::new(|_| {})).await.unwrap();
+        let expected = format!("{} holds other bytes than were written", add.path);
+        assert!(verdict.violations.iter().any(|found| found.contains(&expected)), "{:?}", verdict.violations);
+        assert_eq!(verdict.partitions[0].proven, [span(100, 200)]);
+    }
+    std::fs::write(&path, sound).unwrap();
+    let verdict = assert_deep_violations(&table, &[]).await;
+    assert_eq!((verdict.audit.checksums, verdict.partitions[0].word()), (2, Some("proven")));
+}
+
+#[tokio::test]
+async fn statistics_that_do_not_hold_the_data_are_named_by_column() {
+    let mut table = HandMade::new().await;
+    let ranges = [full(0, 0, 10)];
+    let rows: Vec<(i32, i64)> = (0..10).map(|offset| (0, offset)).collect();
+    let mut add = table.file(&rows, &ranges);
+    add.stats = add.stats.map(|stats| stats.replace(r#""_offset":9"#, r#""_offset":8"#));
+    table.commit_file(&add, &ranges).await;
+    let expected = format!("{}: its statistics put the maximum of _offset below a value", add.path);
+    assert_deep_violations(&table, &[&expected]).await;
+    assert_violations(&table, &[]).await;
+}
+
+#[tokio::test]
+async fn offsets_that_a_person_gave_up_are_neither_missing_nor_proven() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    let jump = "thalweg/gap/t/orders/id/0/10-15";
+    table
+        .commit_lines(&[
+            json!({"txn": {"appId": jump, "version": 1}}),
+            json!({"txn": {"appId": "thalweg/t/orders/id/0", "version": 15}}),
+        ])
+        .await;
+    table.append(&[full(0, 15, 20)]).await;
+    let verdict = assert_violations(&table, &[]).await;
+    let zero = &verdict.partitions[0];
+    assert_eq!(
+        (&zero.given_up[..], &zero.proven[..]),
+        (&[span(10, 15)][..], &[span(0, 10), span(15, 20)][..])
+    );
+    assert_eq!(zero.word(), Some("proven besides what was given up"));
 }
