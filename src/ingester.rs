@@ -123,8 +123,9 @@ struct Generation<'a> {
     committers: usize,
     /// The first trouble that stopped a partition or a table.
     first_stop: Option<Error>,
-    /// Boot time at which the drain began.
-    draining: Option<Duration>,
+    draining: bool,
+    /// Boot time at which a drain with a deadline began.
+    hurried: Option<Duration>,
     health: Arc<Health>,
     runtime: Handle,
     sweeper: Sweeper,
@@ -206,7 +207,8 @@ impl<'a> Generation<'a> {
             reports,
             reading,
             first_stop,
-            draining: None,
+            draining: false,
+            hurried: None,
             health: Arc::clone(health),
             runtime: runtime.handle().clone(),
             sweeper: sweeper.clone(),
@@ -216,7 +218,7 @@ impl<'a> Generation<'a> {
     /// Waits for whatever ends the generation, and ends it in order: nothing void stays in a store.
     fn supervise(mut self) -> Result<Ended> {
         let ended = self.watch();
-        let taken = self.draining.map_or(Duration::ZERO, |began| self.run.clock.boot().saturating_sub(began));
+        let taken = self.hurried.map_or(Duration::ZERO, |began| self.run.clock.boot().saturating_sub(began));
         self.runtime.block_on(self.sweeper.finish(DRAIN_PATIENCE.saturating_sub(taken).max(SWEEP_AT_LEAST)));
         ended
     }
@@ -269,8 +271,9 @@ impl<'a> Generation<'a> {
                 }
                 recv(if watched { &self.topics.changes } else { &unchanged }) -> change => match change {
                     Ok((_, Change::Grew)) => {
+                        // Nobody waits for us to end: a store that is down may take its time.
                         ended = Ended::TopicsChanged;
-                        self.drain(&mut deadline);
+                        self.hand_over();
                     }
                     Ok((table, Change::CreatedAgain(error))) => {
                         self.table_stopped(table, error);
@@ -294,11 +297,18 @@ impl<'a> Generation<'a> {
         }
     }
 
-    /// Shards read no more; they end when all they had is committed, and the committers after them.
+    /// Hands over what was read, within a time.
     fn drain(&mut self, deadline: &mut Receiver<std::time::Instant>) {
-        if self.draining.is_none() {
-            self.draining = Some(self.run.clock.boot());
+        if self.hurried.is_none() {
+            self.hurried = Some(self.run.clock.boot());
             *deadline = crossbeam_channel::after(DRAIN_PATIENCE);
+        }
+        self.hand_over();
+    }
+
+    /// Shards read no more; they end when all they had is committed, and the committers after them.
+    fn hand_over(&mut self) {
+        if !std::mem::replace(&mut self.draining, true) {
             self.tell_shards(&ToShard::Drain);
         }
     }

@@ -5,6 +5,7 @@ offset order, a txn per partition, ranges in the tags of the files. With
 --bug one thing is wrong, and an oracle must say so:
   drop, double, change, nested, extra, timestamp   rows (compare.py)
   hole, rewind, twice, stats, size, lost-file, count, gone-version   log and files (table.py)
+  neighbour (a row in the place of the next), truncated, flipped     bytes of a file (table.py)
 """
 import json
 import os
@@ -17,7 +18,8 @@ import compare
 import lake
 
 BUGS = ["drop", "double", "change", "nested", "extra", "timestamp",
-        "hole", "rewind", "twice", "stats", "size", "lost-file", "count", "gone-version"]
+        "hole", "rewind", "twice", "stats", "size", "lost-file", "count", "gone-version",
+        "neighbour", "truncated", "flipped"]
 META = [("_partition", pa.int32()), ("_offset", pa.int64()), ("_timestamp", pa.timestamp("us", "UTC"))]
 APP, TOPIC_ID = "thalweg/planted", "AAAAAAAAAAAAAAAAAAAAAA"
 SCALARS = {"VARCHAR": pa.string(), "BIGINT": pa.int64(), "INTEGER": pa.int32(), "DOUBLE": pa.float64(),
@@ -74,6 +76,17 @@ def statistics(table):
     return {"numRecords": table.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
 
 
+def damage_bytes(file, bug):
+    size = os.path.getsize(file)
+    if bug == "truncated":
+        return os.truncate(file, size - 1)
+    with open(file, "r+b") as out:
+        out.seek(size // 2)
+        byte = out.read(1)[0]
+        out.seek(size // 2)
+        out.write(bytes([byte ^ 1]))
+
+
 class Log:
     """A Delta log written by hand on local disk."""
 
@@ -103,12 +116,14 @@ def write(options):
     for number, partition in enumerate(p for p in partitions for _ in range(2)):
         own = [row for row in rows if row["_partition"] == partition]
         half = own[: len(own) // 2] if number % 2 == 0 else own[len(own) // 2 :]
+        bug = options.bug if number == 3 else None
+        if bug == "neighbour":
+            half[5] = half[4]
         table = pa.Table.from_pylist(half, schema=schema)
         name = f"part-{number:05d}.parquet"
-        pq.write_table(table, f"{options.table}/{name}", compression="zstd")
+        pq.write_table(table, f"{options.table}/{name}", compression="zstd", write_page_checksum=True)
         start, end = position[partition], half[-1]["_offset"] + 1
         position[partition] = end
-        bug = options.bug if number == 3 else None
         if bug == "hole":
             start += 1
         stats = statistics(table)
@@ -124,6 +139,8 @@ def write(options):
         last_add = add
         if bug == "lost-file":
             os.remove(f"{options.table}/{name}")
+        if bug in ("truncated", "flipped"):
+            damage_bytes(f"{options.table}/{name}", bug)
     if options.bug == "gone-version":
         os.remove(f"{options.table}/_delta_log/{2:020d}.json")
 

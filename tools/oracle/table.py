@@ -4,6 +4,7 @@ Replays the Delta log in plain Python and checks
   log      versions without a hole; no path added twice; removed files were live; every checkpoint equals the replay
   files    every live file exists with the size that the log says
   stats    numRecords, nullCount, minValues and maxValues against the Parquet data
+  rows     no (_partition, _offset) twice over the files that tell their ranges
   txn      every app id only moves forward (deliberate rewinds, thalweg/gap/..., are entries of their own)
   ranges   the offset ranges in tags["thalweg.ranges"] and in commitInfo chain per partition without a hole, end at
            the txn of the same commit, and name as many rows as the file holds, all of them inside the range
@@ -27,6 +28,7 @@ import pyarrow.parquet as pq
 import lake
 
 RANGES = "thalweg.ranges"
+PLACE = ["_partition", "_offset"]
 APP_ID = re.compile(r"^thalweg/([^/]+)/([^/]+)/([^/]+)/(\d+)$")
 VERSION_FILE = re.compile(r"^(\d{20})\.json$")
 CHECKPOINT_FILE = re.compile(r"^(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet$")
@@ -60,7 +62,7 @@ class Table:
             return file.read()
 
     def parquet(self, path):
-        return pq.ParquetFile(self.store.open_input_file(f"{self.root}/{path}"))
+        return pq.ParquetFile(self.store.open_input_file(f"{self.root}/{path}"), page_checksum_verification=True)
 
     def actions(self, version):
         for line in self.bytes(f"_delta_log/{self.versions[version]}").splitlines():
@@ -264,7 +266,7 @@ def check_checkpoint(table, version, state):
 
 
 def check_files(table, state):
-    rows = 0
+    rows, places = 0, []
     for path, add in state.live.items():
         file = urllib.parse.unquote(path)
         if file not in table.sizes:
@@ -272,11 +274,27 @@ def check_files(table, state):
             continue
         if table.sizes[file] != add["size"]:
             table.wrong(f"{path} has {table.sizes[file]} bytes, the log says {add['size']}")
-        data = table.parquet(file).read()
+        try:
+            data = table.parquet(file).read()
+        except (pa.ArrowException, OSError) as error:
+            table.wrong(f"{path} cannot be read: {error}")
+            continue
         rows += data.num_rows
         check_statistics(table, path, add, data)
         check_rows_in_ranges(table, path, add, data)
+        if file_ranges(add) and set(PLACE) <= set(data.column_names):
+            places.append(data.select(PLACE))
+    check_doubles(table, places)
     return rows
+
+
+def check_doubles(table, places):
+    if not places:
+        return
+    counted = pa.concat_tables(places).group_by(PLACE).aggregate([([], "count_all")])
+    doubled = counted.filter(pc.greater(counted["count_all"], 1))
+    if doubled.num_rows:
+        table.wrong(f"{doubled.num_rows} rows stand twice: {doubled.slice(0, 3).to_pylist()}")
 
 
 def check_statistics(table, path, add, data):
