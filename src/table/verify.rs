@@ -321,7 +321,7 @@ fn ranges_of(add: &Add) -> Vec<OffsetRange> {
 struct Live {
     ranges: BTreeMap<TopicPartition, Vec<Held>>,
     foreign_files: usize,
-    /// No row is hidden, and no file damaged: what is not found is not there.
+    /// No row is hidden, and no file damaged.
     all_told: bool,
 }
 
@@ -379,7 +379,8 @@ fn judge(
     for (app_id, &next) in &inventory.snapshot.txns {
         let Some(id) = AppId::parse(app_id) else { continue };
         let counted = audit.partitions.get(&id.source).filter(|_| audit.not_done.is_none());
-        let facts = Facts { history, live, counted };
+        let all_told = live.all_told && audit.unplaced.is_empty();
+        let facts = Facts { history, live, counted, all_told };
         partitions.push(facts.judge(id, Offset(next), violations));
     }
     partitions
@@ -391,11 +392,13 @@ struct Facts<'a> {
     live: &'a Live,
     /// `None` where its rows were not counted, or it has none.
     counted: Option<&'a Counted>,
+    /// Every row was placed: what is not found is not there.
+    all_told: bool,
 }
 
 impl Facts<'_> {
     fn judge(&self, id: AppId, next: Offset, violations: &mut Vec<String>) -> PartitionVerdict {
-        let Facts { history, live, counted } = self;
+        let Facts { history, live, counted, .. } = self;
         let source = &id.source;
         let files = live.ranges.get(source).map_or(&[][..], Vec::as_slice);
         let settled = history.ranges.get(source).map_or(&[][..], Vec::as_slice);
@@ -468,7 +471,7 @@ impl Facts<'_> {
             Some(settled) if found > settled => Rewritten::Wrong(format!(
                 "{found} rows stand at offsets {start}..{next} of {source}, and {settled} were settled"
             )),
-            Some(settled) if !self.history.rows_changed && self.live.all_told => Rewritten::Wrong(format!(
+            Some(settled) if !self.history.rows_changed && self.all_told => Rewritten::Wrong(format!(
                 "{settled} rows were settled at offsets {start}..{next} of {source}, {found} are there, and no version deleted any"
             )),
             Some(_) => unknown(CHANGED),

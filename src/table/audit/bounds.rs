@@ -26,24 +26,13 @@ use crate::schema::{DataType, Field, Schema};
 
 type Tree = HashMap<String, Box<RawValue>>;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
 struct Stats {
     tight_bounds: Option<bool>,
     min_values: Tree,
     max_values: Tree,
     null_count: Tree,
-}
-
-impl Default for Stats {
-    fn default() -> Stats {
-        Stats {
-            tight_bounds: None,
-            min_values: Tree::new(),
-            max_values: Tree::new(),
-            null_count: Tree::new(),
-        }
-    }
 }
 
 /// What a file's statistics claim, and what its batches showed.
