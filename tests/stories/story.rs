@@ -78,8 +78,16 @@ impl Story {
         // The records' times lie in the past: retention must not see them as old.
         let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
         let wanted = settings.iter().fold(wanted, |wanted, (key, value)| wanted.set(key, value));
-        let answers = block_on(self.admin().create_topics(&[wanted], &options())).unwrap();
-        answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|(_, code)| code))
+        let admin = self.admin();
+        let answers = block_on(admin.create_topics(&[wanted], &options())).unwrap();
+        answers.into_iter().try_for_each(|answer| answer.map(drop).map_err(|(_, code)| code))?;
+        // The broker that answers hears of it a moment later.
+        let is_known = || {
+            let answer = admin.inner().fetch_metadata(Some(topic), Duration::from_secs(30)).unwrap();
+            answer.topics().iter().any(|known| known.error().is_none() && !known.partitions().is_empty())
+        };
+        while !is_known() {}
+        Ok(())
     }
 
     /// Deletes a topic and creates another one of its name.
