@@ -16,8 +16,10 @@ fn table(story: &Story, id: &str, topic: &str) -> String {
 }
 
 fn config(story: &Story, tables: &[(&str, &str)]) -> PathBuf {
-    let body: String = tables.iter().map(|(id, topic)| table(story, id, topic)).collect();
-    story.config("config", &body)
+    // A fetch waits for a moment only: a process that is held has no question at the broker.
+    let quick = "[kafka.librdkafka]\n\"fetch.wait.max.ms\" = \"10\"\n";
+    let tables: String = tables.iter().map(|(id, topic)| table(story, id, topic)).collect();
+    story.config("config", &format!("{quick}{tables}"))
 }
 
 fn committed(running: &mut Running, address: &str, rows: f64) {

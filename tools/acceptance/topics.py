@@ -95,6 +95,12 @@ class Table:
             time.sleep(0.1)
 
 
+def hold(run):
+    """Stops the process where it has no question at the broker any more: what comes now it has not been sent."""
+    run.send_signal(signal.SIGSTOP)
+    time.sleep(1)  # a fetch waits for 500 ms at most
+
+
 def wait_said(run, words, seconds=60):
     deadline = time.monotonic() + seconds
     while not all(word in text_of(run) for word in words):
@@ -157,7 +163,7 @@ def retention(bench, figures):
     table.wait_rows(run, 5 * count + 100)
     expect(run.poll() is None, f"it ended: {tail(run)}")
     # Under the running process: held while records come and go.
-    run.send_signal(signal.SIGSTOP)
+    hold(run)
     topic.send(count, "late", 2)
     topic.delete_before(2, 2 * count + 50)
     topic.send(100, "late", 1)
@@ -203,7 +209,7 @@ def created_again(bench, figures):
             run = bench.start(table.config(beside))
             table.wait_rows(run, count)
             if pause is None:
-                run.send_signal(signal.SIGSTOP)
+                hold(run)
             topic.again(pause=pause or 0.0)
             topic.send(new, "new")
             if pause is None:
@@ -305,9 +311,23 @@ CASES = [compaction, retention, created_again, growth, large, cut_log]
 def topics(bench):
     """compaction, retention, topics created again and grown, large records"""
     figures = []
-    for case in CASES:
-        case(bench, figures)
-        say(figures[-1])
+    started, start = [], bench.start
+
+    def noted(*arguments):
+        started.append(start(*arguments))
+        return started[-1]
+
+    bench.start = noted
+    try:
+        for case in CASES:
+            case(bench, figures)
+            say(figures[-1])
+    finally:
+        bench.start = start
+        for run in started:
+            if run.poll() is None:
+                run.kill()
+                run.wait()
     return "; ".join(figures)
 
 
