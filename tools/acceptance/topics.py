@@ -20,9 +20,12 @@ class Topic:
     def __init__(self, bench, name, partitions=1, brokers=None, **settings):
         self.name, self.brokers = bench.fresh(f"topics-{name}"), brokers or bench.broker()
         self.admin = AdminClient({"bootstrap.servers": self.brokers})
-        self.producer = Producer({"bootstrap.servers": self.brokers, "linger.ms": 2, "message.max.bytes": 8_000_000})
+        self.producer = self.fresh_producer()
         self.settings = {"retention.ms": "-1"} | settings
         self.create(partitions)
+
+    def fresh_producer(self):
+        return Producer({"bootstrap.servers": self.brokers, "linger.ms": 2, "message.max.bytes": 8_000_000})
 
     def create(self, partitions):
         deadline = time.monotonic() + 60
@@ -40,6 +43,9 @@ class Topic:
 
     def grow(self, partitions):
         self.admin.create_partitions([NewPartitions(self.name, partitions)])[self.name].result(60)
+        while len(self.admin.list_topics(self.name, timeout=60).topics[self.name].partitions) < partitions:
+            time.sleep(0.05)
+        self.producer = self.fresh_producer()  # the old one learns of partitions minutes later
 
     def delete_before(self, partition, offset):
         for future in self.admin.delete_records([TopicPartition(self.name, partition, offset)]).values():

@@ -141,9 +141,8 @@ def verify(bench):
     """verify --deep: sound, rewritten and planted tables"""
     figures = []
     bugs(bench, figures)
-    records = max(10_000, int(3_000_000 * bench.options.scale))
     topic = "verify_w1"
-    schema = bench.workload(topic, "w1", records)
+    schema = bench.workload(topic, "w1", 3_000_000)
     for store in bench.options.stores:
         place = bench.location(store, bench.fresh(topic))
         config = bench.config([(topic, topic, place, schema)], store, max_latency="300ms")
