@@ -339,7 +339,9 @@ async fn a_rewritten_table_without_its_log_is_rows_only_where_no_offset_lacks_it
     let mut table = HandMade::new().await;
     let first = table.append(&[full(0, 0, 3), with_rows(1, 0, 5, 1)]).await;
     rewrite(&mut table, &[&first], &[(0, 0), (0, 1), (0, 2), (1, 0)], false).await;
-    checkpoint::write(&table.store, table.tip(), NOW_MS).await.unwrap();
+    checkpoint::write(&table.store, table.tip(), NOW_MS, &crate::table::sweeper::Sweeper::here())
+        .await
+        .unwrap();
     table.forget_until(table.tip());
     let verdict = assert_violations(&table, &[]).await;
     let [zero, one] = &verdict.partitions[..] else { panic!("{:?}", verdict.partitions) };
