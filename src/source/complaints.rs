@@ -226,7 +226,7 @@ impl Complaint {
             ),
             Cause::ClientCertificate => (
                 ErrorKind::Denied,
-                format!("the broker at {broker} wants another client certificate: {}", self.text),
+                format!("the broker at {broker} wants a client certificate that it knows"),
                 format!("give `cert` and `key` that its authority signed under {}", section("[kafka.tls]")),
             ),
             Cause::Untrusted => (
@@ -236,7 +236,7 @@ impl Complaint {
             ),
             Cause::NoTls => (
                 ErrorKind::Unavailable,
-                format!("the broker at {broker} does not speak TLS: {}", self.text),
+                format!("the broker at {broker} does not speak TLS"),
                 "use the port of its TLS listener, or write `auth = \"none\"` if it has none".to_owned(),
             ),
             Cause::WantsTls => (
