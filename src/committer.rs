@@ -9,52 +9,55 @@
 //! On the commit path nothing is listed and no file list is kept: a commit is
 //! one put of a few kilobytes, however large the table.
 
+mod body;
+mod head;
+mod letters;
+mod open;
+
+pub use letters::Places;
+pub use open::{Opened, open};
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
+
+use self::body::{add, body};
+use self::head::{Head, Patience};
+use self::letters::{DeadLetters, Posted};
 
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{DataFile, Generation, ToCommitter, ToShard};
 use crate::health::Health;
-use crate::ids::{Offset, OffsetRange, Partition, TopicPartition, Version};
+use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
 use crate::metrics;
-use crate::protocol::anchor::{self, Plan, Watermarks};
 use crate::protocol::app_id::AppId;
+use crate::protocol::dead_letters::Held;
 use crate::protocol::fence::{Fence, Fenced, Writer};
 use crate::protocol::ledger::{Ledger, Offered, Work};
-use crate::protocol::verdict::{Relation, Verdict, judge};
+use crate::protocol::verdict::{Relation, Verdict};
 use crate::schema::Schema;
-use crate::source::catalog::Topic;
 use crate::source::witness::{Vouched, Witness};
-use crate::table::action::{self, Action, Add, CHECKSUM_TAG, CommitFacts, CommitInfo, RANGES_TAG};
-use crate::table::log::{self, Found, Settled, Snapshot};
-use crate::table::store::{Store, explain, is_hopeless};
+use crate::table::action::{Action, RANGES_TAG};
+use crate::table::log::{self, Settled, Snapshot};
+use crate::table::store::Store;
 use crate::table::sweeper::{Sweeper, Void};
-use crate::table::{checkpoint, create, gate, since};
+use crate::table::{create, gate};
 
 /// Units of work in one commit; more wait for the next.
 const UNITS_MAX: usize = 256;
-/// After this long without a commit the log is looked at before it is trusted:
-/// the next version may have been written, cleaned up, and be free again.
-const TIP_TRUSTED_FOR: Duration = Duration::from_secs(60);
-/// Versions between two checkpoints.
-const CHECKPOINT_EVERY: u64 = 100;
 /// Files that nothing names yet may be vacuumed after a week: stay well below.
 const FILE_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
-/// Answers that are none before a start is given up: the store may be flaky, or down.
-const UNCLEAR_AT_START_MAX: u32 = 4;
-/// A quiet committer still shows that it lives.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A broker that could not vouch for a topic is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// A topic that is gone for so many more answers is gone.
 const GONE_FOR_SURE: u32 = 3;
+/// A quiet committer still shows that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A committer that waits for its store is alive: a request may take a minute.
 const ALIVE_FOR: Duration = Duration::from_secs(180);
 
@@ -65,88 +68,6 @@ pub struct Identity {
     pub writer: Writer,
     /// Whether the writer of another commit is known to be running now.
     pub is_alive: fn(&Writer) -> bool,
-}
-
-/// A table that is open for this ingestion, every partition anchored in it.
-#[derive(Debug)]
-pub struct Opened {
-    pub snapshot: Snapshot,
-    pub schema: Arc<Schema>,
-    pub plan: Plan,
-    pub watermarks: BTreeMap<Partition, Watermarks>,
-    pub created: bool,
-}
-
-/// Opens the table, creates it if `schema_if_new` allows, and commits the
-/// start of every partition that has none: before the first record is read.
-///
-/// `watermarks` are asked for after the table is loaded. The other way round
-/// an instance that commits in between would have read beyond their end.
-pub async fn open(
-    store: &Store,
-    identity: &Identity,
-    topic: &Topic,
-    watermarks: impl Fn() -> Result<BTreeMap<Partition, Watermarks>>,
-    schema_if_new: Option<&Schema>,
-    clock: &SharedClock,
-) -> Result<Opened> {
-    loop {
-        let snapshot = log::load(store).await?;
-        let facts = match &snapshot {
-            Some(snapshot) => {
-                let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
-                snapshot.facts(gate::has_offset_columns(&schema))
-            }
-            None => anchor::TableFacts::default(),
-        };
-        let watermarks = watermarks()?;
-        let plan = anchor::plan(&identity.table_id, &topic.name, &topic.id, &facts, &watermarks)?;
-        let created = snapshot.is_none();
-        let (version, mut actions) = match (&snapshot, schema_if_new) {
-            (Some(snapshot), _) => (snapshot.version.next(), Vec::new()),
-            (None, Some(schema)) => (Version(0), create::actions(schema, clock.fresh_id(), clock.wall_ms())),
-            (None, None) => {
-                return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table", store.url)));
-            }
-        };
-        if actions.is_empty() && plan.to_anchor.is_empty() {
-            let snapshot = snapshot.expect("no action is needed only where there is a table");
-            return opened(snapshot, plan, watermarks, false);
-        }
-        actions.extend(create::txns(&identity.table_id, &plan.to_anchor, clock.wall_ms()));
-        let operation = if created { "CREATE TABLE" } else { "STREAMING UPDATE" };
-        let (commit_id, body) = body(identity, operation, actions, Vec::new(), clock);
-        let mut unclear = 0;
-        let settled = log::settle(store, version, &commit_id, &body, |error| {
-            unclear += 1;
-            let give_up = unclear >= UNCLEAR_AT_START_MAX || is_hopeless(error);
-            if give_up { Err(explain(&store.url, error)) } else { Ok(()) }
-        });
-        match settled.await? {
-            Settled::Won => {
-                let snapshot = match snapshot {
-                    None => create::snapshot(&body),
-                    Some(mut snapshot) => {
-                        snapshot.apply(version, action::commit(&body).expect("we wrote it"));
-                        snapshot
-                    }
-                };
-                return opened(snapshot, plan, watermarks, created);
-            }
-            // Somebody created or moved the table meanwhile: begin from what stands there.
-            Settled::Lost(_) => continue,
-        }
-    }
-}
-
-fn opened(
-    snapshot: Snapshot,
-    plan: Plan,
-    watermarks: BTreeMap<Partition, Watermarks>,
-    created: bool,
-) -> Result<Opened> {
-    let schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
-    Ok(Opened { snapshot, schema, plan, watermarks, created })
 }
 
 /// What a committer needs besides the table.
@@ -163,33 +84,44 @@ pub struct Wiring {
 }
 
 pub struct Committer {
-    store: Store,
     identity: Identity,
     wiring: Wiring,
-    snapshot: Snapshot,
+    places: Places,
+    head: Head,
+    patience: Patience,
     schema: Arc<Schema>,
     ledger: Ledger<DataFile>,
+    /// Where bad records are kept.
+    dead_letters: Option<DeadLetters>,
+    /// What the next commit says besides: former places of dead letters are forgotten.
+    forget: Vec<Action>,
     generation: Generation,
     fence: Fence,
-    /// Boot time at which the tip of the log was last known for sure.
-    tip_seen: Duration,
-    checkpointed: Version,
-    checkpointing: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Committer {
-    pub fn new(store: Store, identity: Identity, opened: Opened, wiring: Wiring) -> Committer {
+    pub fn new(
+        store: Store,
+        identity: Identity,
+        places: Places,
+        opened: Opened,
+        wiring: Wiring,
+    ) -> Committer {
+        let starts = opened.plan.starts;
+        let (dead_letters, forget) =
+            DeadLetters::new(opened.letters, &identity, &opened.snapshot, &starts, &wiring);
+        let component = format!("table {}", identity.table_id);
         Committer {
-            store,
-            identity,
-            checkpointed: opened.snapshot.checkpoint.unwrap_or(Version(0)),
-            snapshot: opened.snapshot,
+            head: Head::new(store, opened.snapshot, &wiring.sweeper, wiring.clock.boot()),
+            patience: Patience { health: Arc::clone(&wiring.health), component },
             schema: opened.schema,
-            ledger: Ledger::new(opened.plan.starts),
+            ledger: Ledger::new(starts),
+            dead_letters,
+            forget,
             generation: Generation::default(),
             fence: Fence::default(),
-            tip_seen: wiring.clock.boot(),
-            checkpointing: None,
+            identity,
+            places,
             wiring,
         }
     }
@@ -203,7 +135,7 @@ impl Committer {
     }
 
     async fn work(&mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
-        let component = format!("table {}", self.identity.table_id);
+        let component = self.patience.component.clone();
         loop {
             self.wiring.health.heartbeat(&component, ALIVE_FOR);
             let message = match tokio::time::timeout(HEARTBEAT, self.wiring.inbox.recv()).await {
@@ -224,9 +156,9 @@ impl Committer {
             }
         }
         self.wiring.health.forget(&component);
-        if let Some(checkpointing) = self.checkpointing.take() {
-            // A checkpoint that is not finished is not missed.
-            checkpointing.abort();
+        self.head.end();
+        if let Some(dead_letters) = &mut self.dead_letters {
+            dead_letters.head.end();
         }
         Ok(self.ledger.tips().clone())
     }
@@ -258,60 +190,40 @@ impl Committer {
     }
 
     /// Commits this work, or finds out why it must not be committed.
-    async fn commit(&mut self, work: Vec<Work<DataFile>>) -> Result<()> {
+    async fn commit(&mut self, mut work: Vec<Work<DataFile>>) -> Result<()> {
         let now = self.wiring.clock.boot();
-        if work
-            .iter()
-            .filter_map(|unit| unit.file.as_ref())
-            .any(|file| now.saturating_sub(file.begun) > FILE_AGE_MAX)
-        {
+        let files = || work.iter().flat_map(|unit| [&unit.file, &unit.letters]).flatten();
+        if files().any(|file| now.saturating_sub(file.begun) > FILE_AGE_MAX) {
             warn!(table = self.identity.table_id, "files waited so long that a vacuum may have removed them");
             self.discard(work);
             return self.reset().await;
         }
-        if now.saturating_sub(self.tip_seen) > TIP_TRUSTED_FOR {
-            let caught_up = self.catch_up().await;
-            if !matches!(caught_up, Ok(true)) {
-                self.discard(work);
-                caught_up?;
-                return self.reset().await;
-            }
-        }
-        if let Err(error) = self.vouched().await {
+        // In this order: letters go before the offsets that settle them, see `protocol::dead_letters`.
+        let may_go = match self.may_commit(now).await {
+            Ok(true) => self.post_letters(&mut work).await,
+            other => other,
+        };
+        if !matches!(may_go, Ok(true)) {
             self.discard(work);
-            return Err(error);
+            may_go?;
+            return self.reset().await;
         }
         let mut losses = 0;
         loop {
-            let version = self.snapshot.version.next();
             let (commit_id, body) = self.commit_body(&work);
-            let component = format!("table {}", self.identity.table_id);
-            let mut unclear = 0u32;
-            let settled = log::settle(&self.store, version, &commit_id, &body, |error| {
-                metrics::commit_failed(&self.identity.table_id);
-                if is_hopeless(error) {
-                    return Err(explain(&self.store.url, error));
-                }
-                unclear += 1;
-                if u32::is_power_of_two(unclear) {
-                    warn!(table = self.identity.table_id, %version, unclear, error = explain(&self.store.url, error).message, "the store gave no clear answer; it is asked again");
-                }
-                self.wiring.health.heartbeat(&component, ALIVE_FOR);
-                self.wiring.health.set_ready(&component, Err(explain(&self.store.url, error).message));
-                Ok(())
-            })
-            .await?;
-            self.wiring.health.set_ready(&component, Ok(()));
-            self.tip_seen = self.wiring.clock.boot();
+            let settled = self
+                .head
+                .put(&commit_id, &body, &self.identity.table_id, &self.patience, &self.wiring.clock)
+                .await?;
             match settled {
                 Settled::Won => {
-                    self.committed(version, &body, work);
+                    self.committed(work);
                     return Ok(());
                 }
                 Settled::Lost(winner) => {
                     losses += 1;
                     metrics::commit_conflict(&self.identity.table_id);
-                    let fits = self.give_way(version, &winner).await;
+                    let fits = self.give_way(&winner).await;
                     if !matches!(fits, Ok(true)) {
                         // The version is another's for sure: our files are void.
                         self.discard(work);
@@ -324,10 +236,18 @@ impl Committer {
         }
     }
 
+    /// Whether the log and the topic are still those that the work belongs to.
+    async fn may_commit(&mut self, now: Duration) -> Result<bool> {
+        if !self.head.is_trusted(now) && !self.catch_up().await? {
+            return Ok(false);
+        }
+        self.vouched().await?;
+        Ok(true)
+    }
+
     /// What was fetched is of the topic that the table knows: asked after the
     /// fetch and before the commit, as long as it takes to get an answer.
     async fn vouched(&self) -> Result<()> {
-        let component = format!("table {}", self.identity.table_id);
         let mut gone = 0;
         loop {
             match self.wiring.witness.ask().await {
@@ -340,32 +260,51 @@ impl Committer {
                 }
                 Vouched::CreatedAgain(error) => return Err(error),
                 Vouched::Unanswered(error) => {
-                    self.wiring.health.heartbeat(&component, ALIVE_FOR);
-                    self.wiring.health.set_ready(&component, Err(error.message));
+                    self.patience.waiting(&error);
                     tokio::time::sleep(ASK_AGAIN_AFTER).await;
                 }
             }
         }
     }
 
-    /// Judges the commit at `version` and takes it over. False: what we hold
-    /// no longer fits the table.
-    async fn give_way(&mut self, version: Version, body: &Bytes) -> Result<bool> {
-        let commit = action::commit(body).map_err(|error| log::damaged(&self.store, version, error))?;
-        match judge(&commit.winner, |app_id| self.relation(app_id)) {
-            Verdict::Harmless => {
-                self.snapshot.apply(version, commit);
-                Ok(true)
+    /// Commits the work's dead letters. False: the table is no longer ours to write.
+    async fn post_letters(&mut self, work: &mut [Work<DataFile>]) -> Result<bool> {
+        let files: Vec<(DataFile, Vec<OffsetRange>)> = work
+            .iter_mut()
+            .filter_map(|unit| {
+                let ranges = unit.ranges.iter().filter(|range| range.dead_letters > 0).cloned().collect();
+                Some((unit.letters.take()?, ranges))
+            })
+            .collect();
+        if files.is_empty() {
+            return Ok(true);
+        }
+        let table = self.dead_letters.as_mut().expect("shards write letters only where there is a place");
+        match table.post(&files, &self.identity, &self.patience, &self.wiring.clock).await? {
+            Posted::Landed => {
+                let letters = files.iter().map(|(file, _)| file.rows).sum();
+                metrics::dead_letters(&self.identity.table_id, letters);
+                info!(table = self.identity.table_id, letters, "dead letters committed");
+                return Ok(true);
             }
-            Verdict::Reload => {
-                self.snapshot.apply(version, commit);
-                let schema = gate::admit(&self.snapshot.protocol, &self.snapshot.metadata)?;
-                Ok(gate::still_fits(&self.schema, &schema))
-            }
+            Posted::Fenced(by) => self.fenced(by)?,
+            Posted::Changed => {}
+        }
+        self.discard_letters(files.into_iter().map(|(file, _)| file));
+        Ok(false)
+    }
+
+    /// Takes the winner of our version over. False: what we hold no longer fits the table.
+    async fn give_way(&mut self, winner: &Bytes) -> Result<bool> {
+        let (identity, ledger) = (&self.identity, &self.ledger);
+        match self.head.meet(winner, |app_id| relation(identity, ledger, app_id))? {
             Verdict::Fenced(by) => self.fenced(by).map(|()| false),
             Verdict::HandedOver(by) => Err(self.gives_way_to(by)),
-            Verdict::Replaced(operation) => Err(since::replaced(&self.store, version, &operation)),
-            Verdict::Unknown(name) => Err(log::unknown_action(&self.store, version, &name)),
+            Verdict::Reload => {
+                let schema = gate::admit(&self.head.snapshot.protocol, &self.head.snapshot.metadata)?;
+                Ok(gate::still_fits(&self.schema, &schema))
+            }
+            _ => Ok(true),
         }
     }
 
@@ -393,86 +332,35 @@ impl Committer {
         .remedy("run one instance per table id; stop the other one before starting this one")
     }
 
-    /// What an app id in the log is to the partitions that we read.
-    fn relation(&self, app_id: &str) -> Relation {
-        let Some(id) = AppId::parse(app_id).filter(|id| id.table_id == self.identity.table_id) else {
-            return Relation::Foreign;
-        };
-        let same =
-            |own: &&TopicPartition| own.topic == id.source.topic && own.partition == id.source.partition;
-        match self.ledger.tips().keys().find(same) {
-            Some(own) if own.topic_id == id.source.topic_id => Relation::Ours,
-            Some(_) => Relation::Successor,
-            None => Relation::Foreign,
-        }
-    }
-
-    /// The log may have moved on unseen: judge every version since. False: what
-    /// we hold no longer fits.
+    /// The log may have moved on unseen: judges every version since. False:
+    /// what we hold no longer fits.
     async fn catch_up(&mut self) -> Result<bool> {
-        let gone = |version| {
-            Error::new(
-                ErrorKind::Disagree,
-                format!("{}: version {version} is no longer what it was: the table was created again or its log was cut", self.store.url),
-            )
-            .remedy("look at the table's history, then start again")
+        let Some(unseen) = self.head.unseen(&self.patience, self.wiring.clock.boot()).await? else {
+            return Ok(false);
         };
-        let tip = self.snapshot.version;
-        let listing = self.patiently(|store| async move { log::list(&store, Some(tip)).await }).await;
-        match log::get(&self.store, tip).await {
-            Found::Commit(body) => {
-                let id = action::commit(&body).ok().and_then(|commit| commit.commit_id);
-                if id != self.snapshot.tip_commit_id && self.snapshot.tip_commit_id.is_some() {
-                    return Err(gone(tip));
-                }
-            }
-            Found::Missing if listing.versions.iter().all(|&version| version <= tip) => {
-                return Err(gone(tip));
-            }
-            // Cleaned up, or no answer now: what follows decides.
-            Found::Missing | Found::Unclear(_) => {}
-        }
-        for version in listing.versions.into_iter().filter(|&version| version > tip) {
-            if version != self.snapshot.version.next() {
-                // The versions between were cleaned up: only a fresh look helps.
-                return Ok(false);
-            }
-            let body = match log::get(&self.store, version).await {
-                Found::Commit(body) => body,
-                Found::Missing | Found::Unclear(_) => break,
-            };
-            if !self.give_way(version, &body).await? {
+        for (_, body) in unseen {
+            if !self.give_way(&body).await? {
                 return Ok(false);
             }
         }
-        self.tip_seen = self.wiring.clock.boot();
         Ok(true)
     }
 
-    /// Discards everything uncommitted, loads the table anew and lets the
+    /// Discards everything uncommitted, takes the table over anew and lets the
     /// shards read from its offsets.
     async fn reset(&mut self) -> Result<()> {
         self.generation.0 += 1;
-        let snapshot = self.patiently(|store| async move { log::load(&store).await }).await;
-        let Some(snapshot) = snapshot else {
-            return Err(Error::new(ErrorKind::Disagree, format!("{}: the table is gone", self.store.url))
-                .remedy("restore the table, or start again with a new table id"));
+        let (tips, held) = loop {
+            let (snapshot, tips) = self.look_again().await?;
+            self.head.replace(snapshot, self.wiring.clock.boot());
+            let held = self.take_letters_over(&tips).await;
+            // A later claim is somebody else's, and so may be what was taken over since.
+            if self.catch_up().await? {
+                break (tips, held);
+            }
         };
-        self.schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
-        let mut tips = BTreeMap::new();
-        for source in self.ledger.tips().keys() {
-            let app_id = AppId::new(&self.identity.table_id, source.clone()).to_string();
-            let Some(&offset) = snapshot.txns.get(&app_id) else {
-                return Err(Error::new(
-                    ErrorKind::Disagree,
-                    format!("{}: the offset of {source} is gone", self.store.url),
-                )
-                .remedy("the table was restored or replaced: look at its history"));
-            };
-            tips.insert(source.clone(), Offset(offset));
-        }
-        self.snapshot = snapshot;
-        self.tip_seen = self.wiring.clock.boot();
+        let Snapshot { protocol, metadata, .. } = &self.head.snapshot;
+        self.schema = Arc::new(gate::admit(protocol, metadata)?);
         let dropped = self.ledger.reset(tips.clone());
         self.discard(dropped);
         let reset = ToShard::Reset {
@@ -480,6 +368,7 @@ impl Committer {
             generation: self.generation,
             schema: Arc::clone(&self.schema),
             starts: tips,
+            held: Arc::new(held),
         };
         for shard in 0..self.wiring.shards.len() {
             self.tell(shard, reset.clone()).await;
@@ -487,10 +376,69 @@ impl Committer {
         Ok(())
     }
 
-    fn committed(&mut self, version: Version, body: &Bytes, work: Vec<Work<DataFile>>) {
-        self.snapshot.apply(version, action::commit(body).expect("we wrote it"));
+    /// The table as it is now, claimed where dead letters may stand, and our offsets in it.
+    async fn look_again(&self) -> Result<(Snapshot, BTreeMap<TopicPartition, Offset>)> {
+        let store = &self.head.store;
+        loop {
+            let snapshot = self.patience.ask(store, |store| async move { log::load(&store).await }).await;
+            let Some(mut snapshot) = snapshot else {
+                return Err(Error::new(ErrorKind::Disagree, format!("{}: the table is gone", store.url))
+                    .remedy("restore the table, or start again with a new table id"));
+            };
+            let tips = self.tips_in(&snapshot)?;
+            let now = self.wiring.clock.wall_ms();
+            let Some(claim) = self.places.claim(&self.identity, Some(&snapshot), now) else {
+                return Ok((snapshot, tips));
+            };
+            let mut actions = create::txns(&self.identity.table_id, &tips, now);
+            actions.extend(claim);
+            let (commit_id, body) =
+                body(&self.identity, "STREAMING UPDATE", actions, Vec::new(), &self.wiring.clock);
+            let mut head =
+                Head::new(store.clone(), snapshot.clone(), &self.wiring.sweeper, self.wiring.clock.boot());
+            let settled = head
+                .put(&commit_id, &body, &self.identity.table_id, &self.patience, &self.wiring.clock)
+                .await?;
+            if let Settled::Won = settled {
+                snapshot = head.snapshot;
+                return Ok((snapshot, tips));
+            }
+        }
+    }
+
+    fn tips_in(&self, snapshot: &Snapshot) -> Result<BTreeMap<TopicPartition, Offset>> {
+        let mut tips = BTreeMap::new();
+        for source in self.ledger.tips().keys() {
+            let app_id = AppId::new(&self.identity.table_id, source.clone()).to_string();
+            let Some(&offset) = snapshot.txns.get(&app_id) else {
+                return Err(Error::new(
+                    ErrorKind::Disagree,
+                    format!("{}: the offset of {source} is gone", self.head.store.url),
+                )
+                .remedy("the table was restored or replaced: look at its history"));
+            };
+            tips.insert(source.clone(), Offset(offset));
+        }
+        Ok(tips)
+    }
+
+    async fn take_letters_over(&mut self, tips: &BTreeMap<TopicPartition, Offset>) -> Held {
+        let main = &self.head.snapshot;
+        let (places, identity, clock) = (&self.places, &self.identity, &self.wiring.clock);
+        let mut taken =
+            self.patience.ask(&self.head.store, |_| places.take_over(identity, main, tips, clock)).await;
+        let held = std::mem::take(&mut taken.held);
+        if let Some(dead_letters) = &mut self.dead_letters {
+            dead_letters.head.end();
+        }
+        (self.dead_letters, self.forget) = DeadLetters::new(taken, identity, main, tips, &self.wiring);
+        held
+    }
+
+    fn committed(&mut self, work: Vec<Work<DataFile>>) {
+        self.forget.clear();
         self.ledger.committed(&work);
-        self.report(version, &work);
+        self.report(self.head.snapshot.version, &work);
         let mut units: BTreeMap<usize, usize> = BTreeMap::new();
         for unit in &work {
             *units.entry(unit.shard).or_default() += 1;
@@ -500,7 +448,7 @@ impl Committer {
             // A shard that has ended does not wait for its answer.
             let _ = self.wiring.shards[shard].try_send(message);
         }
-        self.checkpoint_when_due();
+        self.head.checkpoint_when_due(&self.wiring.clock);
     }
 
     fn report(&self, version: Version, work: &[Work<DataFile>]) {
@@ -535,39 +483,29 @@ impl Committer {
         }
         let mut actions = create::txns(&self.identity.table_id, &next, now);
         actions.extend(
-            work.iter()
-                .filter_map(|unit| unit.file.as_ref().map(|file| Action::Add(add(file, &unit.ranges)))),
+            work.iter().filter_map(|unit| unit.file.as_ref().map(|file| add(file, RANGES_TAG, &unit.ranges))),
         );
+        actions.extend(self.forget.iter().cloned());
         let ranges = work.iter().flat_map(|unit| unit.ranges.iter().cloned()).collect();
         body(&self.identity, "STREAMING UPDATE", actions, ranges, &self.wiring.clock)
     }
 
-    fn checkpoint_when_due(&mut self) {
-        let busy = self.checkpointing.as_ref().is_some_and(|task| !task.is_finished());
-        let version = self.snapshot.version;
-        // With v2 checkpoints the table's other writers keep their own form.
-        let v2 = self.snapshot.protocol.writer_features.iter().flatten().any(|name| name == "v2Checkpoint");
-        if busy || v2 || version.0 < self.checkpointed.0 + CHECKPOINT_EVERY {
-            return;
-        }
-        self.checkpointed = version;
-        let (store, clock) = (self.store.clone(), Arc::clone(&self.wiring.clock));
-        let sweeper = self.wiring.sweeper.clone();
-        self.checkpointing = Some(tokio::spawn(async move {
-            match checkpoint::write(&store, version, clock.wall_ms(), &sweeper).await {
-                Ok(()) => debug!(%version, "checkpoint written"),
-                Err(error) => warn!(%version, %error, "the checkpoint failed; the next one will cover it"),
-            }
-            if let Err(error) = checkpoint::clean_up(&store, clock.wall_ms()).await {
-                warn!(%error, "old log files could not be removed");
-            }
-        }));
-    }
-
     /// Has files deleted that no commit names or can come to name.
     fn discard(&self, work: Vec<Work<DataFile>>) {
-        for file in work.into_iter().filter_map(|unit| unit.file) {
-            self.wiring.sweeper.sweep(&self.store, Void::whole(self.store.path(&file.path)));
+        for unit in work {
+            if let Some(file) = unit.file {
+                self.wiring.sweeper.sweep(&self.head.store, Void::whole(self.head.store.path(&file.path)));
+            }
+            self.discard_letters(unit.letters);
+        }
+    }
+
+    /// The same for files of dead letters.
+    fn discard_letters(&self, letters: impl IntoIterator<Item = DataFile>) {
+        if let Some(DeadLetters { head: Head { store, .. }, .. }) = &self.dead_letters {
+            for file in letters {
+                self.wiring.sweeper.sweep(store, Void::whole(store.path(&file.path)));
+            }
         }
     }
 
@@ -582,23 +520,6 @@ impl Committer {
             }
         }
         self.discard(waiting);
-    }
-
-    /// Repeats a question to the store until it is answered.
-    async fn patiently<T, F: Future<Output = Result<T>>>(&self, question: impl Fn(Store) -> F) -> T {
-        let mut wait = Duration::from_millis(100);
-        loop {
-            match question(self.store.clone()).await {
-                Ok(answer) => return answer,
-                Err(error) => {
-                    let component = format!("table {}", self.identity.table_id);
-                    self.wiring.health.set_ready(&component, Err(error.message.clone()));
-                    self.wiring.health.heartbeat(&component, ALIVE_FOR);
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(5));
-                }
-            }
-        }
     }
 
     async fn tell(&self, shard: usize, message: ToShard) {
@@ -620,51 +541,15 @@ impl Committer {
     }
 }
 
-fn add(file: &DataFile, ranges: &[OffsetRange]) -> Add {
-    let ranges = serde_json::to_string(ranges).expect("ranges are plain values");
-    Add {
-        path: file.path.clone(),
-        partition_values: BTreeMap::new(),
-        size: i64::try_from(file.size).expect("a file is smaller than 8 EiB"),
-        modification_time: file.modified_ms,
-        data_change: true,
-        stats: Some(file.stats.clone()),
-        tags: Some(BTreeMap::from([
-            (RANGES_TAG.to_owned(), Some(ranges)),
-            (CHECKSUM_TAG.to_owned(), Some(action::checksum_text(file.checksum))),
-        ])),
-        deletion_vector: None,
-    }
-}
-
-/// A commit's id and bytes: who, what, and the ranges it settles.
-fn body(
-    identity: &Identity,
-    operation: &str,
-    actions: Vec<Action>,
-    ranges: Vec<OffsetRange>,
-    clock: &SharedClock,
-) -> (String, Bytes) {
-    let commit_id = clock.fresh_id();
-    let appends = operation != "CREATE TABLE";
-    let info = CommitInfo {
-        timestamp: clock.wall_ms(),
-        operation: operation.to_owned(),
-        operation_parameters: if appends {
-            Map::from_iter([("outputMode".to_owned(), Value::from("Append"))])
-        } else {
-            Map::new()
-        },
-        is_blind_append: Some(appends),
-        engine_info: Some(concat!("thalweg/", env!("CARGO_PKG_VERSION")).to_owned()),
-        txn_id: Some(commit_id.clone()),
-        thalweg: Some(CommitFacts {
-            writer: identity.writer.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ranges,
-        }),
+/// What an app id in the log is to the partitions that we read.
+fn relation(identity: &Identity, ledger: &Ledger<DataFile>, app_id: &str) -> Relation {
+    let Some(id) = AppId::parse(app_id).filter(|id| id.table_id == identity.table_id) else {
+        return Relation::Foreign;
     };
-    let mut all = vec![Action::CommitInfo(Box::new(info))];
-    all.extend(actions);
-    (commit_id, action::encode(&all).into())
+    let same = |own: &&TopicPartition| own.topic == id.source.topic && own.partition == id.source.partition;
+    match ledger.tips().keys().find(same) {
+        Some(own) if own.topic_id == id.source.topic_id => Relation::Ours,
+        Some(_) => Relation::Successor,
+        None => Relation::Foreign,
+    }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::ids::{Offset, TopicPartition};
+use crate::protocol::dead_letters::Held;
 use crate::protocol::ledger::Work;
 use crate::schema::Schema;
 
@@ -51,6 +52,8 @@ pub enum ToShard {
         generation: Generation,
         schema: Arc<Schema>,
         starts: BTreeMap<TopicPartition, Offset>,
+        /// Above these offsets, what stands as a dead letter already.
+        held: Arc<Held>,
     },
     /// So many units of work are in the table.
     Committed { table: usize, generation: Generation, units: usize },

@@ -60,7 +60,8 @@ pub struct TopicPartition {
 ///
 /// Holes inside a range are normal (compaction, transaction markers, aborted
 /// records): a settled offset is a row, a skipped record, a tombstone, or
-/// nothing. `rows + skipped + tombstones <= next - start`.
+/// a dead letter, or nothing. `rows + skipped + tombstones + dead_letters <=
+/// next - start`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OffsetRange {
     #[serde(flatten)]
@@ -70,6 +71,8 @@ pub struct OffsetRange {
     pub rows: u64,
     pub skipped: u64,
     pub tombstones: u64,
+    #[serde(default)]
+    pub dead_letters: u64,
 }
 
 impl fmt::Display for Offset {

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::admin;
 use crate::budget::Budget;
 use crate::clock::SharedClock;
-use crate::committer::{self, Committer, Identity, Opened};
+use crate::committer::{self, Committer, Identity, Opened, Places};
 use crate::config::resources::Machine;
 use crate::config::{Config, Table};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,6 +30,7 @@ use crate::shard::{self, Lane, Reading, Report, Shard};
 use crate::source::catalog::Catalog;
 use crate::source::kafka::KafkaSource;
 use crate::source::witness::{Change, Watch};
+use crate::table::store::Store;
 use crate::table::sweeper::Sweeper;
 
 /// A drain that takes longer is given up; nothing is lost, it is read again.
@@ -187,7 +188,8 @@ impl<'a> Generation<'a> {
             };
             health.set_ready(&component(table), Ok(()));
             let identity = identity(table, writer);
-            let committer = Committer::new(ready.store.clone(), identity, opened, wiring);
+            let places = places(table, ready);
+            let committer = Committer::new(ready.store.clone(), identity, places, opened, wiring);
             let ended = committers_out.clone();
             runtime.spawn(async move {
                 let outcome = committer.run().await.map(|_| ());
@@ -384,6 +386,7 @@ async fn open(
             &ready.topic,
             || catalog.watermarks(&ready.topic, table.start),
             Some(&ready.schema),
+            &places(table, ready),
             &run.clock,
         )
         .await
@@ -412,12 +415,24 @@ fn identity(table: &Table, writer: &Writer) -> Identity {
     Identity { table_id: table.id.clone(), writer: writer.clone(), is_alive: host::is_alive }
 }
 
+fn places(table: &Table, ready: &Ready) -> Places {
+    let options = table.storage_options.clone();
+    let reach = move |place: &str| {
+        let url = url::Url::parse(place).map_err(|error| {
+            Error::new(ErrorKind::Disagree, format!("the table remembers dead letters at `{place}`: {error}"))
+        })?;
+        Store::open(&url, &options)
+    };
+    Places { current: ready.dead_letters.clone(), reach: Arc::new(reach) }
+}
+
 fn readings(run: &Run, opened: &[(usize, Opened)]) -> Vec<Reading> {
     let mut readings = Vec::new();
     for (table, opened) in opened {
         for (source, &start) in &opened.plan.starts {
             let end = run.until_end.then(|| opened.watermarks[&source.partition].end);
-            readings.push(Reading { table: *table, source: source.clone(), start, end });
+            let held = opened.letters.held.get(source).cloned().unwrap_or_default();
+            readings.push(Reading { table: *table, source: source.clone(), start, held, end });
         }
     }
     readings
@@ -436,6 +451,7 @@ fn lane(
         table: index,
         table_id: table.id.clone(),
         store: ready.store.clone(),
+        dead_letters: ready.dead_letters.clone(),
         schema: Arc::clone(&opened.schema),
         decoding: table.decoding.clone(),
         on_bad_record: table.on_bad_record,

@@ -18,6 +18,7 @@ pub const ROWS_COMMITTED: &str = "thalweg_rows_committed_total";
 pub const BYTES_WRITTEN: &str = "thalweg_bytes_written_total";
 pub const FILES_WRITTEN: &str = "thalweg_files_written_total";
 pub const BAD_RECORDS: &str = "thalweg_bad_records_total";
+pub const DEAD_LETTERS: &str = "thalweg_dead_letters_total";
 pub const COMMITS: &str = "thalweg_commits_total";
 pub const COMMIT_CONFLICTS: &str = "thalweg_commit_conflicts_total";
 pub const COMMIT_FAILURES: &str = "thalweg_commit_failures_total";
@@ -64,6 +65,7 @@ fn describe() {
     describe_counter!(BYTES_WRITTEN, Unit::Bytes, "Bytes of Parquet uploaded");
     describe_counter!(FILES_WRITTEN, count, "Parquet files uploaded");
     describe_counter!(BAD_RECORDS, count, "Records that could not become a row, by `reason`");
+    describe_counter!(DEAD_LETTERS, count, "Records committed to the dead-letter table");
     describe_counter!(COMMITS, count, "Versions that this process added to a table");
     describe_counter!(COMMIT_CONFLICTS, count, "Versions that another writer took first");
     describe_counter!(COMMIT_FAILURES, count, "Attempts to commit that failed and are tried again");
@@ -146,6 +148,10 @@ impl ShardCounters {
     pub fn bad(&self, reason: &'static str) {
         counter!(BAD_RECORDS, "table" => self.table.clone(), "reason" => reason).increment(1);
     }
+}
+
+pub fn dead_letters(table: &str, letters: u64) {
+    counter!(DEAD_LETTERS, "table" => table.to_owned()).increment(letters);
 }
 
 pub fn partition_stalled(table: &str) {

@@ -21,6 +21,7 @@ use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
 use crate::source::kafka::KafkaSource;
 use crate::source::{Assignment, Event, Slot, Source};
+use crate::table::dead_letters::admit;
 use crate::table::store::{Store, answered, explain};
 use crate::table::{disk, gate, log, probe, since};
 
@@ -35,6 +36,8 @@ const SAMPLE_PATIENCE: Duration = Duration::from_secs(6);
 #[derive(Debug)]
 pub struct Ready {
     pub store: Store,
+    /// Where bad records are kept.
+    pub dead_letters: Option<Store>,
     pub topic: Topic,
     pub watermarks: BTreeMap<Partition, Watermarks>,
     /// The schema of the table, or the one it is to be created with.
@@ -75,6 +78,7 @@ pub async fn table(
     let arbiter =
         if store.is_local() { "hard links on a local disk" } else { "racing creates have one winner" };
     listener.done("put-if-absent", arbiter);
+    let dead_letters = dead_letters(table, &store, clock, listener).await?;
     let mut inferred = None;
     let mut stopped = Vec::new();
     let snapshot = log::load(&store).await?;
@@ -112,7 +116,28 @@ pub async fn table(
     };
     suits(&schema, &table.decoding)?;
     listener.done("schema", &schema.to_string());
-    Ok(Ready { store, topic, watermarks, schema, exists, inferred, stopped })
+    Ok(Ready { store, dead_letters, topic, watermarks, schema, exists, inferred, stopped })
+}
+
+/// The place of the table's dead letters, if it keeps any: there must be no other table.
+async fn dead_letters(
+    table: &Table,
+    main: &Store,
+    clock: &SharedClock,
+    listener: &mut dyn Listener,
+) -> Result<Option<Store>> {
+    let Some(url) = &table.dead_letters else { return Ok(None) };
+    let store = Store::open(url, &table.storage_options)?;
+    reach(&store).await?;
+    // The same bucket or disk arbitrates here as there.
+    if (store.url.scheme(), store.url.host_str()) != (main.url.scheme(), main.url.host_str()) {
+        probe::put_if_absent(&store, &clock.fresh_id()).await?;
+    }
+    if let Some(snapshot) = log::load(&store).await? {
+        admit(&store, &snapshot)?;
+    }
+    listener.done("dead letters", store.url.as_str());
+    Ok(Some(store))
 }
 
 /// Asks the store for the first entry below the table: enough to meet a

@@ -1,6 +1,7 @@
 //! One core's loop: records in, Parquet files out.
 //!
-//! It owns its partitions, all state for them, and one open file per table.
+//! It owns its partitions, all state for them, and the open files of each
+//! table: one for rows, one for dead letters.
 //! It shares nothing: what it knows of other loops arrives as messages. It
 //! does not decide what is committed; it only promises that every range it
 //! hands over starts where the one before ended.
@@ -8,9 +9,9 @@
 //! A turn is: messages, records, what is due. A shard never blocks on a slow
 //! store: it stops polling while too much is in flight.
 
-mod open_file;
+mod output;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,28 +20,25 @@ use crossbeam_channel::Receiver;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use self::open_file::{OpenFile, begin_upload, codec_name, take_bytes};
+use self::output::{Carrier, Output, hand_over};
 use crate::budget::Budget;
 use crate::clock::SharedClock;
-use crate::columnar::{BadRecord, Columns, Decoder, ParquetFile, RecordFacts};
+use crate::columnar::letters::{self, Letter};
+use crate::columnar::{BadRecord, Decoder, RecordFacts};
 use crate::config::{Compression, Decoding, OnBadRecord};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{DataFile, Generation, ToCommitter, ToShard};
+use crate::exchange::{Generation, ToCommitter, ToShard};
 use crate::health::Health;
 use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::metrics;
-use crate::protocol::ledger::Work;
+use crate::protocol::dead_letters::Held;
 use crate::protocol::progress::{Outcome, Progress};
 use crate::schema::Schema;
+use crate::source::batch::Record;
 use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
 use crate::table::store::Store;
 use crate::table::sweeper::Sweeper;
-use crate::table::upload::{PART_BYTES, Part};
 
-/// Rows decoded before they are encoded: a batch stays in the cache.
-const BATCH_ROWS: usize = 4096;
-/// Bytes decoded before they are encoded, for wide rows.
-const BATCH_BYTES: usize = 4 << 20;
 /// Units of work that a table may have uncommitted per shard.
 const UNCOMMITTED_MAX: usize = 64;
 /// Offsets that moved without rows are committed this much later.
@@ -57,6 +55,8 @@ pub struct Lane {
     pub table: usize,
     pub table_id: String,
     pub store: Store,
+    /// Where bad records go; `None` where they are not kept.
+    pub dead_letters: Option<Store>,
     pub schema: Arc<Schema>,
     pub decoding: Decoding,
     pub on_bad_record: OnBadRecord,
@@ -75,6 +75,8 @@ pub struct Reading {
     pub table: usize,
     pub source: TopicPartition,
     pub start: Offset,
+    /// What stands as a dead letter already, from `start` on, growing.
+    pub held: Vec<Offset>,
     /// Where a bounded run ends.
     pub end: Option<Offset>,
 }
@@ -121,6 +123,8 @@ pub struct Shard<S> {
 struct PartitionState {
     table: usize,
     progress: Progress,
+    /// What stands as a dead letter already and is passed over, growing.
+    held: Vec<Offset>,
     end: Option<Offset>,
     reading: bool,
 }
@@ -128,8 +132,8 @@ struct PartitionState {
 struct TableState {
     lane: Lane,
     decoder: Decoder,
-    columns: Columns,
-    file: Option<OpenFile>,
+    rows: Output,
+    letters: Option<Output>,
     /// Boot time of the first thing that waits for a commit.
     waiting_since: Option<Duration>,
     /// Rows or skipped records wait, not only an idle tail.
@@ -154,6 +158,7 @@ impl<S: Source> Shard<S> {
                 reading: reading.end.is_none_or(|end| reading.start < end),
                 end: reading.end,
                 progress: Progress::new(reading.source, reading.start),
+                held: reading.held,
             })
             .collect();
         let mut shard = Shard {
@@ -223,8 +228,8 @@ impl<S: Source> Shard<S> {
                 }
                 Ok(())
             }
-            ToShard::Reset { table, generation, schema, starts } => {
-                self.reset(table, generation, schema, &starts)
+            ToShard::Reset { table, generation, schema, starts, held } => {
+                self.reset(table, generation, schema, &starts, &held)
             }
             ToShard::Stop { table } => {
                 self.stop_table(table);
@@ -301,23 +306,37 @@ impl<S: Source> Shard<S> {
             if !partition.progress.is_due(record.offset) {
                 continue;
             }
+            if partition.is_held(record.offset) {
+                partition.progress.take(record.offset, Outcome::DeadLetter);
+                continue;
+            }
             let Some(payload) = record.value else {
                 partition.progress.take(record.offset, Outcome::Tombstone);
                 continue;
             };
             let source = partition.progress.source();
             let facts = RecordFacts { topic: &source.topic, partition: source.partition.0, record };
-            match table.decoder.append(&mut table.columns, payload, &facts) {
+            match table.decoder.append(&mut table.rows.columns, payload, &facts) {
                 Ok(()) => {
                     partition.progress.take(record.offset, Outcome::Row);
                     table.oldest_ms = [table.oldest_ms, record.timestamp_ms].into_iter().flatten().min();
-                    if table.columns.rows() >= BATCH_ROWS || table.columns.bytes_used() >= BATCH_BYTES {
-                        table.encode(&self.wiring)?;
+                    if table.rows.batch_is_full() {
+                        table.rows.encode(carrier(&self.wiring, &table.lane, table.generation))?;
                     }
                 }
                 Err(bad) => {
                     table.counters.bad(bad.reason.as_str());
                     match table.lane.on_bad_record {
+                        OnBadRecord::DeadLetter => {
+                            table.write_letter(
+                                partition.progress.source(),
+                                &record,
+                                payload,
+                                &bad,
+                                &self.wiring,
+                            )?;
+                            partition.progress.take(record.offset, Outcome::DeadLetter);
+                        }
                         OnBadRecord::Skip => partition.progress.take(record.offset, Outcome::Skipped),
                         OnBadRecord::Fail => {
                             failed = Some(bad_record(partition.progress.source(), record.offset, &bad));
@@ -371,8 +390,7 @@ impl<S: Source> Shard<S> {
     fn cut_when_full(&mut self, index: usize) -> Result<()> {
         let place = self.partitions[index].table;
         let table = &self.tables[place];
-        let size = table.file.as_ref().map_or(0, |file| file.parquet.size_estimate());
-        if size >= table.lane.target_file_size {
+        if table.outputs().any(|output| output.size_estimate() >= table.lane.target_file_size) {
             return self.cut(place);
         }
         self.relieve_memory()
@@ -380,17 +398,22 @@ impl<S: Source> Shard<S> {
 
     /// Row groups in progress are held in memory: over the limit, the largest ends early.
     fn relieve_memory(&mut self) -> Result<()> {
-        let held = |table: &TableState| table.file.as_ref().map_or(0, |file| file.parquet.memory());
-        // Each table at most once: a row group that has just ended holds nothing.
-        for _ in 0..self.tables.len() {
-            if self.tables.iter().map(held).sum::<usize>() <= self.wiring.open_bytes_max {
+        let limit = self.wiring.open_bytes_max;
+        // Each output at most once: a row group that has just ended holds nothing.
+        for _ in 0..2 * self.tables.len() {
+            let held: usize = self.tables.iter().flat_map(TableState::outputs).map(Output::memory).sum();
+            if held <= limit {
                 break;
             }
-            let largest = self.tables.iter_mut().max_by_key(|table| held(table)).expect("a shard has tables");
-            if let Some(file) = &mut largest.file {
-                file.parquet.flush_row_group()?;
-            }
-            largest.ship(&self.wiring);
+            let outputs = self.tables.iter_mut().flat_map(|table| {
+                let carrier = carrier(&self.wiring, &table.lane, table.generation);
+                std::iter::once(&mut table.rows)
+                    .chain(&mut table.letters)
+                    .map(move |output| (output, carrier))
+            });
+            let largest = outputs.max_by_key(|(output, _)| output.memory());
+            let (output, carrier) = largest.expect("a shard has tables");
+            output.flush_row_group(carrier)?;
         }
         Ok(())
     }
@@ -432,6 +455,7 @@ impl<S: Source> Shard<S> {
         generation: Generation,
         schema: Arc<Schema>,
         starts: &BTreeMap<TopicPartition, Offset>,
+        held: &Held,
     ) -> Result<()> {
         let place = self.place(table);
         self.tables[place].reset(generation, schema);
@@ -442,6 +466,7 @@ impl<S: Source> Shard<S> {
                 continue;
             };
             partition.progress.rewind(start);
+            partition.held = held.get(partition.progress.source()).cloned().unwrap_or_default();
             // What had ended for good stays ended; what had reached its end may have lost its tail.
             partition.reading |= !self.draining && partition.end.is_some_and(|end| start < end);
             if partition.reading {
@@ -519,10 +544,13 @@ impl TableState {
     fn new(lane: Lane) -> TableState {
         TableState {
             decoder: Decoder::new(&lane.schema, &lane.decoding),
-            columns: Columns::new(&lane.schema),
+            rows: Output::new(lane.store.clone(), Arc::clone(&lane.schema), lane.compression),
+            letters: lane
+                .dead_letters
+                .clone()
+                .map(|store| Output::new(store, Arc::new(Schema::of_dead_letters()), lane.compression)),
             counters: metrics::ShardCounters::new(&lane.table_id),
             lane,
-            file: None,
             waiting_since: None,
             waiting_records: false,
             oldest_ms: None,
@@ -549,97 +577,53 @@ impl TableState {
         self.waiting_since.map(|since| since + patience)
     }
 
-    /// Moves the decoded rows into the file.
-    fn encode(&mut self, wiring: &Wiring) -> Result<()> {
-        if self.columns.rows() == 0 {
-            return Ok(());
+    fn outputs(&self) -> impl Iterator<Item = &Output> {
+        std::iter::once(&self.rows).chain(&self.letters)
+    }
+
+    fn write_letter(
+        &mut self,
+        source: &TopicPartition,
+        record: &Record<'_>,
+        value: &[u8],
+        bad: &BadRecord,
+        wiring: &Wiring,
+    ) -> Result<()> {
+        let output = self.letters.as_mut().expect("a lane that keeps bad records has a place for them");
+        let letter = Letter {
+            topic: &source.topic,
+            partition: source.partition.0,
+            offset: record.offset.0,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key,
+            value,
+        };
+        letters::append(&mut output.columns, &letter, record.headers, bad);
+        if output.batch_is_full() {
+            output.encode(carrier(wiring, &self.lane, self.generation))?;
         }
-        if self.file.is_none() {
-            let row_group_bytes = (wiring.open_bytes_max / 2).max(1 << 20);
-            self.file = Some(OpenFile {
-                parquet: ParquetFile::create(&self.lane.schema, self.lane.compression, row_group_bytes)?,
-                begun: wiring.clock.boot(),
-                finished: VecDeque::new(),
-                finished_bytes: 0,
-                upload: None,
-                path: format!(
-                    "part-{}.{}.parquet",
-                    wiring.clock.fresh_id(),
-                    codec_name(self.lane.compression)
-                ),
-            });
-        }
-        let file = self.file.as_mut().expect("just made");
-        let batch = self.columns.freeze();
-        let written = file.parquet.write(&batch);
-        self.columns.recover(batch);
-        written?;
-        self.ship(wiring);
         Ok(())
     }
 
-    /// Sends whole parts of the open file on their way.
-    fn ship(&mut self, wiring: &Wiring) {
-        let Some(file) = &mut self.file else { return };
-        let bytes = file.parquet.take_finished();
-        file.finished_bytes += bytes.len();
-        file.finished.push_back(bytes);
-        while file.finished_bytes >= PART_BYTES {
-            let part = take_bytes(&mut file.finished, PART_BYTES);
-            file.finished_bytes -= part.len();
-            let upload = file.upload.get_or_insert_with(|| {
-                begin_upload(&self.lane, file.path.clone(), self.generation, &wiring.runtime)
-            });
-            let charge = wiring.in_flight.charge(part.len());
-            // A failed upload has closed the channel and told the committer.
-            let _ = upload.parts.send(Part { bytes: part, charge, last: false });
-        }
-    }
-
     fn cut(&mut self, ranges: Vec<OffsetRange>, wiring: &Wiring) -> Result<()> {
-        self.encode(wiring)?;
         self.waiting_since = None;
         self.waiting_records = false;
-        let oldest_ms = self.oldest_ms.take();
-        let Some(file) = self.file.take() else {
-            if !ranges.is_empty() {
-                self.uncommitted += 1;
-                let work = Work { shard: wiring.index, file: None, ranges };
-                // A committer that is gone has told why.
-                let _ =
-                    self.lane.to_committer.send(ToCommitter::Finished { generation: self.generation, work });
-            }
-            return Ok(());
+        let carrier = carrier(wiring, &self.lane, self.generation);
+        let rows = self.rows.finish(self.oldest_ms.take(), carrier)?;
+        let letters = match &mut self.letters {
+            Some(letters) => letters.finish(None, carrier)?,
+            None => None,
         };
-        let mut finished = file.finished;
-        let closed = file.parquet.close()?;
-        finished.push_back(closed.tail);
-        let length = finished.iter().map(bytes::Bytes::len).sum();
-        let tail = take_bytes(&mut finished, length);
-        let data_file = DataFile {
-            path: file.path.clone(),
-            size: closed.size,
-            rows: closed.rows,
-            stats: closed.stats,
-            checksum: closed.checksum,
-            begun: file.begun,
-            modified_ms: wiring.clock.wall_ms(),
-            oldest_ms,
-        };
-        let upload = file
-            .upload
-            .unwrap_or_else(|| begin_upload(&self.lane, file.path, self.generation, &wiring.runtime));
-        self.uncommitted += 1;
-        let charge = wiring.in_flight.charge(tail.len());
-        // A failed upload has closed both channels and told the committer.
-        let _ = upload.closing.send(Work { shard: wiring.index, file: Some(data_file), ranges });
-        let _ = upload.parts.send(Part { bytes: tail, charge, last: true });
+        if rows.is_some() || letters.is_some() || !ranges.is_empty() {
+            self.uncommitted += 1;
+            hand_over(rows, letters, ranges, carrier);
+        }
         Ok(())
     }
 
     fn reset(&mut self, generation: Generation, schema: Arc<Schema>) {
         self.decoder = Decoder::new(&schema, &self.lane.decoding);
-        self.columns = Columns::new(&schema);
+        self.rows = Output::new(self.lane.store.clone(), Arc::clone(&schema), self.lane.compression);
         self.lane.schema = schema;
         self.generation = generation;
         self.uncommitted = 0;
@@ -648,17 +632,26 @@ impl TableState {
 
     fn stop(&mut self) {
         self.stopped = true;
-        self.columns.truncate(0);
         self.forget();
     }
 
-    /// Dropping the file's channels abandons its upload.
     fn forget(&mut self) {
-        self.file = None;
+        self.rows.forget();
+        self.letters.iter_mut().for_each(Output::forget);
         self.waiting_since = None;
         self.waiting_records = false;
         self.oldest_ms = None;
     }
+}
+
+impl PartitionState {
+    fn is_held(&self, offset: Offset) -> bool {
+        self.held.last().is_some_and(|&last| offset <= last) && self.held.binary_search(&offset).is_ok()
+    }
+}
+
+fn carrier<'a>(wiring: &'a Wiring, lane: &'a Lane, generation: Generation) -> Carrier<'a> {
+    Carrier { wiring, lane, generation }
 }
 
 fn slot(index: usize) -> Slot {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::CheckArguments;
 use crate::admin;
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{Config, Table};
+use crate::config::{Config, OnBadRecord, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preflight::{self, Listener, Ready};
 use crate::source::catalog::Catalog;
@@ -104,8 +104,8 @@ fn try_out(
                 sampled.len()
             );
             match table.on_bad_record {
-                crate::config::OnBadRecord::Skip => report.passed(&table.id, "records", &message),
-                crate::config::OnBadRecord::Fail => report.failed(
+                OnBadRecord::Skip | OnBadRecord::DeadLetter => report.passed(&table.id, "records", &message),
+                OnBadRecord::Fail => report.failed(
                     &table.id,
                     "records",
                     Error::new(ErrorKind::Data, message)

@@ -12,7 +12,7 @@
 //! | `rows`, `files`, `foreign_files` | rows and live files; those without our ranges |
 //! | `deep`, `checksums` | every byte was read; files whose bytes were compared with their commit's checksum |
 //! | `audited`, `not_audited_because` | every row was counted by its offset, or why not |
-//! | `partitions` | `table_id`, `topic`, `topic_id`, `partition`, `start`, `next`, `rows`, `skipped`, `tombstones`, `verdict` (null: see the violations), `proven`, `rows_only`, `given_up` and `unknown`: lists of `start`, `next` (and `why`, `rows`, `settled`); `doubled`, `out_of_range` where audited |
+//! | `partitions` | `table_id`, `topic`, `topic_id`, `partition`, `start`, `next`, `rows`, `skipped`, `tombstones`, `dead_letters`, `verdict` (null: see the violations), `proven`, `rows_only`, `given_up` and `unknown`: lists of `start`, `next` (and `why`, `rows`, `settled`); `doubled`, `out_of_range` where audited |
 //! | `violations`, `notes` | one line of text each |
 //!
 //! `info --json` prints the members of [`Info`].
@@ -166,6 +166,7 @@ fn partition_json(verdict: &Verdict, one: &PartitionVerdict) -> Value {
         "rows": one.rows,
         "skipped": one.skipped,
         "tombstones": one.tombstones,
+        "dead_letters": one.dead_letters,
         "verdict": one.word(),
         "proven": one.proven,
         "rows_only": one.rows_only,
@@ -177,7 +178,16 @@ fn partition_json(verdict: &Verdict, one: &PartitionVerdict) -> Value {
 }
 
 fn as_text(verdict: &Verdict) -> Vec<String> {
-    let mut table = columns(&["topic", "partition", "offsets", "rows", "skipped", "tombstones", "verdict"]);
+    let mut table = columns(&[
+        "topic",
+        "partition",
+        "offsets",
+        "rows",
+        "skipped",
+        "tombstones",
+        "dead letters",
+        "verdict",
+    ]);
     for one in &verdict.partitions {
         table.add_row([
             one.id.source.topic.clone(),
@@ -186,6 +196,7 @@ fn as_text(verdict: &Verdict) -> Vec<String> {
             one.rows.to_string(),
             one.skipped.to_string(),
             one.tombstones.to_string(),
+            one.dead_letters.to_string(),
             said_of(one),
         ]);
     }

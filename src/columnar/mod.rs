@@ -16,6 +16,7 @@
 //! | `text` | dates, timestamps, decimals and base64 as text |
 //! | `rescue` | fields that the schema does not know → the column `_rescued` |
 //! | `bad` | why a record cannot become a row |
+//! | `letters` | a record that is no row → a row of the dead-letter table |
 //! | `infer` | samples → a schema |
 //! | `parquet` | batches → a file whose finished bytes can be taken while it is open |
 //! | `stats` | a Parquet footer → Delta's statistics |
@@ -29,6 +30,7 @@ mod decoder;
 mod facts;
 mod infer;
 mod json;
+pub mod letters;
 #[cfg(test)]
 mod model;
 mod parquet;

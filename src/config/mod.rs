@@ -103,6 +103,9 @@ pub struct Table {
     /// Columns of facts about the record, on tables that we create; see [`MetadataColumn`].
     pub metadata_columns: Vec<Field>,
     pub on_bad_record: OnBadRecord,
+    /// Where bad records are kept: set exactly with [`OnBadRecord::DeadLetter`]. In the same
+    /// store as the table, with its options.
+    pub dead_letters: Option<url::Url>,
     /// A row is committed at most about this long after it was read.
     pub max_latency: Duration,
     /// Bytes of Parquet after which a file is closed.
@@ -126,6 +129,8 @@ pub enum Start {
 /// What happens to a record that cannot become a row.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnBadRecord {
+    /// It becomes a row of the dead-letter table.
+    DeadLetter,
     /// Its partition stops.
     Fail,
     /// It is counted and left out.
@@ -164,7 +169,8 @@ impl Default for Table {
             schema: None,
             start: Start::Earliest,
             metadata_columns: MetadataColumn::DEFAULT.map(MetadataColumn::field).to_vec(),
-            on_bad_record: OnBadRecord::Fail,
+            on_bad_record: OnBadRecord::DeadLetter,
+            dead_letters: None,
             max_latency: Duration::from_secs(10),
             target_file_size: 128 << 20,
             compression: Compression::Zstd(1),

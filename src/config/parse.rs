@@ -14,7 +14,7 @@ use super::raw::{self, Value};
 use super::resources::Machine;
 use super::source::{Place, Source, reason, suggestion};
 use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN};
-use super::{Admin, Config, Kafka, Limits, Security, Table, location, options, syntax};
+use super::{Admin, Config, Kafka, Limits, OnBadRecord, Security, Table, location, options, syntax};
 use crate::error::{Error, ErrorKind, Result};
 
 const MEMORY_PER_SHARD: u64 = 128 << 20;
@@ -264,7 +264,7 @@ impl Reader<'_> {
         let mut tables: Vec<(Table, Places)> = Vec::new();
         let mut wrong = Vec::new();
         for raw in &file.table {
-            let table = self.table(raw, common.clone());
+            let table = self.table(raw, &file.defaults, common.clone());
             let table = table.and_then(|table| self.distinct(&tables, &table).map(|()| table));
             tables.extend(kept(table, &mut wrong));
         }
@@ -278,7 +278,12 @@ impl Reader<'_> {
         Ok(tables)
     }
 
-    fn table(&self, raw: &Spanned<raw::Table>, common: Table) -> Result<(Table, Places)> {
+    fn table(
+        &self,
+        raw: &Spanned<raw::Table>,
+        defaults: &raw::Table,
+        common: Table,
+    ) -> Result<(Table, Places)> {
         let header = Place::File(raw.span());
         let raw = raw.get_ref();
         let instead = "write one [[table]] with `topic` for each topic";
@@ -291,9 +296,39 @@ impl Reader<'_> {
         let location = location::parse(&place.text, &self.directory)
             .map_err(|error| self.at(&place, error.message).remedy(error.remedy))?;
         let table = Table { id: id.text, topic: topic.text, location, ..common };
-        let table = self.with_storage(self.settings(raw, table, false)?, raw)?;
+        let mut table = self.with_storage(self.settings(raw, table, false)?, raw)?;
         self.schema_suits(&table, raw, &header)?;
-        Ok((table, Places { id: id.place, location: place.place }))
+        let letters = self.dead_letters(&table, raw, defaults, &place)?;
+        let (url, letters) = letters.unzip();
+        table.dead_letters = url;
+        Ok((table, Places { id: id.place, location: place.place, letters }))
+    }
+
+    /// Where bad records go, and the place that says so.
+    fn dead_letters(
+        &self,
+        table: &Table,
+        raw: &raw::Table,
+        defaults: &raw::Table,
+        location: &Given,
+    ) -> Result<Option<(url::Url, Place)>> {
+        if table.on_bad_record != OnBadRecord::DeadLetter {
+            return Ok(None);
+        }
+        if let Some(raw) = raw.dlq.as_ref().or(defaults.dlq.as_ref()) {
+            let given = self.interpolated(raw)?;
+            let url = location::parse(&given.text, &self.directory)
+                .map_err(|error| self.at(&given, error.message).remedy(error.remedy))?;
+            return Ok(Some((url, given.place)));
+        }
+        if table.location.path().trim_matches('/').is_empty() {
+            return Err(self
+                .at(location, "no place for dead letters follows from a location that is a whole bucket")
+                .remedy("name one: `dlq = \"s3://bucket/dead_letters\"`, or choose `on_bad_record = \"skip\"` or `\"fail\"`"));
+        }
+        let url = format!("{}_dead_letters", table.location);
+        let url = url::Url::parse(&url).expect("a path with letters behind it is a path");
+        Ok(Some((url, location.place.clone())))
     }
 
     /// Every key that may stand under `[defaults]` too. `base` holds what applies without it.
@@ -350,7 +385,6 @@ impl Reader<'_> {
     }
 
     fn not_in_this_version(&self, raw: &raw::Table) -> Result<()> {
-        self.not_yet("dlq", &raw.dlq, "leave it out, and choose `on_bad_record = \"fail\"` or `\"skip\"`")?;
         self.not_yet(
             "partition_by",
             &raw.partition_by,
@@ -368,30 +402,79 @@ impl Reader<'_> {
                     .collision(&places.id, message, &first.id, "first used here")
                     .remedy("choose another id: it is the identity of the table's offsets"));
             }
-            if earlier.location == table.location {
-                let message = format!("two tables have the location `{}`", table.location);
-                return Err(self
-                    .source
-                    .collision(&places.location, message, &first.location, "first used here")
-                    .remedy("choose another location: a table has one writer in a config"));
+            for first in first.folders(earlier) {
+                places.folders(table).try_for_each(|second| self.apart(&first, &second))?;
             }
-            if inside(&earlier.location, &table.location) || inside(&table.location, &earlier.location) {
-                let message =
-                    format!("the tables `{}` and `{}` lie inside one another", earlier.id, table.id);
-                return Err(self
-                    .source
-                    .collision(&places.location, message, &first.location, "the other location")
-                    .remedy("choose locations beside one another: cleaning up one would delete the other"));
-            }
+        }
+        match places.folders(table).collect::<Vec<_>>().as_slice() {
+            [rows, letters] => self.apart(rows, letters),
+            _ => Ok(()),
+        }
+    }
+
+    /// Two folders must lie beside one another. Dead letters of different topics may share one.
+    fn apart(&self, first: &Folder<'_>, second: &Folder<'_>) -> Result<()> {
+        let collision =
+            |message: String, note: &str| self.source.collision(second.place, message, first.place, note);
+        if first.url == second.url {
+            return match (first.letters, second.letters) {
+                (true, true) if first.table.topic != second.table.topic => Ok(()),
+                (true, true) => {
+                    let message =
+                        format!("two tables of the topic `{}` share their dead letters", first.table.topic);
+                    Err(collision(message, "the other table's").remedy("name another `dlq` for one of them"))
+                }
+                (false, false) => {
+                    Err(collision(format!("two tables have the location `{}`", first.url), "first used here")
+                        .remedy("choose another location: a table has one writer in a config"))
+                }
+                _ => Err(collision(
+                    format!("`{}` holds both rows and dead letters", first.url),
+                    "first used here",
+                )
+                .remedy("name another location with `dlq`")),
+            };
+        }
+        if inside(first.url, second.url) || inside(second.url, first.url) {
+            let message = match (first.letters, second.letters) {
+                (false, false) => {
+                    format!(
+                        "the tables `{}` and `{}` lie inside one another",
+                        first.table.id, second.table.id
+                    )
+                }
+                _ => format!("`{}` and `{}` lie inside one another", first.url, second.url),
+            };
+            return Err(collision(message, "the other location")
+                .remedy("choose locations beside one another: cleaning up one would delete the other"));
         }
         Ok(())
     }
 }
 
-/// Where the two identities of a table were written.
+/// A folder that a table writes.
+struct Folder<'a> {
+    table: &'a Table,
+    url: &'a url::Url,
+    place: &'a Place,
+    /// It holds dead letters, not rows.
+    letters: bool,
+}
+
+/// Where a table's identities were written.
 struct Places {
     id: Place,
     location: Place,
+    letters: Option<Place>,
+}
+
+impl Places {
+    fn folders<'a>(&'a self, table: &'a Table) -> impl Iterator<Item = Folder<'a>> {
+        let rows = Folder { table, url: &table.location, place: &self.location, letters: false };
+        let letters = table.dead_letters.iter().zip(&self.letters);
+        let letters = letters.map(move |(url, place)| Folder { table, url, place, letters: true });
+        std::iter::once(rows).chain(letters)
+    }
 }
 
 fn inside(outer: &url::Url, inner: &url::Url) -> bool {

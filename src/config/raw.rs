@@ -94,7 +94,7 @@ pub struct Table {
     pub on_bad_record: Text,
     pub max_record_size: Text,
     pub max_depth: Option<Spanned<Value>>,
-    pub dlq: Later,
+    pub dlq: Text,
     pub partition_by: Later,
     pub transform: Later,
     pub max_latency: Text,

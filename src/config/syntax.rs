@@ -7,7 +7,7 @@ use super::source::{Place, Source, names_a_secret, suggestion};
 use crate::error::Error;
 
 /// A value that each key takes, for the remedy of a wrong type.
-const EXAMPLES: [(&str, &str); 28] = [
+const EXAMPLES: [(&str, &str); 29] = [
     ("version", "1"),
     ("brokers", "\"host:9092\""),
     ("auth", "\"none\""),
@@ -31,7 +31,8 @@ const EXAMPLES: [(&str, &str); 28] = [
     ("metadata_columns", "[\"_partition\", \"_offset\"]"),
     ("timestamps", "{ created = \"ms\" }"),
     ("on_new_field", "\"rescue\""),
-    ("on_bad_record", "\"fail\""),
+    ("on_bad_record", "\"dlq\""),
+    ("dlq", "\"s3://bucket/orders_dead_letters\""),
     ("max_record_size", "\"16MiB\""),
     ("max_depth", "127"),
     ("max_latency", "\"10s\""),
@@ -39,7 +40,7 @@ const EXAMPLES: [(&str, &str); 28] = [
 ];
 
 /// Keys of a later version: not worth suggesting.
-const LATER: [&str; 6] = ["registry", "group", "topic_pattern", "dlq", "partition_by", "transform"];
+const LATER: [&str; 5] = ["registry", "group", "topic_pattern", "partition_by", "transform"];
 
 pub fn error(source: &Source<'_>, error: &toml::de::Error) -> Error {
     let message = error.message().lines().next().unwrap_or_default();

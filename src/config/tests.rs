@@ -52,7 +52,10 @@ fn three_values_and_a_table_are_a_whole_config() {
     let [table] = config.tables.as_slice() else { panic!("one table") };
     assert_eq!(table.location.as_str(), "file:///work/data/orders");
     assert_eq!((table.decoding.format, table.start), (Format::Json, Start::Earliest));
-    assert_eq!((table.decoding.on_new_field, table.on_bad_record), (OnNewField::Rescue, OnBadRecord::Fail));
+    assert_eq!(
+        (table.decoding.on_new_field, table.on_bad_record),
+        (OnNewField::Rescue, OnBadRecord::DeadLetter)
+    );
     assert_eq!((table.decoding.max_record_size, table.decoding.max_depth), (16 << 20, 127));
     assert_eq!((table.max_latency, table.target_file_size), (Duration::from_secs(10), 128 << 20));
     assert_eq!((table.compression, table.schema.is_none()), (Compression::Zstd(1), true));

@@ -204,10 +204,8 @@ impl Reader<'_> {
         match given.text.as_str() {
             "fail" => Ok(OnBadRecord::Fail),
             "skip" => Ok(OnBadRecord::Skip),
-            "dlq" => Err(self
-                .at(given, "`on_bad_record = \"dlq\"` is not available in this version")
-                .remedy("use `fail`, or `skip` to count bad records and leave them out")),
-            _ => Err(self.unknown_word(given, "on_bad_record", &["fail", "skip"])),
+            "dlq" => Ok(OnBadRecord::DeadLetter),
+            _ => Err(self.unknown_word(given, "on_bad_record", &["dlq", "fail", "skip"])),
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Work<F> {
     /// The shard that did it, to be told when it is committed.
     pub shard: usize,
     pub file: Option<F>,
+    /// Its dead letters, to be committed first.
+    pub letters: Option<F>,
     pub ranges: Vec<OffsetRange>,
 }
 
@@ -131,9 +133,10 @@ mod tests {
                 rows: (next - start) as u64,
                 skipped: 0,
                 tombstones: 0,
+                dead_letters: 0,
             })
             .collect();
-        Work { shard: 0, file: Some(name), ranges }
+        Work { shard: 0, file: Some(name), letters: None, ranges }
     }
 
     fn ledger() -> Ledger<&'static str> {

@@ -13,6 +13,7 @@
 //! | [`ledger`] | which finished files may be committed now |
 //! | [`attempt`] | what an unclear answer of the store means for a commit |
 //! | [`verdict`] | what another writer's commit means for ours |
+//! | [`dead_letters`] | which offsets are in doubt between a table and its dead letters |
 //! | [`fence`] | whether a moved offset is a predecessor's late commit or a live rival |
 //!
 //! Architecture invariant: nothing in here does I/O, reads a clock or spawns.
@@ -21,6 +22,7 @@
 pub mod anchor;
 pub mod app_id;
 pub mod attempt;
+pub mod dead_letters;
 pub mod fence;
 pub mod ledger;
 pub mod progress;

@@ -16,6 +16,7 @@ pub struct Progress {
     rows: u64,
     skipped: u64,
     tombstones: u64,
+    dead_letters: u64,
 }
 
 /// What became of a record that was taken.
@@ -23,12 +24,13 @@ pub struct Progress {
 pub enum Outcome {
     Row,
     Skipped,
+    DeadLetter,
     Tombstone,
 }
 
 impl Progress {
     pub fn new(source: TopicPartition, start: Offset) -> Progress {
-        Progress { source, start, position: start, rows: 0, skipped: 0, tombstones: 0 }
+        Progress { source, start, position: start, rows: 0, skipped: 0, tombstones: 0, dead_letters: 0 }
     }
 
     pub fn source(&self) -> &TopicPartition {
@@ -52,6 +54,7 @@ impl Progress {
         match outcome {
             Outcome::Row => self.rows += 1,
             Outcome::Skipped => self.skipped += 1,
+            Outcome::DeadLetter => self.dead_letters += 1,
             Outcome::Tombstone => self.tombstones += 1,
         }
         self.position = Offset(offset.0 + 1);
@@ -67,9 +70,9 @@ impl Progress {
         self.position > self.start
     }
 
-    /// Rows or skipped records stand in the open range: more than an idle tail.
+    /// Rows or other records stand in the open range: more than an idle tail.
     pub fn has_records(&self) -> bool {
-        self.rows + self.skipped + self.tombstones > 0
+        self.rows + self.skipped + self.tombstones + self.dead_letters > 0
     }
 
     /// Closes the open range; the next one starts at its end.
@@ -84,6 +87,7 @@ impl Progress {
             rows: std::mem::take(&mut self.rows),
             skipped: std::mem::take(&mut self.skipped),
             tombstones: std::mem::take(&mut self.tombstones),
+            dead_letters: std::mem::take(&mut self.dead_letters),
         };
         self.start = self.position;
         Some(range)

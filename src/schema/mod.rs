@@ -15,6 +15,9 @@ use std::sync::Arc;
 use arrow::datatypes as arrow_types;
 use serde_json::{Map, Value, json};
 
+const DEAD_LETTERS: &str = "topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP, key BINARY, \
+    value BINARY, headers ARRAY<STRUCT<key: STRING, value: BINARY>>, reason STRING, error STRING";
+
 /// A Delta type that we can write.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DataType {
@@ -71,6 +74,11 @@ impl Field {
 }
 
 impl Schema {
+    /// The columns that every dead-letter table has.
+    pub fn of_dead_letters() -> Schema {
+        Schema::from_ddl(DEAD_LETTERS).expect("a constant schema")
+    }
+
     /// Reads Spark DDL: `id BIGINT NOT NULL, tags ARRAY<STRING>`.
     pub fn from_ddl(text: &str) -> Result<Schema, DdlError> {
         ddl::parse(text)

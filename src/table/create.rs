@@ -37,14 +37,12 @@ pub fn actions(schema: &Schema, table_uuid: String, now_ms: i64) -> Vec<Action> 
 pub fn txns(table_id: &str, offsets: &BTreeMap<TopicPartition, Offset>, now_ms: i64) -> Vec<Action> {
     offsets
         .iter()
-        .map(|(source, offset)| {
-            Action::Txn(Txn {
-                app_id: AppId::new(table_id, source.clone()).to_string(),
-                version: offset.0,
-                last_updated: Some(now_ms),
-            })
-        })
+        .map(|(source, offset)| txn(AppId::new(table_id, source.clone()).to_string(), offset.0, now_ms))
         .collect()
+}
+
+pub fn txn(app_id: String, version: i64, now_ms: i64) -> Action {
+    Action::Txn(Txn { app_id, version, last_updated: Some(now_ms) })
 }
 
 /// The snapshot of a table that `body` has just created.

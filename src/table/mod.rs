@@ -13,6 +13,7 @@
 //! | [`gate`] | whether we can write a table correctly |
 //! | [`since`] | what others did to a table since our last commit |
 //! | [`create`] | version 0, with the anchor in it |
+//! | [`dead_letters`] | which dead letters stand above the main table's offsets |
 //! | [`upload`] | the way of a file's parts into the store |
 //! | [`sweeper`] | void files, deleted until they are gone |
 //! | [`checkpoint`] | checkpoints and log clean-up, off the commit path |
@@ -26,6 +27,7 @@ pub mod audit;
 pub mod checkpoint;
 pub mod client;
 pub mod create;
+pub mod dead_letters;
 pub mod disk;
 pub mod gate;
 pub mod info;

@@ -50,6 +50,7 @@ pub fn with_rows(partition: i32, start: i64, next: i64, rows: u64) -> OffsetRang
         rows,
         skipped: 0,
         tombstones: 0,
+        dead_letters: 0,
     }
 }
 

@@ -62,6 +62,7 @@ pub struct PartitionVerdict {
     pub rows: u64,
     pub skipped: u64,
     pub tombstones: u64,
+    pub dead_letters: u64,
     pub proven: Vec<Span>,
     pub rows_only: Vec<Span>,
     pub given_up: Vec<Span>,
@@ -257,7 +258,7 @@ impl History {
                 let (low, high) = (range.start.min(at), range.start.max(at));
                 self.wrong(source, format!("version {version} {what} offsets {low}..{high} of {source}"));
             }
-            let counted = range.rows + range.skipped + range.tombstones;
+            let counted = range.rows + range.skipped + range.tombstones + range.dead_letters;
             if range.next < range.start || counted > (range.next.0 - range.start.0) as u64 {
                 self.wrong(source, format!("version {version}: {range} cannot hold {counted} records"));
             }
@@ -444,6 +445,7 @@ impl Facts<'_> {
             rows: counted.map_or(in_ranges, |counted| counted.rows),
             skipped: held.iter().map(|range| range.skipped).sum(),
             tombstones: held.iter().map(|range| range.tombstones).sum(),
+            dead_letters: held.iter().map(|range| range.dead_letters).sum(),
             span: whole,
             proven: gaps(whole, &gaps(whole, &proven)),
             rows_only: merged(rows_only),

@@ -17,6 +17,8 @@ use crate::chance::Chance;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content {
     Row(i64),
+    /// A row where new fields are ignored, no row where they are refused.
+    Doubtful(i64),
     Malformed,
     Tombstone,
     /// A marker or an aborted record: never delivered.
@@ -65,6 +67,10 @@ impl Broker {
             let content = match chance.below(20) {
                 0 => Content::Malformed,
                 1 => Content::Tombstone,
+                4 | 5 => {
+                    self.next_id += 1;
+                    Content::Doubtful(self.next_id)
+                }
                 2 | 3 => Content::Nothing,
                 _ => {
                     self.next_id += 1;
@@ -162,6 +168,10 @@ impl SimSource {
             let value = match entry.content {
                 Content::Row(id) => {
                     text = format!("{{\"id\":{id}}}");
+                    Some(text.as_bytes())
+                }
+                Content::Doubtful(id) => {
+                    text = format!("{{\"id\":{id},\"new\":1}}");
                     Some(text.as_bytes())
                 }
                 Content::Malformed => Some(&b"{\"id\":"[..]),

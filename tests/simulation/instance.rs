@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use thalweg::budget::Budget;
 use thalweg::clock::SharedClock;
-use thalweg::committer::{self, Committer, Identity, Opened};
+use thalweg::committer::{self, Committer, Identity, Opened, Places};
 use thalweg::config::{Compression, Decoding, OnBadRecord, OnNewField};
 use thalweg::error::{Error, ErrorKind, Result};
 use thalweg::exchange::ToShard;
@@ -41,6 +41,10 @@ pub struct Plan {
     pub latest: bool,
     pub rivals_show: bool,
     pub lost_one_in: u64,
+    /// A field that the schema does not know makes a bad record.
+    pub strict: bool,
+    /// Where bad records are kept; `None`: they are skipped.
+    pub letters: Option<&'static str>,
     pub bug: SourceBug,
 }
 
@@ -59,6 +63,7 @@ pub struct Instance {
     plan: Plan,
     chance: Chance,
     store: Store,
+    places: Places,
     clock: Arc<SimClock>,
     broker: SharedBroker,
     phase: Phase,
@@ -89,22 +94,22 @@ impl Instance {
     ) -> Instance {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        let store = Store {
-            objects: Arc::new(objects.named(&name)),
-            parts: None,
-            root: ROOT.into(),
-            url: format!("memory:///{ROOT}").parse().unwrap(),
+        let objects = objects.named(&name);
+        let store = place(&objects, ROOT);
+        let places = Places {
+            current: plan.letters.map(|root| place(&objects, root)),
+            reach: Arc::new(move |url: &str| Ok(place(&objects, url.trim_start_matches("memory:///")))),
         };
         let partitions = (0..broker.lock().unwrap().partitions.len() as i32).map(Partition).collect();
         let topic = Topic { name: TOPIC.to_owned(), id: TopicId("A".to_owned()), partitions };
         let opening = {
             let (store, clock, identity) = (store.clone(), clock.clone(), identity(&name, &plan));
-            let (broker, latest) = (Arc::clone(broker), plan.latest);
+            let (broker, latest, places) = (Arc::clone(broker), plan.latest, places.clone());
             let watermarks = move || Ok(broker.lock().unwrap().watermarks(latest));
             runtime.spawn(async move {
                 let schema = Schema::from_ddl("id BIGINT, _partition INT, _offset BIGINT").unwrap();
                 let clock: SharedClock = clock;
-                committer::open(&store, &identity, &topic, watermarks, Some(&schema), &clock).await
+                committer::open(&store, &identity, &topic, watermarks, Some(&schema), &places, &clock).await
             })
         };
         Instance {
@@ -112,6 +117,7 @@ impl Instance {
             plan,
             chance,
             store,
+            places,
             clock: Arc::clone(clock),
             broker: Arc::clone(broker),
             phase: Phase::Opening(opening),
@@ -198,6 +204,7 @@ impl Instance {
             table: 0,
             source: source.clone(),
             start,
+            held: opened.letters.held.get(source).cloned().unwrap_or_default(),
             end: self.plan.until_end.then(|| opened.watermarks[&source.partition].end),
         });
         let readings: Vec<Reading> = readings.collect();
@@ -212,9 +219,16 @@ impl Instance {
             table: 0,
             table_id: TABLE_ID.to_owned(),
             store: self.store.clone(),
+            dead_letters: self.places.current.clone(),
             schema: Arc::clone(&opened.schema),
-            decoding: Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() },
-            on_bad_record: OnBadRecord::Skip,
+            decoding: Decoding {
+                on_new_field: if self.plan.strict { OnNewField::Fail } else { OnNewField::Ignore },
+                ..Decoding::default()
+            },
+            on_bad_record: match self.plan.letters {
+                Some(_) => OnBadRecord::DeadLetter,
+                None => OnBadRecord::Skip,
+            },
             max_latency: self.plan.max_latency,
             target_file_size: 1,
             compression: Compression::None,
@@ -231,7 +245,8 @@ impl Instance {
             sweeper,
             witness: Witness::of_nothing(),
         };
-        let committer = Committer::new(self.store.clone(), identity(&self.name, &self.plan), opened, wiring);
+        let identity = identity(&self.name, &self.plan);
+        let committer = Committer::new(self.store.clone(), identity, self.places.clone(), opened, wiring);
         let committer = self.runtime.spawn(committer.run());
         let mut shards = Vec::new();
         let mut chance = self.chance.clone();
@@ -251,6 +266,15 @@ impl Instance {
             shards.push(Some(Shard::new(source, vec![lane.clone()], share, wiring)?));
         }
         Ok(Running { shards, inboxes, committer, reports })
+    }
+}
+
+fn place(objects: &SimStore, root: &str) -> Store {
+    Store {
+        objects: Arc::new(objects.clone()),
+        parts: None,
+        root: root.into(),
+        url: format!("memory:///{root}").parse().unwrap(),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 use bytes::Bytes;
 use object_store::path::Path;
@@ -18,6 +18,8 @@ use crate::store::SimStore;
 pub const TABLE_ID: &str = "sim";
 pub const TOPIC: &str = "t";
 pub const ROOT: &str = "table";
+/// Where configs let dead letters go.
+pub const LETTER_ROOTS: [&str; 2] = ["letters", "letters2"];
 
 #[derive(Default)]
 pub struct Oracle {
@@ -29,6 +31,12 @@ pub struct Oracle {
     anchors: BTreeMap<i32, i64>,
     /// Where each row is.
     rows: BTreeMap<(i32, i64), String>,
+    /// Versions seen of each place of dead letters.
+    letter_versions: [usize; LETTER_ROOTS.len()],
+    /// Where each dead letter is.
+    letters: BTreeMap<(i32, i64), String>,
+    /// Some config lets bad records go.
+    pub may_skip: bool,
     /// Live files and their sizes.
     files: BTreeMap<String, u64>,
     /// The first run may begin at the end instead of the beginning.
@@ -44,6 +52,7 @@ struct Claim {
     rows: i64,
     skipped: i64,
     tombstones: i64,
+    dead_letters: i64,
 }
 
 impl Oracle {
@@ -64,6 +73,8 @@ impl Oracle {
 
     /// Judges every version that is new.
     pub fn observe(&mut self, store: &SimStore, broker: &Broker) -> Verdict {
+        // First: a letter stands before what settles it does.
+        self.observe_letters(store, broker)?;
         while let Some(body) = store.look(&version_path(self.versions.len())) {
             let version = self.versions.len();
             self.versions.push(body.clone());
@@ -125,6 +136,9 @@ impl Oracle {
         }
         self.settle(&moved, &mut claims, &rows, broker)?;
         for (at, path) in rows.into_iter().map(|(at, (_, path))| (at, path)) {
+            if let Some(letter) = self.letters.get(&at) {
+                return Err(format!("{at:?} is a row in {path} and a dead letter in {letter}"));
+            }
             if let Some(before) = self.rows.insert(at, path.clone()) {
                 return Err(format!("{at:?} is in {before} and in {path}"));
             }
@@ -185,11 +199,18 @@ impl Oracle {
                 }
                 continue;
             };
+            // Whoever takes over claims: every offset moves to where it stands.
+            let is_claim = next == start && !rows.keys().any(|&(of, _)| of == partition);
+            if is_claim && claims.get(&partition).is_none_or(Vec::is_empty) {
+                continue;
+            }
             if next <= start {
                 return Err(format!("partition {partition} moves from {start} to {next}"));
             }
             let counts = settled(partition, start, next, rows, broker)?;
-            chained(partition, start, next, counts, &mut claims.remove(&partition).unwrap_or_default())?;
+            let mut claims = claims.remove(&partition).unwrap_or_default();
+            chained(partition, start, next, counts, &mut claims)?;
+            self.bad_records_are_somewhere(partition, start, next, rows, broker, &claims)?;
             self.txns.insert(partition, next);
         }
         if let Some((partition, claims)) = claims.iter().find(|(_, claims)| !claims.is_empty()) {
@@ -199,6 +220,79 @@ impl Oracle {
             Some(at) => Err(format!("the row {at:?} comes without a txn")),
             None => Ok(()),
         }
+    }
+}
+
+impl Oracle {
+    /// Judges every version of the dead-letter tables that is new.
+    fn observe_letters(&mut self, store: &SimStore, broker: &Broker) -> Verdict {
+        for (index, root) in LETTER_ROOTS.into_iter().enumerate() {
+            let path = |version: usize| Path::from(format!("{root}/_delta_log/{version:020}.json"));
+            while let Some(body) = store.look(&path(self.letter_versions[index])) {
+                self.letter_versions[index] += 1;
+                for line in String::from_utf8_lossy(&body).lines() {
+                    let action: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+                    let Some(file) = action.pointer("/add/path").and_then(Value::as_str) else { continue };
+                    let file = format!("{root}/{file}");
+                    let bytes = store
+                        .look(&Path::from(file.as_str()))
+                        .ok_or_else(|| format!("{file} is added and does not exist"))?;
+                    for (partition, offset) in read_letters(bytes)? {
+                        self.letter((partition, offset), &file, broker)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn letter(&mut self, at: (i32, i64), file: &str, broker: &Broker) -> Verdict {
+        let content = broker.partitions.get(at.0 as usize).and_then(|log| log.at(at.1)).map(|of| of.content);
+        if !matches!(content, Some(Content::Malformed | Content::Doubtful(_))) {
+            return Err(format!("{at:?} is a dead letter in {file}, the topic {content:?}"));
+        }
+        if let Some(row) = self.rows.get(&at) {
+            return Err(format!("{at:?} is a dead letter in {file} and a row in {row}"));
+        }
+        match self.letters.insert(at, file.to_owned()) {
+            Some(before) => Err(format!("{at:?} is a dead letter in {before} and in {file}")),
+            None => Ok(()),
+        }
+    }
+
+    /// What is settled and no row is a dead letter, or was skipped by a config that lets it go.
+    fn bad_records_are_somewhere(
+        &self,
+        partition: i32,
+        start: i64,
+        next: i64,
+        rows: &BTreeMap<(i32, i64), (i64, String)>,
+        broker: &Broker,
+        claims: &[Claim],
+    ) -> Verdict {
+        let log = &broker.partitions[partition as usize];
+        let nowhere = (start..next).filter(|&offset| {
+            let at = (partition, offset);
+            log.at(offset).is_some_and(|entry| {
+                !entry.compacted && matches!(entry.content, Content::Malformed | Content::Doubtful(_))
+            }) && !rows.contains_key(&at)
+                && !self.letters.contains_key(&at)
+        });
+        let nowhere: Vec<i64> = nowhere.collect();
+        let skipped: i64 = claims.iter().map(|claim| claim.skipped).sum();
+        if nowhere.len() as i64 > skipped || (skipped > 0 && !self.may_skip) {
+            return Err(format!(
+                "partition {partition}: {nowhere:?} of {start}..{next} are neither rows nor dead letters, {skipped} skipped"
+            ));
+        }
+        let letters = self.letters.range((partition, start)..(partition, next)).count() as i64;
+        let counted: i64 = claims.iter().map(|claim| claim.dead_letters).sum();
+        if counted > letters {
+            return Err(format!(
+                "{start}..{next} of partition {partition} counts {counted} dead letters of {letters}"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -218,7 +312,7 @@ fn settled(
             return Err(format!("({partition}, {offset}) in {path} lies outside {start}..{next}"));
         }
         match log.at(offset).map(|entry| entry.content) {
-            Some(Content::Row(expected)) if expected == *id => found += 1,
+            Some(Content::Row(expected) | Content::Doubtful(expected)) if expected == *id => found += 1,
             other => {
                 return Err(format!("({partition}, {offset}) in {path} has id {id}, the topic {other:?}"));
             }
@@ -246,7 +340,7 @@ fn chained(partition: i32, start: i64, next: i64, rows: i64, claims: &mut [Claim
         if claim.start != at {
             return Err(format!("a range of partition {partition} starts at {}, not at {at}", claim.start));
         }
-        if claim.rows + claim.skipped + claim.tombstones > claim.next - claim.start {
+        if claim.rows + claim.skipped + claim.tombstones + claim.dead_letters > claim.next - claim.start {
             return Err(format!("a range of partition {partition} counts more than it holds"));
         }
         at = claim.next;
@@ -271,6 +365,7 @@ fn claims_of(ranges: &Value) -> Verdict<BTreeMap<i32, Vec<Claim>>> {
             rows: number("rows")?,
             skipped: number("skipped")?,
             tombstones: number("tombstones")?,
+            dead_letters: number("dead_letters")?,
         });
     }
     Ok(claims)
@@ -297,6 +392,25 @@ fn read(bytes: Bytes) -> Verdict<Vec<(i32, i64, i64)>> {
         );
     }
     Ok(rows)
+}
+
+/// Partition and offset of every dead letter.
+fn read_letters(bytes: Bytes) -> Verdict<Vec<(i32, i64)>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+        .and_then(|builder| builder.build())
+        .map_err(|error| error.to_string())?;
+    let mut letters = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(|error| error.to_string())?;
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("no column {name}"));
+        let partitions = column("partition")?.as_primitive::<Int32Type>();
+        let offsets = column("offset")?.as_primitive::<Int64Type>();
+        if column("value")?.null_count() > 0 || column("reason")?.null_count() > 0 {
+            return Err("a dead letter without value or reason".to_owned());
+        }
+        letters.extend((0..batch.num_rows()).map(|row| (partitions.value(row), offsets.value(row))));
+    }
+    Ok(letters)
 }
 
 pub fn version_path(version: usize) -> Path {

@@ -11,7 +11,7 @@ use thalweg::clock::Clock;
 use crate::broker::{Broker, SharedBroker, SourceBug};
 use crate::chance::Chance;
 use crate::instance::{self, End, Instance, Plan};
-use crate::oracle::{Oracle, version_path};
+use crate::oracle::{LETTER_ROOTS, Oracle, version_path};
 use crate::store::{Faults, SimStore, StoreBug};
 use crate::time::SimClock;
 
@@ -37,6 +37,8 @@ struct Mix {
     grow: u64,
     /// Foreign commits at once, so that a checkpoint falls due.
     burst: bool,
+    /// Configs differ from one instance to the next in where bad records go.
+    policies_change: bool,
 }
 
 /// What happened, for those who want to know that enough does.
@@ -108,6 +110,7 @@ impl World {
             jump: rare(6),
             grow: rare(2),
             burst: rare(20) == 1,
+            policies_change: rare(1) == 1,
             steps: 40 + chance.below(120),
             instances: if chance.one_in(3) { 2 } else { 1 },
         };
@@ -120,6 +123,8 @@ impl World {
             rivals_show: chance.one_in(4),
             lost_one_in: if chance.one_in(4) { 40 } else { 0 },
             bug: bugs.source,
+            strict: chance.one_in(2),
+            letters: if chance.one_in(4) { None } else { Some(LETTER_ROOTS[0]) },
         };
         let mut broker = Broker::default();
         for partition in 0..1 + chance.index(3) {
@@ -211,10 +216,24 @@ impl World {
             lost_one_in: if last { 0 } else { self.plan.lost_one_in },
             ..self.plan.clone()
         };
-        self.store.note(|| format!("{name} starts, until_end={}", plan.until_end));
+        let plan = if self.mix.policies_change { self.other_policies(plan) } else { plan };
+        if plan.letters.is_none() {
+            self.oracle.may_skip = true;
+        }
+        self.store.note(|| {
+            format!(
+                "{name} starts, until_end={} strict={} letters={:?}",
+                plan.until_end, plan.strict, plan.letters
+            )
+        });
         let chance = self.chance.fork();
         let instance = Instance::start(name, plan, chance, &self.store, &self.clock, &self.broker);
         self.running.push(instance);
+    }
+
+    fn other_policies(&mut self, plan: Plan) -> Plan {
+        let place = self.chance.index(LETTER_ROOTS.len() + 1);
+        Plan { strict: self.chance.one_in(2), letters: LETTER_ROOTS.get(place).copied(), ..plan }
     }
 
     /// Moves an instance on; its end must be one that an operator may see.

@@ -3,6 +3,7 @@
 modes
   json           flat and nested JSON records, all good
   malformed      the same with --bad of 1000 records broken (syntax, type, missing field, UTF-8, empty)
+                 and as many with a member that the schema does not know, if --unknown is given
   transactional  transactions of --batch records, every third aborted
   compacted      a compacted topic: few keys, many versions, tombstones
   gaps           transactions that are all aborted between good ones: long holes of offsets
@@ -63,7 +64,7 @@ class Topic:
     def __init__(self, options):
         self.options = options
         self.choose = random.Random(options.seed)
-        self.sent = {"good": 0, "bad": 0, "aborted": 0, "open": 0, "tombstones": 0}
+        self.sent = {"good": 0, "bad": 0, "aborted": 0, "open": 0, "tombstones": 0, "unknown": 0}
         settings = {
             "bootstrap.servers": options.brokers,
             "compression.type": options.codec,
@@ -125,8 +126,11 @@ def create_topic(options):
 
 def plain(topic, options):
     for number in range(options.records):
-        if options.mode == "malformed" and topic.choose.random() < options.bad / 1000:
-            topic.send("bad", topic.choose.choice(BROKEN)(record(topic.choose, number)))
+        chance = topic.choose.random() * 1000 if options.mode == "malformed" else 1000
+        if chance < options.bad:
+            topic.send("bad", topic.choose.choice(BROKEN)(record(topic.choose, number)), f"k{number}".encode())
+        elif options.unknown and chance < 2 * options.bad:
+            topic.send("unknown", json.dumps(record(topic.choose, number) | {"unknown": number}).encode())
         else:
             topic.send("good", topic.good(number), f"k{number % 1000}".encode())
     topic.flush()
@@ -184,6 +188,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--batch", type=int, default=100, help="records in a transaction")
     parser.add_argument("--bad", type=float, default=10, help="broken records in 1000, mode malformed")
+    parser.add_argument("--unknown", action="store_true", help="also members that the schema does not know")
     parser.add_argument("--leave-open", action="store_true")
     options = parser.parse_args()
     if options.ddl:

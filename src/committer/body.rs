@@ -1,0 +1,66 @@
+//! The bytes of a commit of ours.
+//!
+//! It owns their form: who wrote it, its id, and the ranges it settles stand
+//! in front, the actions follow.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Identity;
+use crate::clock::SharedClock;
+use crate::exchange::DataFile;
+use crate::ids::OffsetRange;
+use crate::table::action::{self, Action, Add, CHECKSUM_TAG, CommitFacts, CommitInfo};
+
+/// A file's line, with what it settles or holds under its tag.
+pub(super) fn add(file: &DataFile, tag: &str, value: &impl Serialize) -> Action {
+    let value = serde_json::to_string(value).expect("tags are plain values");
+    Action::Add(Add {
+        path: file.path.clone(),
+        partition_values: BTreeMap::new(),
+        size: i64::try_from(file.size).expect("a file is smaller than 8 EiB"),
+        modification_time: file.modified_ms,
+        data_change: true,
+        stats: Some(file.stats.clone()),
+        tags: Some(BTreeMap::from([
+            (tag.to_owned(), Some(value)),
+            (CHECKSUM_TAG.to_owned(), Some(action::checksum_text(file.checksum))),
+        ])),
+        deletion_vector: None,
+    })
+}
+
+/// A commit's id and bytes: who, what, and the ranges it settles.
+pub(super) fn body(
+    identity: &Identity,
+    operation: &str,
+    actions: Vec<Action>,
+    ranges: Vec<OffsetRange>,
+    clock: &SharedClock,
+) -> (String, Bytes) {
+    let commit_id = clock.fresh_id();
+    let appends = operation != "CREATE TABLE";
+    let info = CommitInfo {
+        timestamp: clock.wall_ms(),
+        operation: operation.to_owned(),
+        operation_parameters: if appends {
+            Map::from_iter([("outputMode".to_owned(), Value::from("Append"))])
+        } else {
+            Map::new()
+        },
+        is_blind_append: Some(appends),
+        engine_info: Some(concat!("thalweg/", env!("CARGO_PKG_VERSION")).to_owned()),
+        txn_id: Some(commit_id.clone()),
+        thalweg: Some(CommitFacts {
+            writer: identity.writer.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ranges,
+        }),
+    };
+    let mut all = vec![Action::CommitInfo(Box::new(info))];
+    all.extend(actions);
+    (commit_id, action::encode(&all).into())
+}

@@ -1,0 +1,224 @@
+//! The tip of a table's log, as the one who writes it here knows it.
+//!
+//! It owns the snapshot between commits, how long it may be trusted, and the
+//! checkpoints that follow from it. What a winner means for uncommitted work
+//! is the caller's matter; what no caller can live with is refused here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tracing::{debug, warn};
+
+use super::ALIVE_FOR;
+use crate::clock::SharedClock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::health::Health;
+use crate::ids::Version;
+use crate::metrics;
+use crate::protocol::verdict::{Relation, Verdict, judge};
+use crate::table::action;
+use crate::table::checkpoint;
+use crate::table::log::{self, Found, Settled, Snapshot};
+use crate::table::since;
+use crate::table::store::{Store, explain, is_hopeless};
+use crate::table::sweeper::Sweeper;
+
+/// After this long without a commit the log is looked at before it is trusted:
+/// the next version may have been written, cleaned up, and be free again.
+const TIP_TRUSTED_FOR: Duration = Duration::from_secs(60);
+/// Versions between two checkpoints.
+const CHECKPOINT_EVERY: u64 = 100;
+
+pub(super) struct Head {
+    pub(super) store: Store,
+    pub(super) snapshot: Snapshot,
+    /// Boot time at which the tip of the log was last known for sure.
+    tip_seen: Duration,
+    sweeper: Sweeper,
+    checkpointed: Version,
+    checkpointing: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Head {
+    pub(super) fn new(store: Store, snapshot: Snapshot, sweeper: &Sweeper, now: Duration) -> Head {
+        Head {
+            store,
+            sweeper: sweeper.clone(),
+            checkpointed: snapshot.checkpoint.unwrap_or(Version(0)),
+            snapshot,
+            tip_seen: now,
+            checkpointing: None,
+        }
+    }
+
+    /// Begins again from a fresh look.
+    pub(super) fn replace(&mut self, snapshot: Snapshot, now: Duration) {
+        self.snapshot = snapshot;
+        self.tip_seen = now;
+    }
+
+    pub(super) fn is_trusted(&self, now: Duration) -> bool {
+        now.saturating_sub(self.tip_seen) <= TIP_TRUSTED_FOR
+    }
+
+    /// The commits after ours, in order; `None` where some were cleaned up
+    /// already, so that only a fresh look helps.
+    pub(super) async fn unseen(
+        &mut self,
+        patience: &Patience,
+        now: Duration,
+    ) -> Result<Option<Vec<(Version, Bytes)>>> {
+        let tip = self.snapshot.version;
+        let listing =
+            patience.ask(&self.store, |store| async move { log::list(&store, Some(tip)).await }).await;
+        match log::get(&self.store, tip).await {
+            Found::Commit(body) => {
+                let id = action::commit(&body).ok().and_then(|commit| commit.commit_id);
+                if id != self.snapshot.tip_commit_id && self.snapshot.tip_commit_id.is_some() {
+                    return Err(self.is_gone(tip));
+                }
+            }
+            Found::Missing if listing.versions.iter().all(|&version| version <= tip) => {
+                return Err(self.is_gone(tip));
+            }
+            // Cleaned up, or no answer now: what follows decides.
+            Found::Missing | Found::Unclear(_) => {}
+        }
+        let mut unseen = Vec::new();
+        let mut expected = tip.next();
+        for version in listing.versions.into_iter().filter(|&version| version > tip) {
+            if version != expected {
+                return Ok(None);
+            }
+            match log::get(&self.store, version).await {
+                Found::Commit(body) => unseen.push((version, body)),
+                Found::Missing | Found::Unclear(_) => break,
+            }
+            expected = version.next();
+        }
+        self.tip_seen = now;
+        Ok(Some(unseen))
+    }
+
+    fn is_gone(&self, version: Version) -> Error {
+        let message = format!(
+            "{}: version {version} is no longer what it was: the table was created again or its log was cut",
+            self.store.url
+        );
+        Error::new(ErrorKind::Disagree, message).remedy("look at the table's history, then start again")
+    }
+
+    /// Puts the next version until it is sure whose it is.
+    pub(super) async fn put(
+        &mut self,
+        commit_id: &str,
+        body: &Bytes,
+        table_id: &str,
+        patience: &Patience,
+        clock: &SharedClock,
+    ) -> Result<Settled> {
+        let version = self.snapshot.version.next();
+        let mut unclear = 0u32;
+        let settled = log::settle(&self.store, version, commit_id, body, |error| {
+            metrics::commit_failed(table_id);
+            if is_hopeless(error) {
+                return Err(explain(&self.store.url, error));
+            }
+            unclear += 1;
+            if unclear.is_power_of_two() {
+                let error = explain(&self.store.url, error).message;
+                warn!(table = table_id, %version, unclear, error, "the store gave no clear answer; it is asked again");
+            }
+            patience.waiting(&explain(&self.store.url, error));
+            Ok(())
+        })
+        .await?;
+        patience.answered();
+        self.tip_seen = clock.boot();
+        if let Settled::Won = settled {
+            self.snapshot.apply(version, action::commit(body).expect("we wrote it"));
+        }
+        Ok(settled)
+    }
+
+    /// Takes over the commit at the next version, which is not ours, and says
+    /// what it means. The snapshot is left alone where it has to be loaded anew.
+    pub(super) fn meet(&mut self, body: &Bytes, relation: impl Fn(&str) -> Relation) -> Result<Verdict> {
+        let version = self.snapshot.version.next();
+        let commit = action::commit(body).map_err(|error| log::damaged(&self.store, version, error))?;
+        let verdict = judge(&commit.winner, relation);
+        match &verdict {
+            Verdict::Harmless | Verdict::Reload => self.snapshot.apply(version, commit),
+            Verdict::Fenced(_) | Verdict::HandedOver(_) => {}
+            Verdict::Replaced(operation) => return Err(since::replaced(&self.store, version, operation)),
+            Verdict::Unknown(name) => return Err(log::unknown_action(&self.store, version, name)),
+        }
+        Ok(verdict)
+    }
+
+    pub(super) fn checkpoint_when_due(&mut self, clock: &SharedClock) {
+        let busy = self.checkpointing.as_ref().is_some_and(|task| !task.is_finished());
+        let version = self.snapshot.version;
+        // With v2 checkpoints the table's other writers keep their own form.
+        let v2 = self.snapshot.protocol.writer_features.iter().flatten().any(|name| name == "v2Checkpoint");
+        if busy || v2 || version.0 < self.checkpointed.0 + CHECKPOINT_EVERY {
+            return;
+        }
+        self.checkpointed = version;
+        let (store, clock, sweeper) = (self.store.clone(), Arc::clone(clock), self.sweeper.clone());
+        self.checkpointing = Some(tokio::spawn(async move {
+            match checkpoint::write(&store, version, clock.wall_ms(), &sweeper).await {
+                Ok(()) => debug!(%version, "checkpoint written"),
+                Err(error) => warn!(%version, %error, "the checkpoint failed; the next one will cover it"),
+            }
+            if let Err(error) = checkpoint::clean_up(&store, clock.wall_ms()).await {
+                warn!(%error, "old log files could not be removed");
+            }
+        }));
+    }
+
+    /// A checkpoint that is not finished is not missed.
+    pub(super) fn end(&mut self) {
+        if let Some(checkpointing) = self.checkpointing.take() {
+            checkpointing.abort();
+        }
+    }
+}
+
+/// Waiting for a store that gives no answer, seen from outside.
+pub(super) struct Patience {
+    pub(super) health: Arc<Health>,
+    pub(super) component: String,
+}
+
+impl Patience {
+    /// Repeats a question until it is answered.
+    pub(super) async fn ask<T, F: Future<Output = Result<T>>>(
+        &self,
+        store: &Store,
+        question: impl Fn(Store) -> F,
+    ) -> T {
+        let mut wait = Duration::from_millis(100);
+        loop {
+            match question(store.clone()).await {
+                Ok(answer) => return answer,
+                Err(error) => {
+                    self.waiting(&error);
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+    }
+
+    /// It lives, and it is not ready.
+    pub(super) fn waiting(&self, error: &Error) {
+        self.health.heartbeat(&self.component, ALIVE_FOR);
+        self.health.set_ready(&self.component, Err(error.message.clone()));
+    }
+
+    fn answered(&self) {
+        self.health.set_ready(&self.component, Ok(()));
+    }
+}

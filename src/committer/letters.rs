@@ -1,0 +1,270 @@
+//! The dead letters of one table: taken over first, committed first.
+//!
+//! It owns the dead-letter tables that this table's letters may stand in:
+//! claiming them, reading which letters are in doubt, and committing new ones.
+//! Why this order is safe stands in `protocol::dead_letters`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::body::{add, body};
+use super::head::{Head, Patience};
+use super::open::at_start;
+use super::{Identity, Wiring};
+use crate::clock::SharedClock;
+use crate::error::Result;
+use crate::exchange::DataFile;
+use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
+use crate::protocol::dead_letters::{self, Held};
+use crate::protocol::fence::Writer;
+use crate::protocol::verdict::{Relation, Verdict};
+use crate::schema::Schema;
+use crate::table::action::{self, Action};
+use crate::table::create;
+use crate::table::dead_letters::{LETTERS_TAG, LettersTag, admit, held};
+use crate::table::log::{self, Settled, Snapshot};
+use crate::table::store::Store;
+
+pub type Reach = Arc<dyn Fn(&str) -> Result<Store> + Send + Sync>;
+
+/// Where a table's dead letters go, and where they may have gone before.
+#[derive(Clone)]
+pub struct Places {
+    /// The place of the config; `None` where bad records are not kept.
+    pub current: Option<Store>,
+    /// Opens the store of a place that the table remembers.
+    pub reach: Reach,
+}
+
+impl Places {
+    /// Every place where a letter may stand: the table's memory, and the config's.
+    fn of(&self, table_id: &str, snapshot: Option<&Snapshot>) -> BTreeSet<String> {
+        let remembered = snapshot.map(|snapshot| dead_letters::places(table_id, &snapshot.txns));
+        let current = self.current.as_ref().map(|store| store.url.to_string());
+        remembered.into_iter().flatten().chain(current).collect()
+    }
+
+    /// What a claim of the main table says of them; `None` where no claim is needed.
+    pub(super) fn claim(
+        &self,
+        identity: &Identity,
+        snapshot: Option<&Snapshot>,
+        now_ms: i64,
+    ) -> Option<Vec<Action>> {
+        let all = self.of(&identity.table_id, snapshot);
+        if all.is_empty() {
+            return None;
+        }
+        let version =
+            |app_id: &str| snapshot.and_then(|snapshot| snapshot.txns.get(app_id)).copied().unwrap_or(0);
+        let fresh = all
+            .iter()
+            .map(|place| dead_letters::place_app_id(&identity.table_id, place))
+            .filter(|app_id| version(app_id) % 2 == 0)
+            .map(|app_id| create::txn(app_id.clone(), version(&app_id) + 1, now_ms));
+        Some(fresh.collect())
+    }
+
+    /// Takes every place over, for a main table that is claimed and whose offsets are `settled`.
+    /// It counts only if the claim still stands afterwards.
+    pub(super) async fn take_over(
+        &self,
+        identity: &Identity,
+        main: &Snapshot,
+        settled: &BTreeMap<TopicPartition, Offset>,
+        clock: &SharedClock,
+    ) -> Result<TakenOver> {
+        let mut taken = TakenOver::default();
+        for place in self.of(&identity.table_id, Some(main)) {
+            let current = self.current.as_ref().filter(|store| store.url.as_str() == place);
+            let store = match current {
+                Some(store) => store.clone(),
+                None => (self.reach)(&place)?,
+            };
+            let claimed = claim(&store, identity, settled, current.is_some(), clock).await?;
+            let mut in_doubt = BTreeMap::new();
+            if let Some(snapshot) = &claimed {
+                in_doubt = settled
+                    .iter()
+                    .filter_map(|(source, &offset)| {
+                        let doubt =
+                            dead_letters::in_doubt(&identity.table_id, source, offset, &snapshot.txns)?;
+                        Some((source.clone(), doubt))
+                    })
+                    .collect();
+                for (source, offsets) in held(&store, &identity.table_id, &in_doubt).await? {
+                    let all = taken.held.entry(source).or_default();
+                    all.extend(offsets);
+                    all.sort_unstable();
+                    all.dedup();
+                }
+            }
+            if current.is_some() {
+                taken.current = claimed.map(|snapshot| (store, snapshot));
+            } else if in_doubt.is_empty() {
+                taken.spent.push(place);
+            }
+        }
+        Ok(taken)
+    }
+}
+
+/// What taking the places over has found.
+#[derive(Debug, Default)]
+pub struct TakenOver {
+    pub held: Held,
+    current: Option<(Store, Snapshot)>,
+    /// Former places without a letter in doubt: the main table may forget them.
+    spent: Vec<String>,
+}
+
+/// Moves our `txn`s in a dead-letter table to where they stand, so that a
+/// commit of another instance loses. `None` where there is no table.
+async fn claim(
+    store: &Store,
+    identity: &Identity,
+    settled: &BTreeMap<TopicPartition, Offset>,
+    may_create: bool,
+    clock: &SharedClock,
+) -> Result<Option<Snapshot>> {
+    loop {
+        let snapshot = log::load(store).await?;
+        let (version, operation, mut actions) = match &snapshot {
+            Some(snapshot) => {
+                admit(store, snapshot)?;
+                (snapshot.version.next(), "STREAMING UPDATE", Vec::new())
+            }
+            None if may_create => {
+                let actions = create::actions(&Schema::of_dead_letters(), clock.fresh_id(), clock.wall_ms());
+                (Version(0), "CREATE TABLE", actions)
+            }
+            None => return Ok(None),
+        };
+        let stands = |app_id: &str| snapshot.as_ref().and_then(|snapshot| snapshot.txns.get(app_id).copied());
+        actions.extend(settled.iter().map(|(source, offset)| {
+            let app_id = dead_letters::app_id(&identity.table_id, source);
+            let reach = offset.0.max(stands(&app_id).unwrap_or(0));
+            create::txn(app_id, reach, clock.wall_ms())
+        }));
+        let (commit_id, body) = body(identity, operation, actions, Vec::new(), clock);
+        let settled = log::settle(store, version, &commit_id, &body, at_start(store));
+        match (settled.await?, snapshot) {
+            (Settled::Won, None) => return Ok(Some(create::snapshot(&body))),
+            (Settled::Won, Some(mut snapshot)) => {
+                snapshot.apply(version, action::commit(&body).expect("we wrote it"));
+                return Ok(Some(snapshot));
+            }
+            (Settled::Lost(_), _) => {}
+        }
+    }
+}
+
+/// What became of letters that were to be committed.
+#[must_use]
+pub(super) enum Posted {
+    Landed,
+    /// Another instance took the dead-letter table over.
+    Fenced(Option<Writer>),
+    /// The table has changed: look at it again.
+    Changed,
+}
+
+/// The dead-letter table that is written now.
+pub(super) struct DeadLetters {
+    pub(super) head: Head,
+    /// Our `txn`s there.
+    own: BTreeSet<String>,
+}
+
+impl DeadLetters {
+    /// The place of the config, and the actions that let the main table forget former ones.
+    pub(super) fn new(
+        taken: TakenOver,
+        identity: &Identity,
+        main: &Snapshot,
+        settled: &BTreeMap<TopicPartition, Offset>,
+        Wiring { clock, sweeper, .. }: &Wiring,
+    ) -> (Option<DeadLetters>, Vec<Action>) {
+        let own = settled.keys().map(|source| dead_letters::app_id(&identity.table_id, source)).collect();
+        let current = taken.current.map(|(store, snapshot)| DeadLetters {
+            head: Head::new(store, snapshot, sweeper, clock.boot()),
+            own,
+        });
+        let forget = taken.spent.iter().filter_map(|place| {
+            let app_id = dead_letters::place_app_id(&identity.table_id, place);
+            let version = *main.txns.get(&app_id)?;
+            Some(create::txn(app_id, version + 1, clock.wall_ms()))
+        });
+        (current, forget.collect())
+    }
+
+    /// Commits files of letters, each with the ranges that it came from.
+    pub(super) async fn post(
+        &mut self,
+        files: &[(DataFile, Vec<OffsetRange>)],
+        identity: &Identity,
+        patience: &Patience,
+        clock: &SharedClock,
+    ) -> Result<Posted> {
+        if !self.head.is_trusted(clock.boot()) {
+            let Some(unseen) = self.head.unseen(patience, clock.boot()).await? else {
+                return Ok(Posted::Changed);
+            };
+            for (_, body) in unseen {
+                if let Some(trouble) = self.meet(&body)? {
+                    return Ok(trouble);
+                }
+            }
+        }
+        loop {
+            let (commit_id, body) = self.body(files, identity, clock);
+            match self.head.put(&commit_id, &body, &identity.table_id, patience, clock).await? {
+                Settled::Won => {
+                    self.head.checkpoint_when_due(clock);
+                    return Ok(Posted::Landed);
+                }
+                Settled::Lost(winner) => {
+                    if let Some(trouble) = self.meet(&winner)? {
+                        return Ok(trouble);
+                    }
+                }
+            }
+        }
+    }
+
+    fn meet(&mut self, body: &bytes::Bytes) -> Result<Option<Posted>> {
+        let own = &self.own;
+        let relation = |app_id: &str| if own.contains(app_id) { Relation::Ours } else { Relation::Foreign };
+        Ok(match self.head.meet(body, relation)? {
+            Verdict::Harmless => None,
+            Verdict::Fenced(by) => Some(Posted::Fenced(by)),
+            _ => {
+                admit(&self.head.store, &self.head.snapshot)?;
+                Some(Posted::Changed)
+            }
+        })
+    }
+
+    fn body(
+        &self,
+        files: &[(DataFile, Vec<OffsetRange>)],
+        identity: &Identity,
+        clock: &SharedClock,
+    ) -> (String, bytes::Bytes) {
+        let mut reach: BTreeMap<String, i64> = BTreeMap::new();
+        for range in files.iter().flat_map(|(_, ranges)| ranges) {
+            let app_id = dead_letters::app_id(&identity.table_id, &range.source);
+            let stands = self.head.snapshot.txns.get(&app_id).copied().unwrap_or(0);
+            let reach = reach.entry(app_id).or_insert(stands);
+            *reach = range.next.0.max(*reach);
+        }
+        let now = clock.wall_ms();
+        let mut actions: Vec<Action> =
+            reach.into_iter().map(|(app_id, version)| create::txn(app_id, version, now)).collect();
+        actions.extend(files.iter().map(|(file, ranges)| {
+            let tag = LettersTag { table_id: identity.table_id.clone(), ranges: ranges.clone() };
+            add(file, LETTERS_TAG, &tag)
+        }));
+        body(identity, "STREAMING UPDATE", actions, Vec::new(), clock)
+    }
+}

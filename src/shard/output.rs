@@ -1,0 +1,327 @@
+//! Rows of one kind on their way into files of one table.
+//!
+//! It owns the columns, the file that is being written and the hand-over of
+//! its bytes to an upload. When a file ends, and what it settles, the shard
+//! decides.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Lane, Wiring};
+use crate::columnar::{Columns, ParquetFile};
+use crate::config::Compression;
+use crate::error::Result;
+use crate::exchange::{DataFile, Generation, ToCommitter};
+use crate::health::Health;
+use crate::ids::OffsetRange;
+use crate::protocol::ledger::Work;
+use crate::schema::Schema;
+use crate::table::store::{Store, explain, is_hopeless};
+use crate::table::sweeper::Void;
+use crate::table::upload::{self, Name, PART_BYTES, Part, Uploaded, Watch};
+
+/// Rows decoded before they are encoded: a batch stays in the cache.
+const BATCH_ROWS: usize = 4096;
+/// Bytes decoded before they are encoded, for wide rows.
+const BATCH_BYTES: usize = 4 << 20;
+
+pub(super) struct Output {
+    pub(super) columns: Columns,
+    store: Store,
+    schema: Arc<Schema>,
+    compression: Compression,
+    file: Option<OpenFile>,
+}
+
+struct OpenFile {
+    parquet: ParquetFile,
+    begun: Duration,
+    transfer: Transfer,
+}
+
+/// A file's finished bytes, and their way to the store.
+struct Transfer {
+    path: String,
+    waiting: VecDeque<bytes::Bytes>,
+    waiting_bytes: usize,
+    upload: Option<Upload>,
+}
+
+struct Upload {
+    parts: mpsc::UnboundedSender<Part>,
+    stored: oneshot::Receiver<()>,
+}
+
+/// A file that has ended; `stored` resolves when the store has all of it, and
+/// fails when the committer was told that it is lost.
+pub(super) struct Finished {
+    file: DataFile,
+    store: Store,
+    stored: oneshot::Receiver<()>,
+}
+
+/// What carries an output's bytes away, and who hears if that fails.
+#[derive(Clone, Copy)]
+pub(super) struct Carrier<'a> {
+    pub(super) wiring: &'a Wiring,
+    pub(super) lane: &'a Lane,
+    pub(super) generation: Generation,
+}
+
+impl Output {
+    pub(super) fn new(store: Store, schema: Arc<Schema>, compression: Compression) -> Output {
+        Output { columns: Columns::new(&schema), store, schema, compression, file: None }
+    }
+
+    /// What the file would measure if it ended now.
+    pub(super) fn size_estimate(&self) -> u64 {
+        self.file.as_ref().map_or(0, |file| file.parquet.size_estimate())
+    }
+
+    /// Bytes of the row group in progress.
+    pub(super) fn memory(&self) -> usize {
+        self.file.as_ref().map_or(0, |file| file.parquet.memory())
+    }
+
+    pub(super) fn batch_is_full(&self) -> bool {
+        self.columns.rows() >= BATCH_ROWS || self.columns.bytes_used() >= BATCH_BYTES
+    }
+
+    /// Moves the decoded rows into the file.
+    pub(super) fn encode(&mut self, carrier: Carrier<'_>) -> Result<()> {
+        if self.columns.rows() == 0 {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(OpenFile::create(&self.schema, self.compression, carrier.wiring)?),
+        };
+        let batch = self.columns.freeze();
+        let written = file.parquet.write(&batch);
+        self.columns.recover(batch);
+        written?;
+        self.ship(carrier);
+        Ok(())
+    }
+
+    /// Ends the row group early, so that its memory can go.
+    pub(super) fn flush_row_group(&mut self, carrier: Carrier<'_>) -> Result<()> {
+        if let Some(file) = &mut self.file {
+            file.parquet.flush_row_group()?;
+        }
+        self.ship(carrier);
+        Ok(())
+    }
+
+    /// Sends whole parts of the open file on their way.
+    fn ship(&mut self, carrier: Carrier<'_>) {
+        let Some(OpenFile { parquet, transfer, .. }) = &mut self.file else { return };
+        transfer.take(parquet.take_finished());
+        while transfer.waiting_bytes >= PART_BYTES {
+            transfer.send(PART_BYTES, false, &self.store, carrier);
+        }
+    }
+
+    /// Ends the file; `None` where there is none.
+    pub(super) fn finish(
+        &mut self,
+        oldest_ms: Option<i64>,
+        carrier: Carrier<'_>,
+    ) -> Result<Option<Finished>> {
+        self.encode(carrier)?;
+        let Some(OpenFile { parquet, begun, mut transfer }) = self.file.take() else { return Ok(None) };
+        let closed = parquet.close()?;
+        transfer.take(closed.tail);
+        transfer.send(transfer.waiting_bytes, true, &self.store, carrier);
+        let file = DataFile {
+            path: transfer.path,
+            size: closed.size,
+            rows: closed.rows,
+            stats: closed.stats,
+            checksum: closed.checksum,
+            begun,
+            modified_ms: carrier.wiring.clock.wall_ms(),
+            oldest_ms,
+        };
+        let stored = transfer.upload.expect("the last part has begun it").stored;
+        Ok(Some(Finished { file, store: self.store.clone(), stored }))
+    }
+
+    /// Dropping the file's channel abandons its upload.
+    pub(super) fn forget(&mut self) {
+        self.columns.truncate(0);
+        self.file = None;
+    }
+}
+impl OpenFile {
+    fn create(schema: &Schema, compression: Compression, wiring: &Wiring) -> Result<OpenFile> {
+        let row_group_bytes = (wiring.open_bytes_max / 2).max(1 << 20);
+        let path = format!("part-{}.{}.parquet", wiring.clock.fresh_id(), codec_name(compression));
+        Ok(OpenFile {
+            parquet: ParquetFile::create(schema, compression, row_group_bytes)?,
+            begun: wiring.clock.boot(),
+            transfer: Transfer { path, waiting: VecDeque::new(), waiting_bytes: 0, upload: None },
+        })
+    }
+}
+
+impl Transfer {
+    fn take(&mut self, bytes: bytes::Bytes) {
+        self.waiting_bytes += bytes.len();
+        self.waiting.push_back(bytes);
+    }
+
+    fn send(&mut self, length: usize, last: bool, store: &Store, carrier: Carrier<'_>) {
+        let bytes = take_bytes(&mut self.waiting, length);
+        self.waiting_bytes -= length;
+        let charge = carrier.wiring.in_flight.charge(length);
+        let upload = self.upload.get_or_insert_with(|| begin_upload(store, self.path.clone(), carrier));
+        // A failed upload has closed the channel and told the committer.
+        let _ = upload.parts.send(Part { bytes, charge, last });
+    }
+}
+
+/// Carries a file to the store, and tells the committer if it is lost.
+fn begin_upload(store: &Store, path: String, carrier: Carrier<'_>) -> Upload {
+    #[expect(clippy::disallowed_methods, reason = "bounded by the budget that every part is charged to")]
+    let (parts, mut receiver) = mpsc::unbounded_channel();
+    let (told, stored) = oneshot::channel();
+    let (store, sweeper, generation) = (store.clone(), carrier.lane.sweeper.clone(), carrier.generation);
+    let watched = Watched::new(carrier.lane, &store);
+    carrier.wiring.runtime.spawn(async move {
+        let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
+        match upload::file(&store, (&path, Name::Fresh), arriving, &watched, &sweeper).await {
+            Uploaded::Abandoned => {}
+            Uploaded::Done => {
+                if told.send(()).is_err() {
+                    sweeper.sweep(&store, Void::whole(store.path(&path)));
+                }
+            }
+            Uploaded::Failed(error) => {
+                let hopeless = is_hopeless(&error);
+                let error = explain(&store.url, &error);
+                // A committer that is gone has told why.
+                let _ = watched.to_committer.send(ToCommitter::UploadFailed { generation, error, hopeless });
+            }
+        }
+    });
+    Upload { parts, stored }
+}
+
+/// Hands work to the committer once all its files are in the store. If one of
+/// them is lost, the others are void.
+pub(super) fn hand_over(
+    rows: Option<Finished>,
+    letters: Option<Finished>,
+    ranges: Vec<OffsetRange>,
+    carrier: Carrier<'_>,
+) {
+    let to_committer = carrier.lane.to_committer.clone();
+    let (generation, shard) = (carrier.generation, carrier.wiring.index);
+    let file_of = |finished: &Option<Finished>| finished.as_ref().map(|of| of.file.clone());
+    let work = Work { shard, file: file_of(&rows), letters: file_of(&letters), ranges };
+    let files: Vec<Finished> = rows.into_iter().chain(letters).collect();
+    if files.is_empty() {
+        // A committer that is gone has told why.
+        let _ = to_committer.send(ToCommitter::Finished { generation, work });
+        return;
+    }
+    let sweeper = carrier.lane.sweeper.clone();
+    carrier.wiring.runtime.spawn(async move {
+        let mut stored = Vec::new();
+        let count = files.len();
+        for Finished { file, store, stored: waits } in files {
+            if waits.await.is_ok() {
+                stored.push((store, file));
+            }
+        }
+        let is_whole = stored.len() == count;
+        // A committer that is gone has told why, and commits these files no more.
+        if !is_whole || to_committer.send(ToCommitter::Finished { generation, work }).is_err() {
+            for (store, file) in stored {
+                sweeper.sweep(&store, Void::whole(store.path(&file.path)));
+            }
+        }
+    });
+}
+
+/// What an upload's trouble means for the rest of us.
+struct Watched {
+    url: url::Url,
+    component: String,
+    health: Arc<Health>,
+    to_committer: mpsc::UnboundedSender<ToCommitter>,
+    /// Of the request that is repeated now.
+    tries: AtomicU32,
+}
+
+impl Watched {
+    fn new(lane: &Lane, store: &Store) -> Watched {
+        Watched {
+            url: store.url.clone(),
+            component: format!("uploads of table {}", lane.table_id),
+            health: Arc::clone(&lane.health),
+            to_committer: lane.to_committer.clone(),
+            tries: AtomicU32::new(0),
+        }
+    }
+}
+
+impl Watch for Watched {
+    fn goes_on(&self, error: &object_store::Error) -> bool {
+        let said = explain(&self.url, error).message;
+        let tries = self.tries.fetch_add(1, Ordering::Relaxed) + 1;
+        if tries.is_power_of_two() {
+            tracing::warn!(
+                component = self.component,
+                tries,
+                error = said,
+                "a request of an upload failed; it is repeated"
+            );
+        }
+        self.health.set_ready(&self.component, Err(said));
+        !self.to_committer.is_closed()
+    }
+
+    fn answered(&self) {
+        self.tries.store(0, Ordering::Relaxed);
+        self.health.forget(&self.component);
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.health.forget(&self.component);
+    }
+}
+
+/// The first `length` bytes of a queue of buffers; copies only where a buffer is split over parts.
+fn take_bytes(queue: &mut VecDeque<bytes::Bytes>, length: usize) -> bytes::Bytes {
+    if let Some(front) = queue.front_mut()
+        && front.len() >= length
+    {
+        return front.split_to(length);
+    }
+    let mut taken = bytes::BytesMut::with_capacity(length);
+    while taken.len() < length {
+        let mut front = queue.pop_front().expect("the queue holds at least `length` bytes");
+        let wanted = front.len().min(length - taken.len());
+        taken.extend_from_slice(&front.split_to(wanted));
+        if !front.is_empty() {
+            queue.push_front(front);
+        }
+    }
+    taken.freeze()
+}
+
+fn codec_name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Zstd(_) => "zstd",
+        Compression::Snappy => "snappy",
+        Compression::None => "uncompressed",
+    }
+}
