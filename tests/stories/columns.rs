@@ -72,7 +72,7 @@ fn numbers_become_times_and_what_does_not_fit_no_row() {
         "0": {"_offset": 0, "at": "time:2024-06-10T06:13:20.123000+00:00",
               "s": {"at": "time:2024-06-10T06:13:20.123456+00:00"}, "d": "decimal:1.25",
               "_rescued": "text:{\"new\":null}"},
-        "3": {"_offset": 3, "d": "decimal:1.50"},
+        "3": {"_offset": 3, "d": "decimal:1.5"},
     });
     assert_eq!(cells(&location), expected);
 }
