@@ -12,7 +12,8 @@ import decimal
 import json
 import os
 import struct
-import sys
+
+import lake
 
 
 def plain(value):
@@ -95,4 +96,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    lake.run(main)
