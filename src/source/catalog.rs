@@ -25,7 +25,7 @@ use crate::protocol::anchor::Watermarks;
 /// How long a question to the broker may take.
 const PATIENCE: Duration = Duration::from_secs(8);
 /// How long its first slice is; each further one is twice as long.
-const FIRST_SLICE: Duration = Duration::from_millis(250);
+const FIRST_SLICE: Duration = Duration::from_millis(500);
 const BETWEEN_SLICES: Duration = Duration::from_millis(50);
 /// How long the second look at a certificate may take.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
@@ -227,6 +227,9 @@ fn is_passing(error: &KafkaError) -> bool {
                 | Code::LeaderNotAvailable
                 | Code::NotLeaderForPartition
                 | Code::Resolve
+                // So says librdkafka itself while it is still looking for the leader.
+                | Code::UnknownPartition
+                | Code::UnknownTopic
         )
     )
 }
