@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::admin;
-use crate::budget::Budget;
+use crate::budget::{Budget, Shares};
 use crate::clock::SharedClock;
 use crate::committer::{self, Committer, Identity, Opened, Places};
 use crate::config::resources::Machine;
@@ -29,6 +29,7 @@ use crate::protocol::fence::Writer;
 use crate::shard::{self, Lane, Reading, Report, Shard};
 use crate::source::catalog::Catalog;
 use crate::source::kafka::KafkaSource;
+use crate::source::prefetch::Prefetch;
 use crate::source::witness::{Change, Watch};
 use crate::table::store::Store;
 use crate::table::sweeper::Sweeper;
@@ -145,6 +146,7 @@ impl<'a> Generation<'a> {
         let mut first_stop = None;
         let opened = runtime.block_on(open(run, &catalog, &ready, health, writer, &mut first_stop))?;
         let known = ready.iter().map(|ready| ready.topic.clone()).collect();
+        let brokers = catalog.brokers_count;
         let topics = Watch::start(catalog, known, !run.until_end, Arc::clone(health))?;
         for (table, opened) in &opened {
             let table = &run.config.tables[*table];
@@ -197,7 +199,7 @@ impl<'a> Generation<'a> {
                 let _ = ended.try_send((index, outcome));
             });
         }
-        let shards_ended = start_shards(run, runtime, lanes, readings, inboxes, &reports_out)?;
+        let shards_ended = start_shards(run, runtime, lanes, readings, inboxes, &reports_out, brokers)?;
         Ok(Generation {
             run,
             topics,
@@ -472,6 +474,7 @@ fn start_shards(
     readings: Vec<Reading>,
     inboxes: Vec<Receiver<ToShard>>,
     reports: &Sender<Report>,
+    brokers: usize,
 ) -> Result<Receiver<(usize, Result<()>)>> {
     let count = inboxes.len();
     let mut shares: Vec<Vec<Reading>> = vec![Vec::new(); count];
@@ -479,21 +482,22 @@ fn start_shards(
         shares[index % count].push(reading);
     }
     let pins = if run.config.limits.pin { Machine::this().pins } else { Vec::new() };
-    let memory = usize::try_from(run.config.limits.memory).unwrap_or(usize::MAX) / count;
+    let memory = Shares::of(run.config.limits.memory, count);
+    let prefetch = Prefetch::within(memory.fetch, brokers);
+    let budget = Budget::new(memory.work);
     let (ended_out, ended) = bounded(count);
     for (index, (share, inbox)) in shares.into_iter().zip(inboxes).enumerate() {
         // A shard holds open the committers of its own tables only.
         let own: Vec<Lane> =
             lanes.iter().filter(|lane| share.iter().any(|of| of.table == lane.table)).cloned().collect();
-        let source = KafkaSource::new(&run.config.kafka, (memory / 8) >> 10)?;
+        let source = KafkaSource::new(&run.config.kafka, prefetch)?;
         let wiring = shard::Wiring {
             index,
             inbox,
             reports: reports.clone(),
             clock: Arc::clone(&run.clock),
             runtime: runtime.handle().clone(),
-            in_flight: Budget::new(memory / 4),
-            open_bytes_max: memory / 4,
+            budget: budget.another(),
         };
         let ended = ended_out.clone();
         let pin = pins.get(index % pins.len().max(1)).copied();

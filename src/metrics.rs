@@ -11,6 +11,7 @@
 use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::budget::{Budget, Holding};
 use crate::error::{Error, ErrorKind, Result};
 
 pub const RECORDS_CONSUMED: &str = "thalweg_records_consumed_total";
@@ -84,7 +85,7 @@ fn describe() {
     describe_gauge!(
         BUFFERED_BYTES,
         Unit::Bytes,
-        "Bytes read and not yet uploaded, of the budget `limits.memory`"
+        "Bytes read and not yet uploaded, by `held` (columns, files, parts), of all shards"
     );
     describe_gauge!(PARTITIONS_STALLED, count, "Partitions that stopped until a person decides");
     describe_gauge!(BUILD_INFO, count, "1, with the `version` of this process");
@@ -152,6 +153,13 @@ impl ShardCounters {
 
 pub fn dead_letters(table: &str, letters: u64) {
     counter!(DEAD_LETTERS, "table" => table.to_owned()).increment(letters);
+}
+
+/// What the shards hold together: each of them says the same.
+pub fn buffered(budget: &Budget) {
+    for holding in Holding::ALL {
+        gauge!(BUFFERED_BYTES, "held" => holding.as_str()).set(budget.held_by_all(holding) as f64);
+    }
 }
 
 pub fn partition_stalled(table: &str) {

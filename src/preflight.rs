@@ -20,6 +20,7 @@ use crate::record::{Headers, Record};
 use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
 use crate::source::kafka::KafkaSource;
+use crate::source::prefetch::Prefetch;
 use crate::source::{Assignment, Event, Slot, Source};
 use crate::table::dead_letters::admit;
 use crate::table::store::{Store, answered, explain};
@@ -289,7 +290,7 @@ pub fn sample(
     records_max: usize,
     clock: &SharedClock,
 ) -> Result<Vec<Sampled>> {
-    let mut source = KafkaSource::new(kafka, 4 << 10)?;
+    let mut source = KafkaSource::new(kafka, Prefetch::for_a_sample())?;
     let filled: Vec<(&Partition, &Watermarks)> =
         watermarks.iter().filter(|(_, marks)| marks.end > marks.low).collect();
     let assignments: Vec<Assignment> = filled

@@ -9,6 +9,7 @@
 //! A turn is: messages, records, what is due. A shard never blocks on a slow
 //! store: it stops polling while too much is in flight.
 
+mod memory;
 mod output;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
 use crate::table::store::Store;
 use crate::table::sweeper::Sweeper;
 
+/// Bytes decoded before they are encoded, for wide rows.
+const BATCH_BYTES: usize = 4 << 20;
 /// Units of work that a table may have uncommitted per shard.
 const UNCOMMITTED_MAX: usize = 64;
 /// Offsets that moved without rows are committed this much later.
@@ -95,10 +98,8 @@ pub struct Wiring {
     pub reports: crossbeam_channel::Sender<Report>,
     pub clock: SharedClock,
     pub runtime: Handle,
-    /// Bytes handed to uploads.
-    pub in_flight: Budget,
-    /// Bytes of row groups that are being written, all tables together.
-    pub open_bytes_max: usize,
+    /// What is decoded, open and on its way to the store, all tables together.
+    pub budget: Budget,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -147,7 +148,8 @@ struct TableState {
 
 impl<S: Source> Shard<S> {
     pub fn new(source: S, lanes: Vec<Lane>, readings: Vec<Reading>, wiring: Wiring) -> Result<Shard<S>> {
-        let tables: Vec<TableState> = lanes.into_iter().map(TableState::new).collect();
+        let tables: Vec<TableState> =
+            lanes.into_iter().map(|lane| TableState::new(lane, &wiring.budget)).collect();
         let place = |table| {
             tables.iter().position(|state| state.lane.table == table).expect("a lane for every reading")
         };
@@ -250,7 +252,7 @@ impl<S: Source> Shard<S> {
     fn may_poll(&self) -> bool {
         !self.draining
             && self.partitions.iter().any(|partition| partition.reading)
-            && !self.wiring.in_flight.is_spent()
+            && !self.wiring.budget.is_spent()
             && self.tables.iter().all(|table| table.uncommitted < UNCOMMITTED_MAX)
     }
 
@@ -292,6 +294,7 @@ impl<S: Source> Shard<S> {
     fn take_records(&mut self, batch: &RecordBatch) -> Result<()> {
         let index = batch.slot().index();
         let now = self.wiring.clock.boot();
+        let batch_bytes = self.wiring.batch_bytes(BATCH_BYTES);
         let mut failed = None;
         let partition = &mut self.partitions[index];
         let table = &mut self.tables[partition.table];
@@ -320,7 +323,7 @@ impl<S: Source> Shard<S> {
                 Ok(()) => {
                     partition.progress.take(record.offset, Outcome::Row);
                     table.oldest_ms = [table.oldest_ms, record.timestamp_ms].into_iter().flatten().min();
-                    if table.rows.batch_is_full() {
+                    if table.rows.batch_is_full(batch_bytes) {
                         table.rows.encode(carrier(&self.wiring, &table.lane, table.generation))?;
                     }
                 }
@@ -346,6 +349,7 @@ impl<S: Source> Shard<S> {
                 }
             }
         }
+        table.outputs_mut().for_each(Output::note_memory);
         table.counters.consumed(batch.len());
         table.begin_waiting(now, partition.progress.has_records());
         if let Some(error) = failed {
@@ -374,6 +378,7 @@ impl<S: Source> Shard<S> {
             return;
         }
         self.reported = now;
+        self.report_memory();
         for (index, partition) in
             self.partitions.iter().enumerate().filter(|(_, partition)| partition.reading)
         {
@@ -394,28 +399,6 @@ impl<S: Source> Shard<S> {
             return self.cut(place);
         }
         self.relieve_memory()
-    }
-
-    /// Row groups in progress are held in memory: over the limit, the largest ends early.
-    fn relieve_memory(&mut self) -> Result<()> {
-        let limit = self.wiring.open_bytes_max;
-        // Each output at most once: a row group that has just ended holds nothing.
-        for _ in 0..2 * self.tables.len() {
-            let held: usize = self.tables.iter().flat_map(TableState::outputs).map(Output::memory).sum();
-            if held <= limit {
-                break;
-            }
-            let outputs = self.tables.iter_mut().flat_map(|table| {
-                let carrier = carrier(&self.wiring, &table.lane, table.generation);
-                std::iter::once(&mut table.rows)
-                    .chain(&mut table.letters)
-                    .map(move |output| (output, carrier))
-            });
-            let largest = outputs.max_by_key(|(output, _)| output.memory());
-            let (output, carrier) = largest.expect("a shard has tables");
-            output.flush_row_group(carrier)?;
-        }
-        Ok(())
     }
 
     fn cut_what_is_due(&mut self) -> Result<()> {
@@ -541,14 +524,13 @@ impl<S: Source> Shard<S> {
 }
 
 impl TableState {
-    fn new(lane: Lane) -> TableState {
+    fn new(lane: Lane, budget: &Budget) -> TableState {
         TableState {
             decoder: Decoder::new(&lane.schema, &lane.decoding),
-            rows: Output::new(lane.store.clone(), Arc::clone(&lane.schema), lane.compression),
-            letters: lane
-                .dead_letters
-                .clone()
-                .map(|store| Output::new(store, Arc::new(Schema::of_dead_letters()), lane.compression)),
+            rows: Output::new(lane.store.clone(), Arc::clone(&lane.schema), lane.compression, budget),
+            letters: lane.dead_letters.clone().map(|store| {
+                Output::new(store, Arc::new(Schema::of_dead_letters()), lane.compression, budget)
+            }),
             counters: metrics::ShardCounters::new(&lane.table_id),
             lane,
             waiting_since: None,
@@ -577,6 +559,10 @@ impl TableState {
         self.waiting_since.map(|since| since + patience)
     }
 
+    fn outputs_mut(&mut self) -> impl Iterator<Item = &mut Output> {
+        std::iter::once(&mut self.rows).chain(&mut self.letters)
+    }
+
     fn outputs(&self) -> impl Iterator<Item = &Output> {
         std::iter::once(&self.rows).chain(&self.letters)
     }
@@ -599,7 +585,7 @@ impl TableState {
             value,
         };
         letters::append(&mut output.columns, &letter, record.headers, bad);
-        if output.batch_is_full() {
+        if output.batch_is_full(wiring.batch_bytes(BATCH_BYTES)) {
             output.encode(carrier(wiring, &self.lane, self.generation))?;
         }
         Ok(())
@@ -623,7 +609,7 @@ impl TableState {
 
     fn reset(&mut self, generation: Generation, schema: Arc<Schema>) {
         self.decoder = Decoder::new(&schema, &self.lane.decoding);
-        self.rows = Output::new(self.lane.store.clone(), Arc::clone(&schema), self.lane.compression);
+        self.rows.follow(&schema);
         self.lane.schema = schema;
         self.generation = generation;
         self.uncommitted = 0;

@@ -19,6 +19,7 @@
 //! | `letters` | a record that is no row → a row of the dead-letter table |
 //! | `infer` | samples → a schema |
 //! | `parquet` | batches → a file whose finished bytes can be taken while it is open |
+//! | `sink` | a file's bytes, cut into parts as they come |
 //! | `stats` | a Parquet footer → Delta's statistics |
 //!
 //! It knows neither Kafka nor a store, and it does not decide what happens to
@@ -36,6 +37,7 @@ mod model;
 mod parquet;
 mod raw;
 mod rescue;
+mod sink;
 mod stats;
 mod text;
 

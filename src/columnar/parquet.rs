@@ -1,12 +1,10 @@
 //! Batches become a Parquet file in memory, whose finished bytes can be
-//! taken away while the file is still open.
+//! taken away, in parts, while the file is still open.
 //!
 //! It owns the writer's settings: encodings that suit each type and that
 //! every reader reads (v1 pages), plain `list.element` and `key_value.key`
 //! names, chunk statistics, no bloom filters. It does not upload, and it
 //! does not decide when a file is full: it tells its memory and size.
-
-use std::mem;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float32Type, Float64Type};
@@ -20,6 +18,7 @@ use parquet::file::properties::{
 };
 use parquet::schema::types::ColumnPath;
 
+use super::sink::PartSink;
 use super::stats;
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,11 +33,29 @@ const DICTIONARY_BYTES_MAX: usize = 512 << 10;
 /// Footer bounds of strings keep this many bytes: the 32 characters that Delta's keep, at four bytes each.
 const BOUND_BYTES_MAX: usize = 4 * stats::STRING_PREFIX;
 
+/// Rows of a page at most. Data pages are compressed when they are full, those that are not when
+/// their row group ends, one column after the other.
+const PAGE_ROWS: usize = 20_000;
+
+/// A row group of fewer rows has compressed no page before it ends, so that one compressor lives at
+/// a time; a whole number of batches.
+const WIDE_ROW_GROUP_ROWS: usize = 16_384;
+
+/// What a leaf holds of a row group whose pages are full: its compressor's tables, levels, page.
+const COMPRESSOR_BYTES: usize = 256 << 10;
+
+/// What the encoder of an integer leaf reserves, touched or not.
+const INTEGER_ENCODER_RESERVE: usize = 1 << 20;
+
+/// Bytes of a part where nobody says otherwise.
+const PART_BYTES: usize = 8 << 20;
+
 /// A file being written.
 pub struct ParquetFile {
-    writer: ArrowWriter<Vec<u8>>,
+    writer: ArrowWriter<PartSink>,
     schema: Schema,
     row_group_bytes: usize,
+    weight: Weight,
     indexed_columns: usize,
     rows: u64,
     /// Per leaf: a NaN was written. The footer does not say.
@@ -50,8 +67,8 @@ pub struct ParquetFile {
 /// What is left to upload of a complete file, and what the log says about it.
 #[derive(Clone, Debug)]
 pub struct ClosedFile {
-    /// The bytes not taken yet, footer included.
-    pub tail: Bytes,
+    /// The bytes not taken yet, in parts, footer included: at least one part.
+    pub parts: Vec<Bytes>,
     /// Of the whole file, in bytes.
     pub size: u64,
     pub rows: u64,
@@ -66,18 +83,20 @@ impl ParquetFile {
     ///
     /// Fails with [`ErrorKind::CannotWrite`] for a schema without Parquet form (an empty struct).
     pub fn create(schema: &Schema, compression: Compression, row_group_bytes: usize) -> Result<ParquetFile> {
+        let weight = Weight::of(schema, compression);
         let options = ArrowWriterOptions::new()
-            .with_properties(properties(schema, compression)?)
+            .with_properties(properties(schema, compression, weight.row_group_rows(row_group_bytes))?)
             .with_skip_arrow_metadata(true);
-        let writer =
-            ArrowWriter::try_new_with_options(Vec::new(), schema.to_arrow(), options).map_err(|error| {
+        let writer = ArrowWriter::try_new_with_options(PartSink::new(PART_BYTES), schema.to_arrow(), options)
+            .map_err(|error| {
                 Error::new(ErrorKind::CannotWrite, format!("no Parquet for the schema: {error}"))
             })?;
-        let leaves = schema.fields.iter().map(|field| stats::leaves(&field.data_type)).sum();
+        let leaves = weight.leaves;
         Ok(ParquetFile {
             writer,
             schema: schema.clone(),
             row_group_bytes,
+            weight,
             indexed_columns: INDEXED_COLUMNS,
             rows: 0,
             nans: vec![false; leaves],
@@ -88,6 +107,12 @@ impl ParquetFile {
     /// Sets how many leaf columns get statistics (`delta.dataSkippingNumIndexedCols`; all: `usize::MAX`).
     pub fn indexed_columns(mut self, count: usize) -> ParquetFile {
         self.indexed_columns = count;
+        self
+    }
+
+    /// Sets the size of the parts that finished bytes are given out in. For a file without rows.
+    pub fn parts_of(mut self, part_bytes: usize) -> ParquetFile {
+        self.writer.inner_mut().parts_of(part_bytes);
         self
     }
 
@@ -109,17 +134,22 @@ impl ParquetFile {
 
     /// Bytes held: the row group in progress, and what is finished and not taken.
     ///
-    /// While a row group is in progress, every integer column counts at least
-    /// the MiB that its encoder reserves, touched or not.
+    /// What an encoder reserves and has not touched is no memory yet, and is not counted; what a
+    /// compressor holds is, although the writer does not tell.
     pub fn memory(&self) -> usize {
-        self.writer.memory_size() + self.writer.inner().len()
+        self.writer.inner().held()
+            + self.weight.of_row_group(
+                self.writer.in_progress_rows(),
+                self.writer.memory_size(),
+                self.writer.in_progress_size(),
+            )
     }
 
-    /// The finished bytes that follow those taken before. A few KiB may stay behind until the end.
-    pub fn take_finished(&mut self) -> Bytes {
-        let finished = mem::take(self.writer.inner_mut());
-        self.checksum.update(&finished);
-        finished.into()
+    /// The finished bytes that follow those taken before, as far as they fill whole parts.
+    pub fn take_parts(&mut self) -> Vec<Bytes> {
+        let parts = self.writer.inner_mut().take_full();
+        parts.iter().for_each(|part| self.checksum.update(part));
+        parts
     }
 
     /// What the file would measure if it ended now, without its footer.
@@ -135,14 +165,61 @@ impl ParquetFile {
     pub fn close(mut self) -> Result<ClosedFile> {
         let metadata = self.writer.finish().map_err(internal)?;
         let stats = stats::delta_stats(&self.schema, &metadata, &self.nans, self.indexed_columns);
-        let tail = self.take_finished();
+        let parts = self.writer.inner_mut().take_all();
+        parts.iter().for_each(|part| self.checksum.update(part));
         Ok(ClosedFile {
             size: self.writer.bytes_written() as u64,
-            tail,
+            parts,
             rows: self.rows,
             stats,
             checksum: self.checksum.finalize(),
         })
+    }
+}
+
+/// What tells a schema's row groups in memory from the bytes that the writer counts.
+#[derive(Clone, Copy)]
+struct Weight {
+    leaves: usize,
+    /// Leaves whose encoder reserves [`INTEGER_ENCODER_RESERVE`].
+    integers: usize,
+    compressed: bool,
+}
+
+impl Weight {
+    fn of(schema: &Schema, compression: Compression) -> Weight {
+        Weight {
+            leaves: schema.fields.iter().map(|field| stats::leaves(&field.data_type)).sum(),
+            integers: schema.fields.iter().map(|field| integer_leaves(&field.data_type)).sum(),
+            compressed: !matches!(compression, Compression::None),
+        }
+    }
+
+    /// A limit for tables so wide that their compressors alone would outweigh a row group.
+    fn row_group_rows(self, row_group_bytes: usize) -> Option<usize> {
+        let is_wide = self.compressed && self.leaves * COMPRESSOR_BYTES > 2 * row_group_bytes;
+        is_wide.then_some(WIDE_ROW_GROUP_ROWS)
+    }
+
+    /// Bytes of a row group in progress. `counted` holds capacities, `encoded` what the rows take.
+    fn of_row_group(self, rows: usize, counted: usize, encoded: usize) -> usize {
+        if rows == 0 {
+            return 0;
+        }
+        let compressors =
+            if self.compressed && rows >= PAGE_ROWS { self.leaves * COMPRESSOR_BYTES } else { 0 };
+        // The integers' encoded bytes stand in their reserves: `encoded` holds them and more.
+        (counted.saturating_sub(self.integers * INTEGER_ENCODER_RESERVE)).max(encoded) + compressors
+    }
+}
+
+/// Leaves of a type with the encoder of integers.
+fn integer_leaves(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Struct(fields) => fields.iter().map(|field| integer_leaves(&field.data_type)).sum(),
+        DataType::Array { element, .. } => integer_leaves(element),
+        DataType::Map { key, value, .. } => integer_leaves(key) + integer_leaves(value),
+        leaf => usize::from(is_parquet_integer(leaf)),
     }
 }
 
@@ -151,7 +228,11 @@ fn internal(error: ParquetError) -> Error {
     Error::new(ErrorKind::Internal, format!("could not encode Parquet: {error}"))
 }
 
-fn properties(schema: &Schema, compression: Compression) -> Result<WriterProperties> {
+fn properties(
+    schema: &Schema,
+    compression: Compression,
+    row_group_rows: Option<usize>,
+) -> Result<WriterProperties> {
     let compression = match compression {
         Compression::Zstd(level) => basic::Compression::ZSTD(
             ZstdLevel::try_new(level).map_err(|error| Error::new(ErrorKind::Config, error.to_string()))?,
@@ -167,7 +248,8 @@ fn properties(schema: &Schema, compression: Compression) -> Result<WriterPropert
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_statistics_truncate_length(Some(BOUND_BYTES_MAX))
         .set_dictionary_page_size_limit(DICTIONARY_BYTES_MAX)
-        .set_max_row_group_row_count(None);
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_max_row_group_row_count(row_group_rows);
     for field in &schema.fields {
         builder = tuned(builder, vec![field.name.clone()], &field.data_type);
     }

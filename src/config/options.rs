@@ -16,8 +16,11 @@ use super::source::{Place, nearest};
 use super::{Secret, security};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Settings of librdkafka that exactly-once depends on, and what to write instead.
-const OWNED: [(&str, &str); 13] = [
+/// What a client holds in memory follows from one number.
+const BOUNDED: &str = "leave it out: it follows from `memory` under [limits]";
+
+/// Settings of librdkafka that exactly-once or the memory bound depends on, and what to write instead.
+const OWNED: [(&str, &str); 18] = [
     ("bootstrap.servers", "write `brokers` under [kafka]"),
     ("metadata.broker.list", "write `brokers` under [kafka]"),
     ("group.id", "leave it out: offsets live in the table"),
@@ -30,6 +33,11 @@ const OWNED: [(&str, &str); 13] = [
     ("topic.auto.offset.reset", "write `start` in the [[table]]"),
     ("enable.partition.eof", "leave it out: thalweg needs it on"),
     ("isolation.level", "leave it out: aborted records must never become rows"),
+    ("queued.min.messages", BOUNDED),
+    ("queued.max.messages.kbytes", BOUNDED),
+    ("fetch.max.bytes", BOUNDED),
+    ("fetch.message.max.bytes", BOUNDED),
+    ("max.partition.fetch.bytes", BOUNDED),
     ("plugin.library.paths", "leave it out: thalweg loads no foreign code"),
 ];
 

@@ -13,12 +13,12 @@ use super::interpolate::{Environment, interpolate};
 use super::raw::{self, Value};
 use super::resources::Machine;
 use super::source::{Place, Source, reason, suggestion};
-use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN};
+use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN, plain};
 use super::{Admin, Config, Kafka, Limits, OnBadRecord, Security, Table, location, options, syntax};
+use crate::budget;
 use crate::error::{Error, ErrorKind, Result};
 
 const MEMORY_PER_SHARD: u64 = 128 << 20;
-const MEMORY_MIN: u64 = 16 << 20;
 const SHARDS_MAX: i64 = 1024;
 const CONFIG_BYTES_MAX: u64 = 16 << 20;
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9600);
@@ -190,9 +190,23 @@ impl Reader<'_> {
 
     fn limits(&self, raw: &raw::Limits, machine: &Machine) -> Result<Limits> {
         let shards = self.shards(raw.cores.as_ref(), machine)?;
+        let least = budget::memory_min(shards);
         let memory = match self.text("THALWEG__LIMITS__MEMORY", &raw.memory)? {
-            Some(memory) => self.size(&memory, "limits.memory", MEMORY_MIN, u64::MAX)?,
-            None => (MEMORY_PER_SHARD * shards as u64).min(machine.memory / 4).max(MEMORY_MIN),
+            Some(given) => {
+                let memory = self.size(&given, "limits.memory", 0, u64::MAX)?;
+                if memory < least {
+                    let message =
+                        format!("`limits.memory` is `{}`, too small for `cores = {shards}`", given.text);
+                    return Err(self.at(&given, message).remedy(format!(
+                        "choose at least `{}` (the program takes {}, each core {}), or fewer `cores`",
+                        plain(least),
+                        plain(budget::FIXED),
+                        plain(budget::SHARD_MIN)
+                    )));
+                }
+                memory
+            }
+            None => (MEMORY_PER_SHARD * shards as u64).min(machine.memory / 4).max(least),
         };
         let pin = match self.variable("THALWEG__LIMITS__PIN") {
             Some(pin) => match pin.text.as_str() {

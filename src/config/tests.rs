@@ -149,7 +149,7 @@ fn the_environment_is_above_the_file() {
     let variables = [
         ("THALWEG__KAFKA__BROKERS", "other:1"),
         ("THALWEG__KAFKA__AUTH", "tls"),
-        ("THALWEG__LIMITS__MEMORY", "20MiB"),
+        ("THALWEG__LIMITS__MEMORY", "110MiB"),
         ("THALWEG__LIMITS__CORES", "2"),
         ("THALWEG__LIMITS__PIN", "false"),
         ("THALWEG__ADMIN__LISTEN", "127.0.0.1:1"),
@@ -159,7 +159,7 @@ fn the_environment_is_above_the_file() {
     let config = parsed(&text, &variables).unwrap();
     assert_eq!(config.kafka.brokers, "other:1");
     assert_eq!(config.kafka.security, Security::Tls(Tls::default()));
-    assert_eq!((config.limits.shards, config.limits.memory, config.limits.pin), (2, 20 << 20, false));
+    assert_eq!((config.limits.shards, config.limits.memory, config.limits.pin), (2, 110 << 20, false));
     assert_eq!((config.admin.listen.port(), config.admin.explicit), (1, true));
     let table = &config.tables[0];
     assert_eq!((table.max_latency, table.start), (Duration::from_secs(2), Start::Latest));
@@ -198,7 +198,17 @@ fn memory_is_at_most_a_quarter_of_the_machine() {
     };
     assert_eq!(memory(2, 64 << 30), 256 << 20);
     assert_eq!(memory(16, 4 << 30), 1 << 30);
-    assert_eq!(memory(1, 32 << 20), 16 << 20, "less than this cannot hold one file");
+    assert_eq!(memory(1, 32 << 20), 80 << 20, "with less than this a shard cannot work");
+}
+
+#[test]
+fn less_memory_than_the_shards_need_is_refused_with_what_they_need() {
+    let text = MINIMAL.replace("[[table]]", "[limits]\nmemory = \"103MiB\"\ncores = 2\n[[table]]");
+    let (message, remedy) = refused(&text, &[]);
+    assert!(message.contains("`limits.memory` is `103MiB`, too small for `cores = 2`"), "{message}");
+    let expected = "choose at least `104MiB` (the program takes 56MiB, each core 24MiB), or fewer `cores`";
+    assert_eq!(remedy, expected);
+    assert!(parsed(&text.replace("103", "104"), &[]).is_ok());
 }
 
 #[test]

@@ -286,6 +286,6 @@ fn columns_of(text: &str) -> Vec<&str> {
 }
 
 /// A limit as a person writes it: `16MiB`.
-fn plain(bytes: u64) -> String {
+pub(super) fn plain(bytes: u64) -> String {
     bytesize::ByteSize(bytes).to_string().replace(".0 ", "")
 }

@@ -4,7 +4,6 @@
 //! its bytes to an upload. When a file ends, and what it settles, the shard
 //! decides.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Lane, Wiring};
+use crate::budget::{Budget, Charge, Holding};
 use crate::columnar::{Columns, ParquetFile};
 use crate::config::Compression;
 use crate::error::Result;
@@ -26,8 +26,6 @@ use crate::table::upload::{self, Name, PART_BYTES, Part, Uploaded, Watch};
 
 /// Rows decoded before they are encoded: a batch stays in the cache.
 const BATCH_ROWS: usize = 4096;
-/// Bytes decoded before they are encoded, for wide rows.
-const BATCH_BYTES: usize = 4 << 20;
 
 pub(super) struct Output {
     pub(super) columns: Columns,
@@ -35,6 +33,8 @@ pub(super) struct Output {
     schema: Arc<Schema>,
     compression: Compression,
     file: Option<OpenFile>,
+    columns_held: Charge,
+    file_held: Charge,
 }
 
 struct OpenFile {
@@ -43,11 +43,9 @@ struct OpenFile {
     transfer: Transfer,
 }
 
-/// A file's finished bytes, and their way to the store.
+/// A file's way to the store.
 struct Transfer {
     path: String,
-    waiting: VecDeque<bytes::Bytes>,
-    waiting_bytes: usize,
     upload: Option<Upload>,
 }
 
@@ -73,8 +71,27 @@ pub(super) struct Carrier<'a> {
 }
 
 impl Output {
-    pub(super) fn new(store: Store, schema: Arc<Schema>, compression: Compression) -> Output {
-        Output { columns: Columns::new(&schema), store, schema, compression, file: None }
+    pub(super) fn new(
+        store: Store,
+        schema: Arc<Schema>,
+        compression: Compression,
+        budget: &Budget,
+    ) -> Output {
+        Output {
+            columns: Columns::new(&schema),
+            store,
+            schema,
+            compression,
+            file: None,
+            columns_held: budget.charge(Holding::Columns, 0),
+            file_held: budget.charge(Holding::Files, 0),
+        }
+    }
+
+    /// Begins again with another schema; nothing may be open.
+    pub(super) fn follow(&mut self, schema: &Arc<Schema>) {
+        self.schema = Arc::clone(schema);
+        self.forget();
     }
 
     /// What the file would measure if it ended now.
@@ -82,13 +99,28 @@ impl Output {
         self.file.as_ref().map_or(0, |file| file.parquet.size_estimate())
     }
 
-    /// Bytes of the row group in progress.
-    pub(super) fn memory(&self) -> usize {
-        self.file.as_ref().map_or(0, |file| file.parquet.memory())
+    /// Bytes that are charged: what is decoded, and what is open.
+    pub(super) fn open_bytes(&self) -> usize {
+        self.columns_held.bytes() + self.file_held.bytes()
     }
 
-    pub(super) fn batch_is_full(&self) -> bool {
-        self.columns.rows() >= BATCH_ROWS || self.columns.bytes_used() >= BATCH_BYTES
+    /// Charges what is held now.
+    pub(super) fn note_memory(&mut self) {
+        self.columns_held.set(self.columns.bytes());
+        self.file_held.set(self.file.as_ref().map_or(0, |file| file.parquet.memory()));
+    }
+
+    /// Buffers without rows are made anew when they are needed.
+    pub(super) fn let_go_of_buffers(&mut self) {
+        if self.columns.rows() == 0 {
+            self.columns = Columns::new(&self.schema);
+            self.note_memory();
+        }
+    }
+
+    /// Whether the decoded rows are to be encoded: there are many, or more than so many bytes.
+    pub(super) fn batch_is_full(&self, bytes_max: usize) -> bool {
+        self.columns.rows() >= BATCH_ROWS || self.columns.bytes_used() >= bytes_max
     }
 
     /// Moves the decoded rows into the file.
@@ -119,11 +151,12 @@ impl Output {
 
     /// Sends whole parts of the open file on their way.
     fn ship(&mut self, carrier: Carrier<'_>) {
-        let Some(OpenFile { parquet, transfer, .. }) = &mut self.file else { return };
-        transfer.take(parquet.take_finished());
-        while transfer.waiting_bytes >= PART_BYTES {
-            transfer.send(PART_BYTES, false, &self.store, carrier);
+        if let Some(OpenFile { parquet, transfer, .. }) = &mut self.file {
+            for part in parquet.take_parts() {
+                transfer.send(part, false, &self.store, carrier);
+            }
         }
+        self.note_memory();
     }
 
     /// Ends the file; `None` where there is none.
@@ -134,9 +167,13 @@ impl Output {
     ) -> Result<Option<Finished>> {
         self.encode(carrier)?;
         let Some(OpenFile { parquet, begun, mut transfer }) = self.file.take() else { return Ok(None) };
-        let closed = parquet.close()?;
-        transfer.take(closed.tail);
-        transfer.send(transfer.waiting_bytes, true, &self.store, carrier);
+        let mut closed = parquet.close()?;
+        self.note_memory();
+        let end = closed.parts.pop().expect("a file ends with its footer");
+        for part in closed.parts {
+            transfer.send(part, false, &self.store, carrier);
+        }
+        transfer.send(end, true, &self.store, carrier);
         let file = DataFile {
             path: transfer.path,
             size: closed.size,
@@ -153,32 +190,26 @@ impl Output {
 
     /// Dropping the file's channel abandons its upload.
     pub(super) fn forget(&mut self) {
-        self.columns.truncate(0);
+        self.columns = Columns::new(&self.schema);
         self.file = None;
+        self.note_memory();
     }
 }
 impl OpenFile {
     fn create(schema: &Schema, compression: Compression, wiring: &Wiring) -> Result<OpenFile> {
-        let row_group_bytes = (wiring.open_bytes_max / 2).max(1 << 20);
         let path = format!("part-{}.{}.parquet", wiring.clock.fresh_id(), codec_name(compression));
+        let parquet = ParquetFile::create(schema, compression, wiring.row_group_bytes())?;
         Ok(OpenFile {
-            parquet: ParquetFile::create(schema, compression, row_group_bytes)?,
+            parquet: parquet.parts_of(PART_BYTES),
             begun: wiring.clock.boot(),
-            transfer: Transfer { path, waiting: VecDeque::new(), waiting_bytes: 0, upload: None },
+            transfer: Transfer { path, upload: None },
         })
     }
 }
 
 impl Transfer {
-    fn take(&mut self, bytes: bytes::Bytes) {
-        self.waiting_bytes += bytes.len();
-        self.waiting.push_back(bytes);
-    }
-
-    fn send(&mut self, length: usize, last: bool, store: &Store, carrier: Carrier<'_>) {
-        let bytes = take_bytes(&mut self.waiting, length);
-        self.waiting_bytes -= length;
-        let charge = carrier.wiring.in_flight.charge(length);
+    fn send(&mut self, bytes: bytes::Bytes, last: bool, store: &Store, carrier: Carrier<'_>) {
+        let charge = carrier.wiring.budget.charge(Holding::Parts, bytes.len());
         let upload = self.upload.get_or_insert_with(|| begin_upload(store, self.path.clone(), carrier));
         // A failed upload has closed the channel and told the committer.
         let _ = upload.parts.send(Part { bytes, charge, last });
@@ -297,25 +328,6 @@ impl Drop for Watched {
     fn drop(&mut self) {
         self.health.forget(&self.component);
     }
-}
-
-/// The first `length` bytes of a queue of buffers; copies only where a buffer is split over parts.
-fn take_bytes(queue: &mut VecDeque<bytes::Bytes>, length: usize) -> bytes::Bytes {
-    if let Some(front) = queue.front_mut()
-        && front.len() >= length
-    {
-        return front.split_to(length);
-    }
-    let mut taken = bytes::BytesMut::with_capacity(length);
-    while taken.len() < length {
-        let mut front = queue.pop_front().expect("the queue holds at least `length` bytes");
-        let wanted = front.len().min(length - taken.len());
-        taken.extend_from_slice(&front.split_to(wanted));
-        if !front.is_empty() {
-            queue.push_front(front);
-        }
-    }
-    taken.freeze()
 }
 
 fn codec_name(compression: Compression) -> &'static str {

@@ -89,6 +89,11 @@ impl RecordBatch {
         self.slot.expect("a batch is started for a partition before it is delivered")
     }
 
+    /// Bytes of memory held, used or not.
+    pub fn capacity(&self) -> usize {
+        self.arena.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }

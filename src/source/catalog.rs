@@ -39,6 +39,8 @@ const ANY_BROKER: i32 = -1;
 pub struct Catalog {
     consumer: BaseConsumer<Complaints>,
     kafka: Kafka,
+    /// How many brokers there were at the start.
+    pub brokers_count: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,9 +57,12 @@ impl Catalog {
             .set_log_level(HEARD)
             .create_with_context(Complaints::silent())
             .map_err(|error| bad_setting(kafka, &error))?;
-        let catalog = Catalog { consumer, kafka: kafka.clone() };
+        let mut catalog = Catalog { consumer, kafka: kafka.clone(), brokers_count: 0 };
         // Any topic name does: the answer proves that a broker is there.
-        catalog.ask(|consumer, wait| consumer.fetch_metadata(Some("thalweg-is-anybody-there"), wait))?;
+        let question = |consumer: &BaseConsumer<_>, wait| {
+            consumer.fetch_metadata(Some("thalweg-is-anybody-there"), wait)
+        };
+        catalog.brokers_count = catalog.ask(question)?.brokers().len();
         Ok(catalog)
     }
 

@@ -20,6 +20,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::batch::{RecordBatch, Slot};
 use super::complaints::Complaints;
+use super::prefetch::Prefetch;
 use super::{Assignment, Event, Source};
 use crate::config::{Kafka, Security, owner};
 use crate::error::{Error, ErrorKind};
@@ -31,6 +32,9 @@ const WATERMARKS_PATIENCE: Duration = Duration::from_secs(2);
 /// Messages taken from the client at once.
 const MESSAGES_MAX: usize = 4096;
 
+/// Bytes that should be taken at once: what is copied out of the client is held twice for a moment.
+const TAKEN_BYTES: usize = 1 << 20;
+
 /// The settings that every client of ours shares.
 pub fn client_config(kafka: &Kafka) -> ClientConfig {
     let mut config = ClientConfig::new();
@@ -39,7 +43,6 @@ pub fn client_config(kafka: &Kafka) -> ClientConfig {
     config.set("group.id", "thalweg-manual-assignment");
     // A partition whose prefetch queue is full rests for this long; the default second starves it.
     config.set("fetch.queue.backoff.ms", "5");
-    config.set("queued.min.messages", "1000000");
     config.set("socket.nagle.disable", "true");
     for (key, value) in &kafka.librdkafka {
         config.set(key, value.reveal());
@@ -47,6 +50,7 @@ pub fn client_config(kafka: &Kafka) -> ClientConfig {
     for (key, value) in security_settings(&kafka.security) {
         config.set(key, value);
     }
+    Prefetch::for_a_sample().set(&mut config);
     // What exactly-once rests on comes last, over everything.
     config.set("bootstrap.servers", &kafka.brokers);
     config.set("enable.auto.commit", "false");
@@ -88,6 +92,8 @@ pub struct KafkaSource {
     assigned: HashMap<Slot, (String, i32)>,
     spare: Vec<RecordBatch>,
     messages: Vec<*mut c::rd_kafka_message_t>,
+    /// How many messages come to about [`TAKEN_BYTES`], by those that came last.
+    messages_wanted: usize,
 }
 
 #[expect(unsafe_code, reason = "raw message pointers live only between one take and its release")]
@@ -95,10 +101,10 @@ pub struct KafkaSource {
 unsafe impl Send for KafkaSource {}
 
 impl KafkaSource {
-    /// Connects lazily; `prefetch_kib` bounds the client's fetched and undelivered bytes.
-    pub fn new(kafka: &Kafka, prefetch_kib: usize) -> Result<KafkaSource, Error> {
+    /// Connects lazily; `prefetch` bounds what the client has fetched and not delivered.
+    pub fn new(kafka: &Kafka, prefetch: Prefetch) -> Result<KafkaSource, Error> {
         let mut config = client_config(kafka);
-        config.set("queued.max.messages.kbytes", prefetch_kib.to_string());
+        prefetch.set(&mut config);
         let consumer =
             config.create_with_context(Complaints::logged()).map_err(|error| bad_setting(kafka, &error))?;
         let queue = ConsumerQueue::of(&consumer);
@@ -109,11 +115,13 @@ impl KafkaSource {
             assigned: HashMap::new(),
             spare: Vec::new(),
             messages: Vec::with_capacity(MESSAGES_MAX),
+            messages_wanted: MESSAGES_MAX,
         })
     }
 
     fn deliver(&mut self, events: &mut Vec<Event>) {
         let messages = std::mem::take(&mut self.messages);
+        let mut bytes = 0;
         let mut open: Option<(*mut c::rd_kafka_topic_t, RecordBatch)> = None;
         let mut open_partition = -1;
         for message in &messages {
@@ -136,9 +144,12 @@ impl KafkaSource {
                 open_partition = view.partition();
             }
             if let Some((_, batch)) = &mut open {
+                bytes += view.message.key_len + view.message.len;
                 view.copy_into(batch);
             }
         }
+        let each = (bytes / messages.len().max(1)).max(1);
+        self.messages_wanted = (TAKEN_BYTES / each).clamp(1, MESSAGES_MAX);
         events.extend(open.map(|(_, batch)| Event::Records(batch)));
         self.messages = messages;
         self.queue.release(&mut self.messages);
@@ -242,7 +253,7 @@ impl Source for KafkaSource {
     }
 
     fn poll(&mut self, wait: Duration, events: &mut Vec<Event>) {
-        self.queue.take(Duration::ZERO, MESSAGES_MAX, &mut self.messages);
+        self.queue.take(Duration::ZERO, self.messages_wanted, &mut self.messages);
         if self.messages.is_empty() && !wait.is_zero() {
             // Waiting for one message: a larger wish would wait until it is fulfilled.
             self.queue.take(wait, 1, &mut self.messages);
@@ -258,7 +269,11 @@ impl Source for KafkaSource {
     }
 
     fn recycle(&mut self, batch: RecordBatch) {
-        self.spare.push(batch);
+        // Each arena would grow to the largest run of records that one of them ever held.
+        let kept: usize = self.spare.iter().map(RecordBatch::capacity).sum();
+        if kept + batch.capacity() <= 2 * TAKEN_BYTES {
+            self.spare.push(batch);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`batch`] | record batches: an arena of bytes and the records' places in it |
 //! | [`kafka`] | librdkafka as a [`Source`]: one client per shard |
+//! | [`prefetch`] | how much a client may fetch ahead, within its share of memory |
 //! | [`catalog`] | what a broker says of topics: identity, partitions, offsets |
 //! | [`witness`] | whether the topics are still the ones that are read |
 //! | [`complaints`] | why a broker cannot be talked to, and what the operator does |
@@ -15,6 +16,7 @@ pub mod batch;
 pub mod catalog;
 mod complaints;
 pub mod kafka;
+pub mod prefetch;
 pub mod witness;
 
 use std::time::Duration;

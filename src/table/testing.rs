@@ -101,7 +101,7 @@ impl HandMade {
         let mut file = ParquetFile::create(&schema, Compression::None, 1 << 20).unwrap();
         file.write(&batch).unwrap();
         let closed = file.close().unwrap();
-        std::fs::write(self.directory.path().join(&path), &closed.tail).unwrap();
+        std::fs::write(self.directory.path().join(&path), closed.parts.concat()).unwrap();
         let tag = serde_json::to_string(ranges).unwrap();
         Add {
             path,

@@ -36,7 +36,7 @@ use crate::time::SimClock;
 pub struct Plan {
     pub shards: usize,
     pub max_latency: Duration,
-    pub in_flight: usize,
+    pub memory: usize,
     pub until_end: bool,
     pub latest: bool,
     pub rivals_show: bool,
@@ -260,8 +260,7 @@ impl Instance {
                 reports: reports_out.clone(),
                 clock: Arc::clone(&clock),
                 runtime: self.runtime.handle().clone(),
-                in_flight: Budget::new(self.plan.in_flight),
-                open_bytes_max: 1 << 30,
+                budget: Budget::new(self.plan.memory),
             };
             shards.push(Some(Shard::new(source, vec![lane.clone()], share, wiring)?));
         }

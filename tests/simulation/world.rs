@@ -117,7 +117,7 @@ impl World {
         let plan = Plan {
             shards: 1 + chance.index(2),
             max_latency: Duration::from_millis(if chance.one_in(2) { 0 } else { chance.below(100) }),
-            in_flight: if chance.one_in(3) { 1500 } else { 1 << 20 },
+            memory: if chance.one_in(3) { 1 } else { 1 << 20 },
             until_end: false,
             latest: chance.one_in(4),
             rivals_show: chance.one_in(4),

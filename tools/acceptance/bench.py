@@ -102,7 +102,7 @@ class Bench:
 
     # -- topics
 
-    def workload(self, topic, workload, records, *more):
+    def workload(self, topic, workload, records, *more, partitions=4):
         """A topic of the load generator, filled once, and its schema."""
         records = max(1000, int(records * self.options.scale))
         marker = f"{self.work}/topic-{topic}"
@@ -110,7 +110,7 @@ class Bench:
         if not os.path.exists(marker):
             say(f"filling {topic}: {records:,} records of {workload}")
             self.generate("--brokers", broker, "--topic", topic, "--workload", workload, "--records", records,
-                          "--partitions", 4, "--codec", "lz4", "--seed", self.options.seed, "--create", *more)
+                          "--partitions", partitions, "--codec", "lz4", "--seed", self.options.seed, "--create", *more)
             open(marker, "w").close()
         return self.generate("--workload", workload, "--ddl").strip()
 

@@ -30,7 +30,8 @@ struct Written {
 
 fn write(schema: &Schema, batches: &Batches, compression: Compression, indexed: usize) -> Written {
     let mut columns = Columns::new(schema);
-    let mut file = ParquetFile::create(schema, compression, 1 << 20).unwrap().indexed_columns(indexed);
+    let file = ParquetFile::create(schema, compression, 1 << 20).unwrap();
+    let mut file = file.parts_of(1000).indexed_columns(indexed);
     let mut bytes = Vec::new();
     for (rows, flush) in batches {
         rows.iter().for_each(|row| push_row(&mut columns, row));
@@ -41,10 +42,10 @@ fn write(schema: &Schema, batches: &Batches, compression: Compression, indexed: 
             file.flush_row_group().unwrap();
             assert!(file.memory() <= file.size_estimate() as usize);
         }
-        bytes.extend_from_slice(&file.take_finished());
+        bytes.extend(file.take_parts().concat());
     }
     let closed = file.close().unwrap();
-    bytes.extend_from_slice(&closed.tail);
+    bytes.extend(closed.parts.concat());
     let bytes = Bytes::from(bytes);
     assert_eq!(closed.size, bytes.len() as u64);
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes.clone()).unwrap();
@@ -343,7 +344,7 @@ fn a_large_dictionary_is_given_up() {
 fn bytes_leave_while_the_file_is_open_and_memory_falls() {
     let schema = table("a BIGINT, s STRING");
     let mut columns = Columns::new(&schema);
-    let mut file = ParquetFile::create(&schema, Compression::None, 100_000).unwrap();
+    let mut file = ParquetFile::create(&schema, Compression::None, 100_000).unwrap().parts_of(30_000);
     let mut taken = Vec::new();
     for n in 0..40_000_i64 {
         let scrambled = n.wrapping_mul(0x1E37_79B9_7F4A_7C15);
@@ -353,19 +354,60 @@ fn bytes_leave_while_the_file_is_open_and_memory_falls() {
             file.write(&batch).unwrap();
             columns.recover(batch);
             let before = file.memory();
-            let finished = file.take_finished();
-            assert_eq!(file.memory(), before - finished.len());
-            assert!(file.memory() < 2 << 20, "a row group, and an encoder's MiB: {}", file.memory());
-            taken.extend_from_slice(&finished);
+            let parts = file.take_parts();
+            assert_eq!(file.memory(), before - 30_000 * parts.len());
+            assert!(file.memory() < 300_000, "a row group and a part: {}", file.memory());
+            taken.extend(parts.concat());
         }
     }
     assert!(taken.len() > 500_000, "row groups ended on their own: {}", taken.len());
     assert!(file.size_estimate() >= taken.len() as u64);
     let closed = file.close().unwrap();
-    taken.extend_from_slice(&closed.tail);
+    taken.extend(closed.parts.concat());
     let builder = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(taken)).unwrap();
     assert!(builder.metadata().num_row_groups() > 5);
     assert_eq!(builder.metadata().file_metadata().num_rows(), 40_000);
+}
+
+/// A file of `columns` integer columns after `rows` rows of scrambled values.
+fn wide(columns: usize, rows: usize, row_group_bytes: usize) -> ParquetFile {
+    let ddl: Vec<String> = (0..columns).map(|at| format!("c{at} BIGINT")).collect();
+    let schema = table(&ddl.join(", "));
+    let mut buffers = Columns::new(&schema);
+    let mut file = ParquetFile::create(&schema, Compression::Zstd(1), row_group_bytes).unwrap();
+    for row in 0..rows as i64 {
+        let value = |at| row.wrapping_mul(0x1E37_79B9_7F4A_7C15).wrapping_add(at) >> 24;
+        push_row(
+            &mut buffers,
+            &(0..columns as i64).map(|at| Value::Integer(value(at).into())).collect::<Vec<_>>(),
+        );
+        if buffers.rows() == 1024 {
+            let batch = buffers.freeze();
+            file.write(&batch).unwrap();
+            buffers.recover(batch);
+        }
+    }
+    file
+}
+
+#[test]
+fn reserves_that_nobody_touched_are_no_memory() {
+    let file = wide(200, 1024, 64 << 20);
+    assert!(
+        file.memory() < 200 * 1024 * 8 + (1 << 20),
+        "1024 rows of 8 bytes in 200 columns: {}",
+        file.memory()
+    );
+    assert!(file.memory() > 200 * 1024 * 3, "the encoded values do count: {}", file.memory());
+}
+
+#[test]
+fn a_wide_table_has_row_groups_of_many_rows_and_no_compressor_a_column() {
+    let parts = wide(200, 40_960, 8 << 20).close().unwrap().parts;
+    let built = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(parts.concat())).unwrap();
+    let rows: Vec<i64> = built.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
+    assert!(rows[..rows.len() - 1].iter().all(|&rows| (8_192..=16_384).contains(&rows)), "{rows:?}");
+    assert_eq!(rows.iter().sum::<i64>(), 40_960);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use object_store::{
 };
 
 use super::*;
-use crate::budget::Budget;
+use crate::budget::{Budget, Holding};
 
 async fn uploaded(store: &Store, parts: Vec<Part>) -> Uploaded {
     file(store, ("f.parquet", Name::Fresh), stream::iter(parts), &(), &Sweeper::here()).await
@@ -30,7 +30,7 @@ async fn parts_arrive_in_order_and_give_their_memory_back() {
     let store = store(directory.path());
     let budget = Budget::new(5);
     let parts: Vec<Part> = [("one ", false), ("two ", false), ("three", true)]
-        .map(|(bytes, last)| Part { charge: budget.charge(bytes.len()), ..part(bytes, last) })
+        .map(|(bytes, last)| Part { charge: budget.charge(Holding::Parts, bytes.len()), ..part(bytes, last) })
         .into();
     assert!(budget.is_spent());
     assert!(matches!(uploaded(&store, parts).await, Uploaded::Done));
