@@ -27,7 +27,7 @@ use crate::metrics;
 use crate::preflight::{self, Ready, Silent};
 use crate::protocol::fence::Writer;
 use crate::shard::{self, Lane, Reading, Report, Shard};
-use crate::source::catalog::Catalog;
+use crate::source::catalog::{Catalog, Topic};
 use crate::source::kafka::KafkaSource;
 use crate::source::prefetch::Prefetch;
 use crate::source::witness::{Change, Watch};
@@ -142,10 +142,10 @@ impl<'a> Generation<'a> {
         sweeper: &Sweeper,
     ) -> Result<Generation<'a>> {
         let catalog = Catalog::connect(&run.config.kafka)?;
-        let ready = runtime.block_on(prepare(run, &catalog))?;
         let mut first_stop = None;
+        let ready = runtime.block_on(prepare(run, &catalog, health, &mut first_stop))?;
         let opened = runtime.block_on(open(run, &catalog, &ready, health, writer, &mut first_stop))?;
-        let known = ready.iter().map(|ready| ready.topic.clone()).collect();
+        let known = ready.iter().map(|(topic, _)| topic.clone()).collect();
         let brokers = catalog.brokers_count;
         let topics = Watch::start(catalog, known, !run.until_end, Arc::clone(health))?;
         for (table, opened) in &opened {
@@ -175,7 +175,8 @@ impl<'a> Generation<'a> {
         let opened_tables: BTreeSet<usize> = opened.iter().map(|(table, _)| *table).collect();
         let mut lanes = Vec::new();
         for (index, opened) in opened {
-            let (table, ready) = (&run.config.tables[index], &ready[index]);
+            let table = &run.config.tables[index];
+            let ready = ready[index].1.as_ref().expect("only what is ready is opened");
             #[expect(clippy::disallowed_methods, reason = "bounded by the shards' uncommitted work")]
             let (to_committer, inbox) = mpsc::unbounded_channel();
             lanes.push(lane(index, table, ready, &opened, to_committer, sweeper, health));
@@ -354,19 +355,39 @@ impl<'a> Generation<'a> {
     }
 }
 
-/// Asks everything of every table before the first is touched.
-async fn prepare(run: &Run, catalog: &Catalog) -> Result<Vec<Ready>> {
+/// Asks everything of every table before the first is touched. One that
+/// disagrees with its topic stops, and the others go on.
+async fn prepare(
+    run: &Run,
+    catalog: &Catalog,
+    health: &Health,
+    first_stop: &mut Option<Error>,
+) -> Result<Vec<(Topic, Option<Ready>)>> {
     let mut ready = Vec::new();
     for table in &run.config.tables {
         let of = preflight::table(&run.config, table, catalog, &run.clock, &mut Silent).await;
-        let of = of.map_err(|error| error.context(format!("table `{}`", table.id)))?;
+        let of = match of.map_err(|error| error.context(format!("table `{}`", table.id))) {
+            Ok(of) => of,
+            Err(error) if error.kind == ErrorKind::Disagree => {
+                stop_at_start(table, error, health, first_stop);
+                ready.push((catalog.topic(&table.topic)?, None));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(inferred) = &of.inferred {
             let left_out = inferred.left_out_text();
             info!(table = table.id, samples = inferred.samples_used, left_out, schema = %of.schema, "schema inferred");
         }
-        ready.push(of);
+        ready.push((of.topic.clone(), Some(of)));
     }
     Ok(ready)
+}
+
+fn stop_at_start(table: &Table, error: Error, health: &Health, first_stop: &mut Option<Error>) {
+    error!(table = table.id, %error, remedy = error.remedy, "a table is not read");
+    health.set_ready(&component(table), Err(error.message.clone()));
+    first_stop.get_or_insert(error);
 }
 
 /// Opens the tables that can be. One that disagrees with its topic stops, and
@@ -374,13 +395,14 @@ async fn prepare(run: &Run, catalog: &Catalog) -> Result<Vec<Ready>> {
 async fn open(
     run: &Run,
     catalog: &Catalog,
-    ready: &[Ready],
+    ready: &[(Topic, Option<Ready>)],
     health: &Health,
     writer: &Writer,
     first_stop: &mut Option<Error>,
 ) -> Result<Vec<(usize, Opened)>> {
     let mut all = Vec::new();
-    for (index, (table, ready)) in run.config.tables.iter().zip(ready).enumerate() {
+    for (index, (table, (_, ready))) in run.config.tables.iter().zip(ready).enumerate() {
+        let Some(ready) = ready else { continue };
         let identity = identity(table, writer);
         let opened = committer::open(
             &ready.store,
@@ -400,9 +422,7 @@ async fn open(
                 all.push((index, opened));
             }
             Err(error) if error.kind == ErrorKind::Disagree => {
-                error!(table = table.id, %error, remedy = error.remedy, "a table is not read");
-                health.set_ready(&component(table), Err(error.message.clone()));
-                first_stop.get_or_insert(error);
+                stop_at_start(table, error, health, first_stop);
             }
             Err(error) => return Err(error),
         }
