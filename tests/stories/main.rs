@@ -17,6 +17,7 @@ mod admin;
 mod checkpoints;
 mod columns;
 mod crashes;
+mod dead_letters;
 mod equality;
 mod existing;
 mod faults;

@@ -1,0 +1,71 @@
+//! Bad records: dead letters byte for byte, and their verdict after a crash.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::judge;
+use crate::program::run_until_end;
+use crate::services::tool;
+use crate::story::{FLAT, Story};
+
+const LETTERS: &str = "
+import json, sys, deltalake
+table = deltalake.DeltaTable(sys.argv[1]).to_pyarrow_table().sort_by('offset')
+columns = [table[name].to_pylist() for name in ('topic', 'partition', 'offset', 'value', 'reason')]
+print(json.dumps([[topic, *at, value.decode(), reason] for topic, *at, value, reason in zip(*columns)]))
+";
+
+fn letters(location: &str) -> Value {
+    serde_json::from_str(&tool("python", &["-c", LETTERS, location])).unwrap()
+}
+
+/// Takes back every commit of rows: where a crash right after the dead letters' commit would leave a table.
+fn forget_rows(location: &str) {
+    let mut versions: Vec<_> = fs::read_dir(Path::new(location).join("_delta_log"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    versions.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    versions.sort();
+    let first = versions.iter().position(|path| fs::read_to_string(path).unwrap().contains("\"add\""));
+    versions.drain(first.expect("rows were committed")..).for_each(|path| fs::remove_file(path).unwrap());
+}
+
+#[test]
+fn a_dead_letter_stays_one_when_the_config_changes_between_a_crash_and_the_restart() {
+    let Some(story) = Story::begin("dead-letters") else { return };
+    let topic = story.topic("events", 1);
+    story.produce(&topic, 0, 0..20);
+    let bad = [(20, "{".to_owned()), (21, r#"{"id":21,"new":1}"#.to_owned())];
+    story.produce_texts(&topic, 0, bad.into_iter());
+    story.produce(&topic, 0, 22..40);
+    let location = story.place("table");
+    let config = |name: &str, on_new_field: &str, more: &str| {
+        let table = format!("[[table]]\nid = \"t\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\n");
+        story.config(name, &format!("{table}schema = \"{FLAT}\"\non_new_field = \"{on_new_field}\"\n{more}"))
+    };
+    let expected_rows = || judge::range(0, 0..20).chain(judge::range(0, 22..40)).collect();
+    let expected_letters =
+        json!([[topic, 0, 20, "{", "syntax"], [topic, 0, 21, r#"{"id":21,"new":1}"#, "unknown_field"]]);
+    let (first, second) = (format!("{location}_dead_letters"), story.place("elsewhere"));
+
+    run_until_end(&config("strict", "fail", "")).with(0);
+    assert_eq!(judge::offsets(&location), expected_rows());
+    assert_eq!(letters(&first), expected_letters);
+
+    // By this config, record 21 is a row; by the dead letters' table it is settled.
+    forget_rows(&location);
+    run_until_end(&config("mild", "ignore", &format!("dlq = \"{second}\"\n"))).with(0);
+    assert_eq!(judge::offsets(&location), expected_rows());
+    assert_eq!(letters(&first), expected_letters);
+    assert_eq!(letters(&second), json!([]));
+
+    // The same where bad records are not kept any more.
+    forget_rows(&location);
+    run_until_end(&config("skipping", "ignore", "on_bad_record = \"skip\"\n")).with(0);
+    assert_eq!(judge::offsets(&location), expected_rows());
+    assert_eq!(letters(&first), expected_letters);
+    judge::sound(&location);
+}
