@@ -28,7 +28,6 @@ use tracing::{info, warn};
 use self::body::{add, body};
 use self::head::{Head, Patience};
 use self::letters::{DeadLetters, Posted};
-
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{DataFile, Generation, ToCommitter, ToShard};
@@ -296,8 +295,8 @@ impl Committer {
 
     /// Takes the winner of our version over. False: what we hold no longer fits the table.
     async fn give_way(&mut self, winner: &Bytes) -> Result<bool> {
-        let (identity, ledger) = (&self.identity, &self.ledger);
-        match self.head.meet(winner, |app_id| relation(identity, ledger, app_id))? {
+        let (table_id, tips) = (&self.identity.table_id, self.ledger.tips());
+        match self.head.meet(winner, |app_id| relation(table_id, tips, app_id))? {
             Verdict::Fenced(by) => self.fenced(by).map(|()| false),
             Verdict::HandedOver(by) => Err(self.gives_way_to(by)),
             Verdict::Reload => {
@@ -351,8 +350,7 @@ impl Committer {
     async fn reset(&mut self) -> Result<()> {
         self.generation.0 += 1;
         let (tips, held) = loop {
-            let (snapshot, tips) = self.look_again().await?;
-            self.head.replace(snapshot, self.wiring.clock.boot());
+            let tips = self.look_again().await?;
             let held = self.take_letters_over(&tips).await;
             // A later claim is somebody else's, and so may be what was taken over since.
             if self.catch_up().await? {
@@ -376,32 +374,31 @@ impl Committer {
         Ok(())
     }
 
-    /// The table as it is now, claimed where dead letters may stand, and our offsets in it.
-    async fn look_again(&self) -> Result<(Snapshot, BTreeMap<TopicPartition, Offset>)> {
-        let store = &self.head.store;
+    /// Loads the table as it is now, claims it where dead letters may stand,
+    /// and returns our offsets in it.
+    async fn look_again(&mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
+        let store = self.head.store.clone();
         loop {
-            let snapshot = self.patience.ask(store, |store| async move { log::load(&store).await }).await;
-            let Some(mut snapshot) = snapshot else {
+            let snapshot = self.patience.ask(&store, |store| async move { log::load(&store).await }).await;
+            let Some(snapshot) = snapshot else {
                 return Err(Error::new(ErrorKind::Disagree, format!("{}: the table is gone", store.url))
                     .remedy("restore the table, or start again with a new table id"));
             };
             let tips = self.tips_in(&snapshot)?;
             let now = self.wiring.clock.wall_ms();
-            let Some(claim) = self.places.claim(&self.identity, Some(&snapshot), now) else {
-                return Ok((snapshot, tips));
-            };
+            let claim = self.places.claim(&self.identity, Some(&snapshot), now);
+            self.head.replace(snapshot, self.wiring.clock.boot());
+            let Some(claim) = claim else { return Ok(tips) };
             let mut actions = create::txns(&self.identity.table_id, &tips, now);
             actions.extend(claim);
             let (commit_id, body) =
                 body(&self.identity, "STREAMING UPDATE", actions, Vec::new(), &self.wiring.clock);
-            let mut head =
-                Head::new(store.clone(), snapshot.clone(), &self.wiring.sweeper, self.wiring.clock.boot());
-            let settled = head
+            let settled = self
+                .head
                 .put(&commit_id, &body, &self.identity.table_id, &self.patience, &self.wiring.clock)
                 .await?;
             if let Settled::Won = settled {
-                snapshot = head.snapshot;
-                return Ok((snapshot, tips));
+                return Ok(tips);
             }
         }
     }
@@ -542,12 +539,12 @@ impl Committer {
 }
 
 /// What an app id in the log is to the partitions that we read.
-fn relation(identity: &Identity, ledger: &Ledger<DataFile>, app_id: &str) -> Relation {
-    let Some(id) = AppId::parse(app_id).filter(|id| id.table_id == identity.table_id) else {
+fn relation(table_id: &str, tips: &BTreeMap<TopicPartition, Offset>, app_id: &str) -> Relation {
+    let Some(id) = AppId::parse(app_id).filter(|id| id.table_id == table_id) else {
         return Relation::Foreign;
     };
     let same = |own: &&TopicPartition| own.topic == id.source.topic && own.partition == id.source.partition;
-    match ledger.tips().keys().find(same) {
+    match tips.keys().find(same) {
         Some(own) if own.topic_id == id.source.topic_id => Relation::Ours,
         Some(_) => Relation::Successor,
         None => Relation::Foreign,

@@ -145,16 +145,7 @@ impl Head {
     /// Takes over the commit at the next version, which is not ours, and says
     /// what it means. The snapshot is left alone where it has to be loaded anew.
     pub(super) fn meet(&mut self, body: &Bytes, relation: impl Fn(&str) -> Relation) -> Result<Verdict> {
-        let version = self.snapshot.version.next();
-        let commit = action::commit(body).map_err(|error| log::damaged(&self.store, version, error))?;
-        let verdict = judge(&commit.winner, relation);
-        match &verdict {
-            Verdict::Harmless | Verdict::Reload => self.snapshot.apply(version, commit),
-            Verdict::Fenced(_) | Verdict::HandedOver(_) => {}
-            Verdict::Replaced(operation) => return Err(since::replaced(&self.store, version, operation)),
-            Verdict::Unknown(name) => return Err(log::unknown_action(&self.store, version, name)),
-        }
-        Ok(verdict)
+        meet(&self.store, &mut self.snapshot, body, relation)
     }
 
     pub(super) fn checkpoint_when_due(&mut self, clock: &SharedClock) {
@@ -184,6 +175,25 @@ impl Head {
             checkpointing.abort();
         }
     }
+}
+
+/// The same before there is a head: while a table is opened.
+pub(super) fn meet(
+    store: &Store,
+    snapshot: &mut Snapshot,
+    body: &Bytes,
+    relation: impl Fn(&str) -> Relation,
+) -> Result<Verdict> {
+    let version = snapshot.version.next();
+    let commit = action::commit(body).map_err(|error| log::damaged(store, version, error))?;
+    let verdict = judge(&commit.winner, relation);
+    match &verdict {
+        Verdict::Harmless | Verdict::Reload => snapshot.apply(version, commit),
+        Verdict::Fenced(_) | Verdict::HandedOver(_) => {}
+        Verdict::Replaced(operation) => return Err(since::replaced(store, version, operation)),
+        Verdict::Unknown(name) => return Err(log::unknown_action(store, version, name)),
+    }
+    Ok(verdict)
 }
 
 /// Waiting for a store that gives no answer, seen from outside.

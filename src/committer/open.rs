@@ -8,12 +8,15 @@ use std::sync::Arc;
 
 use super::Identity;
 use super::body::body;
+use super::head::meet;
 use super::letters::{Places, TakenOver};
+use super::relation;
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Partition, Version};
 use crate::protocol::anchor::{self, Plan, Watermarks};
 use crate::protocol::fence::Writer;
+use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
 use crate::source::catalog::Topic;
 use crate::table::action;
@@ -23,8 +26,8 @@ use crate::table::{create, gate};
 
 /// Answers that are none before a start is given up: the store may be flaky, or down.
 const UNCLEAR_AT_START_MAX: u32 = 4;
-/// Other writers may come in between so often while a table is opened.
-const STARTS_MAX: u32 = 20;
+/// Other instances may claim the table so often while it is opened.
+const CLAIMS_LOST_MAX: u32 = 20;
 
 /// A table that is open for this ingestion, every partition anchored in it.
 #[derive(Debug)]
@@ -54,8 +57,8 @@ pub async fn open(
     places: &Places,
     clock: &SharedClock,
 ) -> Result<Opened> {
-    let mut rival = None;
-    for _ in 0..STARTS_MAX {
+    let mut claims_lost = 0;
+    loop {
         let snapshot = log::load(store).await?;
         let facts = match &snapshot {
             Some(snapshot) => {
@@ -94,22 +97,42 @@ pub async fn open(
                     }
                 };
                 let letters = places.take_over(identity, &snapshot, &plan.starts, clock).await?;
-                match log::get(store, snapshot.version.next()).await {
-                    Found::Missing => {}
-                    Found::Unclear(error) => return Err(explain(&store.url, &error)),
-                    // Perhaps a claim: what was taken over since may be another's.
-                    Found::Commit(body) => {
-                        rival = action::commit(&body).ok().and_then(|commit| commit.winner.writer);
-                        continue;
+                match claim_stands(store, snapshot, &identity.table_id, &plan).await? {
+                    Claim::Stands(snapshot) => return opened(snapshot, plan, watermarks, created, letters),
+                    Claim::Lost(rival) => {
+                        claims_lost += 1;
+                        if claims_lost == CLAIMS_LOST_MAX {
+                            return Err(busy(store, rival));
+                        }
                     }
                 }
-                return opened(snapshot, plan, watermarks, created, letters);
             }
             // Somebody created or moved the table meanwhile: begin from what stands there.
             Settled::Lost(_) => {}
         }
     }
-    Err(busy(store, rival))
+}
+
+/// What became of a claim while dead letters were taken over.
+enum Claim {
+    /// Nobody moved our offsets; the table as it is by now.
+    Stands(Snapshot),
+    /// A later claim is somebody else's, and so may be what was taken over since.
+    Lost(Option<Writer>),
+}
+
+async fn claim_stands(store: &Store, mut snapshot: Snapshot, table_id: &str, plan: &Plan) -> Result<Claim> {
+    loop {
+        let body = match log::get(store, snapshot.version.next()).await {
+            Found::Missing => return Ok(Claim::Stands(snapshot)),
+            Found::Unclear(error) => return Err(explain(&store.url, &error)),
+            Found::Commit(body) => body,
+        };
+        let relation = |app_id: &str| relation(table_id, &plan.starts, app_id);
+        if let Verdict::Fenced(by) | Verdict::HandedOver(by) = meet(store, &mut snapshot, &body, relation)? {
+            return Ok(Claim::Lost(by));
+        }
+    }
 }
 
 /// Waits for a flaky store, not for one that is down.
@@ -123,10 +146,10 @@ pub(super) fn at_start(store: &Store) -> impl FnMut(&object_store::Error) -> Res
 }
 
 fn busy(store: &Store, rival: Option<Writer>) -> Error {
-    let by = rival.map_or_else(|| "other writers".to_owned(), |writer| writer.to_string());
+    let by = rival.map_or_else(|| "an unknown writer".to_owned(), |writer| writer.to_string());
     Error::new(
         ErrorKind::Fenced,
-        format!("{}: {by} took the table {STARTS_MAX} times while it was opened", store.url),
+        format!("{}: {by} took the table {CLAIMS_LOST_MAX} times while it was opened", store.url),
     )
     .remedy("run one instance per table id; stop the other one before starting this one")
 }
@@ -140,4 +163,70 @@ fn opened(
 ) -> Result<Opened> {
     let schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
     Ok(Opened { snapshot, schema, plan, watermarks, created, letters })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::ids::Offset;
+    use crate::protocol::dead_letters::place_app_id;
+    use crate::table::action::{Action, encode};
+    use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, source, txn};
+
+    /// A table that remembers a place of dead letters. Whenever the place is asked for, another
+    /// writer adds what `commit` makes to the table's log.
+    async fn opened_beside(commit: fn() -> Vec<Action>) -> (Result<Opened>, u32) {
+        let mut table = HandMade::new().await;
+        let place = "file:///nowhere/letters";
+        table
+            .commit("STREAMING UPDATE", &[], vec![create::txn(place_app_id(TABLE_ID, place), 1, NOW_MS)])
+            .await;
+        let empty = tempfile::tempdir().unwrap();
+        let url = url::Url::from_file_path(empty.path()).unwrap();
+        let (letters, log) =
+            (Store::open(&url, &BTreeMap::new()).unwrap(), table.directory.path().join("_delta_log"));
+        let asked = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&asked);
+        let reach = move |_: &str| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            append(&log, &encode(&commit()));
+            Ok(letters.clone())
+        };
+        let places = Places { current: None, reach: Arc::new(reach) };
+        let writer = Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2 };
+        let identity = Identity { table_id: TABLE_ID.to_owned(), writer, is_alive: |_| false };
+        let topic = Topic {
+            name: source(0).topic,
+            id: source(0).topic_id,
+            partitions: vec![Partition(0), Partition(1)],
+        };
+        let marks = Watermarks { low: Offset(0), end: Offset(10), first_run: Offset(0) };
+        let watermarks = || Ok(BTreeMap::from([(Partition(0), marks), (Partition(1), marks)]));
+        let clock: SharedClock = Arc::new(SystemClock);
+        let opened = open(&table.store, &identity, &topic, watermarks, None, &places, &clock).await;
+        (opened, asked.load(Ordering::Relaxed))
+    }
+
+    fn append(log: &Path, body: &[u8]) {
+        let next = std::fs::read_dir(log).unwrap().count();
+        std::fs::write(log.join(format!("{next:020}.json")), body).unwrap();
+    }
+
+    #[tokio::test]
+    async fn writers_beside_us_keep_nobody_from_starting() {
+        let (opened, asked) = opened_beside(|| vec![create::txn("spark".to_owned(), 7, NOW_MS)]).await;
+        let snapshot = opened.unwrap().snapshot;
+        assert_eq!((snapshot.version, snapshot.txns["spark"], asked), (Version(3), 7, 1));
+    }
+
+    #[tokio::test]
+    async fn a_start_whose_claims_are_all_taken_away_gives_way() {
+        let (opened, asked) = opened_beside(|| vec![txn(0, 0)]).await;
+        assert_eq!((opened.unwrap_err().kind, asked), (ErrorKind::Fenced, CLAIMS_LOST_MAX));
+    }
 }

@@ -88,7 +88,7 @@ impl Output {
         }
     }
 
-    /// Begins again with another schema; nothing may be open.
+    /// Begins again with another schema; what is open is let go.
     pub(super) fn follow(&mut self, schema: &Arc<Schema>) {
         self.schema = Arc::clone(schema);
         self.forget();
@@ -195,6 +195,7 @@ impl Output {
         self.note_memory();
     }
 }
+
 impl OpenFile {
     fn create(schema: &Schema, compression: Compression, wiring: &Wiring) -> Result<OpenFile> {
         let path = format!("part-{}.{}.parquet", wiring.clock.fresh_id(), codec_name(compression));
