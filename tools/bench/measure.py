@@ -52,7 +52,8 @@ def run(command, timeout):
     def late(_signal, _frame):
         nonlocal timed_out
         timed_out = True
-        os.killpg(child, signal.SIGKILL)
+        for process in descendants():
+            os.kill(process, signal.SIGKILL)
 
     signal.signal(signal.SIGALRM, late)
     signal.alarm(timeout)
@@ -65,6 +66,23 @@ def run(command, timeout):
         if pid == child:
             code = os.waitstatus_to_exitcode(raw)
             status = code if code >= 0 else 128 - code
+
+
+def descendants():
+    """Every process below this one; orphans of theirs are, too, since this one reaps them."""
+    parents = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as stat:
+                parents[int(name)] = int(stat.read().rpartition(")")[2].split()[1])
+        except OSError:
+            continue  # it has ended
+    found = {os.getpid()}
+    while True:
+        more = {process for process, parent in parents.items() if parent in found} - found
+        if not more:
+            return found - {os.getpid()}
+        found |= more
 
 
 if __name__ == "__main__":

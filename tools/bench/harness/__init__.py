@@ -1,0 +1,1 @@
+"""What the measuring tools share: services, binaries, runs, judgement, figures, plots."""
