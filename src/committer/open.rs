@@ -98,7 +98,7 @@ pub async fn open(
                 };
                 let letters = places.take_over(identity, &snapshot, &plan.starts, clock).await?;
                 match claim_stands(store, snapshot, &identity.table_id, &plan).await? {
-                    Claim::Stands(snapshot) => return opened(snapshot, plan, watermarks, created, letters),
+                    Claim::Stands(snapshot) => return opened(*snapshot, plan, watermarks, created, letters),
                     Claim::Lost(rival) => {
                         claims_lost += 1;
                         if claims_lost == CLAIMS_LOST_MAX {
@@ -116,7 +116,7 @@ pub async fn open(
 /// What became of a claim while dead letters were taken over.
 enum Claim {
     /// Nobody moved our offsets; the table as it is by now.
-    Stands(Snapshot),
+    Stands(Box<Snapshot>),
     /// A later claim is somebody else's, and so may be what was taken over since.
     Lost(Option<Writer>),
 }
@@ -124,7 +124,7 @@ enum Claim {
 async fn claim_stands(store: &Store, mut snapshot: Snapshot, table_id: &str, plan: &Plan) -> Result<Claim> {
     loop {
         let body = match log::get(store, snapshot.version.next()).await {
-            Found::Missing => return Ok(Claim::Stands(snapshot)),
+            Found::Missing => return Ok(Claim::Stands(Box::new(snapshot))),
             Found::Unclear(error) => return Err(explain(&store.url, &error)),
             Found::Commit(body) => body,
         };
