@@ -563,6 +563,17 @@ impl Slices {
         self.offsets.push(self.bytes.len());
     }
 
+    /// Appends one value written piecemeal, whole or not at all: after an error the row is taken back.
+    #[inline(always)]
+    pub(super) fn try_push_with<E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        write(&mut self.bytes)?;
+        self.offsets.push(self.bytes.len());
+        Ok(())
+    }
+
     pub(super) fn get(&self, index: usize) -> &[u8] {
         &self.bytes[self.offsets.range(index)]
     }

@@ -84,6 +84,17 @@ pub(super) fn epoch(number: &str, unit: EpochUnit) -> Result<i64, TextError> {
     representable(if negative { -micros - i64::from(finer) } else { micros })
 }
 
+/// The same for a whole number.
+pub(super) fn epoch_whole(value: i64, unit: EpochUnit) -> Result<i64, TextError> {
+    let micros = match unit {
+        EpochUnit::Seconds => value.checked_mul(MICROS_PER_SECOND),
+        EpochUnit::Milliseconds => value.checked_mul(1_000),
+        EpochUnit::Microseconds => Some(value),
+        EpochUnit::Nanoseconds => Some(value.div_euclid(1_000)),
+    };
+    representable(micros.ok_or(TextError::Range)?)
+}
+
 /// A record's timestamp in microseconds, if a TIMESTAMP can hold it.
 pub(super) fn timestamp_of_millis(millis: i64) -> Option<i64> {
     millis.checked_mul(1000).filter(|micros| TIMESTAMPS.contains(micros))

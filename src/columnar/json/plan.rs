@@ -1,9 +1,15 @@
 //! Which members an object may have, and the columns that they fill.
 //!
-//! It owns the search for a field by its name. It reads no JSON.
+//! It owns the search for a field by its name, and what was learned about the
+//! order of fields: after each one, which came next the last time. While
+//! records keep their shape, a name is one comparison with the bytes that are
+//! expected; when they change it, the table of names finds the field and the
+//! new order is learned. It reads no JSON.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use super::input::Literal;
 use crate::config::EpochUnit;
 use crate::schema::names::{below, elements};
 use crate::schema::{DataType, Field};
@@ -14,13 +20,17 @@ pub(super) type Timestamps = BTreeMap<String, EpochUnit>;
 /// What a struct's members are called and where they go.
 pub(super) struct StructPlan {
     pub(super) fields: Vec<FieldPlan>,
-    pub(super) names: NameTable,
+    names: NameTable,
+    /// By field: the one that followed it last. The last entry: the one that came first.
+    followers: Vec<Cell<usize>>,
     /// Columns of all levels that one row of it fills.
     pub(super) width: usize,
 }
 
 pub(super) struct FieldPlan {
     pub(super) name: Box<str>,
+    /// The name as it is expected in a payload.
+    pub(super) literal: Literal,
     /// Which child column it fills.
     pub(super) column: usize,
     pub(super) nullable: bool,
@@ -55,20 +65,36 @@ impl StructPlan {
     ) -> StructPlan {
         let plan = |(column, field): (usize, &Field)| FieldPlan {
             name: field.name.as_str().into(),
+            literal: Literal::of_name(&field.name),
             column,
             ..FieldPlan::new(field.nullable, &field.data_type, &below(path, &field.name), timestamps)
         };
         let fields: Vec<FieldPlan> = fields.map(plan).collect();
         let width = fields.iter().map(|field| field.plan.width()).sum();
-        StructPlan { names: NameTable::new(&fields), fields, width }
+        // At first the order of the schema is expected.
+        let followers = (1..=fields.len()).chain([0]).map(Cell::new).collect();
+        StructPlan { names: NameTable::new(&fields), fields, followers, width }
     }
 
-    /// The field called `key`; `guess` is the one that would come next.
-    pub(super) fn find(&self, key: &str, guess: usize) -> Option<usize> {
-        match self.fields.get(guess) {
-            Some(field) if *field.name == *key => Some(guess),
-            _ => self.names.find(&self.fields, key),
-        }
+    /// Where [`StructPlan::expected`] begins: before the first field.
+    pub(super) fn beginning(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// The field that came after `previous` the last time.
+    #[inline(always)]
+    pub(super) fn expected(&self, previous: usize) -> Option<(usize, &FieldPlan)> {
+        let index = self.followers.get(previous)?.get();
+        self.fields.get(index).map(|field| (index, field))
+    }
+
+    pub(super) fn learn(&self, previous: usize, index: usize) {
+        self.followers[previous].set(index);
+    }
+
+    /// The field called `key`.
+    pub(super) fn find(&self, key: &str) -> Option<usize> {
+        self.names.find(&self.fields, key)
     }
 }
 
@@ -96,7 +122,7 @@ impl FieldPlan {
             DataType::Map { .. } => "MAP".into(),
             other => other.to_string().into(),
         };
-        FieldPlan { name: "".into(), column: 0, nullable, plan, expected }
+        FieldPlan { name: "".into(), literal: Literal::of_name(""), column: 0, nullable, plan, expected }
     }
 }
 
@@ -111,17 +137,17 @@ impl Plan {
 }
 
 /// Finds a field by name: open addressing, at most half full, so that a foreign key ends its search soon.
-pub(super) struct NameTable {
+struct NameTable {
     /// Field index + 1; 0 is empty. The length is a power of two.
-    pub(super) slots: Vec<u32>,
+    slots: Vec<u32>,
 }
 
 impl NameTable {
-    pub(super) fn new(fields: &[FieldPlan]) -> NameTable {
+    fn new(fields: &[FieldPlan]) -> NameTable {
         let mut slots = vec![0; (fields.len() * 2).next_power_of_two()];
         let mask = slots.len() - 1;
         for (index, field) in fields.iter().enumerate() {
-            let mut at = NameTable::hash(&field.name) & mask;
+            let mut at = hash(&field.name) & mask;
             while slots[at] != 0 {
                 at = (at + 1) & mask;
             }
@@ -130,9 +156,9 @@ impl NameTable {
         NameTable { slots }
     }
 
-    pub(super) fn find(&self, fields: &[FieldPlan], key: &str) -> Option<usize> {
+    fn find(&self, fields: &[FieldPlan], key: &str) -> Option<usize> {
         let mask = self.slots.len() - 1;
-        let mut at = NameTable::hash(key) & mask;
+        let mut at = hash(key) & mask;
         while let Some(index) = (self.slots[at] as usize).checked_sub(1) {
             if *fields[index].name == *key {
                 return Some(index);
@@ -141,12 +167,17 @@ impl NameTable {
         }
         None
     }
+}
 
-    /// FNV-1a. Only names of the schema are ever entered, so payloads cannot build collisions.
-    pub(super) fn hash(name: &str) -> usize {
-        let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3)
-        });
-        (hash ^ (hash >> 32)) as usize
-    }
+/// Of the length and the bytes at both ends: enough for names. Only names of the schema are ever
+/// entered, so payloads cannot build collisions.
+fn hash(name: &str) -> usize {
+    const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
+    let bytes = name.as_bytes();
+    let (first, last) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => (bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
+    };
+    let mixed = (first ^ last.rotate_left(23) ^ bytes.len() as u64).wrapping_mul(MIX);
+    (mixed ^ mixed >> 32) as usize
 }

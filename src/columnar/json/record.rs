@@ -1,16 +1,15 @@
 //! What one record leaves behind while it is read, and where in it we are.
 //!
-//! It owns the path for explanations, and what happens to members that the
-//! schema does not know. It fills no column.
+//! It owns the path for explanations, the limits of one record, and what
+//! happens to members that the schema does not know. It fills no column.
 
+use std::cell::Cell;
 use std::ops::Range;
 
-use serde::de::{self, MapAccess};
-use serde_json::value::RawValue;
-
 use super::super::bad::{BadReason, BadRecord, excerpt};
-use super::super::rescue::{self, Rescued, Unfit};
-use super::plan::{Plan, StructPlan};
+use super::super::rescue::Rescued;
+use super::input::{Parsed, Stop};
+use super::plan::StructPlan;
 use crate::config::{Decoding, OnNewField};
 use crate::schema::names::push_name;
 
@@ -23,41 +22,78 @@ const RESCUED_BYTES_MIN: usize = 1 << 20;
 /// Buffers that live from record to record.
 pub(super) struct State {
     pub(super) on_new_field: OnNewField,
-    /// Where in the row we are; on an error it stays where the error was.
-    pub(super) path: Vec<Step>,
-    /// The map keys that `path` refers to.
+    /// The keys of the maps that are open.
     pub(super) keys: String,
-    /// The last key that the schema does not know.
-    pub(super) unknown: String,
+    /// A string that does not go into a column, once its escapes are resolved.
+    pub(super) scratch: Vec<u8>,
     pub(super) rescued: Rescued,
     /// What the open objects have rescued so far, by the field or entry that held it.
     pub(super) origins: Vec<Origin>,
-    depth_max: usize,
+    pub(super) depth_max: usize,
     values_left: usize,
-    pub(super) failure: Option<(BadReason, String)>,
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Step {
-    Field(usize),
-    Index(usize),
-    /// A map entry, its key from here on in `keys`.
-    Key(usize),
+    failure: Option<BadRecord>,
 }
 
 /// A field of a struct or an entry of a map, and the marks around what it rescued.
 pub(super) struct Origin {
-    pub(super) at: usize,
-    pub(super) marks: Range<usize>,
+    at: usize,
+    marks: Range<usize>,
+}
+
+/// An object or array that is open, and the ones around it.
+pub(super) struct Frame<'f> {
+    around: Option<&'f Frame<'f>>,
+    container: Container<'f>,
+    /// Objects and arrays open here, this one counted.
+    pub(super) depth: usize,
+    /// Where in it we are: a field, an element, or where in [`State::keys`] the entry's key begins.
+    pub(super) at: Cell<usize>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Container<'f> {
+    Struct(&'f StructPlan),
+    Array,
+    Map,
+}
+
+impl<'f> Frame<'f> {
+    /// The record's own object.
+    pub(super) fn root(plan: &'f StructPlan) -> Frame<'f> {
+        Frame { around: None, container: Container::Struct(plan), depth: 1, at: Cell::new(0) }
+    }
+
+    pub(super) fn inside(&'f self, container: Container<'f>) -> Frame<'f> {
+        Frame { around: Some(self), container, depth: self.depth + 1, at: Cell::new(0) }
+    }
+
+    /// Writes the path of this container.
+    pub(super) fn write_path(&self, keys: &str, out: &mut String) {
+        if let Some(around) = self.around {
+            around.write_place(keys, keys.len(), out);
+        }
+    }
+
+    /// Writes the path of the value at hand. Keys up to `keys_end` are of this frame and those around.
+    pub(super) fn write_place(&self, keys: &str, keys_end: usize, out: &mut String) {
+        let keys_before = if let Container::Map = self.container { self.at.get() } else { keys_end };
+        if let Some(around) = self.around {
+            around.write_place(keys, keys_before, out);
+        }
+        match self.container {
+            Container::Struct(plan) => push_name(out, &plan.fields[self.at.get()].name),
+            Container::Array => out.push_str(&format!("[{}]", self.at.get())),
+            Container::Map => push_name(out, &keys[self.at.get()..keys_end]),
+        }
+    }
 }
 
 impl State {
     pub(super) fn new(on_new_field: OnNewField, decoding: &Decoding) -> State {
         State {
             on_new_field,
-            path: Vec::new(),
             keys: String::new(),
-            unknown: String::new(),
+            scratch: Vec::new(),
             rescued: Rescued::new(decoding.max_record_size.max(RESCUED_BYTES_MIN)),
             origins: Vec::new(),
             depth_max: decoding.max_depth,
@@ -67,7 +103,6 @@ impl State {
     }
 
     pub(super) fn clear(&mut self) {
-        self.path.clear();
         self.keys.clear();
         self.rescued.clear();
         self.origins.clear();
@@ -75,24 +110,25 @@ impl State {
         self.failure = None;
     }
 
-    /// An object or array opens at the path.
-    pub(super) fn enter<E: de::Error>(&mut self) -> Result<(), E> {
-        // Open around it: the record, and a container for each further step.
-        if self.path.len() < self.depth_max {
-            return Ok(());
-        }
-        Err(self.too_deep())
+    /// An object or array has opened.
+    #[inline]
+    pub(super) fn enter(&mut self, frame: &Frame<'_>) -> Parsed<()> {
+        if frame.depth <= self.depth_max { Ok(()) } else { Err(self.too_deep(frame)) }
     }
 
-    fn too_deep<E: de::Error>(&mut self) -> E {
-        self.fail(
-            BadReason::TooDeep,
-            format!("more than {} objects and arrays inside each other", self.depth_max),
-        )
+    /// In a container, or in an unknown member of it, something is too deep.
+    #[cold]
+    pub(super) fn too_deep(&mut self, frame: &Frame<'_>) -> Stop {
+        let mut path = String::new();
+        frame.write_path(&self.keys, &mut path);
+        let at = if path.is_empty() { String::new() } else { format!("`{}`: ", excerpt(&path)) };
+        let detail = format!("{at}more than {} objects and arrays inside each other", self.depth_max);
+        self.refuse(BadReason::TooDeep, detail)
     }
 
     /// A struct fills so many columns.
-    pub(super) fn charge<E: de::Error>(&mut self, values: usize) -> Result<(), E> {
+    #[inline]
+    pub(super) fn charge(&mut self, frame: &Frame<'_>, values: usize) -> Parsed<()> {
         match self.values_left.checked_sub(values) {
             Some(left) => {
                 self.values_left = left;
@@ -100,12 +136,13 @@ impl State {
             }
             None => {
                 let detail = format!("its structs fill more than {VALUES_MAX} values");
-                Err(self.fail(BadReason::TooLarge, detail))
+                Err(self.fail(frame, BadReason::TooLarge, &detail))
             }
         }
     }
 
     /// Notes what a field or entry has rescued since a mark.
+    #[inline]
     pub(super) fn note_origin(&mut self, at: usize, mark: usize) {
         if self.rescued.mark() > mark {
             self.origins.push(Origin { at, marks: mark..self.rescued.mark() });
@@ -127,105 +164,62 @@ impl State {
         self.origins.truncate(kept);
     }
 
-    /// Notes why the record is bad; the error only unwinds the parser.
-    pub(super) fn fail<E: de::Error>(&mut self, reason: BadReason, detail: String) -> E {
-        self.failure = Some((reason, detail));
-        E::custom("")
+    /// The value at hand makes the record bad.
+    #[cold]
+    pub(super) fn fail(&mut self, frame: &Frame<'_>, reason: BadReason, detail: &str) -> Stop {
+        let mut path = String::new();
+        frame.write_place(&self.keys, self.keys.len(), &mut path);
+        self.refuse(reason, format!("`{}`: {detail}", excerpt(&path)))
     }
-}
 
-/// One record being read.
-pub(super) struct Run<'r> {
-    pub(super) root: &'r StructPlan,
-    pub(super) state: &'r mut State,
-}
+    #[cold]
+    pub(super) fn refuse(&mut self, reason: BadReason, detail: String) -> Stop {
+        self.failure = Some(BadRecord { reason, detail });
+        Stop
+    }
 
-impl Run<'_> {
-    /// Reads over the value of a member that the schema does not know.
-    pub(super) fn unknown<'de, A: MapAccess<'de>>(&mut self, members: &mut A) -> Result<(), A::Error> {
-        if self.state.on_new_field == OnNewField::Fail {
-            let mut path = path_text(self.root, &self.state.path, &self.state.keys);
-            push_name(&mut path, &self.state.unknown);
-            let detail = format!("`{}`: the schema has no such field", excerpt(&path));
-            self.state.path.clear();
-            return Err(self.state.fail(BadReason::UnknownField, detail));
+    /// What a member means that the schema does not know, read or refused.
+    pub(super) fn admit_unknown(&mut self, frame: &Frame<'_>, name: &str) -> Parsed<()> {
+        if self.on_new_field != OnNewField::Fail {
+            return Ok(());
         }
-        let value: &RawValue = members.next_value()?;
-        // Containers open around this value: the record, and one for each step.
-        let depth_max = self.state.depth_max.saturating_sub(self.state.path.len() + 1);
-        rescue::check(value.get(), depth_max).map_err(|unfit| match unfit {
-            Unfit::Surrogate => {
-                self.state.fail(BadReason::Syntax, "half a surrogate pair in a string".to_owned())
-            }
-            Unfit::Depth => self.state.too_deep(),
-        })?;
-        if self.state.on_new_field == OnNewField::Rescue {
-            let State { path, keys, unknown, rescued, .. } = &mut *self.state;
-            let write_path = |out: &mut String| {
-                write_path(self.root, path, keys, out);
-                push_name(out, unknown);
-            };
-            if !rescued.add(write_path, value.get()) {
-                let detail = "the fields that the schema does not know are too many to rescue".to_owned();
-                return Err(self.state.fail(BadReason::TooLarge, detail));
-            }
+        let mut path = String::new();
+        frame.write_path(&self.keys, &mut path);
+        push_name(&mut path, name);
+        let detail = format!("`{}`: the schema has no such field", excerpt(&path));
+        Err(self.refuse(BadReason::UnknownField, detail))
+    }
+
+    /// Keeps the value of such a member, where there is a place for it.
+    pub(super) fn keep_unknown(&mut self, frame: &Frame<'_>, name: &str, value: &str) -> Parsed<()> {
+        if self.on_new_field != OnNewField::Rescue {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    pub(super) fn bad_record(&mut self, error: &serde_json::Error) -> BadRecord {
-        let path = path_text(self.root, &self.state.path, &self.state.keys);
-        let at = if path.is_empty() { String::new() } else { format!("`{}`: ", excerpt(&path)) };
-        match self.state.failure.take() {
-            Some((reason, detail)) => BadRecord { reason, detail: at + &detail },
-            None => syntax(error.to_string(), at),
-        }
-    }
-}
-
-/// What the parser itself refuses. It knows no other words for it; no payload is in its messages.
-fn syntax(message: String, at: String) -> BadRecord {
-    if message.starts_with("number out of range") {
-        return BadRecord { reason: BadReason::Range, detail: at + "number out of range" };
-    }
-    let reason = match message.starts_with("recursion limit exceeded") {
-        true => BadReason::TooDeep,
-        false => BadReason::Syntax,
-    };
-    BadRecord { reason, detail: message }
-}
-
-pub(super) fn path_text(root: &StructPlan, path: &[Step], keys: &str) -> String {
-    let mut out = String::new();
-    write_path(root, path, keys, &mut out);
-    out
-}
-
-pub(super) fn write_path(root: &StructPlan, path: &[Step], keys: &str, out: &mut String) {
-    let mut plan: Option<&Plan> = None;
-    for (at, step) in path.iter().enumerate() {
-        plan = match (step, plan) {
-            (Step::Field(index), None) => Some(write_field(root, *index, out)),
-            (Step::Field(index), Some(Plan::Struct(members))) => Some(write_field(members, *index, out)),
-            (Step::Index(index), Some(Plan::Array(element))) => {
-                out.push_str(&format!("[{index}]"));
-                Some(&element.plan)
-            }
-            (Step::Key(start), Some(Plan::Map(value))) => {
-                let end = path[at + 1..].iter().find_map(|step| match step {
-                    Step::Key(next) => Some(*next),
-                    _ => None,
-                });
-                push_name(out, &keys[*start..end.unwrap_or(keys.len())]);
-                Some(&value.plan)
-            }
-            _ => unreachable!("steps are taken along the plan"),
+        let keys = &self.keys;
+        let write_path = |out: &mut String| {
+            frame.write_path(keys, out);
+            push_name(out, name);
         };
+        if self.rescued.add(write_path, value) {
+            return Ok(());
+        }
+        let detail = "the fields that the schema does not know are too many to rescue".to_owned();
+        Err(self.refuse(BadReason::TooLarge, detail))
+    }
+
+    /// Why a record is bad: what was noted, or else it is no JSON.
+    #[cold]
+    pub(super) fn bad_record(&mut self, text: &str) -> BadRecord {
+        self.failure.take().unwrap_or_else(|| syntax(text))
     }
 }
 
-pub(super) fn write_field<'p>(plan: &'p StructPlan, index: usize, out: &mut String) -> &'p Plan {
-    let field = &plan.fields[index];
-    push_name(out, &field.name);
-    &field.plan
+/// What is wrong with a text, in the words of `serde_json`, which hold nothing of it.
+fn syntax(text: &str) -> BadRecord {
+    let detail = match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+        Err(error) => error.to_string(),
+        // It looks at no escape more closely than at its form.
+        Ok(_) => "half a surrogate pair in a string".to_owned(),
+    };
+    BadRecord { reason: BadReason::Syntax, detail }
 }

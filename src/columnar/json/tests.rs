@@ -1,11 +1,14 @@
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
 use super::*;
 use crate::columnar::model::{self, Value, float, rows_of};
-use crate::columnar::{Columns, Decoder, RecordFacts};
+use crate::columnar::{Columns, Decoder, RecordFacts, text as grammar};
 use crate::config::EpochUnit;
 use crate::ids::Offset;
 use crate::record::{Headers, Record};
@@ -229,7 +232,7 @@ fn a_refusal_says_where_and_what() {
     let cases = [
         (r#"{"id":1"#, BadReason::Syntax, "EOF while parsing an object at line 1 column 7"),
         (r#"{"id":1}{"#, BadReason::Syntax, "trailing characters at line 1 column 9"),
-        (r#"{"id":1,}"#, BadReason::Syntax, "trailing comma at line 1 column 9"),
+        (r#"{"id":1,}"#, BadReason::Syntax, "key must be a string at line 1 column 9"),
         ("", BadReason::Syntax, "EOF while parsing a value at line 1 column 0"),
         ("[1]", BadReason::NotObject, "expected an object, found an array"),
         ("null", BadReason::NotObject, "expected an object, found null"),
@@ -259,10 +262,10 @@ fn a_refusal_says_where_and_what() {
         (r#"{"id":1,"f":1e999}"#, BadReason::Range, "`f`: 1e999 does not fit FLOAT"),
         (r#"{"id":1,"f":true}"#, BadReason::Type, "`f`: expected FLOAT, found true"),
         (r#"{"id":1,"f":"1"}"#, BadReason::Type, "`f`: expected FLOAT, found the string \"1\""),
-        (r#"{"id":1,"g":1e999}"#, BadReason::Range, "`g`: number out of range"),
+        (r#"{"id":1,"g":1e999}"#, BadReason::Range, "`g`: 1e999 does not fit DOUBLE"),
         (r#"{"id":1,"s":5}"#, BadReason::Type, "`s`: expected STRING, found a number"),
         (r#"{"id":1,"x":"%"}"#, BadReason::Type, "`x`: expected BINARY, found \"%\""),
-        (r#"{"id":1,"s":"\ud800"}"#, BadReason::Syntax, "unexpected end of hex escape at line 1 column 20"),
+        (r#"{"id":1,"s":"\ud800"}"#, BadReason::Syntax, "half a surrogate pair in a string"),
         (r#"{"id":1,"u":["\udc00"]}"#, BadReason::Syntax, "half a surrogate pair in a string"),
     ];
     for (payload, reason, detail) in cases {
@@ -421,11 +424,7 @@ impl<'de> de::Deserialize<'de> for Members<'de> {
 /// The value that a column must hold; `None`: it does not fit.
 fn expected(tree: &Tree, data_type: &DataType, nullable: bool) -> Option<Value> {
     let int = |number: &str, min: i128, max: i128| {
-        let value = match number.parse::<i128>() {
-            Ok(value) => value,
-            Err(_) if number.parse::<f64>().is_ok_and(|v| v == 0.0 && v.is_sign_negative()) => 0,
-            Err(_) => return None,
-        };
+        let value = number.parse::<i128>().ok()?;
         (min..=max).contains(&value).then_some(Value::Integer(value))
     };
     Some(match (tree, data_type) {
@@ -441,11 +440,11 @@ fn expected(tree: &Tree, data_type: &DataType, nullable: bool) -> Option<Value> 
             Value::Integer(exact(n, *precision, *scale)?)
         }
         (Tree::Text(value), DataType::String) => text(value),
-        (Tree::Text(value), DataType::Date) => Value::Integer(text::date(value).ok()?.into()),
-        (Tree::Text(value), DataType::Timestamp) => Value::Integer(text::timestamp(value).ok()?.into()),
+        (Tree::Text(value), DataType::Date) => Value::Integer(grammar::date(value).ok()?.into()),
+        (Tree::Text(value), DataType::Timestamp) => Value::Integer(grammar::timestamp(value).ok()?.into()),
         (Tree::Text(value), DataType::Binary) => {
             let mut bytes = Vec::new();
-            text::base64(value, &mut bytes).ok()?;
+            grammar::base64(value, &mut bytes).ok()?;
             Value::Bytes(bytes)
         }
         (Tree::List(values), DataType::Array { element, contains_null }) => Value::List(

@@ -1,0 +1,530 @@
+//! A payload and how far it was read: blocks of bytes, digits, runs of a string.
+//!
+//! It owns JSON's grammar of strings, numbers and white space, as strict as
+//! RFC 8259, and the reading of many bytes at once. It knows no columns.
+//!
+//! Every byte from the payload's end on reads as NUL, which JSON has nowhere:
+//! whatever is being read stops there, and no loop asks for the end.
+
+use std::borrow::Cow;
+
+use super::scan;
+
+/// Nothing of a record's row stays: the record is bad. Why stands in the parser's state, or it is
+/// no JSON.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct Stop;
+
+pub(super) type Parsed<T> = Result<T, Stop>;
+
+/// Bytes that must be readable behind a payload, the first of them NUL.
+pub(super) const PADDING: usize = 64;
+
+pub(super) struct Input<'a> {
+    /// The payload and its padding.
+    bytes: &'a [u8],
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Input<'a> {
+    /// `padded` begins with the bytes of `text`; a NUL and more bytes follow.
+    pub(super) fn new(padded: &'a [u8], text: &'a str) -> Input<'a> {
+        debug_assert!(padded.len() >= text.len() + PADDING && padded[text.len()] == 0);
+        Input { bytes: padded, text, at: 0 }
+    }
+
+    /// Where the next byte stands.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What was read since `start`.
+    pub(super) fn since(&self, start: usize) -> &'a str {
+        &self.text[start..self.at]
+    }
+
+    #[inline(always)]
+    pub(super) fn peek(&self) -> u8 {
+        self.byte(self.at)
+    }
+
+    #[inline(always)]
+    pub(super) fn advance(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
+    #[inline(always)]
+    fn byte(&self, at: usize) -> u8 {
+        self.bytes.get(at).copied().unwrap_or(0)
+    }
+
+    /// The bytes from `at` on; NULs where there are none.
+    #[inline(always)]
+    fn block<const N: usize>(&self, at: usize) -> [u8; N] {
+        match self.bytes.get(at..).and_then(<[u8]>::first_chunk::<N>) {
+            Some(block) => *block,
+            None => [0; N],
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn take(&mut self, byte: u8) -> bool {
+        let is_next = self.peek() == byte;
+        self.at += usize::from(is_next);
+        is_next
+    }
+
+    #[inline(always)]
+    pub(super) fn take_literal(&mut self, literal: &Literal) -> bool {
+        let head = u128::from_le_bytes(self.block(self.at));
+        if (head ^ literal.head) & literal.mask != 0 {
+            return false;
+        }
+        if literal.len > HEAD && !self.follows(HEAD, &literal.tail) {
+            return false;
+        }
+        self.at += literal.len;
+        true
+    }
+
+    #[inline(never)]
+    fn follows(&self, skipped: usize, bytes: &[u8]) -> bool {
+        self.bytes.get(self.at + skipped..).is_some_and(|rest| rest.starts_with(bytes))
+    }
+
+    pub(super) fn take_word(&mut self, word: &[u8]) -> Parsed<()> {
+        if !self.follows(0, word) {
+            return Err(Stop);
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn skip_whitespace(&mut self) {
+        while matches!(self.peek(), b' ' | b'\n' | b'\t' | b'\r') {
+            self.at += 1;
+        }
+    }
+
+    /// Whether the byte read last opened an object.
+    pub(super) fn was_just_opened(&self) -> bool {
+        self.at.checked_sub(1).is_some_and(|last| self.byte(last) == b'{')
+    }
+
+    pub(super) fn back_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        self.at == self.text.len()
+    }
+
+    /// Whether another member or element follows, or else `close`; one of them must.
+    #[inline(always)]
+    pub(super) fn continues(&mut self, close: u8) -> Parsed<bool> {
+        loop {
+            let byte = self.peek();
+            if byte == b',' || byte == close {
+                self.at += 1;
+                return Ok(byte == b',');
+            }
+            let before = self.at;
+            self.skip_whitespace();
+            if self.at == before {
+                return Err(Stop);
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn boolean(&mut self) -> Option<bool> {
+        let word: [u8; 4] = self.block(self.at);
+        if word == *b"true" {
+            self.at += 4;
+            return Some(true);
+        }
+        if word == *b"fals" && self.byte(self.at + 4) == b'e' {
+            self.at += 5;
+            return Some(false);
+        }
+        None
+    }
+
+    // ------------------------------------------------------------- strings
+
+    /// Appends the string whose opening quote was read, its escapes resolved.
+    #[inline(always)]
+    pub(super) fn string_into(&mut self, out: &mut Vec<u8>) -> Parsed<()> {
+        loop {
+            let block: [u8; scan::BLOCK] = self.block(self.at);
+            let ends = scan::run_ends(&block);
+            out.extend_from_slice(&block);
+            if ends == 0 {
+                self.at += scan::BLOCK;
+                continue;
+            }
+            let run = ends.trailing_zeros() as usize;
+            out.truncate(out.len() + run - scan::BLOCK);
+            self.at += run + 1;
+            if block[run % scan::BLOCK] == b'"' {
+                return Ok(());
+            }
+            self.end_of_run(out)?;
+        }
+    }
+
+    /// What ended a run of a string, if not its quote: an escape, or a control character.
+    #[inline(never)]
+    fn end_of_run(&mut self, out: &mut Vec<u8>) -> Parsed<()> {
+        if self.byte(self.at - 1) != b'\\' {
+            return Err(Stop);
+        }
+        let escape = self.peek();
+        self.at += 1;
+        out.push(match escape {
+            b'"' | b'\\' | b'/' => escape,
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => {
+                let character = self.unicode()?;
+                out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                return Ok(());
+            }
+            _ => return Err(Stop),
+        });
+        Ok(())
+    }
+
+    /// The character of a `\u` escape, or of two that are a pair of surrogates.
+    fn unicode(&mut self) -> Parsed<char> {
+        let first = self.code_unit()?;
+        let code = match first {
+            0xD800..=0xDBFF => {
+                self.take_word(b"\\u")?;
+                let second = self.code_unit()?;
+                if !(0xDC00..=0xDFFF).contains(&second) {
+                    return Err(Stop);
+                }
+                0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00)
+            }
+            code => code,
+        };
+        char::from_u32(code).ok_or(Stop)
+    }
+
+    fn code_unit(&mut self) -> Parsed<u32> {
+        let digits: [u8; 4] = self.block(self.at);
+        self.at += digits.len();
+        digits.iter().try_fold(0, |unit, digit| {
+            let digit = char::from(*digit).to_digit(16).ok_or(Stop)?;
+            Ok(unit << 4 | digit)
+        })
+    }
+
+    /// The string whose opening quote was read: as it stands there, or in `scratch` if it has escapes.
+    #[inline]
+    pub(super) fn string<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Parsed<&'s str>
+    where
+        'a: 's,
+    {
+        let start = self.at;
+        if self.skip_run()? {
+            return Ok(&self.text[start..self.at - 1]);
+        }
+        self.at = start;
+        scratch.clear();
+        self.string_into(scratch)?;
+        // Runs of a str between ASCII bytes, and characters: always UTF-8.
+        std::str::from_utf8(scratch).map_err(|_| Stop)
+    }
+
+    /// A key, likewise; owned if it has escapes.
+    #[inline]
+    pub(super) fn key(&mut self, scratch: &mut Vec<u8>) -> Parsed<Cow<'a, str>> {
+        let start = self.at;
+        if self.skip_run()? {
+            return Ok(Cow::Borrowed(&self.text[start..self.at - 1]));
+        }
+        self.at = start;
+        self.string(scratch).map(|key| Cow::Owned(key.to_owned()))
+    }
+
+    /// Reads over a string whose opening quote was read.
+    pub(super) fn skip_string(&mut self, scratch: &mut Vec<u8>) -> Parsed<()> {
+        while !self.skip_run()? {
+            scratch.clear();
+            self.end_of_run(scratch)?;
+        }
+        Ok(())
+    }
+
+    /// Reads up to the end of a string (true) or behind the backslash of an escape.
+    #[inline(always)]
+    fn skip_run(&mut self) -> Parsed<bool> {
+        loop {
+            let block: [u8; scan::BLOCK] = self.block(self.at);
+            let ends = scan::run_ends(&block);
+            if ends == 0 {
+                self.at += scan::BLOCK;
+                continue;
+            }
+            let run = ends.trailing_zeros() as usize;
+            self.at += run + 1;
+            return match block[run % scan::BLOCK] {
+                b'"' => Ok(true),
+                b'\\' => Ok(false),
+                _ => Err(Stop),
+            };
+        }
+    }
+
+    // ------------------------------------------------------------- numbers
+
+    /// A plain integer that fits 64 bits, or `None` and nothing was read: [`Input::number`] tells more.
+    #[inline(always)]
+    pub(super) fn integer(&mut self) -> Option<i64> {
+        let negative = self.peek() == b'-';
+        let start = self.at + usize::from(negative);
+        let (magnitude, digits) = self.digits(start)?;
+        let end = start + digits;
+        if matches!(self.byte(end), b'.' | b'e' | b'E') {
+            return None;
+        }
+        let value =
+            if negative { 0_i64.checked_sub_unsigned(magnitude)? } else { i64::try_from(magnitude).ok()? };
+        self.at = end;
+        Some(value)
+    }
+
+    /// The digits from `start` on, without leading zeros: what they count and how many they are.
+    #[inline(always)]
+    fn digits(&self, start: usize) -> Option<(u64, usize)> {
+        let (head, count) = scan::digits(self.block(start));
+        if count == 0 || (count > 1 && self.byte(start) == b'0') {
+            return None;
+        }
+        if count < 8 {
+            return Some((head, count));
+        }
+        let (tail, more) = scan::digits(self.block(start + 8));
+        let value = head * scan::POWERS[more] + tail;
+        if more < 8 {
+            return Some((value, 8 + more));
+        }
+        self.many_digits(value, start + 16).map(|(value, more)| (value, 16 + more))
+    }
+
+    /// The digits that follow sixteen.
+    #[inline(never)]
+    fn many_digits(&self, sixteen: u64, start: usize) -> Option<(u64, usize)> {
+        let (mut value, mut count) = (sixteen, 0);
+        while let digit @ b'0'..=b'9' = self.byte(start + count) {
+            value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
+            count += 1;
+        }
+        Some((value, count))
+    }
+
+    /// A number of few digits as `mantissa / 10^fraction`, or `None` and nothing was read.
+    #[inline(always)]
+    pub(super) fn short_decimal(&mut self) -> Option<ShortDecimal> {
+        let negative = self.peek() == b'-';
+        let start = self.at + usize::from(negative);
+        let (head, count) = scan::digits(self.block(start));
+        if count == 0 || count == 8 || (count > 1 && self.byte(start) == b'0') {
+            return None;
+        }
+        let mut decimal = ShortDecimal { negative, mantissa: head, fraction: 0 };
+        let mut end = start + count;
+        if self.byte(end) == b'.' {
+            let (tail, more) = scan::digits(self.block(end + 1));
+            if more == 0 || more == 8 {
+                return None;
+            }
+            decimal.mantissa = head * scan::POWERS[more] + tail;
+            decimal.fraction = more;
+            end += 1 + more;
+        }
+        if matches!(self.byte(end), b'e' | b'E') {
+            return None;
+        }
+        self.at = end;
+        Some(decimal)
+    }
+
+    /// A number's text.
+    pub(super) fn number(&mut self) -> Parsed<&'a str> {
+        let start = self.at;
+        self.take(b'-');
+        let zero = self.peek() == b'0';
+        let whole = self.skip_digits();
+        if whole == 0 || (zero && whole > 1) {
+            return Err(Stop);
+        }
+        if self.take(b'.') && self.skip_digits() == 0 {
+            return Err(Stop);
+        }
+        if self.take(b'e') || self.take(b'E') {
+            let _sign = self.take(b'+') || self.take(b'-');
+            if self.skip_digits() == 0 {
+                return Err(Stop);
+            }
+        }
+        Ok(self.since(start))
+    }
+
+    fn skip_digits(&mut self) -> usize {
+        let start = self.at;
+        while self.peek().is_ascii_digit() {
+            self.at += 1;
+        }
+        self.at - start
+    }
+}
+
+/// A number whose digits fit 53 bits: up to seven before and seven behind the point.
+pub(super) struct ShortDecimal {
+    pub(super) negative: bool,
+    pub(super) mantissa: u64,
+    pub(super) fraction: usize,
+}
+
+impl ShortDecimal {
+    /// The nearest double: both operands are exact, so that the division rounds once.
+    #[inline(always)]
+    pub(super) fn to_f64(&self) -> f64 {
+        let magnitude = self.mantissa as f64 / scan::POWERS_F64[self.fraction];
+        if self.negative { -magnitude } else { magnitude }
+    }
+
+    /// The nearest float, where its 24 bits hold the digits.
+    #[inline(always)]
+    pub(super) fn to_f32(&self) -> Option<f32> {
+        if self.mantissa >= 1 << 24 {
+            return None;
+        }
+        let magnitude = self.mantissa as f32 / scan::POWERS_F64[self.fraction] as f32;
+        Some(if self.negative { -magnitude } else { magnitude })
+    }
+}
+
+/// Bytes of a literal that are compared at once.
+const HEAD: usize = 16;
+
+/// Bytes that are expected next, prepared for one comparison.
+pub(super) struct Literal {
+    head: u128,
+    mask: u128,
+    /// What does not fit the head.
+    tail: Box<[u8]>,
+    len: usize,
+}
+
+impl Literal {
+    /// The member name as it stands in JSON with its quotes and colon. A name that JSON must escape
+    /// never matches.
+    pub(super) fn of_name(name: &str) -> Literal {
+        if name.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1F)) {
+            return Literal { head: 1, mask: u128::MAX, tail: Box::default(), len: 1 };
+        }
+        let bytes = [b"\"", name.as_bytes(), b"\":"].concat();
+        let (head, tail) = bytes.split_at(bytes.len().min(HEAD));
+        let mut padded = [0; HEAD];
+        padded[..head.len()].copy_from_slice(head);
+        let mask = u128::MAX >> (8 * (HEAD - head.len()));
+        Literal { head: u128::from_le_bytes(padded), mask, tail: tail.into(), len: bytes.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read<T>(text: &str, read: impl FnOnce(&mut Input<'_>) -> T) -> (T, String) {
+        let padded = [text.as_bytes(), &[0; PADDING]].concat();
+        let mut input = Input::new(&padded, text);
+        let outcome = read(&mut input);
+        (outcome, text.get(input.at()..).unwrap_or_default().to_owned())
+    }
+
+    #[test]
+    fn names_match_whole_and_as_they_are_written() {
+        let long = "a_name_that_is_longer_than_one_comparison";
+        for name in ["", "a", "thirteen_byte", "fourteen_bytes", "é", long] {
+            let literal = Literal::of_name(name);
+            let text = format!("\"{name}\":1");
+            assert_eq!(read(&text, |input| input.take_literal(&literal)), (true, "1".to_owned()));
+            for other in
+                [format!("\"{name}x\":1"), format!("\"{name}\" :1"), format!("\"{name}\""), "".into()]
+            {
+                assert_eq!(
+                    read(&other, |input| input.take_literal(&literal)),
+                    (false, other.clone()),
+                    "{name}"
+                );
+            }
+        }
+        assert!(!read("\"a\"b\":", |input| input.take_literal(&Literal::of_name("a\"b"))).0);
+    }
+
+    proptest! {
+        #[test]
+        fn integers_are_what_the_standard_library_reads(text in "-?(0|[1-9][0-9]{0,20}|[0-9]{1,20})([,.eE}x]|)") {
+            let digits = text.trim_end_matches([',', '}', 'x']);
+            let expected = digits.parse::<i64>().ok().filter(|_| {
+                let unsigned = digits.trim_start_matches('-');
+                unsigned == "0" || !unsigned.starts_with('0')
+            });
+            let (found, rest) = read(&text, |input| input.integer());
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(rest, if found.is_some() { &text[digits.len()..] } else { &text[..] });
+        }
+
+        #[test]
+        fn short_decimals_are_rounded_once(text in "-?(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?") {
+            if let (Some(decimal), rest) = read(&text, |input| input.short_decimal()) {
+                prop_assert_eq!(rest, "");
+                prop_assert_eq!(decimal.to_f64().to_bits(), text.parse::<f64>().unwrap().to_bits());
+                if let Some(float) = decimal.to_f32() {
+                    prop_assert_eq!(float.to_bits(), text.parse::<f32>().unwrap().to_bits());
+                }
+            } else {
+                prop_assert!(text.split('.').any(|digits| digits.trim_start_matches('-').len() > 7), "{}", text);
+            }
+        }
+
+        #[test]
+        fn numbers_and_strings_are_those_of_serde_json(
+            text in "(-?[0-9.eE+-]{0,12}|\"([ -~é]|\\\\[\"\\\\/bfnrtux]|\\\\u[dD][89a-fA-F][0-9a-f]{2}|\\\\ud83d\\\\ude00|\t){0,40}\"?)",
+        ) {
+            let number = |input: &mut Input<'_>| input.number().map(str::to_owned);
+            if let (Ok(found), rest) = read(&text, number) {
+                prop_assert!(found.parse::<f64>().is_ok());
+                prop_assert_eq!(rest.is_empty(), serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok());
+            } else if !text.starts_with('"') {
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_err());
+            }
+            if text.starts_with('"') {
+                let expected = serde_json::from_str::<String>(&text).ok();
+                let string = |input: &mut Input<'_>| {
+                    input.advance(1);
+                    input.string(&mut Vec::new()).map(str::to_owned)
+                };
+                let (found, rest) = read(&text, string);
+                prop_assert_eq!(found.ok().filter(|_| rest.is_empty()), expected.clone());
+                let (skipped, rest) = read(&text, |input| {
+                    input.advance(1);
+                    input.skip_string(&mut Vec::new())
+                });
+                prop_assert_eq!(skipped.is_ok() && rest.is_empty(), expected.is_some());
+            }
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Objects and arrays: their members, entries and elements.
+//!
+//! It owns equal keys, missing fields, and members that the schema does not
+//! know. What a value may be is `value`'s.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use super::Parser;
+use super::input::{Parsed, Stop};
+use super::plan::{FieldPlan, StructPlan};
+use super::record::Frame;
+use crate::columnar::bad::BadReason;
+use crate::columnar::columns::{Column, Data, Slices};
+use crate::config::OnNewField;
+
+/// Fields whose presence is one bit; what stands beyond them is asked of its column.
+const BITS: usize = u64::BITS as usize;
+
+/// The fields of one object that have a value.
+struct Filled {
+    first: u64,
+    count: usize,
+}
+
+impl Filled {
+    /// Notes a field; false if it has a value already.
+    #[inline(always)]
+    fn add(&mut self, index: usize, column: &Column, row: usize) -> bool {
+        let is_new = if index < BITS { self.first & 1 << index == 0 } else { column.len() == row };
+        if index < BITS {
+            self.first |= 1 << index;
+        }
+        self.count += usize::from(is_new);
+        is_new
+    }
+
+    fn has(&self, index: usize, column: &Column, row: usize) -> bool {
+        if index < BITS { self.first & 1 << index != 0 } else { column.len() > row }
+    }
+}
+
+impl<'a> Parser<'_, 'a> {
+    /// The members of an object whose brace was read, into a row of child columns.
+    pub(super) fn members(
+        &mut self,
+        plan: &StructPlan,
+        children: &mut [Column],
+        row: usize,
+        frame: &Frame<'_>,
+    ) -> Parsed<()> {
+        let mut filled = Filled { first: 0, count: 0 };
+        let mut previous = plan.beginning();
+        let origins = self.state.origins.len();
+        loop {
+            let (index, field) = match plan.expected(previous) {
+                Some((index, field)) if self.input.take_literal(&field.literal) => (index, field),
+                _ => match self.name(plan, previous, frame)? {
+                    Name::Field(index) => (index, &plan.fields[index]),
+                    Name::Unknown if self.input.continues(b'}')? => continue,
+                    Name::Unknown | Name::End => break,
+                },
+            };
+            previous = index;
+            frame.at.set(index);
+            let column = &mut children[field.column];
+            if !filled.add(index, column, row) {
+                column.truncate(row);
+                self.state.forget_origins(origins, |at| at == index);
+            }
+            let mark = self.state.rescued.mark();
+            self.value(column, field, frame)?;
+            self.state.note_origin(index, mark);
+            if !self.input.continues(b'}')? {
+                break;
+            }
+        }
+        self.state.origins.truncate(origins);
+        if filled.count < plan.fields.len() {
+            self.fill_missing(plan, children, row, &filled, frame)?;
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn fill_missing(
+        &mut self,
+        plan: &StructPlan,
+        children: &mut [Column],
+        row: usize,
+        filled: &Filled,
+        frame: &Frame<'_>,
+    ) -> Parsed<()> {
+        for (index, field) in plan.fields.iter().enumerate() {
+            let column = &mut children[field.column];
+            if filled.has(index, column, row) {
+                continue;
+            }
+            if !field.nullable {
+                frame.at.set(index);
+                let detail = "no value, and the column is NOT NULL";
+                return Err(self.state.fail(frame, BadReason::Missing, detail));
+            }
+            column.push_null();
+        }
+        Ok(())
+    }
+
+    /// What stands where a name is expected, when it is not the expected one. An unknown member is
+    /// read to its end.
+    #[inline(never)]
+    fn name(&mut self, plan: &StructPlan, previous: usize, frame: &Frame<'_>) -> Parsed<Name> {
+        let is_first = self.input.was_just_opened();
+        self.input.skip_whitespace();
+        if let Some((index, field)) = plan.expected(previous)
+            && self.input.take_literal(&field.literal)
+        {
+            return Ok(Name::Field(index));
+        }
+        if is_first && self.input.take(b'}') {
+            return Ok(Name::End);
+        }
+        let name = self.key()?;
+        if let Some(index) = plan.find(&name) {
+            plan.learn(previous, index);
+            return Ok(Name::Field(index));
+        }
+        self.unknown(&name, frame)?;
+        Ok(Name::Unknown)
+    }
+
+    /// A member's name, up to and with the colon.
+    fn key(&mut self) -> Parsed<Cow<'a, str>> {
+        if !self.input.take(b'"') {
+            return Err(Stop);
+        }
+        let key = self.input.key(&mut self.state.scratch)?;
+        if !self.input.take(b':') {
+            self.input.skip_whitespace();
+            if !self.input.take(b':') {
+                return Err(Stop);
+            }
+        }
+        Ok(key)
+    }
+
+    /// Reads over the value of a member that the schema does not know.
+    fn unknown(&mut self, name: &str, frame: &Frame<'_>) -> Parsed<()> {
+        self.state.admit_unknown(frame, name)?;
+        self.input.skip_whitespace();
+        let start = self.input.at();
+        self.skip_value(frame.depth, frame)?;
+        if self.state.on_new_field == OnNewField::Rescue {
+            self.state.keep_unknown(frame, name, self.input.since(start))?;
+        }
+        Ok(())
+    }
+
+    /// Reads over a value inside of `depth` objects and arrays.
+    fn skip_value(&mut self, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
+        match self.input.peek() {
+            b'"' => {
+                self.input.advance(1);
+                self.input.skip_string(&mut self.state.scratch)
+            }
+            b'-' | b'0'..=b'9' => self.input.number().map(|_| ()),
+            b't' => self.input.take_word(b"true"),
+            b'f' => self.input.take_word(b"false"),
+            b'n' => self.input.take_word(b"null"),
+            b'{' | b'[' if depth >= self.state.depth_max => Err(self.state.too_deep(frame)),
+            b'{' => self.skip_object(depth + 1, frame),
+            b'[' => self.skip_array(depth + 1, frame),
+            _ => Err(Stop),
+        }
+    }
+
+    fn skip_object(&mut self, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
+        self.input.advance(1);
+        self.input.skip_whitespace();
+        if self.input.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            self.input.skip_whitespace();
+            if !self.input.take(b'"') {
+                return Err(Stop);
+            }
+            self.input.skip_string(&mut self.state.scratch)?;
+            self.input.skip_whitespace();
+            if !self.input.take(b':') {
+                return Err(Stop);
+            }
+            self.input.skip_whitespace();
+            self.skip_value(depth, frame)?;
+            if !self.input.continues(b'}')? {
+                return Ok(());
+            }
+        }
+    }
+
+    fn skip_array(&mut self, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
+        self.input.advance(1);
+        self.input.skip_whitespace();
+        if self.input.take(b']') {
+            return Ok(());
+        }
+        loop {
+            self.input.skip_whitespace();
+            self.skip_value(depth, frame)?;
+            if !self.input.continues(b']')? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The elements of an array whose bracket was read.
+    pub(super) fn elements(
+        &mut self,
+        plan: &FieldPlan,
+        element: &mut Column,
+        frame: &Frame<'_>,
+    ) -> Parsed<()> {
+        self.input.skip_whitespace();
+        if self.input.take(b']') {
+            return Ok(());
+        }
+        for index in 0.. {
+            frame.at.set(index);
+            self.value(element, plan, frame)?;
+            if !self.input.continues(b']')? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entries of a map whose brace was read; its entries begin at `start`.
+    pub(super) fn entries(
+        &mut self,
+        plan: &FieldPlan,
+        key: &mut Column,
+        value: &mut Column,
+        start: usize,
+        frame: &Frame<'_>,
+    ) -> Parsed<()> {
+        self.input.skip_whitespace();
+        if self.input.take(b'}') {
+            return Ok(());
+        }
+        let (keys, origins) = (self.state.keys.len(), self.state.origins.len());
+        frame.at.set(keys);
+        loop {
+            self.input.skip_whitespace();
+            let name = self.key()?;
+            strings(key).push(name.as_bytes());
+            self.state.keys.push_str(&name);
+            let mark = self.state.rescued.mark();
+            self.value(value, plan, frame)?;
+            self.state.note_origin(value.len() - 1, mark);
+            self.state.keys.truncate(keys);
+            if !self.input.continues(b'}')? {
+                break;
+            }
+        }
+        if has_duplicates(key, start) {
+            let kept = keep_last(key, value, start);
+            self.state.forget_origins(origins, |at| kept.binary_search(&at).is_err());
+        }
+        self.state.origins.truncate(origins);
+        Ok(())
+    }
+}
+
+/// What stood in an object where a name was expected.
+enum Name {
+    Field(usize),
+    /// A member that the schema does not know, its value read.
+    Unknown,
+    End,
+}
+
+fn strings(column: &mut Column) -> &mut Slices {
+    match &mut column.data {
+        Data::String(slices) => slices,
+        _ => unreachable!("only maps with STRING keys are planned"),
+    }
+}
+
+/// Entries up to which every pair of keys is compared.
+const PAIRWISE_MAX: usize = 16;
+
+fn has_duplicates(key: &mut Column, start: usize) -> bool {
+    let end = key.len();
+    let keys = strings(key);
+    if end - start > PAIRWISE_MAX {
+        let mut seen = HashSet::with_capacity(end - start);
+        return (start..end).any(|at| !seen.insert(keys.get(at)));
+    }
+    (start..end).any(|at| (start..at).any(|before| keys.get(before) == keys.get(at)))
+}
+
+/// Of entries with one key keeps the last, at its place, and says where those were. Rare: the entries are
+/// copied out and back.
+#[cold]
+fn keep_last(key: &mut Column, value: &mut Column, start: usize) -> Vec<usize> {
+    let end = key.len();
+    let (mut kept_keys, mut kept_values) = (key.empty_like(), value.empty_like());
+    let keys = strings(key);
+    let mut seen = HashSet::new();
+    let mut keep: Vec<usize> = (start..end).rev().filter(|at| seen.insert(keys.get(*at))).collect();
+    keep.reverse();
+    for at in &keep {
+        kept_keys.push_from(key, *at);
+        kept_values.push_from(value, *at);
+    }
+    key.truncate(start);
+    value.truncate(start);
+    for at in 0..keep.len() {
+        key.push_from(&kept_keys, at);
+        value.push_from(&kept_values, at);
+    }
+    keep
+}
