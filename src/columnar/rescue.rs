@@ -11,6 +11,9 @@ use std::ops::Range;
 /// Memory that is kept from record to record.
 const KEPT_BYTES_MAX: usize = 64 << 10;
 
+/// Members up to which every pair of paths is compared.
+const PAIRWISE_MAX: usize = 16;
+
 /// The unknown members of one record.
 pub(super) struct Rescued {
     /// Paths and values, back to back.
@@ -93,12 +96,17 @@ impl Rescued {
     }
 
     fn keep_last(&mut self) {
-        if self.live < 2 {
+        if self.live > PAIRWISE_MAX {
+            let mut seen = HashSet::with_capacity(self.live);
+            for member in self.members.iter_mut().rev().filter(|member| member.live) {
+                member.live = seen.insert(&self.text[member.path.clone()]);
+            }
             return;
         }
-        let mut seen = HashSet::with_capacity(self.live);
-        for member in self.members.iter_mut().rev().filter(|member| member.live) {
-            member.live = seen.insert(&self.text[member.path.clone()]);
+        for index in 0..self.members.len() {
+            let (member, later) = self.members[index..].split_first_mut().expect("a member is there");
+            let path = &self.text[member.path.clone()];
+            member.live &= !later.iter().any(|other| other.live && &self.text[other.path.clone()] == path);
         }
     }
 }

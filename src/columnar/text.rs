@@ -32,6 +32,10 @@ pub(super) fn date(text: &str) -> Result<i32, TextError> {
 /// the time is UTC; digits finer than a microsecond are cut off. A leap
 /// second reads as the second before it.
 pub(super) fn timestamp(text: &str) -> Result<i64, TextError> {
+    common_timestamp(text.as_bytes()).map_or_else(|| any_timestamp(text), Ok)
+}
+
+fn any_timestamp(text: &str) -> Result<i64, TextError> {
     let (days, rest) = leading_date(text.as_bytes())?;
     let (b'T' | b't' | b' ', rest) = rest.split_first().ok_or(TextError::Form)? else {
         return Err(TextError::Form);
@@ -47,6 +51,43 @@ pub(super) fn timestamp(text: &str) -> Result<i64, TextError> {
     let offset = offset_seconds(rest)?;
     let seconds = i64::from(days) * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second.min(59) - offset;
     representable(seconds * MICROS_PER_SECOND + micros)
+}
+
+/// A timestamp as nearly all producers write it: `YYYY-MM-DDTHH:MM:SS`, perhaps a fraction, `Z`.
+/// `None`: written otherwise, or no such instant.
+fn common_timestamp(text: &[u8]) -> Option<i64> {
+    let (whole, rest) = text.split_first_chunk::<19>()?;
+    let date = pairs(*whole.first_chunk()?, *b"0000-00-")?;
+    let time = pairs(*whole[8..].first_chunk()?, *b"00T00:00")?;
+    let seconds = pairs([whole[16], whole[17], whole[18], 0, 0, 0, 0, 0], [b':', b'0', b'0', 0, 0, 0, 0, 0])?;
+    let (year, month) = (date[0] * 100 + date[2], date[5]);
+    let (day, hour, minute, second) = (time[0], time[3], time[6], seconds[1]);
+    if year == 0 || !(1..=12).contains(&month) || day == 0 || day > days_in_month(year, month) {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let (micros, rest) = fraction(rest).ok()?;
+    if rest != b"Z" {
+        return None;
+    }
+    let days = days_since_epoch(year, month, day);
+    Some((days * SECONDS_PER_DAY + hour * 3_600 + minute * 60 + second) * MICROS_PER_SECOND + micros)
+}
+
+/// The number that each byte spells with the one behind it. The bytes are digits where the layout has
+/// `0`, and equal to it elsewhere; else `None`.
+#[inline(always)]
+fn pairs(bytes: [u8; 8], layout: [u8; 8]) -> Option<[i64; 8]> {
+    let limits = layout.map(|byte| if byte == b'0' { 0x76 } else { 0x7F });
+    let word = u64::from_le_bytes(bytes) ^ u64::from_le_bytes(layout);
+    // More than the limit allows carries into the high bit of its byte.
+    let above = word.wrapping_add(u64::from_le_bytes(limits)) | word;
+    if above & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    Some((word.wrapping_mul(10).wrapping_add(word >> 8)).to_le_bytes().map(i64::from))
 }
 
 /// A number in JSON's grammar that counts a unit since the Unix epoch: microseconds.
@@ -438,6 +479,23 @@ mod tests {
             let day = instant.to_zoned(jiff::tz::TimeZone::UTC).date();
             let days = micros.div_euclid(MICROS_PER_SECOND * SECONDS_PER_DAY);
             prop_assert_eq!(date(&day.to_string()).map(i64::from), Ok(days));
+        }
+
+        #[test]
+        fn the_common_layout_is_read_as_any_other(
+            text in "[0-2][0-9]{3}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]([.][0-9]{0,10})?Z",
+            mutation in prop::option::of((0..20_usize, any::<char>())),
+        ) {
+            let mut text: Vec<char> = text.chars().collect();
+            if let Some((at, character)) = mutation {
+                text[at] = character;
+            }
+            let text: String = text.into_iter().collect();
+            if let Some(micros) = common_timestamp(text.as_bytes()) {
+                prop_assert_eq!(any_timestamp(&text), Ok(micros));
+            } else if let Ok(micros) = any_timestamp(&text) {
+                prop_assert!(text.contains(":60") || !text.contains('T'), "{} is {}", text, micros);
+            }
         }
 
         #[test]

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 
 use super::Parser;
 use super::input::{Parsed, Stop};
@@ -262,7 +263,8 @@ impl<'a> Parser<'_, 'a> {
                 break;
             }
         }
-        if has_duplicates(key, start) {
+        let range = start..key.len();
+        if has_duplicates(strings(key), range, &mut self.state.order) {
             let kept = keep_last(key, value, start);
             self.state.forget_origins(origins, |at| kept.binary_search(&at).is_err());
         }
@@ -289,14 +291,16 @@ fn strings(column: &mut Column) -> &mut Slices {
 /// Entries up to which every pair of keys is compared.
 const PAIRWISE_MAX: usize = 16;
 
-fn has_duplicates(key: &mut Column, start: usize) -> bool {
-    let end = key.len();
-    let keys = strings(key);
-    if end - start > PAIRWISE_MAX {
-        let mut seen = HashSet::with_capacity(end - start);
-        return (start..end).any(|at| !seen.insert(keys.get(at)));
+/// Whether keys from `start` on are equal; `order` is scratch.
+fn has_duplicates(keys: &Slices, range: Range<usize>, order: &mut Vec<usize>) -> bool {
+    if range.len() <= PAIRWISE_MAX {
+        let start = range.start;
+        return range.into_iter().any(|at| (start..at).any(|before| keys.get(before) == keys.get(at)));
     }
-    (start..end).any(|at| (start..at).any(|before| keys.get(before) == keys.get(at)))
+    order.clear();
+    order.extend(range);
+    order.sort_unstable_by(|a, b| keys.get(*a).cmp(keys.get(*b)));
+    order.windows(2).any(|pair| keys.get(pair[0]) == keys.get(pair[1]))
 }
 
 /// Of entries with one key keeps the last, at its place, and says where those were. Rare: the entries are

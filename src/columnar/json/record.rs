@@ -26,6 +26,8 @@ pub(super) struct State {
     pub(super) keys: String,
     /// A string that does not go into a column, once its escapes are resolved.
     pub(super) scratch: Vec<u8>,
+    /// The entries of a map by their keys, while equal ones are looked for.
+    pub(super) order: Vec<usize>,
     pub(super) rescued: Rescued,
     /// What the open objects have rescued so far, by the field or entry that held it.
     pub(super) origins: Vec<Origin>,
@@ -94,6 +96,7 @@ impl State {
             on_new_field,
             keys: String::new(),
             scratch: Vec::new(),
+            order: Vec::new(),
             rescued: Rescued::new(decoding.max_record_size.max(RESCUED_BYTES_MIN)),
             origins: Vec::new(),
             depth_max: decoding.max_depth,
