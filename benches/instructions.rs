@@ -1,0 +1,250 @@
+//! One stage of a record's way, run so often that callgrind can tell what a row costs.
+//!
+//! Owns the stages and their twins of stock crates; counting and comparing is
+//! `tools/bench/instructions`. A run makes its rows, warms up with one pass and
+//! does `PASSES` more: the difference between two runs is the passes alone.
+//!
+//! usage: instructions STAGE PASSES; without arguments: the stages, each with its rows a pass and the bytes of a row
+
+mod workload;
+
+use arrow::array::RecordBatch;
+use arrow::json::ReaderBuilder;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{self, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
+use serde::Deserialize;
+use thalweg::columnar::{Columns, Decoder, ParquetFile};
+use thalweg::config::{Compression, Decoding, OnNewField};
+use workload::{ROWS, Workload};
+
+/// Batches a file: enough for dictionaries to pay or to be given up.
+const BATCHES: usize = 16;
+
+/// A stage, its rows a pass, and what runs so many passes.
+type Stage = (String, usize, Box<dyn Fn(u64)>);
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    match &arguments[..] {
+        [] => stages().iter().for_each(|(name, rows, _)| println!("{name} {rows} {}", bytes_per_row(name))),
+        [wanted, passes] => {
+            let stages = stages();
+            let stage = stages.iter().find(|(name, ..)| name == wanted).expect("a stage of the list");
+            stage.2(1 + passes.parse::<u64>().expect("a number of passes"));
+        }
+        _ => panic!("usage: instructions STAGE PASSES"),
+    }
+}
+
+/// Nothing runs until a stage is called: making rows is in both counts, and so in neither difference.
+fn stages() -> Vec<Stage> {
+    let mut stages: Vec<Stage> = Vec::new();
+    for name in workload::all().map(|workload| workload.name) {
+        let mut add = |kind: &str, rows: usize, stage: fn(&Workload, u64)| {
+            let stage = move |passes| stage(&named(name), passes);
+            stages.push((format!("{kind}/{name}"), rows, Box::new(stage)));
+        };
+        add("decode", ROWS, decode);
+        add("arrow_json", ROWS, arrow_json);
+        if name == "w1_stable" {
+            add("sonic_typed", ROWS, sonic_typed);
+        }
+        if ["w1_stable", "w3_nested"].contains(&name) {
+            add("encode", ROWS * BATCHES, encode);
+            add("arrow_writer", ROWS * BATCHES, |workload, passes| {
+                arrow_writer(workload, passes, |_, it| it)
+            });
+            add("arrow_writer_tuned", ROWS * BATCHES, |workload, passes| {
+                arrow_writer(workload, passes, tuned)
+            });
+            add("turn", ROWS * BATCHES, turn);
+        }
+    }
+    stages
+}
+
+fn named(name: &str) -> Workload {
+    workload::all().into_iter().find(|workload| workload.name == name).expect("a workload of the list")
+}
+
+fn bytes_per_row(stage: &str) -> usize {
+    named(stage.rsplit('/').next().unwrap_or_default()).bytes_per_row()
+}
+
+// ---- ours ---------------------------------------------------------------------------------------------------------
+
+fn decoder(workload: &Workload) -> (Decoder, Columns) {
+    let decoding = Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() };
+    (Decoder::new(&workload.schema, &decoding), Columns::new(&workload.schema))
+}
+
+fn append_all(workload: &Workload, decoder: &mut Decoder, columns: &mut Columns) {
+    for (offset, payload) in workload.payloads.iter().enumerate() {
+        let facts = workload::facts(offset as i64);
+        decoder.append(columns, payload.as_bytes(), &facts).expect("generated rows fit");
+    }
+}
+
+fn decode(workload: &Workload, passes: u64) {
+    let (mut decoder, mut columns) = decoder(workload);
+    for _ in 0..passes {
+        append_all(workload, &mut decoder, &mut columns);
+        let batch = columns.freeze();
+        assert_eq!(batch.num_rows(), ROWS);
+        columns.recover(batch);
+    }
+}
+
+fn file(workload: &Workload) -> ParquetFile {
+    ParquetFile::create(&workload.schema, Compression::Zstd(1), 64 << 20)
+        .expect("the schema has a Parquet form")
+}
+
+fn encode(workload: &Workload, passes: u64) {
+    let batch = batch_of(workload);
+    for _ in 0..passes {
+        let mut file = file(workload);
+        for _ in 0..BATCHES {
+            file.write(&batch).expect("memory takes every byte");
+        }
+        assert!(file.close().expect("memory takes every byte").size > 0);
+    }
+}
+
+/// What a shard does with its records: decode, freeze, encode, take the memory back.
+fn turn(workload: &Workload, passes: u64) {
+    let (mut decoder, mut columns) = decoder(workload);
+    for _ in 0..passes {
+        let mut file = file(workload);
+        for _ in 0..BATCHES {
+            append_all(workload, &mut decoder, &mut columns);
+            let batch = columns.freeze();
+            file.write(&batch).expect("memory takes every byte");
+            columns.recover(batch);
+        }
+        assert!(file.close().expect("memory takes every byte").size > 0);
+    }
+}
+
+fn batch_of(workload: &Workload) -> RecordBatch {
+    let (mut decoder, mut columns) = decoder(workload);
+    append_all(workload, &mut decoder, &mut columns);
+    columns.freeze()
+}
+
+// ---- twins --------------------------------------------------------------------------------------------------------
+
+fn arrow_json(workload: &Workload, passes: u64) {
+    let builder = ReaderBuilder::new(workload.schema.to_arrow()).with_batch_size(ROWS);
+    let mut decoder = builder.build_decoder().expect("arrow-json knows every type of ours");
+    for _ in 0..passes {
+        for payload in &workload.payloads {
+            decoder.decode(payload.as_bytes()).expect("generated rows fit");
+        }
+        let batch = decoder.flush().expect("generated rows fit").expect("there are rows");
+        assert_eq!(batch.num_rows(), ROWS);
+    }
+}
+
+/// W1 as a Rust struct whose strings borrow from the payload.
+#[derive(Deserialize)]
+struct Click<'a> {
+    id: i64,
+    user_id: i64,
+    ts: i64,
+    event_type: &'a str,
+    page: &'a str,
+    country: &'a str,
+    device: &'a str,
+    price: f64,
+    qty: i64,
+    ok: bool,
+}
+
+/// sonic-rs into a struct, and that into plain vectors: the least that a table needs.
+fn sonic_typed(workload: &Workload, passes: u64) {
+    let (mut integers, mut doubles, mut flags) = ([const { Vec::<i64>::new() }; 4], Vec::new(), Vec::new());
+    let mut strings = [const { (Vec::<u8>::new(), Vec::<i32>::new()) }; 4];
+    for _ in 0..passes {
+        for payload in &workload.payloads {
+            let row: Click<'_> = sonic_rs::from_str(payload).expect("generated rows fit");
+            for (column, value) in integers.iter_mut().zip([row.id, row.user_id, row.ts, row.qty]) {
+                column.push(value);
+            }
+            for ((bytes, ends), value) in
+                strings.iter_mut().zip([row.event_type, row.page, row.country, row.device])
+            {
+                bytes.extend_from_slice(value.as_bytes());
+                ends.push(bytes.len() as i32);
+            }
+            doubles.push(row.price);
+            flags.push(row.ok);
+        }
+        assert_eq!(doubles.len(), ROWS);
+        integers.iter_mut().for_each(Vec::clear);
+        strings.iter_mut().for_each(|(bytes, ends)| {
+            bytes.clear();
+            ends.clear();
+        });
+        doubles.clear();
+        flags.clear();
+    }
+}
+
+fn arrow_writer(
+    workload: &Workload,
+    passes: u64,
+    settings: fn(&Workload, WriterPropertiesBuilder) -> WriterPropertiesBuilder,
+) {
+    let batch = batch_of(workload);
+    let level = ZstdLevel::try_new(1).expect("a level of zstd");
+    let properties = WriterProperties::builder().set_compression(basic::Compression::ZSTD(level));
+    let properties = settings(workload, properties).build();
+    for _ in 0..passes {
+        let writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties.clone()));
+        let mut writer = writer.expect("the schema has a Parquet form");
+        for _ in 0..BATCHES {
+            writer.write(&batch).expect("memory takes every byte");
+        }
+        assert!(!writer.into_inner().expect("memory takes every byte").is_empty());
+    }
+}
+
+/// The best settings that we know for the stock writer and these columns.
+fn tuned(workload: &Workload, properties: WriterPropertiesBuilder) -> WriterPropertiesBuilder {
+    let mut properties = properties.set_statistics_enabled(EnabledStatistics::Chunk);
+    let path = |name: &str| ColumnPath::new(name.split('.').map(String::from).collect());
+    for name in DISTINCT {
+        properties = properties.set_column_dictionary_enabled(path(name), false);
+    }
+    // W3's `id` is a string, and its only time `created_at`.
+    let rising: &[&str] = if workload.name == "w3_nested" { &["created_at"] } else { &["id", "ts"] };
+    for name in rising {
+        properties = properties.set_column_encoding(path(name), Encoding::DELTA_BINARY_PACKED);
+    }
+    properties
+}
+
+/// Columns whose values hardly repeat.
+const DISTINCT: [&str; 18] = [
+    "id",
+    "ts",
+    "user_id",
+    "price",
+    "actor.id",
+    "actor.login",
+    "actor.url",
+    "actor.avatar_url",
+    "repo.id",
+    "repo.name",
+    "repo.url",
+    "payload.push_id",
+    "payload.commits.list.element.sha",
+    "payload.commits.list.element.url",
+    "payload.commits.list.element.message",
+    "payload.commits.list.element.author.email",
+    "payload.commits.list.element.author.name",
+    "created_at",
+];

@@ -1,0 +1,135 @@
+"""Instructions per row of a stage, by callgrind, against a checked-in table.
+
+The counts repeat to a fraction of a per cent on any load, which no time does.
+Owns the counting, the table and the verdict; the stages are
+benches/instructions.rs. A row's cost is (Ir(2N) - Ir(N)) / N, so that making
+the rows, warming up and starting cost nothing.
+"""
+import json
+import os
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from harness.tools import BENCH, ROOT, Failed, call, say
+
+TABLE = BENCH / "instructions.tsv"
+OURS = ("decode", "encode", "turn")
+WORSE = 0.03
+
+# How many times fewer instructions than a twin a stage is meant to take.
+GOALS = {
+    ("decode/w1_stable", "arrow_json/w1_stable"): 6,
+    ("decode/w1_stable", "sonic_typed/w1_stable"): 3,
+    ("decode/w3_nested", "arrow_json/w3_nested"): 6,
+    ("decode/w1_shuffled", "arrow_json/w1_shuffled"): 2,
+    ("decode/w1_missing", "arrow_json/w1_missing"): 2,
+    ("encode/w1_stable", "arrow_writer_tuned/w1_stable"): 2,
+    ("encode/w3_nested", "arrow_writer_tuned/w3_nested"): 1.5,
+}
+
+
+def measure(options, scratch):
+    binary = executable(options.build)
+    listed = [line.split() for line in call(binary).splitlines()]
+    stages = {name: int(rows) for name, rows, _ in listed if re.search(options.only or "", name)}
+    sizes = {name: int(size) for name, _, size in listed}
+
+    def count(name):
+        found = per_row(binary, name, stages[name], scratch)
+        say(f"{name}: {found:,.0f}")
+        return found
+
+    with ThreadPoolExecutor(options.jobs) as pool:
+        counts = dict(zip(stages, pool.map(count, stages)))
+    before = read_table()
+    if options.write:
+        write_table(before | counts)
+    worse = [name for name, found in counts.items()
+             if name.split("/")[0] in OURS and found > before.get(name, found) * (1 + WORSE)]
+    return {"kind": "instructions", "counts": counts, "before": before, "bytes": sizes,
+            "worse": worse, "exit": 1 if worse and not options.write else 0}
+
+
+def executable(build):
+    """The bench's binary of the release profile."""
+    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    if not build:
+        found = [path for path in (target / "release" / "deps").glob("instructions-*") if os.access(path, os.X_OK)]
+        if not found:
+            raise Failed("no binary is there: cargo bench --no-run --bench instructions")
+        return max(found, key=lambda path: path.stat().st_mtime)
+    text = call("cargo", "bench", "--no-run", "--locked", "--quiet", "--bench", "instructions",
+                "--message-format", "json", cwd=ROOT)
+    for line in map(json.loads, text.splitlines()):
+        if line.get("reason") == "compiler-artifact" and line["target"]["name"] == "instructions":
+            return line["executable"]
+    raise Failed("cargo names no binary of benches/instructions.rs")
+
+
+def per_row(binary, stage, rows, scratch):
+    # One pass over a file's rows or some tens of thousands of rows: enough for a steady figure, seconds of waiting.
+    passes = max(1, 16_384 // rows)
+    once, twice = (instructions(binary, stage, passes * times, scratch) for times in (1, 2))
+    return (twice - once) / (passes * rows)
+
+
+def instructions(binary, stage, passes, scratch):
+    out = scratch / f"{stage.replace('/', '-')}-{passes}"
+    words = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--log-file=/dev/null", binary, stage, passes]
+    done = subprocess.run([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        raise Failed(f"{stage} ended with {done.returncode}:\n{done.stdout[-2000:]}")
+    total = re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.MULTILINE)
+    return int(total[1])
+
+
+def read_table():
+    if not TABLE.exists():
+        return {}
+    lines = [line.split("\t") for line in TABLE.read_text().splitlines() if not line.startswith("#")]
+    return {name: float(count) for name, count in lines}
+
+
+def write_table(counts):
+    lines = ["# stage\tinstructions a row; tools/bench/instructions --write"]
+    TABLE.write_text("\n".join(lines + [f"{name}\t{count:.0f}" for name, count in sorted(counts.items())]) + "\n")
+
+
+# ---- figures ----------------------------------------------------------------------------------------------------
+
+
+def text(result):
+    lines = ["", f"{'stage':<34} {'instructions/row':>16} {'table':>10} {'change':>8}"]
+    for name, count in result["counts"].items():
+        before = result["before"].get(name)
+        change = f"{count / before - 1:+.1%}" if before else "new"
+        lines.append(f"{name:<34} {count:>16,.0f} {before or 0:>10,.0f} {change:>8}")
+    for (ours, twin), goal, ratio in ratios(result):
+        verdict = "reached" if ratio >= goal else "NOT reached"
+        lines.append(f"{ours}: 1/{ratio:.1f} of {twin}; asked for 1/{goal:g}, {verdict}")
+    for name in result["worse"]:
+        lines.append(f"{name} takes more than {WORSE:.0%} more instructions than tools/bench/instructions.tsv says")
+    return "\n".join(lines)
+
+
+def ratios(result):
+    counts = result["counts"]
+    return [((ours, twin), goal, counts[twin] / counts[ours]) for (ours, twin), goal in GOALS.items()
+            if ours in counts and twin in counts]
+
+
+def markdown(result):
+    lines = ["| stage | rows | instructions a row | of the twin |", "|---|---|---|---|"]
+    twins = {}
+    for (ours, twin), _, ratio in ratios(result):
+        twins.setdefault(ours, []).append(f"1/{ratio:.1f} of {twin.split('/')[0]}")
+    for name, count in result["counts"].items():
+        kind, rows = name.split("/")
+        lines.append(f"| {kind} | {rows}, {result['bytes'][name]} B | {count:,.0f} | {', '.join(twins.get(name, []))} |")
+    return "\n".join(lines)
+
+
+def plots(_result):
+    return {}
