@@ -17,6 +17,7 @@ from harness.tools import BENCH, ROOT, Failed, call, say
 TABLE = BENCH / "instructions.tsv"
 OURS = ("decode", "encode", "turn")
 WORSE = 0.03
+LISTED = 8
 
 # How many times fewer instructions than a twin a stage is meant to take.
 GOALS = {
@@ -43,12 +44,13 @@ def measure(options, scratch):
 
     with ThreadPoolExecutor(options.jobs) as pool:
         counts = dict(zip(stages, pool.map(count, stages)))
+    listings = {name: listing(last(name, stages[name], scratch)) for name in stages if name.split("/")[0] in OURS}
     before = read_table()
     if options.write:
         write_table(before | counts)
     worse = [name for name, found in counts.items()
              if name.split("/")[0] in OURS and found > before.get(name, found) * (1 + WORSE)]
-    return {"kind": "instructions", "counts": counts, "before": before, "bytes": sizes,
+    return {"kind": "instructions", "counts": counts, "before": before, "bytes": sizes, "listings": listings,
             "worse": worse, "exit": 1 if worse and not options.write else 0}
 
 
@@ -68,21 +70,47 @@ def executable(build):
     raise Failed("cargo names no binary of benches/instructions.rs")
 
 
+def passes_of(rows):
+    """Some tens of thousands of rows, or one file's: enough for a steady figure, seconds of waiting."""
+    return max(1, 16_384 // rows)
+
+
 def per_row(binary, stage, rows, scratch):
-    # One pass over a file's rows or some tens of thousands of rows: enough for a steady figure, seconds of waiting.
-    passes = max(1, 16_384 // rows)
+    passes = passes_of(rows)
     once, twice = (instructions(binary, stage, passes * times, scratch) for times in (1, 2))
     return (twice - once) / (passes * rows)
 
 
+def profile(stage, passes, scratch):
+    return scratch / f"{stage.replace('/', '-')}-{passes}"
+
+
+def last(stage, rows, scratch):
+    return profile(stage, 2 * passes_of(rows), scratch)
+
+
 def instructions(binary, stage, passes, scratch):
-    out = scratch / f"{stage.replace('/', '-')}-{passes}"
+    out = profile(stage, passes, scratch)
     words = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--log-file=/dev/null", binary, stage, passes]
     done = subprocess.run([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise Failed(f"{stage} ended with {done.returncode}:\n{done.stdout[-2000:]}")
     total = re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.MULTILINE)
     return int(total[1])
+
+
+def listing(out):
+    """The functions that take most of a run, making its rows left out: (share, function)."""
+    found, total = {}, 0
+    for line in call("callgrind_annotate", "--threshold=100", out).splitlines():
+        match = re.match(r"\s*([\d,]+) \([ \d.]+%\)\s+\S*?:(.+?)(?: \[[^\]]*\])?$", line)
+        if match and "workload" not in match[2] and "fmt::" not in match[2]:
+            count = int(match[1].replace(",", ""))
+            name = re.sub(r"::h[0-9a-f]{16}|'\d+$", "", match[2]).strip()
+            found[name] = found.get(name, 0) + count
+            total += count
+    most = sorted(found.items(), key=lambda item: -item[1])[:LISTED]
+    return [(count / total, name) for name, count in most]
 
 
 def read_table():
@@ -128,7 +156,10 @@ def markdown(result):
     for name, count in result["counts"].items():
         kind, rows = name.split("/")
         lines.append(f"| {kind} | {rows}, {result['bytes'][name]} B | {count:,.0f} | {', '.join(twins.get(name, []))} |")
-    return "\n".join(lines)
+    for name, functions in result["listings"].items():
+        shares = "; ".join(f"{share:.0%} `{function}`" for share, function in functions)
+        lines += ["" if name == next(iter(result["listings"])) else None, f"- {name}: {shares}"]
+    return "\n".join(line for line in lines if line is not None)
 
 
 def plots(_result):
