@@ -14,7 +14,6 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{self, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
-use serde::Deserialize;
 use thalweg::columnar::{Columns, Decoder, ParquetFile};
 use thalweg::config::{Compression, Decoding, OnNewField};
 use workload::{ROWS, Workload};
@@ -48,9 +47,6 @@ fn stages() -> Vec<Stage> {
         };
         add("decode", ROWS, decode);
         add("arrow_json", ROWS, arrow_json);
-        if name == "w1_stable" {
-            add("sonic_typed", ROWS, sonic_typed);
-        }
         if ["w1_stable", "w3_nested"].contains(&name) {
             add("encode", ROWS * BATCHES, encode);
             add("arrow_writer", ROWS * BATCHES, |workload, passes| {
@@ -145,51 +141,6 @@ fn arrow_json(workload: &Workload, passes: u64) {
         }
         let batch = decoder.flush().expect("generated rows fit").expect("there are rows");
         assert_eq!(batch.num_rows(), ROWS);
-    }
-}
-
-/// W1 as a Rust struct whose strings borrow from the payload.
-#[derive(Deserialize)]
-struct Click<'a> {
-    id: i64,
-    user_id: i64,
-    ts: i64,
-    event_type: &'a str,
-    page: &'a str,
-    country: &'a str,
-    device: &'a str,
-    price: f64,
-    qty: i64,
-    ok: bool,
-}
-
-/// sonic-rs into a struct, and that into plain vectors: the least that a table needs.
-fn sonic_typed(workload: &Workload, passes: u64) {
-    let (mut integers, mut doubles, mut flags) = ([const { Vec::<i64>::new() }; 4], Vec::new(), Vec::new());
-    let mut strings = [const { (Vec::<u8>::new(), Vec::<i32>::new()) }; 4];
-    for _ in 0..passes {
-        for payload in &workload.payloads {
-            let row: Click<'_> = sonic_rs::from_str(payload).expect("generated rows fit");
-            for (column, value) in integers.iter_mut().zip([row.id, row.user_id, row.ts, row.qty]) {
-                column.push(value);
-            }
-            for ((bytes, ends), value) in
-                strings.iter_mut().zip([row.event_type, row.page, row.country, row.device])
-            {
-                bytes.extend_from_slice(value.as_bytes());
-                ends.push(bytes.len() as i32);
-            }
-            doubles.push(row.price);
-            flags.push(row.ok);
-        }
-        assert_eq!(doubles.len(), ROWS);
-        integers.iter_mut().for_each(Vec::clear);
-        strings.iter_mut().for_each(|(bytes, ends)| {
-            bytes.clear();
-            ends.clear();
-        });
-        doubles.clear();
-        flags.clear();
     }
 }
 
