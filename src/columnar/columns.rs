@@ -10,6 +10,8 @@
 //! pushing a value never touches it. And lengths below a list, map or struct
 //! follow from row count and offsets, so that `truncate` needs no journal.
 
+mod read;
+
 use std::mem;
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use arrow::datatypes::{
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType,
 };
 
+pub(super) use self::read::Nulls;
 use crate::schema::{DataType, Schema};
 
 /// The rows of one batch, column by column.

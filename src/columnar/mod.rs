@@ -1,9 +1,9 @@
 //! From payload bytes to Parquet bytes.
 //!
 //! ```text
-//! payload ─ Decoder::append ─▶ Columns ─ freeze ─▶ RecordBatch ─ ParquetFile::write ─▶ bytes + stats
-//!              │ BadRecord        ▲                    │
-//!              ▼                  └───── recover ──────┘
+//! payload ─ Decoder::append ─▶ Columns ─ ParquetFile::write ─▶ bytes + stats
+//!              │ BadRecord        ▲            │
+//!              ▼                  └─ truncate ─┘
 //!        the caller's policy
 //! ```
 //! | file | owns |
@@ -18,7 +18,8 @@
 //! | `bad` | why a record cannot become a row |
 //! | `letters` | a record that is no row → a row of the dead-letter table |
 //! | `infer` | samples → a schema |
-//! | `parquet` | batches → a file whose finished bytes can be taken while it is open |
+//! | `encode` | columns → pages of a row group |
+//! | `parquet` | row groups → a file whose finished bytes can be taken while it is open |
 //! | `sink` | a file's bytes, cut into parts as they come |
 //! | `stats` | a Parquet footer → Delta's statistics |
 //!
@@ -28,6 +29,7 @@
 mod bad;
 mod columns;
 mod decoder;
+mod encode;
 mod facts;
 mod infer;
 mod json;
@@ -44,6 +46,7 @@ mod text;
 pub use bad::{BadReason, BadRecord};
 pub use columns::Columns;
 pub use decoder::Decoder;
+pub use encode::Encoder;
 pub use facts::RecordFacts;
 pub use infer::{InferError, Inferred, LeftOut, infer};
 

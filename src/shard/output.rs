@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Lane, Wiring};
 use crate::budget::{Budget, Charge, Holding};
-use crate::columnar::{Columns, ParquetFile};
+use crate::columnar::{Columns, Encoder, ParquetFile};
 use crate::config::Compression;
 use crate::error::Result;
 use crate::exchange::{DataFile, Generation, ToCommitter};
@@ -33,6 +33,8 @@ pub(super) struct Output {
     schema: Arc<Schema>,
     compression: Compression,
     file: Option<OpenFile>,
+    /// Between two files: what was learned, and the memory to write with.
+    encoder: Option<Encoder>,
     columns_held: Charge,
     file_held: Charge,
 }
@@ -83,6 +85,7 @@ impl Output {
             schema,
             compression,
             file: None,
+            encoder: None,
             columns_held: budget.charge(Holding::Columns, 0),
             file_held: budget.charge(Holding::Files, 0),
         }
@@ -107,15 +110,19 @@ impl Output {
     /// Charges what is held now.
     pub(super) fn note_memory(&mut self) {
         self.columns_held.set(self.columns.bytes());
-        self.file_held.set(self.file.as_ref().map_or(0, |file| file.parquet.memory()));
+        let encoder = self.encoder.as_ref().map_or(0, Encoder::memory);
+        self.file_held.set(self.file.as_ref().map_or(encoder, |file| file.parquet.memory()));
     }
 
     /// Buffers without rows are made anew when they are needed.
     pub(super) fn let_go_of_buffers(&mut self) {
+        if let Some(encoder) = &mut self.encoder {
+            encoder.release();
+        }
         if self.columns.rows() == 0 {
             self.columns = Columns::new(&self.schema);
-            self.note_memory();
         }
+        self.note_memory();
     }
 
     /// Whether the decoded rows are to be encoded: there are many, or more than so many bytes.
@@ -130,20 +137,24 @@ impl Output {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            None => self.file.insert(OpenFile::create(&self.schema, self.compression, carrier.wiring)?),
+            None => {
+                let encoder = match self.encoder.take() {
+                    Some(encoder) => encoder,
+                    None => Encoder::new(&self.schema, self.compression)?,
+                };
+                self.file.insert(OpenFile::create(encoder, &self.schema, self.compression, carrier.wiring)?)
+            }
         };
-        let batch = self.columns.freeze();
-        let written = file.parquet.write(&batch);
-        self.columns.recover(batch);
-        written?;
+        file.parquet.write(&self.columns)?;
+        self.columns.truncate(0);
         self.ship(carrier);
         Ok(())
     }
 
-    /// Ends the row group early, so that its memory can go.
+    /// Ends the row group early, and lets its memory go.
     pub(super) fn flush_row_group(&mut self, carrier: Carrier<'_>) -> Result<()> {
         if let Some(file) = &mut self.file {
-            file.parquet.flush_row_group()?;
+            file.parquet.shrink()?;
         }
         self.ship(carrier);
         Ok(())
@@ -167,7 +178,8 @@ impl Output {
     ) -> Result<Option<Finished>> {
         self.encode(carrier)?;
         let Some(OpenFile { parquet, begun, mut transfer }) = self.file.take() else { return Ok(None) };
-        let mut closed = parquet.close()?;
+        let (mut closed, encoder) = parquet.finish()?;
+        self.encoder = Some(encoder);
         self.note_memory();
         let end = closed.parts.pop().expect("a file ends with its footer");
         for part in closed.parts {
@@ -191,15 +203,20 @@ impl Output {
     /// Dropping the file's channel abandons its upload.
     pub(super) fn forget(&mut self) {
         self.columns = Columns::new(&self.schema);
-        self.file = None;
+        (self.file, self.encoder) = (None, None);
         self.note_memory();
     }
 }
 
 impl OpenFile {
-    fn create(schema: &Schema, compression: Compression, wiring: &Wiring) -> Result<OpenFile> {
+    fn create(
+        encoder: Encoder,
+        schema: &Schema,
+        compression: Compression,
+        wiring: &Wiring,
+    ) -> Result<OpenFile> {
         let path = format!("part-{}.{}.parquet", wiring.clock.fresh_id(), codec_name(compression));
-        let parquet = ParquetFile::create(schema, compression, wiring.row_group_bytes())?;
+        let parquet = ParquetFile::with_encoder(encoder, schema, wiring.row_group_bytes())?;
         Ok(OpenFile {
             parquet: parquet.parts_of(PART_BYTES),
             begun: wiring.clock.boot(),

@@ -4,20 +4,19 @@
 //! write what a sound committer never would.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch};
 use serde_json::{Map, Value};
 
 use super::action::{self, Action, Add, CHECKSUM_TAG, CommitFacts, CommitInfo, RANGES_TAG};
 use super::create;
 use super::log;
 use super::store::Store;
-use crate::columnar::ParquetFile;
-use crate::config::Compression;
+use crate::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
+use crate::config::{Compression, Decoding};
 use crate::ids::{Offset, OffsetRange, Partition, TopicId, TopicPartition, Version};
 use crate::protocol::attempt::PutReply;
 use crate::protocol::fence::Writer;
+use crate::record::{Headers, Record};
 use crate::schema::Schema;
 
 pub const NOW_MS: i64 = 1_700_000_000_000;
@@ -95,11 +94,22 @@ impl HandMade {
     pub fn file(&self, rows: &[(i32, i64)], ranges: &[OffsetRange]) -> Add {
         let path = format!("part-{}-{}.parquet", self.next, rows.len());
         let schema = schema();
-        let partitions: ArrayRef = Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.0)));
-        let offsets: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.1)));
-        let batch = RecordBatch::try_new(schema.to_arrow(), vec![partitions, offsets]).unwrap();
+        let mut columns = Columns::new(&schema);
+        let mut decoder = Decoder::new(&schema, &Decoding::default());
+        for &(partition, offset) in rows {
+            let record = Record {
+                offset: Offset(offset),
+                timestamp_ms: None,
+                log_append_time: false,
+                key: None,
+                value: None,
+                headers: Headers::NONE,
+            };
+            let facts = RecordFacts { topic: "orders", partition, record };
+            decoder.append(&mut columns, b"{}", &facts).unwrap();
+        }
         let mut file = ParquetFile::create(&schema, Compression::None, 1 << 20).unwrap();
-        file.write(&batch).unwrap();
+        file.write(&columns).unwrap();
         let closed = file.close().unwrap();
         std::fs::write(self.directory.path().join(&path), closed.parts.concat()).unwrap();
         let tag = serde_json::to_string(ranges).unwrap();

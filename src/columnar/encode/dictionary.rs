@@ -1,0 +1,283 @@
+//! The distinct values of a column chunk, in the order they came.
+//!
+//! It owns interning: a value → its index, in a few nanoseconds for columns
+//! of few distinct values. It does not decide whether a dictionary pays.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
+const EMPTY: u32 = u32::MAX;
+const SLOTS_FIRST: usize = 256;
+
+/// Who chooses the values must not choose the slots; indices do not depend on it.
+pub(super) fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0x9E37_79B9_7F4A_7C15) * u128::from(b ^ 0xD6E8_FEB8_6659_FD93);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Open addressing over indices; hashes are given again when it grows.
+struct Slots(Vec<u32>);
+
+impl Slots {
+    fn new() -> Slots {
+        Slots(Vec::new())
+    }
+
+    fn clear(&mut self) {
+        self.0.fill(EMPTY);
+    }
+
+    /// The index that `is_it` accepts, or the free slot where it would stand.
+    #[inline]
+    fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Result<u32, usize> {
+        let mask = self.0.len() - 1;
+        let mut slot = hash as usize & mask;
+        loop {
+            let index = self.0[slot];
+            if index == EMPTY {
+                return Err(slot);
+            }
+            if is_it(index) {
+                return Ok(index);
+            }
+            slot = (slot + 1) & mask;
+        }
+    }
+
+    /// Makes room for one value more than `hashes` tells; at most half of the slots are taken.
+    fn grow(&mut self, count: usize, hashes: impl Iterator<Item = u64>) {
+        if (count + 1) * 2 <= self.0.len() {
+            return;
+        }
+        let slots = (self.0.len() * 4).max(SLOTS_FIRST);
+        self.0.clear();
+        self.0.resize(slots, EMPTY);
+        for (index, hash) in (0..).zip(hashes) {
+            if let Err(slot) = self.find(hash, |_| false) {
+                self.0[slot] = index;
+            }
+        }
+    }
+}
+
+/// Distinct numbers, by their bits.
+pub(super) struct Numbers {
+    seed: u64,
+    slots: Slots,
+    values: Vec<u64>,
+}
+
+impl Numbers {
+    pub(super) fn new() -> Numbers {
+        Numbers { seed: seed(), slots: Slots::new(), values: Vec::new() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.values.clear();
+    }
+
+    pub(super) fn release(&mut self) {
+        (self.slots, self.values) = (Slots::new(), Vec::new());
+    }
+
+    pub(super) fn values(&self) -> &[u64] {
+        &self.values
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.slots.0.capacity() * size_of::<u32>() + self.values.capacity() * size_of::<u64>()
+    }
+
+    #[inline]
+    pub(super) fn intern(&mut self, value: u64) -> u32 {
+        if self.slots.0.is_empty() {
+            self.slots.grow(0, [].into_iter());
+        }
+        let hash = mix(value, self.seed);
+        match self.slots.find(hash, |index| self.values[index as usize] == value) {
+            Ok(index) => index,
+            Err(slot) => self.insert(value, slot),
+        }
+    }
+
+    #[cold]
+    fn insert(&mut self, value: u64, slot: usize) -> u32 {
+        let index = self.values.len() as u32;
+        self.slots.0[slot] = index;
+        self.values.push(value);
+        let seed = self.seed;
+        self.slots.grow(self.values.len(), self.values.iter().map(|value| mix(*value, seed)));
+        index
+    }
+}
+
+/// What tells byte strings apart at first sight: their first 16 bytes, or a hash of all, and the length.
+#[derive(Clone, Copy, PartialEq)]
+struct Key {
+    low: u64,
+    high: u64,
+    length: u32,
+}
+
+/// Bytes that a key holds as they are.
+const KEY_BYTES: usize = 16;
+
+impl Key {
+    /// The key of `bytes[from..from + length]`.
+    #[inline]
+    fn of(bytes: &[u8], from: usize, length: usize, seed: u64) -> Key {
+        if length > KEY_BYTES {
+            return Key::of_long(&bytes[from..from + length], seed);
+        }
+        let wide = match bytes.get(from..from + KEY_BYTES) {
+            Some(wide) => u128::from_le_bytes(wide.try_into().expect("16 bytes")),
+            None => {
+                let mut wide = [0; KEY_BYTES];
+                wide[..length].copy_from_slice(&bytes[from..from + length]);
+                u128::from_le_bytes(wide)
+            }
+        };
+        let kept = if length == 0 { 0 } else { wide & (u128::MAX >> (128 - 8 * length)) };
+        Key { low: kept as u64, high: (kept >> 64) as u64, length: length as u32 }
+    }
+
+    fn of_long(value: &[u8], seed: u64) -> Key {
+        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
+        let (mut low, mut high) = (seed, value.len() as u64);
+        for pair in value.chunks_exact(KEY_BYTES) {
+            low = mix(low ^ word(&pair[..8]), word(&pair[8..]));
+            high = high.rotate_left(29) ^ low;
+        }
+        let tail = &value[value.len() - KEY_BYTES..];
+        low = mix(low ^ word(&tail[..8]), word(&tail[8..]));
+        Key { low, high, length: value.len() as u32 }
+    }
+
+    #[inline]
+    fn hash(self, seed: u64) -> u64 {
+        mix(self.low ^ seed, self.high ^ u64::from(self.length))
+    }
+}
+
+/// Distinct byte strings, laid out as a dictionary page: length, bytes, length, bytes …
+pub(super) struct Strings {
+    seed: u64,
+    slots: Slots,
+    keys: Vec<Key>,
+    /// Where each value begins in `page`, past its length.
+    starts: Vec<u32>,
+    page: Vec<u8>,
+}
+
+impl Strings {
+    pub(super) fn new() -> Strings {
+        Strings { seed: seed(), slots: Slots::new(), keys: Vec::new(), starts: Vec::new(), page: Vec::new() }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.slots.clear();
+        self.keys.clear();
+        self.starts.clear();
+        self.page.clear();
+    }
+
+    pub(super) fn release(&mut self) {
+        *self = Strings::new();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The values as PLAIN.
+    pub(super) fn page(&self) -> &[u8] {
+        &self.page
+    }
+
+    #[inline]
+    pub(super) fn get(&self, index: u32) -> &[u8] {
+        let start = self.starts[index as usize] as usize;
+        &self.page[start..start + self.keys[index as usize].length as usize]
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.slots.0.capacity() * size_of::<u32>()
+            + self.keys.capacity() * size_of::<Key>()
+            + self.starts.capacity() * size_of::<u32>()
+            + self.page.capacity()
+    }
+
+    /// The index of `bytes[from..to]`.
+    #[inline]
+    pub(super) fn intern(&mut self, bytes: &[u8], from: usize, to: usize) -> u32 {
+        if self.slots.0.is_empty() {
+            self.slots.grow(0, [].into_iter());
+        }
+        let key = Key::of(bytes, from, to - from, self.seed);
+        let is_it = |index: u32| {
+            self.keys[index as usize] == key
+                && (to - from <= KEY_BYTES || self.get(index) == &bytes[from..to])
+        };
+        match self.slots.find(key.hash(self.seed), is_it) {
+            Ok(index) => index,
+            Err(slot) => self.insert(key, &bytes[from..to], slot),
+        }
+    }
+
+    #[cold]
+    fn insert(&mut self, key: Key, value: &[u8], slot: usize) -> u32 {
+        let index = self.keys.len() as u32;
+        self.slots.0[slot] = index;
+        self.keys.push(key);
+        self.page.extend_from_slice(&key.length.to_le_bytes());
+        self.starts.push(self.page.len() as u32);
+        self.page.extend_from_slice(value);
+        let seed = self.seed;
+        self.slots.grow(self.keys.len(), self.keys.iter().map(|key| key.hash(seed)));
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_values_have_one_index_and_others_another() {
+        let texts: Vec<String> = (0..5000)
+            .flat_map(|n| {
+                [
+                    format!("{n}"),
+                    format!("a long common beginning {n}"),
+                    format!("{n:016}"),
+                    format!("{n:017}"),
+                ]
+            })
+            .chain([String::new(), "a".into(), "a\0".into(), "\0".into()])
+            .collect();
+        let all = texts.concat().into_bytes();
+        let mut strings = Strings::new();
+        for round in 0..3 {
+            let mut from = 0;
+            for (index, text) in (0..).zip(&texts) {
+                assert_eq!(strings.intern(&all, from, from + text.len()), index, "{text:?}");
+                assert_eq!(strings.get(index), text.as_bytes());
+                from += text.len();
+            }
+            if round == 1 {
+                strings.clear();
+            }
+        }
+        let mut numbers = Numbers::new();
+        for _ in 0..2 {
+            for value in 0..5000 {
+                assert_eq!(numbers.intern(value * 0x1_0000_0001), value as u32);
+            }
+        }
+    }
+}
