@@ -27,15 +27,20 @@ pub struct Workload {
 }
 
 impl Workload {
-    fn new(name: &'static str, ddl: &str, mut payload: impl FnMut(u64, &mut Random) -> String) -> Workload {
+    fn new(
+        name: &'static str,
+        ddl: &str,
+        rows: usize,
+        mut payload: impl FnMut(u64, &mut Random) -> String,
+    ) -> Workload {
         let mut random = Random(42);
-        let payloads = (0..ROWS as u64).map(|row| payload(row, &mut random)).collect();
+        let payloads = (0..rows as u64).map(|row| payload(row, &mut random)).collect();
         Workload { name, schema: Schema::from_ddl(ddl).expect("a constant schema"), payloads }
     }
 
     /// Mean bytes of a payload.
     pub fn bytes_per_row(&self) -> usize {
-        self.payloads.iter().map(String::len).sum::<usize>() / ROWS
+        self.payloads.iter().map(String::len).sum::<usize>() / self.payloads.len()
     }
 }
 
@@ -78,19 +83,19 @@ impl Random {
     }
 }
 
-/// Every workload.
-pub fn all() -> [Workload; 4] {
-    [stable(), shuffled(), missing(), nested()]
+/// Every workload, with so many rows.
+pub fn all(rows: usize) -> [Workload; 4] {
+    [stable(rows), shuffled(rows), missing(rows), nested(rows)]
 }
 
 /// W1: keys in one order, none missing.
-fn stable() -> Workload {
-    Workload::new("w1_stable", W1, |row, random| object(&clickstream(row, random)))
+fn stable(rows: usize) -> Workload {
+    Workload::new("w1_stable", W1, rows, |row, random| object(&clickstream(row, random)))
 }
 
 /// W1 with its keys in any order.
-fn shuffled() -> Workload {
-    Workload::new("w1_shuffled", W1, |row, random| {
+fn shuffled(rows: usize) -> Workload {
+    Workload::new("w1_shuffled", W1, rows, |row, random| {
         let mut members = clickstream(row, random);
         for last in (1..members.len()).rev() {
             members.swap(last, random.below(last as u64 + 1) as usize);
@@ -100,8 +105,8 @@ fn shuffled() -> Workload {
 }
 
 /// W1 with each key missing in a third of the rows.
-fn missing() -> Workload {
-    Workload::new("w1_missing", W1, |row, random| {
+fn missing(rows: usize) -> Workload {
+    Workload::new("w1_missing", W1, rows, |row, random| {
         let mut members = clickstream(row, random);
         members.retain(|_| random.below(3) > 0);
         object(&members)
@@ -109,8 +114,8 @@ fn missing() -> Workload {
 }
 
 /// W3.
-fn nested() -> Workload {
-    Workload::new("w3_nested", W3, repository_event)
+fn nested(rows: usize) -> Workload {
+    Workload::new("w3_nested", W3, rows, repository_event)
 }
 
 fn object(members: &[(&str, String)]) -> String {

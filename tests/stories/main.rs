@@ -22,6 +22,7 @@ mod equality;
 mod existing;
 mod faults;
 mod init;
+mod pages;
 mod security;
 mod setup;
 mod setups;

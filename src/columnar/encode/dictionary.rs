@@ -53,7 +53,7 @@ impl Slots {
         if (count + 1) * 2 <= self.0.len() {
             return;
         }
-        let slots = (self.0.len() * 4).max(SLOTS_FIRST);
+        let slots = (self.0.len() * 2).max(SLOTS_FIRST);
         self.0.clear();
         self.0.resize(slots, EMPTY);
         for (index, hash) in (0..).zip(hashes) {
@@ -117,11 +117,23 @@ impl Numbers {
 }
 
 /// What tells byte strings apart at first sight: their first 16 bytes, or a hash of all, and the length.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 struct Key {
     low: u64,
     high: u64,
     length: u32,
+}
+
+/// Values that are looked up side by side.
+const BLOCK: usize = 32;
+
+/// A value that is looked up, and the index that its first slot says.
+#[derive(Clone, Copy, Default)]
+struct Sought {
+    key: Key,
+    from: usize,
+    hash: u64,
+    guess: u32,
 }
 
 /// Bytes that a key holds as they are.
@@ -212,20 +224,53 @@ impl Strings {
             + self.page.capacity()
     }
 
-    /// The index of `bytes[from..to]`.
-    #[inline]
-    pub(super) fn intern(&mut self, bytes: &[u8], from: usize, to: usize) -> u32 {
+    /// Appends the index of every `bytes[from..to]` to `indices`.
+    ///
+    /// Memory decides what this costs: first the slots of a block are asked for, then the keys, so that
+    /// they arrive side by side.
+    pub(super) fn intern(
+        &mut self,
+        bytes: &[u8],
+        mut ranges: impl Iterator<Item = (usize, usize)>,
+        indices: &mut Vec<u32>,
+    ) {
         if self.slots.0.is_empty() {
             self.slots.grow(0, [].into_iter());
         }
-        let key = Key::of(bytes, from, to - from, self.seed);
-        let is_it = |index: u32| {
-            self.keys[index as usize] == key
-                && (to - from <= KEY_BYTES || self.get(index) == &bytes[from..to])
-        };
-        match self.slots.find(key.hash(self.seed), is_it) {
+        let mut block = [Sought::default(); BLOCK];
+        loop {
+            let mut count = 0;
+            let mask = self.slots.0.len() - 1;
+            for (sought, (from, to)) in block.iter_mut().zip(&mut ranges) {
+                let key = Key::of(bytes, from, to - from, self.seed);
+                let hash = key.hash(self.seed);
+                *sought = Sought { key, from, hash, guess: self.slots.0[hash as usize & mask] };
+                count += 1;
+            }
+            for sought in &block[..count] {
+                let value = &bytes[sought.from..sought.from + sought.key.length as usize];
+                indices.push(if self.is(sought.guess, sought.key, value) {
+                    sought.guess
+                } else {
+                    self.find_or_insert(sought, value)
+                });
+            }
+            if count < BLOCK {
+                return;
+            }
+        }
+    }
+
+    /// Whether the value of an index is this one.
+    #[inline]
+    fn is(&self, index: u32, key: Key, value: &[u8]) -> bool {
+        self.keys.get(index as usize) == Some(&key) && (value.len() <= KEY_BYTES || self.get(index) == value)
+    }
+
+    fn find_or_insert(&mut self, sought: &Sought, value: &[u8]) -> u32 {
+        match self.slots.find(sought.hash, |index| self.is(index, sought.key, value)) {
             Ok(index) => index,
-            Err(slot) => self.insert(key, &bytes[from..to], slot),
+            Err(slot) => self.insert(sought.key, value, slot),
         }
     }
 
@@ -263,12 +308,15 @@ mod tests {
         let all = texts.concat().into_bytes();
         let mut strings = Strings::new();
         for round in 0..3 {
-            let mut from = 0;
-            for (index, text) in (0..).zip(&texts) {
-                assert_eq!(strings.intern(&all, from, from + text.len()), index, "{text:?}");
-                assert_eq!(strings.get(index), text.as_bytes());
-                from += text.len();
-            }
+            let mut end = 0;
+            let ranges = texts.iter().map(|text| {
+                end += text.len();
+                (end - text.len(), end)
+            });
+            let mut indices = Vec::new();
+            strings.intern(&all, ranges, &mut indices);
+            assert_eq!(indices, (0..texts.len() as u32).collect::<Vec<_>>());
+            assert!(texts.iter().zip(indices).all(|(text, index)| strings.get(index) == text.as_bytes()));
             if round == 1 {
                 strings.clear();
             }

@@ -75,9 +75,7 @@ impl Strings {
             return;
         }
         self.indices.reserve(ranges.size_hint().1.unwrap_or(0));
-        for (from, to) in ranges {
-            self.indices.push(self.dictionary.intern(bytes, from, to));
-        }
+        self.dictionary.intern(bytes, ranges, &mut self.indices);
         if self.coding == Coding::Undecided && self.indices.len() >= Trial::VALUES {
             self.decide();
         }
