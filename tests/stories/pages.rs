@@ -48,10 +48,10 @@ fn random(row: u64, salt: u64) -> u64 {
 /// A JSON value of a type; every second column has few distinct values, and a fifth are null.
 fn value(data_type: &str, row: u64, salt: u64) -> String {
     let n = random(row, salt);
-    if n % 5 == 0 {
+    if n.is_multiple_of(5) {
         return "null".to_owned();
     }
-    let n = if salt % 2 == 0 { n >> 8 } else { (n >> 8) % 40 };
+    let n = [n >> 8, (n >> 8) % 40][(salt % 2) as usize];
     let sign = if n % 3 == 0 { "-" } else { "" };
     match data_type {
         "BOOLEAN" => (n % 2 == 0).to_string(),

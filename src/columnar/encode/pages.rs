@@ -38,7 +38,7 @@ pub(super) struct Compressor {
 
 enum Codec {
     None,
-    Snappy(snap::raw::Encoder),
+    Snappy(Box<snap::raw::Encoder>),
     /// Created when the first page needs it: its tables take a megabyte.
     Zstd {
         level: i32,
@@ -50,7 +50,7 @@ impl Compressor {
     pub(super) fn new(compression: Compression) -> Compressor {
         let codec = match compression {
             Compression::None => Codec::None,
-            Compression::Snappy => Codec::Snappy(snap::raw::Encoder::new()),
+            Compression::Snappy => Codec::Snappy(Box::new(snap::raw::Encoder::new())),
             Compression::Zstd(level) => Codec::Zstd { level, context: None },
         };
         Compressor { codec, compressed: Vec::new(), header: Vec::new() }
