@@ -14,7 +14,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{self, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
-use thalweg::columnar::{Columns, Decoder, ParquetFile};
+use thalweg::columnar::{Columns, Decoder, Encoder, ParquetFile};
 use thalweg::config::{Compression, Decoding, OnNewField};
 use workload::{ROWS, Workload};
 
@@ -40,7 +40,7 @@ fn main() {
 /// Nothing runs until a stage is called: making rows is in both counts, and so in neither difference.
 fn stages() -> Vec<Stage> {
     let mut stages: Vec<Stage> = Vec::new();
-    for name in workload::all().map(|workload| workload.name) {
+    for name in workload::all(ROWS).map(|workload| workload.name) {
         let mut add = |kind: &str, rows: usize, stage: fn(&Workload, u64)| {
             let stage = move |passes| stage(&named(name), passes);
             stages.push((format!("{kind}/{name}"), rows, Box::new(stage)));
@@ -62,7 +62,7 @@ fn stages() -> Vec<Stage> {
 }
 
 fn named(name: &str) -> Workload {
-    workload::all().into_iter().find(|workload| workload.name == name).expect("a workload of the list")
+    workload::all(ROWS).into_iter().find(|workload| workload.name == name).expect("a workload of the list")
 }
 
 fn bytes_per_row(stage: &str) -> usize {
@@ -93,34 +93,41 @@ fn decode(workload: &Workload, passes: u64) {
     }
 }
 
-fn file(workload: &Workload) -> ParquetFile {
-    ParquetFile::create(&workload.schema, Compression::Zstd(1), 64 << 20)
-        .expect("the schema has a Parquet form")
+fn encoder(workload: &Workload) -> Encoder {
+    Encoder::new(&workload.schema, Compression::Zstd(1)).expect("the schema has a Parquet form")
+}
+
+/// Writes a file of [`BATCHES`] batches; the encoder goes from file to file.
+fn write(workload: &Workload, encoder: Encoder, mut batch: impl FnMut(&mut ParquetFile)) -> Encoder {
+    let file = ParquetFile::with_encoder(encoder, &workload.schema, 64 << 20);
+    let mut file = file.expect("the schema has a Parquet form");
+    for _ in 0..BATCHES {
+        batch(&mut file);
+    }
+    let (closed, encoder) = file.finish().expect("memory takes every byte");
+    assert!(closed.size > 0);
+    encoder
 }
 
 fn encode(workload: &Workload, passes: u64) {
-    let batch = batch_of(workload);
+    let (mut decoder, mut columns) = decoder(workload);
+    append_all(workload, &mut decoder, &mut columns);
+    let mut encoder = encoder(workload);
     for _ in 0..passes {
-        let mut file = file(workload);
-        for _ in 0..BATCHES {
-            file.write(&batch).expect("memory takes every byte");
-        }
-        assert!(file.close().expect("memory takes every byte").size > 0);
+        encoder = write(workload, encoder, |file| file.write(&columns).expect("memory takes every byte"));
     }
 }
 
-/// What a shard does with its records: decode, freeze, encode, take the memory back.
+/// What a shard does with its records: decode, encode, take the memory back.
 fn turn(workload: &Workload, passes: u64) {
     let (mut decoder, mut columns) = decoder(workload);
+    let mut encoder = encoder(workload);
     for _ in 0..passes {
-        let mut file = file(workload);
-        for _ in 0..BATCHES {
+        encoder = write(workload, encoder, |file| {
             append_all(workload, &mut decoder, &mut columns);
-            let batch = columns.freeze();
-            file.write(&batch).expect("memory takes every byte");
-            columns.recover(batch);
-        }
-        assert!(file.close().expect("memory takes every byte").size > 0);
+            file.write(&columns).expect("memory takes every byte");
+            columns.truncate(0);
+        });
     }
 }
 
