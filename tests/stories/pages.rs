@@ -52,9 +52,9 @@ fn value(data_type: &str, row: u64, salt: u64) -> String {
         return "null".to_owned();
     }
     let n = [n >> 8, (n >> 8) % 40][(salt % 2) as usize];
-    let sign = if n % 3 == 0 { "-" } else { "" };
+    let sign = if n.is_multiple_of(3) { "-" } else { "" };
     match data_type {
-        "BOOLEAN" => (n % 2 == 0).to_string(),
+        "BOOLEAN" => n.is_multiple_of(2).to_string(),
         "TINYINT" => format!("{sign}{}", n % 128),
         "SMALLINT" => format!("{sign}{}", n % 32_768),
         "INT" => format!("{sign}{}", n % (1 << 31)),
