@@ -21,7 +21,7 @@ use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
 use crate::source::kafka::KafkaSource;
 use crate::source::prefetch::Prefetch;
-use crate::source::{Assignment, Event, Slot, Source};
+use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
 use crate::table::dead_letters::admit;
 use crate::table::store::{Store, answered, explain};
 use crate::table::{disk, gate, log, probe, since};
@@ -264,7 +264,7 @@ impl Sampled {
             timestamp_ms: record.timestamp_ms,
             key: record.key.map(<[u8]>::to_vec),
             headers: record.headers.bytes().to_vec(),
-            payload: record.value.unwrap_or_default().to_vec(),
+            payload: record.value.map(|value| value.to_vec()).unwrap_or_default(),
         }
     }
 
@@ -275,7 +275,7 @@ impl Sampled {
             timestamp_ms: self.timestamp_ms,
             log_append_time: false,
             key: self.key.as_deref(),
-            value: Some(&self.payload),
+            value: None,
             headers: Headers::over(&self.headers),
         };
         RecordFacts { topic: "", partition: self.partition.0, record }
@@ -301,6 +301,7 @@ pub fn sample(
             topic: topic.name.clone(),
             partition,
             start: marks.low,
+            headers: true,
         })
         .collect();
     let mut sampled = Vec::new();
@@ -312,12 +313,12 @@ pub fn sample(
     let mut taken = vec![0; assignments.len()];
     let mut open = assignments.len();
     let deadline = clock.boot() + SAMPLE_PATIENCE;
-    let mut events = Vec::new();
+    let mut batch = RecordBatch::default();
     while open > 0 && clock.boot() < deadline {
-        source.poll(Duration::from_millis(50), &mut events);
-        for event in events.drain(..) {
+        source.poll(Duration::from_millis(50));
+        while let Some(event) = source.next(&mut batch) {
             let slot = match event {
-                Event::Records(batch) => {
+                Event::Records => {
                     let slot = batch.slot();
                     let room = share.saturating_sub(taken[slot.index()]);
                     let partition = assignments[slot.index()].partition;

@@ -1,9 +1,74 @@
 //! A record of Kafka, borrowed from wherever its bytes lie.
 //!
-//! It owns what a record is, and the form in which headers lie in memory. It
-//! does not own the memory (`source::batch`), nor what becomes of a record.
+//! It owns what a record is, the room behind its value, and the form in which
+//! headers lie in memory. It does not own the memory (`source::batch`), nor
+//! what becomes of a record.
+
+use std::fmt;
+use std::ops::{Deref, Range};
 
 use crate::ids::Offset;
+
+/// Bytes that may be read behind every value, whatever they hold.
+pub const PADDING: usize = 64;
+
+/// Bytes with at least [`PADDING`] more of the same memory behind them: wide
+/// reads that begin inside may pass the end.
+#[derive(Clone, Copy)]
+pub struct Padded<'a> {
+    /// The bytes and the padding.
+    memory: &'a [u8],
+}
+
+impl<'a> Padded<'a> {
+    /// A part of some memory.
+    ///
+    /// # Panics
+    /// If fewer than [`PADDING`] bytes follow it.
+    pub fn within(memory: &'a [u8], range: Range<usize>) -> Padded<'a> {
+        Padded { memory: &memory[range.start..range.end + PADDING] }
+    }
+
+    /// A copy with padding, for bytes that lie elsewhere.
+    pub fn copied(bytes: &[u8], room: &'a mut Vec<u8>) -> Padded<'a> {
+        room.clear();
+        room.extend_from_slice(bytes);
+        room.extend_from_slice(&[0; PADDING]);
+        Padded { memory: room }
+    }
+
+    pub fn bytes(self) -> &'a [u8] {
+        &self.memory[..self.memory.len() - PADDING]
+    }
+
+    /// The bytes, and [`PADDING`] more: what follows in memory, or zeroes.
+    pub fn with_padding(self) -> &'a [u8] {
+        self.memory
+    }
+}
+
+impl Deref for Padded<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+/// The padding does not count.
+impl PartialEq for Padded<'_> {
+    fn eq(&self, other: &Padded<'_>) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Padded<'_> {}
+
+impl fmt::Debug for Padded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bytes().fmt(f)
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Record<'a> {
@@ -14,7 +79,8 @@ pub struct Record<'a> {
     pub log_append_time: bool,
     pub key: Option<&'a [u8]>,
     /// `None` for a tombstone.
-    pub value: Option<&'a [u8]>,
+    pub value: Option<Padded<'a>>,
+    /// None of them where nobody asked the source for headers.
     pub headers: Headers<'a>,
 }
 

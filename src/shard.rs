@@ -26,7 +26,7 @@ use crate::budget::Budget;
 use crate::clock::SharedClock;
 use crate::columnar::letters::{self, Letter};
 use crate::columnar::{BadRecord, Decoder, RecordFacts};
-use crate::config::{Compression, Decoding, OnBadRecord};
+use crate::config::{Compression, Decoding, MetadataColumn, OnBadRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Generation, ToCommitter, ToShard};
 use crate::health::Health;
@@ -35,7 +35,7 @@ use crate::metrics;
 use crate::protocol::dead_letters::Held;
 use crate::protocol::progress::{Outcome, Progress};
 use crate::schema::Schema;
-use crate::source::batch::Record;
+use crate::source::batch::{Headers, Padded, Record};
 use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
 use crate::table::store::Store;
 use crate::table::sweeper::Sweeper;
@@ -116,7 +116,9 @@ pub struct Shard<S> {
     wiring: Wiring,
     tables: Vec<TableState>,
     partitions: Vec<PartitionState>,
-    events: Vec<Event>,
+    batch: RecordBatch,
+    /// Headers of a bad record.
+    headers: Vec<u8>,
     draining: bool,
     reported: Duration,
 }
@@ -143,6 +145,8 @@ struct TableState {
     generation: Generation,
     uncommitted: usize,
     stopped: bool,
+    /// A column holds the headers of records.
+    wants_headers: bool,
     counters: metrics::ShardCounters,
 }
 
@@ -168,7 +172,8 @@ impl<S: Source> Shard<S> {
             wiring,
             tables,
             partitions,
-            events: Vec::new(),
+            batch: RecordBatch::default(),
+            headers: Vec::new(),
             draining: false,
             reported: Duration::ZERO,
         };
@@ -258,23 +263,20 @@ impl<S: Source> Shard<S> {
 
     fn poll(&mut self, wait: Duration) -> Result<bool> {
         let wait = wait.min(self.time_until_due());
-        let mut events = mem::take(&mut self.events);
-        self.source.poll(wait, &mut events);
-        let worked = !events.is_empty();
-        for event in events.drain(..) {
-            self.take_event(event)?;
+        self.source.poll(wait);
+        let mut batch = mem::take(&mut self.batch);
+        let mut worked = false;
+        while let Some(event) = self.source.next(&mut batch) {
+            self.take_event(event, &batch)?;
+            worked = true;
         }
-        self.events = events;
+        self.batch = batch;
         Ok(worked)
     }
 
-    fn take_event(&mut self, event: Event) -> Result<()> {
+    fn take_event(&mut self, event: Event, batch: &RecordBatch) -> Result<()> {
         match event {
-            Event::Records(batch) => {
-                let taken = self.take_records(&batch);
-                self.source.recycle(batch);
-                taken
-            }
+            Event::Records => self.take_records(batch),
             Event::End { slot, next } => {
                 let partition = &mut self.partitions[slot.index()];
                 if partition.reading {
@@ -298,7 +300,7 @@ impl<S: Source> Shard<S> {
         let mut failed = None;
         let partition = &mut self.partitions[index];
         let table = &mut self.tables[partition.table];
-        for record in batch.records() {
+        for (place, record) in batch.records().enumerate() {
             if !partition.reading {
                 break;
             }
@@ -319,7 +321,7 @@ impl<S: Source> Shard<S> {
             };
             let source = partition.progress.source();
             let facts = RecordFacts { topic: &source.topic, partition: source.partition.0, record };
-            match table.decoder.append(&mut table.rows.columns, payload, &facts) {
+            match table.decoder.append(&mut table.rows.columns, &payload, &facts) {
                 Ok(()) => {
                     partition.progress.take(record.offset, Outcome::Row);
                     table.oldest_ms = [table.oldest_ms, record.timestamp_ms].into_iter().flatten().min();
@@ -331,13 +333,9 @@ impl<S: Source> Shard<S> {
                     table.counters.bad(bad.reason.as_str());
                     match table.lane.on_bad_record {
                         OnBadRecord::DeadLetter => {
-                            table.write_letter(
-                                partition.progress.source(),
-                                &record,
-                                payload,
-                                &bad,
-                                &self.wiring,
-                            )?;
+                            self.source.headers(place, &mut self.headers);
+                            let record = Record { headers: Headers::over(&self.headers), ..record };
+                            table.write_letter(partition.progress.source(), &record, &bad, &self.wiring)?;
                             partition.progress.take(record.offset, Outcome::DeadLetter);
                         }
                         OnBadRecord::Skip => partition.progress.take(record.offset, Outcome::Skipped),
@@ -469,6 +467,7 @@ impl<S: Source> Shard<S> {
                 topic: partition.progress.source().topic.clone(),
                 partition: partition.progress.source().partition,
                 start: partition.progress.position(),
+                headers: self.tables[partition.table].wants_headers,
             })
             .collect();
         if assignments.is_empty() { Ok(()) } else { self.source.assign(&assignments) }
@@ -532,6 +531,7 @@ impl TableState {
                 Output::new(store, Arc::new(Schema::of_dead_letters()), lane.compression, budget)
             }),
             counters: metrics::ShardCounters::new(&lane.table_id),
+            wants_headers: wants_headers(&lane.schema),
             lane,
             waiting_since: None,
             waiting_records: false,
@@ -571,7 +571,6 @@ impl TableState {
         &mut self,
         source: &TopicPartition,
         record: &Record<'_>,
-        value: &[u8],
         bad: &BadRecord,
         wiring: &Wiring,
     ) -> Result<()> {
@@ -582,7 +581,7 @@ impl TableState {
             offset: record.offset.0,
             timestamp_ms: record.timestamp_ms,
             key: record.key,
-            value,
+            value: record.value.map(Padded::bytes).unwrap_or_default(),
         };
         letters::append(&mut output.columns, &letter, record.headers, bad);
         if output.batch_is_full(wiring.batch_bytes(BATCH_BYTES)) {
@@ -610,6 +609,7 @@ impl TableState {
     fn reset(&mut self, generation: Generation, schema: Arc<Schema>) {
         self.decoder = Decoder::new(&schema, &self.lane.decoding);
         self.rows.follow(&schema);
+        self.wants_headers = wants_headers(&schema);
         self.lane.schema = schema;
         self.generation = generation;
         self.uncommitted = 0;
@@ -634,6 +634,10 @@ impl PartitionState {
     fn is_held(&self, offset: Offset) -> bool {
         self.held.last().is_some_and(|&last| offset <= last) && self.held.binary_search(&offset).is_ok()
     }
+}
+
+fn wants_headers(schema: &Schema) -> bool {
+    schema.fields.iter().any(|field| MetadataColumn::of(field) == Some(MetadataColumn::Headers))
 }
 
 fn carrier<'a>(wiring: &'a Wiring, lane: &'a Lane, generation: Generation) -> Carrier<'a> {

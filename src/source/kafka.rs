@@ -1,16 +1,11 @@
 //! librdkafka as a source: one client per shard, partitions assigned by us.
 //!
-//! It owns the client, its settings and the one unsafe place where message
-//! batches are taken from it. It does not decide where to read: every
-//! partition is assigned at an explicit offset, so the group's stored offsets
-//! and `auto.offset.reset` never matter.
-//!
-//! Batches are taken from the consumer queue, which is sound under manual
-//! assignment only: while subscribed, librdkafka would serve rebalances on
-//! this queue by itself.
+//! It owns the client, its settings, and which partition a message belongs
+//! to. It does not decide where to read: every partition is assigned at an
+//! explicit offset, so the group's stored offsets and `auto.offset.reset`
+//! never matter. How messages are taken is `messages`.
 
 use std::collections::HashMap;
-use std::ffi::CStr;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -18,8 +13,9 @@ use rdkafka::bindings as c;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::batch::{RecordBatch, Slot};
+use super::batch::{Headers, RecordBatch, Slot};
 use super::complaints::Complaints;
+use super::messages::{MessageView, Origin, Taken};
 use super::prefetch::Prefetch;
 use super::{Assignment, Event, Source};
 use crate::config::{Kafka, Security, owner};
@@ -29,11 +25,11 @@ use crate::protocol::anchor;
 
 /// How long a shard waits to learn which offsets are gone.
 const WATERMARKS_PATIENCE: Duration = Duration::from_secs(2);
-/// Messages taken from the client at once.
-const MESSAGES_MAX: usize = 4096;
+/// Messages taken from the client at once: few enough that each is still in the cache when it is released.
+const MESSAGES_MAX: usize = 1024;
 
 /// Bytes that should be taken at once: what is copied out of the client is held twice for a moment.
-const TAKEN_BYTES: usize = 1 << 20;
+const TAKEN_BYTES: usize = 256 << 10;
 
 /// The settings that every client of ours shares.
 pub fn client_config(kafka: &Kafka) -> ClientConfig {
@@ -86,82 +82,84 @@ fn security_settings(security: &Security) -> Vec<(&'static str, &str)> {
 
 pub struct KafkaSource {
     /// Stands before the consumer: fields are dropped in this order.
-    queue: ConsumerQueue,
+    taken: Taken,
     consumer: BaseConsumer<Complaints>,
-    slots: HashMap<(String, i32), Slot>,
+    places: Places,
     assigned: HashMap<Slot, (String, i32)>,
-    spare: Vec<RecordBatch>,
-    messages: Vec<*mut c::rd_kafka_message_t>,
     /// How many messages come to about [`TAKEN_BYTES`], by those that came last.
     messages_wanted: usize,
 }
 
-#[expect(unsafe_code, reason = "raw message pointers live only between one take and its release")]
-// SAFETY: `messages` is empty outside of `poll`, and librdkafka handles may move between threads.
-unsafe impl Send for KafkaSource {}
+/// Where a partition's records go.
+#[derive(Clone, Copy)]
+struct Place {
+    slot: Slot,
+    headers: bool,
+}
+
+/// The places of all that is read.
+#[derive(Default)]
+struct Places {
+    by_name: HashMap<(String, i32), Place>,
+    /// The same for the handles that messages carry, as far as they were asked for.
+    by_handle: HashMap<Origin, Option<Place>>,
+}
+
+impl Places {
+    fn insert(&mut self, key: (String, i32), place: Place) {
+        self.by_name.insert(key, place);
+        self.by_handle.clear();
+    }
+
+    fn remove(&mut self, key: &(String, i32)) {
+        self.by_name.remove(key);
+        // A handle lives as long as its topic is assigned; another one may get its address.
+        self.by_handle.clear();
+    }
+
+    fn of(&mut self, view: &MessageView<'_>) -> Option<Place> {
+        let named = || self.by_name.get(&(view.topic_name(), view.partition())).copied();
+        *self.by_handle.entry(view.origin()).or_insert_with(named)
+    }
+
+    fn slot(&self, view: &MessageView<'_>) -> Option<Slot> {
+        self.by_name.get(&(view.topic_name(), view.partition())).map(|place| place.slot)
+    }
+}
 
 impl KafkaSource {
     /// Connects lazily; `prefetch` bounds what the client has fetched and not delivered.
     pub fn new(kafka: &Kafka, prefetch: Prefetch) -> Result<KafkaSource, Error> {
         let mut config = client_config(kafka);
         prefetch.set(&mut config);
-        let consumer =
+        let consumer: BaseConsumer<Complaints> =
             config.create_with_context(Complaints::logged()).map_err(|error| bad_setting(kafka, &error))?;
-        let queue = ConsumerQueue::of(&consumer);
         Ok(KafkaSource {
-            queue,
+            taken: Taken::of(consumer.client(), MESSAGES_MAX),
             consumer,
-            slots: HashMap::new(),
+            places: Places::default(),
             assigned: HashMap::new(),
-            spare: Vec::new(),
-            messages: Vec::with_capacity(MESSAGES_MAX),
             messages_wanted: MESSAGES_MAX,
         })
     }
 
-    fn deliver(&mut self, events: &mut Vec<Event>) {
-        let messages = std::mem::take(&mut self.messages);
-        let mut bytes = 0;
-        let mut open: Option<(*mut c::rd_kafka_topic_t, RecordBatch)> = None;
-        let mut open_partition = -1;
-        for message in &messages {
-            let view = MessageView::new(*message);
-            if view.error() != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                events.extend(open.take().map(|(_, batch)| Event::Records(batch)));
-                events.extend(self.report(&view));
-                continue;
+    /// Puts the messages of one partition that come next into the batch.
+    fn fill(&mut self, origin: Origin, place: Place, batch: &mut RecordBatch) {
+        let mut filling = batch.start(place.slot);
+        while let Some(view) = self.taken.first().filter(|view| view.is_record_of(origin)) {
+            if filling.bytes() + view.size() > TAKEN_BYTES && !filling.is_empty() {
+                break;
             }
-            let same = open
-                .as_ref()
-                .is_some_and(|(topic, _)| *topic == view.topic() && open_partition == view.partition());
-            if !same {
-                events.extend(open.take().map(|(_, batch)| Event::Records(batch)));
-                // A message of a partition that was just released is dropped.
-                let Some(slot) = self.slot_of(&view) else { continue };
-                let mut batch = self.spare.pop().unwrap_or_default();
-                batch.start(slot);
-                open = Some((view.topic(), batch));
-                open_partition = view.partition();
-            }
-            if let Some((_, batch)) = &mut open {
-                bytes += view.message.key_len + view.message.len;
-                view.copy_into(batch);
-            }
+            view.copy_into(&mut filling, place.headers);
+            self.taken.pass();
         }
-        let each = (bytes / messages.len().max(1)).max(1);
+        let each = (filling.bytes() / filling.len().max(1)).max(1);
         self.messages_wanted = (TAKEN_BYTES / each).clamp(1, MESSAGES_MAX);
-        events.extend(open.map(|(_, batch)| Event::Records(batch)));
-        self.messages = messages;
-        self.queue.release(&mut self.messages);
-    }
-
-    fn slot_of(&self, view: &MessageView<'_>) -> Option<Slot> {
-        self.slots.get(&(view.topic_name(), view.partition())).copied()
     }
 
     fn report(&self, view: &MessageView<'_>) -> Option<Event> {
         use c::rd_kafka_resp_err_t as code;
-        let slot = if view.topic().is_null() { None } else { self.slot_of(view) };
+        let slot = self.places.slot(view);
         let place = || format!("{} [{}]", view.topic_name(), view.partition());
         match (view.error(), slot) {
             (code::RD_KAFKA_RESP_ERR__PARTITION_EOF, Some(slot)) => {
@@ -204,7 +202,7 @@ impl KafkaSource {
             partition: Partition(view.partition()),
         };
         // Negative where librdkafka does not tell it.
-        let offset = Offset(view.message.offset);
+        let offset = Offset(view.offset().0);
         let marks = self.consumer.fetch_watermarks(&source.topic, source.partition.0, WATERMARKS_PATIENCE);
         marks
             .ok()
@@ -231,7 +229,7 @@ impl Source for KafkaSource {
             added
                 .add_partition_offset(&key.0, key.1, rdkafka::Offset::Offset(assignment.start.0))
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("{assignment:?}: {error}")))?;
-            self.slots.insert(key, assignment.slot);
+            self.places.insert(key, Place { slot: assignment.slot, headers: assignment.headers });
         }
         let internal = |error: rdkafka::error::KafkaError| {
             Error::new(ErrorKind::Internal, format!("assigning: {error}"))
@@ -249,31 +247,48 @@ impl Source for KafkaSource {
         if let Err(error) = self.consumer.incremental_unassign(&list) {
             tracing::warn!(%error, topic, partition, "a partition could not be unassigned");
         }
-        self.slots.remove(&(topic, partition));
+        self.places.remove(&(topic, partition));
     }
 
-    fn poll(&mut self, wait: Duration, events: &mut Vec<Event>) {
-        self.queue.take(Duration::ZERO, self.messages_wanted, &mut self.messages);
-        if self.messages.is_empty() && !wait.is_zero() {
+    fn poll(&mut self, wait: Duration) {
+        self.taken.take(Duration::ZERO, self.messages_wanted);
+        if self.taken.first().is_none() && !wait.is_zero() {
             // Waiting for one message: a larger wish would wait until it is fulfilled.
-            self.queue.take(wait, 1, &mut self.messages);
+            self.taken.take(wait, 1);
         }
-        if !self.messages.is_empty() {
-            self.deliver(events);
+    }
+
+    fn next(&mut self, batch: &mut RecordBatch) -> Option<Event> {
+        self.taken.release_run();
+        loop {
+            let view = self.taken.first()?;
+            if view.is_error() {
+                let event = self.report(&view);
+                self.taken.pass();
+                if event.is_some() {
+                    return event;
+                }
+            } else if let Some(place) = self.places.of(&view) {
+                let origin = view.origin();
+                self.fill(origin, place, batch);
+                return Some(Event::Records);
+            } else {
+                // A message of a partition that was just released is dropped.
+                self.taken.pass();
+            }
+        }
+    }
+
+    fn headers(&self, index: usize, out: &mut Vec<u8>) {
+        out.clear();
+        if let Some(view) = self.taken.of_run(index) {
+            view.each_header(|header| Headers::write(header, out));
         }
     }
 
     fn end(&self, slot: Slot) -> Option<Offset> {
         let (topic, partition) = self.assigned.get(&slot)?;
         cached_end(&self.consumer, topic, *partition)
-    }
-
-    fn recycle(&mut self, batch: RecordBatch) {
-        // Each arena would grow to the largest run of records that one of them ever held.
-        let kept: usize = self.spare.iter().map(RecordBatch::capacity).sum();
-        if kept + batch.capacity() <= 2 * TAKEN_BYTES {
-            self.spare.push(batch);
-        }
     }
 }
 
@@ -307,144 +322,4 @@ pub fn bad_setting(kafka: &Kafka, error: &rdkafka::error::KafkaError) -> Error {
         None => Error::new(ErrorKind::Config, format!("[kafka.librdkafka]: {text}"))
             .remedy("compare the setting with librdkafka's CONFIGURATION.md"),
     }
-}
-
-/// librdkafka's consumer queue: takes messages in batches.
-struct ConsumerQueue {
-    queue: *mut c::rd_kafka_queue_t,
-}
-
-#[expect(unsafe_code, reason = "rdkafka binds the batch call and offers no safe form of it")]
-impl ConsumerQueue {
-    fn of(consumer: &BaseConsumer<Complaints>) -> ConsumerQueue {
-        // SAFETY: the handle is valid while the consumer lives. The queue holds a
-        // reference of its own, and `KafkaSource` drops it before the consumer is gone.
-        let queue = unsafe { c::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
-        assert!(!queue.is_null(), "a consumer has a consumer queue");
-        ConsumerQueue { queue }
-    }
-
-    /// Takes up to `max` messages into the empty `messages`.
-    fn take(&self, wait: Duration, max: usize, messages: &mut Vec<*mut c::rd_kafka_message_t>) {
-        assert!(messages.is_empty() && messages.capacity() >= max);
-        let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: librdkafka writes at most `max` pointers into memory that holds as many, and
-        // says how many it wrote. One thread calls it: `&mut KafkaSource` guards the only queue.
-        unsafe {
-            let taken = c::rd_kafka_consume_batch_queue(self.queue, wait_ms, messages.as_mut_ptr(), max);
-            messages.set_len(usize::try_from(taken).unwrap_or(0));
-        }
-    }
-
-    /// Gives messages back to librdkafka.
-    fn release(&self, messages: &mut Vec<*mut c::rd_kafka_message_t>) {
-        for message in messages.drain(..) {
-            // SAFETY: each pointer came from `take` and is released once, here.
-            unsafe { c::rd_kafka_message_destroy(message) };
-        }
-    }
-}
-
-impl Drop for ConsumerQueue {
-    #[expect(unsafe_code, reason = "the queue's reference is given back")]
-    fn drop(&mut self) {
-        // SAFETY: the reference was taken in `of` and is given back once.
-        unsafe { c::rd_kafka_queue_destroy(self.queue) };
-    }
-}
-
-/// A message that librdkafka still owns.
-struct MessageView<'a> {
-    raw: *mut c::rd_kafka_message_t,
-    message: &'a c::rd_kafka_message_t,
-}
-
-#[expect(unsafe_code, reason = "reads the fields of librdkafka's message")]
-impl MessageView<'_> {
-    fn new<'a>(raw: *mut c::rd_kafka_message_t) -> MessageView<'a> {
-        // SAFETY: pointers from `take` are valid until `release`, which runs after every view is gone.
-        MessageView { raw, message: unsafe { &*raw } }
-    }
-
-    fn error(&self) -> c::rd_kafka_resp_err_t {
-        self.message.err
-    }
-
-    fn topic(&self) -> *mut c::rd_kafka_topic_t {
-        self.message.rkt
-    }
-
-    fn partition(&self) -> i32 {
-        self.message.partition
-    }
-
-    fn topic_name(&self) -> String {
-        if self.message.rkt.is_null() {
-            return String::new();
-        }
-        // SAFETY: a topic handle's name is a C string that lives as long as the handle.
-        unsafe { CStr::from_ptr(c::rd_kafka_topic_name(self.message.rkt)) }.to_string_lossy().into_owned()
-    }
-
-    /// What librdkafka says of an error message.
-    fn text(&self) -> String {
-        // SAFETY: the text is a C string that lives as long as the message.
-        let text = unsafe { c::rd_kafka_message_errstr(self.raw) };
-        if text.is_null() {
-            return String::new();
-        }
-        // SAFETY: as above, and not null.
-        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
-    }
-
-    fn offset(&self) -> Offset {
-        Offset(self.message.offset)
-    }
-
-    fn copy_into(&self, batch: &mut RecordBatch) {
-        let mut kind = c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-        // SAFETY: the message is valid and `kind` is a local.
-        let timestamp = unsafe { c::rd_kafka_message_timestamp(self.raw, &raw mut kind) };
-        // SAFETY: pointer and length describe memory that the message owns.
-        let (key, value) = unsafe {
-            (bytes(self.message.key, self.message.key_len), bytes(self.message.payload, self.message.len))
-        };
-        batch.push(self.offset(), (timestamp >= 0).then_some(timestamp), key, value);
-        if kind == c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME {
-            batch.set_log_append_time();
-        }
-        self.copy_headers_into(batch);
-    }
-
-    fn copy_headers_into(&self, batch: &mut RecordBatch) {
-        let mut headers = std::ptr::null_mut();
-        // SAFETY: the message is valid; the headers belong to it.
-        let status = unsafe { c::rd_kafka_message_headers(self.raw, &raw mut headers) };
-        // Most records have none; headers that cannot be parsed count as none.
-        if status != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return;
-        }
-        for index in 0.. {
-            let (mut name, mut value, mut length) = (std::ptr::null(), std::ptr::null(), 0);
-            // SAFETY: the headers live as long as the message; the three are locals.
-            let status = unsafe {
-                c::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut length)
-            };
-            if status != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                return;
-            }
-            // SAFETY: a header's name is a C string, its value memory of the given length or null.
-            batch.push_header(unsafe { (CStr::from_ptr(name).to_bytes(), bytes(value, length)) });
-        }
-    }
-}
-
-/// A null pointer is a null value.
-///
-/// # Safety
-/// A pointer that is not null points to `length` bytes that live as long as `'a`.
-#[expect(unsafe_code, reason = "the one place where memory of librdkafka becomes a slice")]
-unsafe fn bytes<'a>(pointer: *const std::ffi::c_void, length: usize) -> Option<&'a [u8]> {
-    // SAFETY: the caller's promise.
-    (!pointer.is_null()).then(|| unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
 }

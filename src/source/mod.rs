@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`batch`] | record batches: an arena of bytes and the records' places in it |
 //! | [`kafka`] | librdkafka as a [`Source`]: one client per shard |
+//! | `messages` | messages taken from librdkafka in batches, and given back: the unsafe part |
 //! | [`prefetch`] | how much a client may fetch ahead, within its share of memory |
 //! | [`catalog`] | what a broker says of topics: identity, partitions, offsets |
 //! | [`witness`] | whether the topics are still the ones that are read |
@@ -16,6 +17,7 @@ pub mod batch;
 pub mod catalog;
 mod complaints;
 pub mod kafka;
+mod messages;
 pub mod prefetch;
 pub mod witness;
 
@@ -29,18 +31,13 @@ use crate::ids::{Offset, Partition};
 /// What a source has to say.
 #[derive(Debug)]
 pub enum Event {
-    Records(RecordBatch),
+    /// Records of one partition, in the batch.
+    Records,
     /// Everything before `next` was delivered or holds no record for us: the
     /// end of the partition as it is now, past markers and compacted records.
-    End {
-        slot: Slot,
-        next: Offset,
-    },
+    End { slot: Slot, next: Offset },
     /// The partition cannot be read on; others can.
-    Lost {
-        slot: Slot,
-        error: Error,
-    },
+    Lost { slot: Slot, error: Error },
 }
 
 /// A partition to read, and from where.
@@ -50,6 +47,8 @@ pub struct Assignment {
     pub topic: String,
     pub partition: Partition,
     pub start: Offset,
+    /// Records come with their headers; otherwise [`Source::headers`] has those of single records.
+    pub headers: bool,
 }
 
 /// Delivers the committed records of assigned partitions, in batches.
@@ -63,12 +62,16 @@ pub trait Source {
     /// Stops reading a partition.
     fn release(&mut self, slot: Slot);
 
-    /// Appends what there is to `events`; waits up to `wait` if there is nothing.
-    fn poll(&mut self, wait: Duration, events: &mut Vec<Event>);
+    /// Takes what has arrived; waits up to `wait` if there is nothing.
+    fn poll(&mut self, wait: Duration);
+
+    /// The next event of what was taken; `None` when all of it is told. Records are put into `batch`.
+    fn next(&mut self, batch: &mut RecordBatch) -> Option<Event>;
+
+    /// Writes the headers of a record of the last batch into `out`, in the form of
+    /// [`crate::record::Headers`], in place of what is there.
+    fn headers(&self, index: usize, out: &mut Vec<u8>);
 
     /// The end of a partition as far as the source knows it without asking.
     fn end(&self, slot: Slot) -> Option<Offset>;
-
-    /// Gives a batch's memory back.
-    fn recycle(&mut self, batch: RecordBatch);
 }

@@ -3,7 +3,7 @@
 //! It owns what stands at each offset: a row, a record that is no row, a
 //! tombstone, or nothing (markers, aborted and compacted records).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -124,7 +124,8 @@ pub struct SimSource {
     /// One poll in so many loses a partition; 0: none does.
     lost_one_in: u64,
     bug: SourceBug,
-    spare: Vec<RecordBatch>,
+    /// What was polled and not told.
+    events: VecDeque<(Event, RecordBatch)>,
 }
 
 struct Reader {
@@ -138,16 +139,24 @@ struct Reader {
 impl SimSource {
     pub fn new(broker: SharedBroker, mut chance: Chance, lost_one_in: u64, bug: SourceBug) -> SimSource {
         let batch_max = 1 + chance.below(12);
-        SimSource { broker, chance, reading: Vec::new(), batch_max, lost_one_in, bug, spare: Vec::new() }
+        SimSource {
+            broker,
+            chance,
+            reading: Vec::new(),
+            batch_max,
+            lost_one_in,
+            bug,
+            events: VecDeque::new(),
+        }
     }
 
-    fn poll_slot(&mut self, slot: usize, events: &mut Vec<Event>) {
+    fn poll_slot(&mut self, slot: usize) {
         let Some(reader) = &mut self.reading[slot] else { return };
         let broker = self.broker.lock().unwrap();
         let log = &broker.partitions[reader.partition];
-        let mut batch = self.spare.pop().unwrap_or_default();
+        let mut batch = RecordBatch::default();
         let slot = Slot(slot as u32);
-        batch.start(slot);
+        let mut filling = batch.start(slot);
         let wanted = 1 + self.chance.below(self.batch_max);
         // A consumer may deliver records from before a seek.
         let from = if reader.position == reader.start && self.chance.one_in(4) {
@@ -156,7 +165,7 @@ impl SimSource {
             reader.position
         };
         let mut at = from;
-        while at < log.end() && (batch.len() as u64) < wanted {
+        while at < log.end() && (filling.len() as u64) < wanted {
             let entry = log.entries[(at - log.low) as usize];
             let told_at = if self.bug == SourceBug::Shifts && self.chance.one_in(20) { at + 1 } else { at };
             let lost = self.bug == SourceBug::Loses && self.chance.one_in(20);
@@ -178,15 +187,17 @@ impl SimSource {
                 Content::Tombstone => None,
                 Content::Nothing => continue,
             };
-            batch.push(Offset(told_at), Some(told_at), None, value);
+            filling.push(Offset(told_at), Some(told_at), None, value);
         }
         reader.position = reader.position.max(at);
+        drop(filling);
         if !batch.is_empty() {
-            events.push(Event::Records(batch));
+            self.events.push_back((Event::Records, batch));
         }
         if reader.position >= log.end() && reader.told != Some(log.end()) && !self.chance.one_in(3) {
             reader.told = Some(log.end());
-            events.push(Event::End { slot, next: Offset(log.end()) });
+            let end = Event::End { slot, next: Offset(log.end()) };
+            self.events.push_back((end, RecordBatch::default()));
         }
     }
 }
@@ -212,7 +223,7 @@ impl Source for SimSource {
         self.reading[slot.index()] = None;
     }
 
-    fn poll(&mut self, _wait: Duration, events: &mut Vec<Event>) {
+    fn poll(&mut self, _wait: Duration) {
         if self.reading.is_empty() {
             return;
         }
@@ -224,19 +235,26 @@ impl Source for SimSource {
             }
             if self.lost_one_in > 0 && self.chance.one_in(self.lost_one_in) && self.reading[slot].is_some() {
                 let error = Error::new(ErrorKind::Disagree, "the partition cannot be read on");
-                events.push(Event::Lost { slot: Slot(slot as u32), error });
+                let lost = Event::Lost { slot: Slot(slot as u32), error };
+                self.events.push_back((lost, RecordBatch::default()));
                 continue;
             }
-            self.poll_slot(slot, events);
+            self.poll_slot(slot);
         }
+    }
+
+    fn next(&mut self, batch: &mut RecordBatch) -> Option<Event> {
+        let (event, records) = self.events.pop_front()?;
+        *batch = records;
+        Some(event)
+    }
+
+    fn headers(&self, _index: usize, out: &mut Vec<u8>) {
+        out.clear();
     }
 
     fn end(&self, slot: Slot) -> Option<Offset> {
         let reader = self.reading.get(slot.index())?.as_ref()?;
         Some(Offset(self.broker.lock().unwrap().partitions[reader.partition].end()))
-    }
-
-    fn recycle(&mut self, batch: RecordBatch) {
-        self.spare.push(batch);
     }
 }
