@@ -9,11 +9,11 @@ use std::ops::{Deref, Range};
 
 use crate::ids::Offset;
 
-/// Bytes that may be read behind every value, whatever they hold.
+/// Bytes that may be read behind every value. The first of them is NUL.
 pub const PADDING: usize = 64;
 
 /// Bytes with at least [`PADDING`] more of the same memory behind them: wide
-/// reads that begin inside may pass the end.
+/// reads that begin inside may pass the end, and a NUL stands there.
 #[derive(Clone, Copy)]
 pub struct Padded<'a> {
     /// The bytes and the padding.
@@ -24,8 +24,9 @@ impl<'a> Padded<'a> {
     /// A part of some memory.
     ///
     /// # Panics
-    /// If fewer than [`PADDING`] bytes follow it.
+    /// If fewer than [`PADDING`] bytes follow it, or the first of them is not NUL.
     pub fn within(memory: &'a [u8], range: Range<usize>) -> Padded<'a> {
+        assert_eq!(memory[range.end], 0, "a NUL ends what is padded");
         Padded { memory: &memory[range.start..range.end + PADDING] }
     }
 
@@ -41,7 +42,7 @@ impl<'a> Padded<'a> {
         &self.memory[..self.memory.len() - PADDING]
     }
 
-    /// The bytes, and [`PADDING`] more: what follows in memory, or zeroes.
+    /// The bytes, a NUL, and what follows in memory: [`PADDING`] bytes more.
     pub fn with_padding(self) -> &'a [u8] {
         self.memory
     }

@@ -21,12 +21,12 @@ impl Slot {
 #[derive(Debug, Default)]
 pub struct RecordBatch {
     slot: Option<Slot>,
-    /// The records, one behind the other, and [`PADDING`] zeroes.
+    /// The records, one behind the other with a NUL behind each value, and [`PADDING`] zeroes.
     arena: Vec<u8>,
     entries: Vec<Entry>,
 }
 
-/// Where a record lies: from the end of the one before, key, value and headers in this order.
+/// Where a record lies: from the end of the one before, key, value, a NUL and headers in this order.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     offset: i64,
@@ -77,7 +77,7 @@ impl RecordBatch {
                 log_append_time: entry.log_append_time,
                 key: (!entry.key_is_null).then_some(key),
                 value: (!entry.value_is_null).then(|| Padded::within(&self.arena, value)),
-                headers: Headers::over(&self.arena[entry.value_end as usize..start]),
+                headers: Headers::over(&self.arena[entry.value_end as usize + 1..start]),
             }
         })
     }
@@ -101,12 +101,13 @@ impl Filling<'_> {
         let key_end = place(arena.len());
         arena.extend_from_slice(value.unwrap_or_default());
         let value_end = place(arena.len());
+        arena.push(0);
         self.0.entries.push(Entry {
             offset: offset.0,
             timestamp_ms: timestamp_ms.unwrap_or(i64::MIN),
             key_end,
             value_end,
-            end: value_end,
+            end: value_end + 1,
             log_append_time: false,
             key_is_null: key.is_none(),
             value_is_null: value.is_none(),
@@ -197,7 +198,7 @@ mod tests {
         drop(filling);
         let memory: Vec<&[u8]> =
             batch.records().filter_map(|of| of.value).map(Padded::with_padding).collect();
-        assert_eq!(memory[0][..9], *b"firstlast");
+        assert_eq!(memory[0][..10], *b"first\0last");
         assert_eq!(memory[1], [b"last".as_slice(), &[0; PADDING]].concat());
         assert_eq!(memory.iter().map(|of| of.len()).collect::<Vec<_>>(), [5 + PADDING, 4 + PADDING]);
     }
