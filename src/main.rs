@@ -17,6 +17,8 @@ unsafe extern "C" {
     fn mi_option_set(option: c_int, value: c_long);
     #[cfg(test)]
     fn mi_option_get(option: c_int) -> c_long;
+    #[cfg(test)]
+    fn mi_is_in_heap_region(memory: *const std::ffi::c_void) -> bool;
 }
 
 fn main() -> ExitCode {
@@ -45,5 +47,18 @@ mod tests {
         // SAFETY: reads a number of an option that exists.
         let default = unsafe { mi_option_get(PURGE_DELAY) };
         assert_eq!(default, 1000, "no other option of the allocator has this default");
+    }
+
+    #[test]
+    fn the_memory_of_c_code_comes_from_the_same_allocator() {
+        #[expect(unsafe_code, reason = "calls what librdkafka calls")]
+        // SAFETY: the memory is given back once and never touched.
+        let ours = unsafe {
+            let memory = libc::calloc(1, 304);
+            let ours = mi_is_in_heap_region(memory);
+            libc::free(memory);
+            ours
+        };
+        assert!(ours, "mimalloc's `override` puts its malloc in the place of the system's");
     }
 }
