@@ -14,6 +14,7 @@
 //! | [`attempt`] | what an unclear answer of the store means for a commit |
 //! | [`verdict`] | what another writer's commit means for ours |
 //! | [`dead_letters`] | which offsets are in doubt between a table and its dead letters |
+//! | [`balance`] | which partition moves to another shard |
 //! | [`fence`] | whether a moved offset is a predecessor's late commit or a live rival |
 //!
 //! Architecture invariant: nothing in here does I/O, reads a clock or spawns.
@@ -22,6 +23,7 @@
 pub mod anchor;
 pub mod app_id;
 pub mod attempt;
+pub mod balance;
 pub mod dead_letters;
 pub mod fence;
 pub mod ledger;
