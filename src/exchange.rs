@@ -57,8 +57,27 @@ pub enum ToShard {
     },
     /// So many units of work are in the table.
     Committed { table: usize, generation: Generation, units: usize },
+    /// Hand over what was read of this partition, and let shard `to` read on.
+    Release { table: usize, source: TopicPartition, to: usize },
+    /// Read this partition, which another shard let go.
+    Take(Moved),
     /// The table goes no further; other tables do.
     Stop { table: usize },
     /// Read no more, hand over what there is, and end when it is committed.
     Drain,
+}
+
+/// A partition on its way from one shard to another.
+///
+/// What was read of it before `start` is handed over: the ranges of both
+/// shards chain, and the committer takes them in their order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Moved {
+    pub table: usize,
+    pub source: TopicPartition,
+    pub start: Offset,
+    /// What stands as a dead letter already, from `start` on, growing.
+    pub held: Vec<Offset>,
+    /// `start` is of this generation: a later reset says where to begin instead.
+    pub generation: Generation,
 }

@@ -19,12 +19,13 @@ use crate::committer::{self, Committer, Identity, Opened, Places};
 use crate::config::resources::Machine;
 use crate::config::{Config, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::ToShard;
+use crate::exchange::{Moved, ToShard};
 use crate::health::Health;
 use crate::host;
 use crate::ids::TopicPartition;
 use crate::metrics;
 use crate::preflight::{self, Ready, Silent};
+use crate::protocol::balance::{Balance, Load, Move};
 use crate::protocol::fence::Writer;
 use crate::shard::{self, Lane, Reading, Report, Shard};
 use crate::source::catalog::{Catalog, Topic};
@@ -118,6 +119,8 @@ struct Generation<'a> {
     shards_ended: Receiver<(usize, Result<()>)>,
     committers_ended: Receiver<(usize, Result<()>)>,
     reports: Receiver<Report>,
+    loads: Receiver<Load>,
+    balance: Balance,
     /// Partitions that are being read, by table.
     reading: Vec<BTreeSet<TopicPartition>>,
     /// Tables that go no further.
@@ -168,7 +171,11 @@ impl<'a> Generation<'a> {
             reading[of.table].insert(of.source.clone());
         }
         let count = run.config.limits.shards.min(readings.len()).max(1);
-        let (reports_out, reports) = bounded(readings.len() + 1);
+        // A stop of every partition, and one move.
+        let (reports_out, reports) = bounded(readings.len() + 2);
+        let (loads_out, loads) = bounded(2 * count);
+        // A bounded run ends its partitions one by one: nothing is gained by moving them.
+        let loads_out = (count > 1 && !run.until_end).then_some(loads_out);
         let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded(SHARD_INBOX)).unzip();
         let (committers_out, committers_ended) = bounded(run.config.tables.len());
         let committers = opened.len();
@@ -179,7 +186,6 @@ impl<'a> Generation<'a> {
             let ready = ready[index].1.as_ref().expect("only what is ready is opened");
             #[expect(clippy::disallowed_methods, reason = "bounded by the shards' uncommitted work")]
             let (to_committer, inbox) = mpsc::unbounded_channel();
-            lanes.push(lane(index, table, ready, &opened, to_committer, sweeper, health));
             let wiring = committer::Wiring {
                 table: index,
                 inbox,
@@ -189,6 +195,7 @@ impl<'a> Generation<'a> {
                 witness: topics.witness(index),
                 sweeper: sweeper.clone(),
             };
+            lanes.push(lane(table, ready, &opened, to_committer, &wiring));
             health.set_ready(&component(table), Ok(()));
             let identity = identity(table, writer);
             let places = places(table, ready);
@@ -200,7 +207,15 @@ impl<'a> Generation<'a> {
                 let _ = ended.try_send((index, outcome));
             });
         }
-        let shards_ended = start_shards(run, runtime, lanes, readings, inboxes, &reports_out, brokers)?;
+        let shards_ended = start_shards(
+            run,
+            runtime,
+            lanes,
+            readings,
+            inboxes,
+            &Upward { reports: reports_out, loads: loads_out },
+            brokers,
+        )?;
         Ok(Generation {
             run,
             topics,
@@ -210,6 +225,8 @@ impl<'a> Generation<'a> {
             shards_ended,
             committers_ended,
             reports,
+            loads,
+            balance: Balance::new(count),
             reading,
             first_stop,
             draining: false,
@@ -237,6 +254,8 @@ impl<'a> Generation<'a> {
         // A channel whose senders have all ended is always ready: it is not asked again.
         let nobody = never();
         let unchanged = never();
+        let unloaded = never();
+        let mut balanced = true;
         let mut watched = true;
         if self.nothing_left() && !self.run.until_end {
             self.drain(&mut deadline);
@@ -248,14 +267,20 @@ impl<'a> Generation<'a> {
                     stopped_by_signal = true;
                     self.drain(&mut deadline);
                 }
-                recv(self.reports) -> report => {
-                    if let Ok(Report::Stopped { table, source, error }) = report {
+                recv(self.reports) -> report => match report {
+                    Ok(Report::Stopped { table, source, error }) => {
                         self.partition_stopped(table, &source, error);
                         if self.nothing_left() {
                             self.drain(&mut deadline);
                         }
                     }
-                }
+                    Ok(Report::Released { from, to, moved }) => self.carry(from, to, moved),
+                    Err(_) => {}
+                },
+                recv(if balanced { &self.loads } else { &unloaded }) -> load => match load {
+                    Ok(load) => self.even_out(load),
+                    Err(_) => balanced = false,
+                },
                 recv(if committers_left > 0 { &self.committers_ended } else { &nobody }) -> message => {
                     committers_left -= 1;
                     if let Ok((table, Err(error))) = message {
@@ -268,6 +293,8 @@ impl<'a> Generation<'a> {
                 }
                 recv(if shards_left > 0 { &self.shards_ended } else { &nobody }) -> message => {
                     shards_left -= 1;
+                    // It takes no partition any more.
+                    balanced = false;
                     if let Ok((shard, Err(error))) = message {
                         error!(shard, %error, "a shard failed");
                         self.first_stop.get_or_insert(error);
@@ -315,6 +342,27 @@ impl<'a> Generation<'a> {
     fn hand_over(&mut self) {
         if !std::mem::replace(&mut self.draining, true) {
             self.tell_shards(&ToShard::Drain);
+        }
+    }
+
+    /// Has a partition moved where shards are busy and idle side by side.
+    fn even_out(&mut self, load: Load) {
+        let Some(Move { partition: (table, source), from, to }) =
+            self.balance.observe(load, self.run.clock.boot())
+        else {
+            return;
+        };
+        info!(table = self.run.config.tables[table].id, partition = %source, from, to, "a partition moves to another shard");
+        // It is busy elsewhere: the difference lasts, and it is told again.
+        let _ = self.shards[from].try_send(ToShard::Release { table, source, to });
+    }
+
+    /// Gives a partition that one shard let go to the other. A shard that has ended takes nothing any more.
+    fn carry(&self, from: usize, to: usize, moved: Moved) {
+        for shard in [to, from] {
+            if self.shards[shard].send(ToShard::Take(moved.clone())).is_ok() {
+                return;
+            }
         }
     }
 
@@ -461,16 +509,14 @@ fn readings(run: &Run, opened: &[(usize, Opened)]) -> Vec<Reading> {
 }
 
 fn lane(
-    index: usize,
     table: &Table,
     ready: &Ready,
     opened: &Opened,
     to_committer: mpsc::UnboundedSender<crate::exchange::ToCommitter>,
-    sweeper: &Sweeper,
-    health: &Arc<Health>,
+    committer: &committer::Wiring,
 ) -> Lane {
     Lane {
-        table: index,
+        table: committer.table,
         table_id: table.id.clone(),
         store: ready.store.clone(),
         dead_letters: ready.dead_letters.clone(),
@@ -481,9 +527,16 @@ fn lane(
         target_file_size: table.target_file_size,
         compression: table.compression,
         to_committer,
-        sweeper: sweeper.clone(),
-        health: Arc::clone(health),
+        sweeper: committer.sweeper.clone(),
+        health: Arc::clone(&committer.health),
+        witness: committer.witness.clone(),
     }
+}
+
+/// Where shards tell the ingester.
+struct Upward {
+    reports: Sender<Report>,
+    loads: Option<Sender<Load>>,
 }
 
 /// Spreads the partitions over threads: each table's over as many as it can.
@@ -493,7 +546,7 @@ fn start_shards(
     lanes: Vec<Lane>,
     readings: Vec<Reading>,
     inboxes: Vec<Receiver<ToShard>>,
-    reports: &Sender<Report>,
+    upward: &Upward,
     brokers: usize,
 ) -> Result<Receiver<(usize, Result<()>)>> {
     let count = inboxes.len();
@@ -507,14 +560,15 @@ fn start_shards(
     let budget = Budget::new(memory.work);
     let (ended_out, ended) = bounded(count);
     for (index, (share, inbox)) in shares.into_iter().zip(inboxes).enumerate() {
-        // A shard holds open the committers of its own tables only.
-        let own: Vec<Lane> =
-            lanes.iter().filter(|lane| share.iter().any(|of| of.table == lane.table)).cloned().collect();
+        // Where partitions move, any may come. Otherwise a shard holds open the committers of its own tables only.
+        let is_own = |lane: &&Lane| upward.loads.is_some() || share.iter().any(|of| of.table == lane.table);
+        let own: Vec<Lane> = lanes.iter().filter(is_own).cloned().collect();
         let source = KafkaSource::new(&run.config.kafka, prefetch)?;
         let wiring = shard::Wiring {
             index,
             inbox,
-            reports: reports.clone(),
+            reports: upward.reports.clone(),
+            loads: upward.loads.clone(),
             clock: Arc::clone(&run.clock),
             runtime: runtime.handle().clone(),
             budget: budget.another(),

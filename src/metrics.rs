@@ -8,7 +8,9 @@
 //! names. A gauge of something left to do is 0 when there is nothing, never
 //! negative, never absent.
 
-use metrics::{Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{
+    Counter, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::budget::{Budget, Holding};
@@ -32,10 +34,32 @@ pub const PARTITIONS_STALLED: &str = "thalweg_partitions_stalled";
 pub const BUILD_INFO: &str = "thalweg_build_info";
 pub const STAGE_DURATION_SECONDS: &str = "thalweg_stage_duration_seconds";
 
-/// Values of the label `stage` of [`STAGE_DURATION_SECONDS`].
-pub const STAGES: [&str; 5] = ["poll", "decode", "encode", "upload", "commit"];
+/// A step of a file's way: the label `stage` of [`STAGE_DURATION_SECONDS`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// Its shard took records, or waited for them.
+    Poll,
+    Decode,
+    Encode,
+    /// From its end until the store has all of it.
+    Upload,
+    /// Until the log has it, from when its turn came.
+    Commit,
+}
 
-/// From a decoded batch to an upload across an ocean.
+impl Stage {
+    fn as_str(self) -> &'static str {
+        match self {
+            Stage::Poll => "poll",
+            Stage::Decode => "decode",
+            Stage::Encode => "encode",
+            Stage::Upload => "upload",
+            Stage::Commit => "commit",
+        }
+    }
+}
+
+/// From the encoding of a few rows to an upload across an ocean.
 const STAGE_BUCKETS_SECONDS: [f64; 14] =
     [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
@@ -89,7 +113,11 @@ fn describe() {
     );
     describe_gauge!(PARTITIONS_STALLED, count, "Partitions that stopped until a person decides");
     describe_gauge!(BUILD_INFO, count, "1, with the `version` of this process");
-    describe_histogram!(STAGE_DURATION_SECONDS, Unit::Seconds, "Time of one step of a `stage`");
+    describe_histogram!(
+        STAGE_DURATION_SECONDS,
+        Unit::Seconds,
+        "Time of a file, or of a commit, in a `stage`: poll (waiting for records included), decode, encode, upload, commit"
+    );
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
@@ -151,6 +179,11 @@ impl ShardCounters {
     }
 }
 
+/// A file, or a commit, has passed a stage.
+pub fn stage(stage: Stage, took: std::time::Duration) {
+    histogram!(STAGE_DURATION_SECONDS, "stage" => stage.as_str()).record(took.as_secs_f64());
+}
+
 pub fn dead_letters(table: &str, letters: u64) {
     counter!(DEAD_LETTERS, "table" => table.to_owned()).increment(letters);
 }
@@ -187,7 +220,7 @@ mod tests {
         metrics::with_local_recorder(&recorder, || {
             describe();
             metrics::counter!(ROWS_COMMITTED, "table" => "orders").increment(3);
-            metrics::histogram!(STAGE_DURATION_SECONDS, "stage" => STAGES[4]).record(0.02);
+            stage(Stage::Commit, std::time::Duration::from_millis(20));
         });
         let text = recorder.handle().render();
         for line in [

@@ -10,7 +10,9 @@
 //! store: it stops polling while too much is in flight.
 
 mod memory;
+mod moves;
 mod output;
+mod table;
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -21,21 +23,23 @@ use crossbeam_channel::Receiver;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use self::output::{Carrier, Output, hand_over};
+use self::output::{Carrier, Output};
+use self::table::TableState;
 use crate::budget::Budget;
 use crate::clock::SharedClock;
-use crate::columnar::letters::{self, Letter};
-use crate::columnar::{BadRecord, Decoder, RecordFacts};
-use crate::config::{Compression, Decoding, MetadataColumn, OnBadRecord};
+use crate::columnar::{BadRecord, RecordFacts};
+use crate::config::{Compression, Decoding, OnBadRecord};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Generation, ToCommitter, ToShard};
+use crate::exchange::{Generation, Moved, ToCommitter, ToShard};
 use crate::health::Health;
 use crate::ids::{Offset, OffsetRange, TopicPartition};
-use crate::metrics;
+use crate::metrics::{self, Stage};
+use crate::protocol::balance::Load;
 use crate::protocol::dead_letters::Held;
 use crate::protocol::progress::{Outcome, Progress};
 use crate::schema::Schema;
-use crate::source::batch::{Headers, Padded, Record};
+use crate::source::batch::{Headers, Record};
+use crate::source::witness::Witness;
 use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
 use crate::table::store::Store;
 use crate::table::sweeper::Sweeper;
@@ -70,6 +74,8 @@ pub struct Lane {
     /// What of its files must not stay in the store.
     pub sweeper: Sweeper,
     pub health: Arc<Health>,
+    /// Vouches for the topic while files are on their way.
+    pub witness: Witness,
 }
 
 /// A partition of one of the shard's tables.
@@ -89,6 +95,8 @@ pub struct Reading {
 pub enum Report {
     /// A partition goes no further; others do.
     Stopped { table: usize, source: TopicPartition, error: Error },
+    /// Shard `to` is to read on where `from` ended.
+    Released { from: usize, to: usize, moved: Moved },
 }
 
 /// What a shard runs on.
@@ -96,6 +104,8 @@ pub struct Wiring {
     pub index: usize,
     pub inbox: Receiver<ToShard>,
     pub reports: crossbeam_channel::Sender<Report>,
+    /// Who balances shards; `None` where partitions do not move.
+    pub loads: Option<crossbeam_channel::Sender<Load>>,
     pub clock: SharedClock,
     pub runtime: Handle,
     /// What is decoded, open and on its way to the store, all tables together.
@@ -121,6 +131,8 @@ pub struct Shard<S> {
     headers: Vec<u8>,
     draining: bool,
     reported: Duration,
+    /// Time spent on taking and waiting for records since the last file.
+    polling: Duration,
 }
 
 struct PartitionState {
@@ -130,24 +142,10 @@ struct PartitionState {
     held: Vec<Offset>,
     end: Option<Offset>,
     reading: bool,
-}
-
-struct TableState {
-    lane: Lane,
-    decoder: Decoder,
-    rows: Output,
-    letters: Option<Output>,
-    /// Boot time of the first thing that waits for a commit.
-    waiting_since: Option<Duration>,
-    /// Rows or skipped records wait, not only an idle tail.
-    waiting_records: bool,
-    oldest_ms: Option<i64>,
-    generation: Generation,
-    uncommitted: usize,
-    stopped: bool,
-    /// A column holds the headers of records.
-    wants_headers: bool,
-    counters: metrics::ShardCounters,
+    /// Another shard reads it now.
+    moved: bool,
+    /// Time that it took since the last report.
+    busy: Duration,
 }
 
 impl<S: Source> Shard<S> {
@@ -157,16 +155,8 @@ impl<S: Source> Shard<S> {
         let place = |table| {
             tables.iter().position(|state| state.lane.table == table).expect("a lane for every reading")
         };
-        let partitions: Vec<PartitionState> = readings
-            .into_iter()
-            .map(|reading| PartitionState {
-                table: place(reading.table),
-                reading: reading.end.is_none_or(|end| reading.start < end),
-                end: reading.end,
-                progress: Progress::new(reading.source, reading.start),
-                held: reading.held,
-            })
-            .collect();
+        let partitions: Vec<PartitionState> =
+            readings.into_iter().map(|reading| PartitionState::new(place(reading.table), reading)).collect();
         let mut shard = Shard {
             source,
             wiring,
@@ -176,6 +166,7 @@ impl<S: Source> Shard<S> {
             headers: Vec::new(),
             draining: false,
             reported: Duration::ZERO,
+            polling: Duration::ZERO,
         };
         let all: Vec<usize> = (0..shard.partitions.len()).collect();
         shard.assign(&all)?;
@@ -238,6 +229,8 @@ impl<S: Source> Shard<S> {
             ToShard::Reset { table, generation, schema, starts, held } => {
                 self.reset(table, generation, schema, &starts, &held)
             }
+            ToShard::Release { table, source, to } => self.let_go(table, &source, to),
+            ToShard::Take(moved) => self.take_over(moved),
             ToShard::Stop { table } => {
                 self.stop_table(table);
                 Ok(())
@@ -263,7 +256,9 @@ impl<S: Source> Shard<S> {
 
     fn poll(&mut self, wait: Duration) -> Result<bool> {
         let wait = wait.min(self.time_until_due());
+        let begun = self.wiring.clock.boot();
         self.source.poll(wait);
+        self.polling += self.wiring.clock.boot().saturating_sub(begun);
         let mut batch = mem::take(&mut self.batch);
         let mut worked = false;
         while let Some(event) = self.source.next(&mut batch) {
@@ -297,6 +292,7 @@ impl<S: Source> Shard<S> {
         let index = batch.slot().index();
         let now = self.wiring.clock.boot();
         let batch_bytes = self.wiring.batch_bytes(BATCH_BYTES);
+        let mut encoding = Duration::ZERO;
         let mut failed = None;
         let partition = &mut self.partitions[index];
         let table = &mut self.tables[partition.table];
@@ -325,9 +321,7 @@ impl<S: Source> Shard<S> {
                 Ok(()) => {
                     partition.progress.take(record.offset, Outcome::Row);
                     table.oldest_ms = [table.oldest_ms, record.timestamp_ms].into_iter().flatten().min();
-                    if table.rows.batch_is_full(batch_bytes) {
-                        table.rows.encode(carrier(&self.wiring, &table.lane, table.generation))?;
-                    }
+                    encoding += table.encode_when_full(batch_bytes, &self.wiring)?;
                 }
                 Err(bad) => {
                     table.counters.bad(bad.reason.as_str());
@@ -349,6 +343,9 @@ impl<S: Source> Shard<S> {
         }
         table.outputs_mut().for_each(Output::note_memory);
         table.counters.consumed(batch.len());
+        let took = self.wiring.clock.boot().saturating_sub(now);
+        table.decoding += took.saturating_sub(encoding);
+        partition.busy += took;
         table.begin_waiting(now, partition.progress.has_records());
         if let Some(error) = failed {
             self.stop_partition(index, error);
@@ -375,8 +372,9 @@ impl<S: Source> Shard<S> {
         if now.saturating_sub(self.reported) < REPORT_EVERY {
             return;
         }
-        self.reported = now;
+        let over = now.saturating_sub(mem::replace(&mut self.reported, now));
         self.report_memory();
+        self.report_load(over);
         for (index, partition) in
             self.partitions.iter().enumerate().filter(|(_, partition)| partition.reading)
         {
@@ -419,6 +417,7 @@ impl<S: Source> Shard<S> {
 
     /// Ends a table's file and hands it over with all that it settles.
     fn cut(&mut self, place: usize) -> Result<()> {
+        metrics::stage(Stage::Poll, mem::take(&mut self.polling));
         let ranges: Vec<OffsetRange> = self
             .partitions
             .iter_mut()
@@ -436,16 +435,19 @@ impl<S: Source> Shard<S> {
         generation: Generation,
         schema: Arc<Schema>,
         starts: &BTreeMap<TopicPartition, Offset>,
-        held: &Held,
+        held: &Arc<Held>,
     ) -> Result<()> {
         let place = self.place(table);
-        self.tables[place].reset(generation, schema);
+        self.tables[place].reset(generation, schema, starts, held);
         let mut again = Vec::new();
         for (index, partition) in self.partitions.iter_mut().enumerate() {
             let Some(&start) = starts.get(partition.progress.source()).filter(|_| partition.table == place)
             else {
                 continue;
             };
+            if partition.moved {
+                continue;
+            }
             partition.progress.rewind(start);
             partition.held = held.get(partition.progress.source()).cloned().unwrap_or_default();
             // What had ended for good stays ended; what had reached its end may have lost its tail.
@@ -506,7 +508,9 @@ impl<S: Source> Shard<S> {
     fn is_done(&self) -> bool {
         let handed_over =
             |table: &TableState| table.stopped || (table.due().is_none() && table.uncommitted == 0);
-        self.partitions.iter().all(|partition| !partition.reading) && self.tables.iter().all(handed_over)
+        // A partition that moved may come back.
+        let ended = |partition: &PartitionState| !partition.reading && (self.draining || !partition.moved);
+        self.partitions.iter().all(ended) && self.tables.iter().all(handed_over)
     }
 
     fn place(&self, table: usize) -> usize {
@@ -522,122 +526,22 @@ impl<S: Source> Shard<S> {
     }
 }
 
-impl TableState {
-    fn new(lane: Lane, budget: &Budget) -> TableState {
-        TableState {
-            decoder: Decoder::new(&lane.schema, &lane.decoding),
-            rows: Output::new(lane.store.clone(), Arc::clone(&lane.schema), lane.compression, budget),
-            letters: lane.dead_letters.clone().map(|store| {
-                Output::new(store, Arc::new(Schema::of_dead_letters()), lane.compression, budget)
-            }),
-            counters: metrics::ShardCounters::new(&lane.table_id),
-            wants_headers: wants_headers(&lane.schema),
-            lane,
-            waiting_since: None,
-            waiting_records: false,
-            oldest_ms: None,
-            generation: Generation::default(),
-            uncommitted: 0,
-            stopped: false,
-        }
-    }
-
-    fn begin_waiting(&mut self, now: Duration, records: bool) {
-        if self.stopped {
-            return;
-        }
-        if records && !self.waiting_records {
-            self.waiting_records = true;
-            self.waiting_since = Some(now);
-        }
-        self.waiting_since.get_or_insert(now);
-    }
-
-    /// When what waits must be handed over; `None` while nothing waits.
-    fn due(&self) -> Option<Duration> {
-        let patience = if self.waiting_records { self.lane.max_latency } else { IDLE_TAIL };
-        self.waiting_since.map(|since| since + patience)
-    }
-
-    fn outputs_mut(&mut self) -> impl Iterator<Item = &mut Output> {
-        std::iter::once(&mut self.rows).chain(&mut self.letters)
-    }
-
-    fn outputs(&self) -> impl Iterator<Item = &Output> {
-        std::iter::once(&self.rows).chain(&self.letters)
-    }
-
-    fn write_letter(
-        &mut self,
-        source: &TopicPartition,
-        record: &Record<'_>,
-        bad: &BadRecord,
-        wiring: &Wiring,
-    ) -> Result<()> {
-        let output = self.letters.as_mut().expect("a lane that keeps bad records has a place for them");
-        let letter = Letter {
-            topic: &source.topic,
-            partition: source.partition.0,
-            offset: record.offset.0,
-            timestamp_ms: record.timestamp_ms,
-            key: record.key,
-            value: record.value.map(Padded::bytes).unwrap_or_default(),
-        };
-        letters::append(&mut output.columns, &letter, record.headers, bad);
-        if output.batch_is_full(wiring.batch_bytes(BATCH_BYTES)) {
-            output.encode(carrier(wiring, &self.lane, self.generation))?;
-        }
-        Ok(())
-    }
-
-    fn cut(&mut self, ranges: Vec<OffsetRange>, wiring: &Wiring) -> Result<()> {
-        self.waiting_since = None;
-        self.waiting_records = false;
-        let carrier = carrier(wiring, &self.lane, self.generation);
-        let rows = self.rows.finish(self.oldest_ms.take(), carrier)?;
-        let letters = match &mut self.letters {
-            Some(letters) => letters.finish(None, carrier)?,
-            None => None,
-        };
-        if rows.is_some() || letters.is_some() || !ranges.is_empty() {
-            self.uncommitted += 1;
-            hand_over(rows, letters, ranges, carrier);
-        }
-        Ok(())
-    }
-
-    fn reset(&mut self, generation: Generation, schema: Arc<Schema>) {
-        self.decoder = Decoder::new(&schema, &self.lane.decoding);
-        self.rows.follow(&schema);
-        self.wants_headers = wants_headers(&schema);
-        self.lane.schema = schema;
-        self.generation = generation;
-        self.uncommitted = 0;
-        self.forget();
-    }
-
-    fn stop(&mut self) {
-        self.stopped = true;
-        self.forget();
-    }
-
-    fn forget(&mut self) {
-        self.rows.forget();
-        self.letters.iter_mut().for_each(Output::forget);
-        self.waiting_since = None;
-        self.waiting_records = false;
-        self.oldest_ms = None;
-    }
-}
-
 impl PartitionState {
+    fn new(table: usize, reading: Reading) -> PartitionState {
+        PartitionState {
+            table,
+            reading: reading.end.is_none_or(|end| reading.start < end),
+            end: reading.end,
+            progress: Progress::new(reading.source, reading.start),
+            held: reading.held,
+            moved: false,
+            busy: Duration::ZERO,
+        }
+    }
+
     fn is_held(&self, offset: Offset) -> bool {
         self.held.last().is_some_and(|&last| offset <= last) && self.held.binary_search(&offset).is_ok()
     }
-}
-
-fn wants_headers(schema: &Schema) -> bool {
-    schema.fields.iter().any(|field| MetadataColumn::of(field) == Some(MetadataColumn::Headers))
 }
 
 fn carrier<'a>(wiring: &'a Wiring, lane: &'a Lane, generation: Generation) -> Carrier<'a> {

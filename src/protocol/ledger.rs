@@ -22,6 +22,8 @@ pub struct Work<F> {
     /// Its dead letters, to be committed first.
     pub letters: Option<F>,
     pub ranges: Vec<OffsetRange>,
+    /// The topic was the known one after all of this was fetched.
+    pub vouched: bool,
 }
 
 #[derive(Debug)]
@@ -136,7 +138,7 @@ mod tests {
                 dead_letters: 0,
             })
             .collect();
-        Work { shard: 0, file: Some(name), letters: None, ranges }
+        Work { shard: 0, file: Some(name), letters: None, ranges, vouched: false }
     }
 
     fn ledger() -> Ledger<&'static str> {

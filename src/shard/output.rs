@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::exchange::{DataFile, Generation, ToCommitter};
 use crate::health::Health;
 use crate::ids::OffsetRange;
+use crate::metrics::{self, Stage};
 use crate::protocol::ledger::Work;
 use crate::schema::Schema;
 use crate::table::store::{Store, explain, is_hopeless};
@@ -272,22 +273,29 @@ pub(super) fn hand_over(
     let to_committer = carrier.lane.to_committer.clone();
     let (generation, shard) = (carrier.generation, carrier.wiring.index);
     let file_of = |finished: &Option<Finished>| finished.as_ref().map(|of| of.file.clone());
-    let work = Work { shard, file: file_of(&rows), letters: file_of(&letters), ranges };
+    let mut work = Work { shard, file: file_of(&rows), letters: file_of(&letters), ranges, vouched: false };
     let files: Vec<Finished> = rows.into_iter().chain(letters).collect();
     if files.is_empty() {
         // A committer that is gone has told why.
         let _ = to_committer.send(ToCommitter::Finished { generation, work });
         return;
     }
-    let sweeper = carrier.lane.sweeper.clone();
+    let (sweeper, witness) = (carrier.lane.sweeper.clone(), carrier.lane.witness.clone());
+    let (clock, begun) = (Arc::clone(&carrier.wiring.clock), carrier.wiring.clock.boot());
     carrier.wiring.runtime.spawn(async move {
         let mut stored = Vec::new();
         let count = files.len();
-        for Finished { file, store, stored: waits } in files {
-            if waits.await.is_ok() {
-                stored.push((store, file));
+        let uploaded = async {
+            for Finished { file, store, stored: waits } in files {
+                if waits.await.is_ok() {
+                    stored.push((store, file));
+                }
             }
-        }
+            metrics::stage(Stage::Upload, clock.boot().saturating_sub(begun));
+        };
+        // All that the files hold is fetched by now: the question need not wait for the store.
+        let ((), vouched) = futures::future::join(uploaded, witness.vouches()).await;
+        work.vouched = vouched;
         let is_whole = stored.len() == count;
         // A committer that is gone has told why, and commits these files no more.
         if !is_whole || to_committer.send(ToCommitter::Finished { generation, work }).is_err() {

@@ -46,7 +46,8 @@ impl Taken {
         self.first = self.messages.len();
         self.release_run();
         assert!(self.messages.is_empty() && self.messages.capacity() >= max);
-        let wait_ms = i32::try_from(wait.as_millis()).unwrap_or(i32::MAX);
+        // Rounded up: what is due within the next millisecond is not waited for by asking again and again.
+        let wait_ms = i32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
         // SAFETY: librdkafka writes at most `max` pointers into memory that holds as many, and
         // says how many it wrote. One thread calls it: `&mut self` guards the only queue.
         unsafe {

@@ -8,7 +8,8 @@
 //! log is longer. Topic ids never come back. So an id that is the known one
 //! *after* records were fetched says that they are of the known topic, and
 //! nothing that was fetched is committed without it. The price is two short
-//! questions for each commit, none for each record.
+//! questions for each commit, none for each record. They are asked while the
+//! files are on their way to the store, so that no commit waits for them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use crate::health::Health;
 
 /// How often topics are looked at unasked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Questions that wait while files are on their way.
+const ASKS_IN_ADVANCE: usize = 128;
 /// The same trouble is logged again after so many failures: some minutes.
 const TOLD_AGAIN: u64 = 20;
 /// As readiness names it.
@@ -70,13 +73,21 @@ impl Witness {
         Witness { asks: None, table: 0 }
     }
 
+    /// Whether the broker says at once that the topic is the known one. Asked after a fetch, a yes
+    /// holds for all that was fetched; anything else is for the committer to ask again.
+    pub async fn vouches(&self) -> bool {
+        // Committers are never crowded out.
+        let busy = |asks: &Sender<Ask>| asks.capacity().is_some_and(|most| 2 * asks.len() >= most);
+        !self.asks.as_ref().is_some_and(busy) && matches!(self.ask().await, Vouched::Same)
+    }
+
     /// Asks the broker; the answer is younger than the question.
     pub async fn ask(&self) -> Vouched {
         let Some(asks) = &self.asks else { return Vouched::Same };
         let (answer, answered) = oneshot::channel();
         let gone =
             || Vouched::Unanswered(Error::new(ErrorKind::Unavailable, "nobody asks for topics any more"));
-        // A committer has one question at a time, and the queue has room for all of them.
+        // Half of the queue is for committers: it has room for a question of each.
         if asks.try_send(Ask { table: self.table, answer: Some(answer) }).is_err() {
             return gone();
         }
@@ -95,7 +106,7 @@ impl Watch {
     /// Watches the topics of tables, `known` in the order of the tables. Where
     /// `growth` does not matter, nobody looks unasked.
     pub fn start(catalog: Catalog, known: Vec<Topic>, growth: bool, health: Arc<Health>) -> Result<Watch> {
-        let (asks, asked) = bounded(2 * known.len() + 1);
+        let (asks, asked) = bounded(2 * known.len() + ASKS_IN_ADVANCE);
         let (seen, changes) = bounded(2 * known.len());
         let topics = known.clone();
         let looks = if growth { tick(LOOK_EVERY) } else { never() };

@@ -11,7 +11,7 @@ use thalweg::clock::SharedClock;
 use thalweg::committer::{self, Committer, Identity, Opened, Places};
 use thalweg::config::{Compression, Decoding, OnBadRecord, OnNewField};
 use thalweg::error::{Error, ErrorKind, Result};
-use thalweg::exchange::ToShard;
+use thalweg::exchange::{Moved, ToShard};
 use thalweg::health::Health;
 use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
 use thalweg::protocol::fence::Writer;
@@ -67,6 +67,8 @@ pub struct Instance {
     clock: Arc<SimClock>,
     broker: SharedBroker,
     phase: Phase,
+    /// Which partitions move.
+    moves: Chance,
     // Last: what the phase holds of it goes first.
     runtime: Runtime,
 }
@@ -81,6 +83,35 @@ struct Running {
     inboxes: Vec<Sender<ToShard>>,
     committer: JoinHandle<Result<BTreeMap<TopicPartition, Offset>>>,
     reports: Receiver<Report>,
+    partitions: Vec<TopicPartition>,
+    /// Partitions between two shards: from, to, and what is carried.
+    on_their_way: Vec<(usize, usize, Moved)>,
+    stopped: bool,
+}
+
+impl Running {
+    /// Moves partitions between shards: asks for it, and carries what was let go, sooner or later.
+    fn balance(&mut self, chance: &mut Chance) {
+        if self.shards.len() > 1 && chance.one_in(8) {
+            let source = self.partitions[chance.index(self.partitions.len())].clone();
+            let (from, to) = (chance.index(self.shards.len()), chance.index(self.shards.len()));
+            let _ = self.inboxes[from].try_send(ToShard::Release { table: 0, source, to });
+        }
+        for report in self.reports.try_iter() {
+            match report {
+                Report::Stopped { .. } => self.stopped = true,
+                Report::Released { from, to, moved } => self.on_their_way.push((from, to, moved)),
+            }
+        }
+        if !self.on_their_way.is_empty() && chance.one_in(3) {
+            let (from, to, moved) = self.on_their_way.swap_remove(chance.index(self.on_their_way.len()));
+            // A shard that has ended takes nothing: the one that had it does.
+            let _ = [to, from].iter().any(|&shard| {
+                self.shards[shard].is_some()
+                    && self.inboxes[shard].try_send(ToShard::Take(moved.clone())).is_ok()
+            });
+        }
+    }
 }
 
 impl Instance {
@@ -92,6 +123,7 @@ impl Instance {
         clock: &Arc<SimClock>,
         broker: &SharedBroker,
     ) -> Instance {
+        let moves = chance.clone().fork();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let objects = objects.named(&name);
@@ -121,6 +153,7 @@ impl Instance {
             clock: Arc::clone(clock),
             broker: Arc::clone(broker),
             phase: Phase::Opening(opening),
+            moves,
             runtime,
         }
     }
@@ -137,6 +170,7 @@ impl Instance {
                     Err(error) => return Some(End::Failed(error)),
                 }
             }
+            running.balance(&mut self.moves);
         }
         self.rest();
         match &mut self.phase {
@@ -192,7 +226,7 @@ impl Instance {
 
     /// A partition stopped: the operator has to look.
     pub fn has_stopped_partition(&self) -> bool {
-        matches!(&self.phase, Phase::Running(running) if !running.reports.is_empty())
+        matches!(&self.phase, Phase::Running(running) if running.stopped)
     }
 
     fn run(&self, opened: Opened) -> Result<Running> {
@@ -210,7 +244,7 @@ impl Instance {
         let readings: Vec<Reading> = readings.collect();
         let count = self.plan.shards.min(readings.len()).max(1);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded(4096)).unzip();
-        let (reports_out, reports) = bounded(readings.len() + 1);
+        let (reports_out, reports) = bounded(2 * readings.len() + 1);
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
         let (to_committer, inbox) = mpsc::unbounded_channel();
         let sweeper = Sweeper::new(self.runtime.handle().clone());
@@ -235,6 +269,7 @@ impl Instance {
             to_committer,
             sweeper: sweeper.clone(),
             health: Arc::clone(&health),
+            witness: Witness::of_nothing(),
         };
         let wiring = committer::Wiring {
             table: 0,
@@ -258,13 +293,23 @@ impl Instance {
                 index,
                 inbox,
                 reports: reports_out.clone(),
+                loads: None,
                 clock: Arc::clone(&clock),
                 runtime: self.runtime.handle().clone(),
                 budget: Budget::new(self.plan.memory),
             };
             shards.push(Some(Shard::new(source, vec![lane.clone()], share, wiring)?));
         }
-        Ok(Running { shards, inboxes, committer, reports })
+        let partitions = readings.into_iter().map(|reading| reading.source).collect();
+        Ok(Running {
+            shards,
+            inboxes,
+            committer,
+            reports,
+            partitions,
+            on_their_way: Vec::new(),
+            stopped: false,
+        })
     }
 }
 

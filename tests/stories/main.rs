@@ -26,6 +26,7 @@ mod pages;
 mod security;
 mod setup;
 mod setups;
+mod shards;
 mod signals;
 mod starts;
 mod stores;

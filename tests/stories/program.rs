@@ -109,6 +109,12 @@ impl Running {
         }
     }
 
+    /// Whether it has said this on stderr by now.
+    pub fn has_said(&mut self, text: &str) -> bool {
+        assert!(self.watch(Duration::from_millis(50)), "it ended:\n{}", self.stderr);
+        self.stderr.contains(text)
+    }
+
     /// Watches until the condition holds.
     pub fn watch_until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
         let deadline = after(PATIENCE);

@@ -52,7 +52,7 @@ impl Story {
     pub fn config_with(&self, kafka: &str, name: &str, body: &str) -> PathBuf {
         let listen = if body.contains("[admin]") { "" } else { "[admin]\nlisten = \"127.0.0.1:0\"\n" };
         let text = format!(
-            "version = 1\n[kafka]\n{kafka}\n[limits]\npin = false\nmemory = \"256MiB\"\n{listen}{body}"
+            "version = 1\n[kafka]\n{kafka}\n[limits]\ncores = 2\npin = false\nmemory = \"256MiB\"\n{listen}{body}"
         );
         let file = self.dir.join(format!("{name}.toml"));
         fs::write(&file, text).unwrap();

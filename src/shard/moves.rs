@@ -1,0 +1,96 @@
+//! A partition goes to another shard, or comes from one.
+//!
+//! It owns the two halves of a move. Which partition moves, and where to, is
+//! `protocol::balance`; the ingester carries it across.
+//!
+//! Invariant: what was read before a move is handed over in ranges that end
+//! where the other shard begins. So the ledger finds the ranges of both chained,
+//! whichever shard's files arrive first, and a reset finds the partition
+//! wherever it is by then: in the shard that has it, or, on its way, in what
+//! the table's last reset said.
+
+use std::time::Duration;
+
+use super::{PartitionState, Reading, Report, Shard};
+use crate::error::Result;
+use crate::exchange::Moved;
+use crate::ids::{Offset, TopicPartition};
+use crate::protocol::balance::Load;
+use crate::source::Source;
+
+impl<S: Source> Shard<S> {
+    /// Ends the partition here. Nothing happens where it is not read any more, or only to some end.
+    pub(super) fn let_go(&mut self, table: usize, source: &TopicPartition, to: usize) -> Result<()> {
+        let Some(index) = self.index_of(table, source) else { return Ok(()) };
+        let partition = &self.partitions[index];
+        if !partition.reading || partition.end.is_some() || self.draining {
+            return Ok(());
+        }
+        self.stop_reading(index);
+        let place = self.partitions[index].table;
+        self.cut(place)?;
+        let partition = &mut self.partitions[index];
+        partition.moved = true;
+        let start = partition.progress.position();
+        let mut held = std::mem::take(&mut partition.held);
+        held.retain(|&offset| offset >= start);
+        let generation = self.tables[place].generation;
+        let moved = Moved { table, source: source.clone(), start, held, generation };
+        let released = Report::Released { from: self.wiring.index, to, moved };
+        // The channel has room for one move besides the stops. A supervisor that is gone ends everything.
+        let _ = self.wiring.reports.try_send(released);
+        Ok(())
+    }
+
+    /// Reads a partition on, from where the shard that had it ended.
+    pub(super) fn take_over(&mut self, moved: Moved) -> Result<()> {
+        let Moved { table, source, mut start, mut held, generation } = moved;
+        let place = self.place(table);
+        let state = &self.tables[place];
+        if self.draining || state.stopped {
+            return Ok(());
+        }
+        if let Some(reset) = state.last_reset.as_ref().filter(|_| generation < state.generation) {
+            let Some(&again) = reset.starts.get(&source) else { return Ok(()) };
+            start = again;
+            held = reset.held.get(&source).cloned().unwrap_or_default();
+        }
+        let known = self.index_of(table, &source);
+        let state = PartitionState::new(place, Reading { table, source, start, held, end: None });
+        let index = known.unwrap_or(self.partitions.len());
+        match known {
+            Some(index) => self.partitions[index] = state,
+            None => self.partitions.push(state),
+        }
+        self.assign(&[index])
+    }
+
+    /// Tells who balances what each partition took.
+    pub(super) fn report_load(&mut self, over: Duration) {
+        let Some(loads) = &self.wiring.loads else { return };
+        let tables = &self.tables;
+        let busy = self
+            .partitions
+            .iter_mut()
+            .filter(|partition| partition.reading)
+            .map(|partition| {
+                let place = (tables[partition.table].lane.table, partition.progress.source().clone());
+                (place, std::mem::take(&mut partition.busy))
+            })
+            .collect();
+        // A report that nobody takes is not missed: the next one comes soon.
+        let _ = loads.try_send(Load { shard: self.wiring.index, over, busy });
+    }
+
+    fn index_of(&self, table: usize, source: &TopicPartition) -> Option<usize> {
+        let place = self.tables.iter().position(|state| state.lane.table == table)?;
+        let is_it = |of: &PartitionState| of.table == place && of.progress.source() == source;
+        self.partitions.iter().position(is_it)
+    }
+}
+
+/// What a reset said, for a partition that was on its way meanwhile.
+pub(super) struct LastReset {
+    pub(super) starts: std::collections::BTreeMap<TopicPartition, Offset>,
+    pub(super) held: std::sync::Arc<crate::protocol::dead_letters::Held>,
+}

@@ -1,0 +1,187 @@
+//! What a shard holds of one table.
+//!
+//! It owns the decoder, the open files and what of them is not committed. It
+//! does not own partitions, nor decide when a file ends.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::moves::LastReset;
+use super::output::{Output, hand_over};
+use super::{BATCH_BYTES, IDLE_TAIL, Lane, Wiring, carrier};
+use crate::budget::Budget;
+use crate::columnar::letters::{self, Letter};
+use crate::columnar::{BadRecord, Decoder};
+use crate::config::MetadataColumn;
+use crate::error::Result;
+use crate::exchange::Generation;
+use crate::ids::{Offset, OffsetRange, TopicPartition};
+use crate::metrics::{self, Stage};
+use crate::protocol::dead_letters::Held;
+use crate::schema::Schema;
+use crate::source::batch::{Padded, Record};
+
+pub(super) struct TableState {
+    pub(super) lane: Lane,
+    pub(super) decoder: Decoder,
+    pub(super) rows: Output,
+    pub(super) letters: Option<Output>,
+    /// Boot time of the first thing that waits for a commit.
+    pub(super) waiting_since: Option<Duration>,
+    /// Rows or skipped records wait, not only an idle tail.
+    pub(super) waiting_records: bool,
+    pub(super) oldest_ms: Option<i64>,
+    pub(super) generation: Generation,
+    pub(super) uncommitted: usize,
+    pub(super) stopped: bool,
+    pub(super) last_reset: Option<LastReset>,
+    /// A column holds the headers of records.
+    pub(super) wants_headers: bool,
+    pub(super) counters: metrics::ShardCounters,
+    /// Time that went into the open files.
+    pub(super) decoding: Duration,
+    encoding: Duration,
+}
+
+impl TableState {
+    pub(super) fn new(lane: Lane, budget: &Budget) -> TableState {
+        TableState {
+            decoder: Decoder::new(&lane.schema, &lane.decoding),
+            rows: Output::new(lane.store.clone(), Arc::clone(&lane.schema), lane.compression, budget),
+            letters: lane.dead_letters.clone().map(|store| {
+                Output::new(store, Arc::new(Schema::of_dead_letters()), lane.compression, budget)
+            }),
+            counters: metrics::ShardCounters::new(&lane.table_id),
+            wants_headers: wants_headers(&lane.schema),
+            lane,
+            waiting_since: None,
+            waiting_records: false,
+            oldest_ms: None,
+            generation: Generation::default(),
+            uncommitted: 0,
+            stopped: false,
+            last_reset: None,
+            decoding: Duration::ZERO,
+            encoding: Duration::ZERO,
+        }
+    }
+
+    /// Encodes the decoded rows if there are enough of them; returns how long that took.
+    pub(super) fn encode_when_full(&mut self, bytes_max: usize, wiring: &Wiring) -> Result<Duration> {
+        if !self.rows.batch_is_full(bytes_max) {
+            return Ok(Duration::ZERO);
+        }
+        let begun = wiring.clock.boot();
+        self.rows.encode(carrier(wiring, &self.lane, self.generation))?;
+        let took = wiring.clock.boot().saturating_sub(begun);
+        self.encoding += took;
+        Ok(took)
+    }
+
+    pub(super) fn begin_waiting(&mut self, now: Duration, records: bool) {
+        if self.stopped {
+            return;
+        }
+        if records && !self.waiting_records {
+            self.waiting_records = true;
+            self.waiting_since = Some(now);
+        }
+        self.waiting_since.get_or_insert(now);
+    }
+
+    /// When what waits must be handed over; `None` while nothing waits.
+    pub(super) fn due(&self) -> Option<Duration> {
+        let patience = if self.waiting_records { self.lane.max_latency } else { IDLE_TAIL };
+        self.waiting_since.map(|since| since + patience)
+    }
+
+    pub(super) fn outputs_mut(&mut self) -> impl Iterator<Item = &mut Output> {
+        std::iter::once(&mut self.rows).chain(&mut self.letters)
+    }
+
+    pub(super) fn outputs(&self) -> impl Iterator<Item = &Output> {
+        std::iter::once(&self.rows).chain(&self.letters)
+    }
+
+    pub(super) fn write_letter(
+        &mut self,
+        source: &TopicPartition,
+        record: &Record<'_>,
+        bad: &BadRecord,
+        wiring: &Wiring,
+    ) -> Result<()> {
+        let output = self.letters.as_mut().expect("a lane that keeps bad records has a place for them");
+        let letter = Letter {
+            topic: &source.topic,
+            partition: source.partition.0,
+            offset: record.offset.0,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key,
+            value: record.value.map(Padded::bytes).unwrap_or_default(),
+        };
+        letters::append(&mut output.columns, &letter, record.headers, bad);
+        if output.batch_is_full(wiring.batch_bytes(BATCH_BYTES)) {
+            output.encode(carrier(wiring, &self.lane, self.generation))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn cut(&mut self, ranges: Vec<OffsetRange>, wiring: &Wiring) -> Result<()> {
+        self.waiting_since = None;
+        self.waiting_records = false;
+        let begun = wiring.clock.boot();
+        let carrier = carrier(wiring, &self.lane, self.generation);
+        let rows = self.rows.finish(self.oldest_ms.take(), carrier)?;
+        let letters = match &mut self.letters {
+            Some(letters) => letters.finish(None, carrier)?,
+            None => None,
+        };
+        let encoding = mem::take(&mut self.encoding) + wiring.clock.boot().saturating_sub(begun);
+        let decoding = mem::take(&mut self.decoding);
+        if rows.is_some() {
+            metrics::stage(Stage::Decode, decoding);
+            metrics::stage(Stage::Encode, encoding);
+        }
+        if rows.is_some() || letters.is_some() || !ranges.is_empty() {
+            self.uncommitted += 1;
+            hand_over(rows, letters, ranges, carrier);
+        }
+        Ok(())
+    }
+
+    pub(super) fn reset(
+        &mut self,
+        generation: Generation,
+        schema: Arc<Schema>,
+        starts: &BTreeMap<TopicPartition, Offset>,
+        held: &Arc<Held>,
+    ) {
+        self.last_reset = Some(LastReset { starts: starts.clone(), held: Arc::clone(held) });
+        self.decoder = Decoder::new(&schema, &self.lane.decoding);
+        self.rows.follow(&schema);
+        self.wants_headers = wants_headers(&schema);
+        self.lane.schema = schema;
+        self.generation = generation;
+        self.uncommitted = 0;
+        self.forget();
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+        self.forget();
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.rows.forget();
+        self.letters.iter_mut().for_each(Output::forget);
+        self.waiting_since = None;
+        self.waiting_records = false;
+        self.oldest_ms = None;
+    }
+}
+
+fn wants_headers(schema: &Schema) -> bool {
+    schema.fields.iter().any(|field| MetadataColumn::of(field) == Some(MetadataColumn::Headers))
+}
