@@ -145,6 +145,8 @@ impl KafkaSource {
 
     /// Puts the messages of one partition that come next into the batch.
     fn fill(&mut self, origin: Origin, place: Place, batch: &mut RecordBatch) {
+        // What was passed over is no part of the run.
+        self.taken.release_run();
         let mut filling = batch.start(place.slot);
         while let Some(view) = self.taken.first().filter(|view| view.is_record_of(origin)) {
             if filling.bytes() + view.size() > TAKEN_BYTES && !filling.is_empty() {
@@ -259,9 +261,12 @@ impl Source for KafkaSource {
     }
 
     fn next(&mut self, batch: &mut RecordBatch) -> Option<Event> {
-        self.taken.release_run();
         loop {
-            let view = self.taken.first()?;
+            let Some(view) = self.taken.first() else {
+                // Nothing stays pinned while nobody polls.
+                self.taken.release_run();
+                return None;
+            };
             if view.is_error() {
                 let event = self.report(&view);
                 self.taken.pass();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use rdkafka::message::{Header, OwnedHeaders};
 use serde_json::{Value, json};
 
 use crate::judge;
@@ -68,4 +69,35 @@ fn a_dead_letter_stays_one_when_the_config_changes_between_a_crash_and_the_resta
     assert_eq!(judge::offsets(&location), expected_rows());
     assert_eq!(letters(&first), expected_letters);
     judge::sound(&location);
+}
+
+const HEADERS: &str = "
+import json, sys, deltalake
+table = deltalake.DeltaTable(sys.argv[1]).to_pyarrow_table().sort_by('offset')
+text = lambda value: None if value is None else value.decode()
+pairs = [[[header['key'], text(header['value'])] for header in headers] for headers in table['headers'].to_pylist()]
+print(json.dumps(list(zip(table['offset'].to_pylist(), pairs))))
+";
+
+#[test]
+fn a_dead_letter_keeps_the_headers_of_its_own_record() {
+    let Some(story) = Story::begin("dead-letter-headers") else { return };
+    let topic = story.topic("events", 1);
+    let header = |key, value: Option<&'static str>| OwnedHeaders::new().insert(Header { key, value });
+    story.produce(&topic, 0, 0..3);
+    story.produce_raw(
+        &topic,
+        None,
+        b"{",
+        Some(header("a", Some("1")).insert(Header::<&str> { key: "b", value: None })),
+    );
+    story.produce_raw(&topic, None, br#"{"id":4}"#, Some(header("of a row", Some("4"))));
+    story.produce_raw(&topic, None, b"[", None);
+    story.produce_raw(&topic, None, b"}", Some(header("c", Some("6"))));
+    let location = story.place("table");
+    let table = format!("[[table]]\nid = \"t\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\n");
+    run_until_end(&story.config("config", &format!("{table}schema = \"{FLAT}\"\n"))).with(0);
+    let letters = tool("python", &["-c", HEADERS, &format!("{location}_dead_letters")]);
+    let expected = json!([[3, [["a", "1"], ["b", null]]], [5, []], [6, [["c", "6"]]]]);
+    assert_eq!(serde_json::from_str::<Value>(&letters).unwrap(), expected);
 }
