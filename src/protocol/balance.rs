@@ -68,20 +68,19 @@ impl Balance {
         if now < self.rests_until || self.shares.iter().any(Option::is_none) {
             return None;
         }
+        let before = self.lasting.take();
         let (from, to) = self.extremes()?;
-        let wanted = self.best(from, to);
-        let times = match self.lasting {
-            Some((pair, times)) if wanted.is_some() && pair == (from, to) => times + 1,
+        let partition = self.best(from, to)?;
+        let times = match before {
+            Some((pair, times)) if pair == (from, to) => times + 1,
             _ => 1,
         };
-        self.lasting = wanted.is_some().then_some(((from, to), times));
         // Every shard reports: a difference that lasts is seen by each of them so many times.
         if times < LASTS * u32::try_from(self.shares.len()).unwrap_or(u32::MAX) {
+            self.lasting = Some(((from, to), times));
             return None;
         }
-        let partition = wanted?;
         self.rests_until = now + REST;
-        self.lasting = None;
         // What was told before says nothing of how it is now.
         self.shares.fill(None);
         Some(Move { partition, from, to })
