@@ -206,7 +206,7 @@ fn turns_between_files(workload: workload::Workload, files: usize) -> Vec<u64> {
 
 #[test]
 fn a_shard_allocates_nothing_for_a_batch_that_it_takes_and_decodes() {
-    for workload in workload::all() {
+    for workload in workload::all(workload::ROWS) {
         let name = workload.name;
         let turns = turns_between_files(workload, 2);
         let allocating = turns.iter().filter(|&&count| count > 0).count();
