@@ -4,9 +4,9 @@
 //! every level, over several pages and row groups; the crate's own writer
 //! writes the same rows, and each reader must see the same in both files.
 
+use std::fs::File;
 use std::path::Path;
 
-use arrow::json::ReaderBuilder;
 use parquet::arrow::ArrowWriter;
 use thalweg::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
 use thalweg::config::{Compression, Decoding};
@@ -18,7 +18,8 @@ use crate::services::{path, tool};
 
 const ROWS: u64 = 60_000;
 const BATCH: usize = 4096;
-const ROW_GROUP: usize = 25_000;
+/// Rows of a row group: some pages each.
+const ROW_GROUP: u64 = 24_576;
 
 const LEAVES: [(&str, &str); 13] = [
     ("bo", "BOOLEAN"),
@@ -133,8 +134,8 @@ fn payload(row: u64) -> String {
     out + "}"
 }
 
-/// The rows by our decoder and encoder.
-fn write_ours(schema: &Schema, payloads: &[String], file: &Path) {
+/// The rows by our encoder, in `ours`, and by the crate's writer, in `theirs`.
+fn write(schema: &Schema, ours: &Path, theirs: &Path) {
     let mut columns = Columns::new(schema);
     let mut decoder = Decoder::new(schema, &Decoding::default());
     let record = Record {
@@ -146,42 +147,30 @@ fn write_ours(schema: &Schema, payloads: &[String], file: &Path) {
         headers: Headers::NONE,
     };
     let facts = RecordFacts { topic: "topic", partition: 0, record };
-    let mut parquet = ParquetFile::create(schema, Compression::Zstd(1), 64 << 20).unwrap();
-    for row_group in payloads.chunks(ROW_GROUP) {
-        for batch in row_group.chunks(BATCH) {
-            for payload in batch {
-                decoder.append(&mut columns, payload.as_bytes(), &facts).unwrap();
-            }
-            parquet.write(&columns).unwrap();
-            columns.truncate(0);
+    let mut file = ParquetFile::create(schema, Compression::Zstd(1), 64 << 20).unwrap();
+    let mut stock = ArrowWriter::try_new(File::create(theirs).unwrap(), schema.to_arrow(), None).unwrap();
+    let mut bytes = Vec::new();
+    for first in (0..ROWS).step_by(BATCH) {
+        for row in first..ROWS.min(first + BATCH as u64) {
+            decoder.append(&mut columns, payload(row).as_bytes(), &facts).unwrap();
         }
-        parquet.flush_row_group().unwrap();
+        file.write(&columns).unwrap();
+        if first % ROW_GROUP == 0 {
+            file.flush_row_group().unwrap();
+        }
+        bytes.extend(file.take_parts().concat());
+        stock.write(&columns.freeze()).unwrap();
     }
-    let mut bytes = parquet.take_parts().concat();
-    bytes.extend(parquet.close().unwrap().parts.concat());
-    std::fs::write(file, bytes).unwrap();
-}
-
-/// The rows by arrow-json and the crate's writer.
-fn write_theirs(schema: &Schema, payloads: &[String], file: &Path) {
-    let schema = schema.to_arrow();
-    let mut decoder = ReaderBuilder::new(schema.clone()).with_batch_size(BATCH).build_decoder().unwrap();
-    let mut writer = ArrowWriter::try_new(std::fs::File::create(file).unwrap(), schema, None).unwrap();
-    for batch in payloads.chunks(BATCH) {
-        let text = batch.join("\n");
-        assert_eq!(decoder.decode(text.as_bytes()).unwrap(), text.len());
-        writer.write(&decoder.flush().unwrap().unwrap()).unwrap();
-    }
-    writer.close().unwrap();
+    stock.close().unwrap();
+    bytes.extend(file.close().unwrap().parts.concat());
+    std::fs::write(ours, bytes).unwrap();
 }
 
 #[test]
 fn every_reader_sees_in_our_pages_what_it_sees_in_those_of_the_stock_writer() {
     let directory = tempfile::tempdir().unwrap();
     let (ours, theirs) = (directory.path().join("ours.parquet"), directory.path().join("theirs.parquet"));
-    let (schema, payloads) = (schema(), (0..ROWS).map(payload).collect::<Vec<_>>());
-    write_ours(&schema, &payloads, &ours);
-    write_theirs(&schema, &payloads, &theirs);
+    write(&schema(), &ours, &theirs);
     for reader in ["pyarrow", "duckdb", "polars"] {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/oracle/pages.py");
         let said: serde_json::Value =

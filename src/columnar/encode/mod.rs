@@ -58,8 +58,9 @@ const BOUND_BYTES_MAX: usize = 4 * stats::STRING_PREFIX;
 /// A page ends at so many rows.
 const PAGE_ROWS: usize = 20_000;
 
-/// A page ends at so many bytes, uncompressed; at fewer in small row groups of many columns.
-const PAGE_BYTES_MAX: usize = 1 << 20;
+/// A page ends at so many bytes, uncompressed: it is compressed while it is in the cache. At fewer in
+/// small row groups of many columns.
+const PAGE_BYTES_MAX: usize = 256 << 10;
 const PAGE_BYTES_MIN: usize = 4 << 10;
 
 /// Open pages take this share of a row group at most, about.
