@@ -29,9 +29,9 @@ fn decode(criterion: &mut Criterion) {
 }
 
 fn ours(workload: &Workload, decoder: &mut Decoder, columns: &mut Columns) {
-    for (offset, payload) in workload.payloads.iter().enumerate() {
+    for (offset, payload) in workload.padded().enumerate() {
         let facts = workload::facts(offset as i64);
-        decoder.append(columns, payload.as_bytes(), &facts).expect("generated rows fit");
+        decoder.append(columns, payload, &facts).expect("generated rows fit");
     }
     let batch = columns.freeze();
     assert_eq!(batch.num_rows(), ROWS);

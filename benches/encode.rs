@@ -54,14 +54,16 @@ fn columns_of(workload: &Workload) -> Vec<Columns> {
     let decoding = Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() };
     let mut decoder = Decoder::new(&workload.schema, &decoding);
     let facts = workload::facts(0);
-    let decode = |payloads: &[String]| {
+    let mut payloads = workload.padded().peekable();
+    let mut batches = Vec::new();
+    while payloads.peek().is_some() {
         let mut columns = Columns::new(&workload.schema);
-        for payload in payloads {
-            decoder.append(&mut columns, payload.as_bytes(), &facts).expect("generated rows fit");
+        for payload in payloads.by_ref().take(ROWS) {
+            decoder.append(&mut columns, payload, &facts).expect("generated rows fit");
         }
-        columns
-    };
-    workload.payloads.chunks(ROWS).map(decode).collect()
+        batches.push(columns);
+    }
+    batches
 }
 
 /// Bytes of a file of all batches; the encoder goes from file to file.

@@ -77,9 +77,9 @@ fn decoder(workload: &Workload) -> (Decoder, Columns) {
 }
 
 fn append_all(workload: &Workload, decoder: &mut Decoder, columns: &mut Columns) {
-    for (offset, payload) in workload.payloads.iter().enumerate() {
+    for (offset, payload) in workload.padded().enumerate() {
         let facts = workload::facts(offset as i64);
-        decoder.append(columns, payload.as_bytes(), &facts).expect("generated rows fit");
+        decoder.append(columns, payload, &facts).expect("generated rows fit");
     }
 }
 

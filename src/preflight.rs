@@ -16,7 +16,7 @@ use crate::config::{self, Config, Decoding, Format, Kafka, OnNewField, RESCUED_C
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition};
 use crate::protocol::anchor::{self, Watermarks};
-use crate::record::{Headers, Record};
+use crate::record::{Headers, Padded, Record};
 use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
 use crate::source::kafka::KafkaSource;
@@ -350,7 +350,8 @@ pub fn try_out(schema: &Schema, decoding: &Decoding, sampled: &[Sampled]) -> (us
     let mut columns = Columns::new(schema);
     let (mut rows, mut first_bad) = (0, None);
     for record in sampled {
-        match decoder.append(&mut columns, &record.payload, &record.facts()) {
+        match decoder.append(&mut columns, Padded::copied(&record.payload, &mut Vec::new()), &record.facts())
+        {
             Ok(()) => rows += 1,
             Err(bad) if first_bad.is_none() => {
                 first_bad = Some(format!(

@@ -317,7 +317,7 @@ impl<S: Source> Shard<S> {
             };
             let source = partition.progress.source();
             let facts = RecordFacts { topic: &source.topic, partition: source.partition.0, record };
-            match table.decoder.append(&mut table.rows.columns, &payload, &facts) {
+            match table.decoder.append(&mut table.rows.columns, payload, &facts) {
                 Ok(()) => {
                     partition.progress.take(record.offset, Outcome::Row);
                     table.oldest_ms = [table.oldest_ms, record.timestamp_ms].into_iter().flatten().min();

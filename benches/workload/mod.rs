@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use thalweg::columnar::RecordFacts;
 use thalweg::ids::Offset;
-use thalweg::record::{Headers, Record};
+use thalweg::record::{Headers, PADDING, Padded, Record};
 use thalweg::schema::Schema;
 
 pub const ROWS: usize = 4096;
@@ -24,6 +24,8 @@ pub struct Workload {
     pub name: &'static str,
     pub schema: Schema,
     pub payloads: Vec<String>,
+    /// The payloads as they lie in a record batch.
+    arena: Vec<u8>,
 }
 
 impl Workload {
@@ -34,8 +36,20 @@ impl Workload {
         mut payload: impl FnMut(u64, &mut Random) -> String,
     ) -> Workload {
         let mut random = Random(42);
-        let payloads = (0..rows as u64).map(|row| payload(row, &mut random)).collect();
-        Workload { name, schema: Schema::from_ddl(ddl).expect("a constant schema"), payloads }
+        let payloads: Vec<String> = (0..rows as u64).map(|row| payload(row, &mut random)).collect();
+        let mut arena: Vec<u8> = payloads.iter().flat_map(|text| [text.as_bytes(), b"\0"].concat()).collect();
+        arena.resize(arena.len() + PADDING, 0);
+        Workload { name, schema: Schema::from_ddl(ddl).expect("a constant schema"), payloads, arena }
+    }
+
+    /// The payloads as a decoder is given them.
+    pub fn padded(&self) -> impl Iterator<Item = Padded<'_>> {
+        let mut start = 0;
+        self.payloads.iter().map(move |payload| {
+            let range = start..start + payload.len();
+            start = range.end + 1;
+            Padded::within(&self.arena, range)
+        })
     }
 
     /// Mean bytes of a payload.

@@ -470,6 +470,7 @@ pub(super) struct Bits {
 }
 
 impl Bits {
+    #[inline(always)]
     pub(super) fn push(&mut self, value: bool) {
         if self.len.is_multiple_of(8) {
             self.bits.push(0);
@@ -509,6 +510,7 @@ impl Default for Offsets {
 
 impl Offsets {
     /// Ends a row at `end` of the data below.
+    #[inline(always)]
     pub(super) fn push(&mut self, end: usize) {
         let end = i32::try_from(end).expect("a batch is frozen before it reaches 2 GiB");
         debug_assert!(self.0.last().is_some_and(|last| *last <= end), "offsets never fall");

@@ -10,6 +10,7 @@ use super::facts::{FactColumn, RecordFacts};
 use super::json::JsonDecoder;
 use super::raw::RawDecoder;
 use crate::config::{Decoding, Format, MetadataColumn};
+use crate::record::Padded;
 use crate::schema::Schema;
 
 /// Turns records into rows of one table.
@@ -49,7 +50,7 @@ impl Decoder {
     pub fn append(
         &mut self,
         columns: &mut Columns,
-        payload: &[u8],
+        payload: Padded<'_>,
         facts: &RecordFacts<'_>,
     ) -> Result<(), BadRecord> {
         let rows = columns.rows();
@@ -66,7 +67,7 @@ impl Decoder {
         &mut self,
         children: &mut [Column],
         row: usize,
-        payload: &[u8],
+        payload: Padded<'_>,
         facts: &RecordFacts<'_>,
     ) -> Result<(), BadRecord> {
         if payload.len() > self.size_max {
@@ -75,7 +76,7 @@ impl Decoder {
         }
         match &mut self.payload {
             Payload::Json(json) => json.fill(children, row, payload)?,
-            Payload::Raw(raw) => raw.fill(children, payload)?,
+            Payload::Raw(raw) => raw.fill(children, payload.bytes())?,
         }
         self.facts.iter().try_for_each(|column| column.fill(&mut children[column.column], facts))
     }

@@ -46,12 +46,13 @@ mod scan;
 mod tests;
 mod value;
 
-use self::input::{Input, PADDING, Parsed};
+use self::input::{Input, Parsed, Stop};
 use self::plan::StructPlan;
 use self::record::{Frame, State};
 use super::bad::{BadReason, BadRecord, invalid_utf8};
 use super::columns::{Column, Data};
 use crate::config::{Decoding, OnNewField, RESCUED_COLUMN};
+use crate::record::Padded;
 use crate::schema::{DataType, Field};
 
 /// Fills the columns of a row from a JSON object.
@@ -59,8 +60,6 @@ pub(super) struct JsonDecoder {
     root: StructPlan,
     rescued: Option<RescuedColumn>,
     state: State,
-    /// A payload without padding of its own.
-    padded: Vec<u8>,
 }
 
 struct RescuedColumn {
@@ -69,8 +68,7 @@ struct RescuedColumn {
 }
 
 /// One record being read.
-struct Parser<'p, 'a> {
-    input: Input<'a>,
+struct Parser<'p> {
     state: &'p mut State,
 }
 
@@ -96,7 +94,6 @@ impl JsonDecoder {
             root: StructPlan::new(ordinary.into_iter(), "", &decoding.timestamps),
             rescued,
             state: State::new(on_new_field, decoding),
-            padded: Vec::new(),
         }
     }
 
@@ -105,17 +102,15 @@ impl JsonDecoder {
         &mut self,
         children: &mut [Column],
         row: usize,
-        payload: &[u8],
+        payload: Padded<'_>,
     ) -> Result<(), BadRecord> {
-        let text = simdutf8::basic::from_utf8(payload).or_else(|_| std::str::from_utf8(payload));
-        let text = text.map_err(invalid_utf8)?;
-        self.padded.clear();
-        self.padded.extend_from_slice(payload);
-        self.padded.extend_from_slice(&[0; PADDING]);
+        if !input::is_ascii(payload) && simdutf8::basic::from_utf8(&payload).is_err() {
+            std::str::from_utf8(&payload).map_err(invalid_utf8)?;
+        }
         self.state.clear();
-        let mut parser = Parser { input: Input::new(&self.padded, text), state: &mut self.state };
-        if parser.record(&self.root, children, row).is_err() {
-            return Err(self.state.bad_record(text));
+        let mut parser = Parser { state: &mut self.state };
+        if parser.record(Input::new(payload), &self.root, children, row).is_err() {
+            return Err(self.state.bad_record(&payload));
         }
         match &self.rescued {
             Some(rescued) => rescued.fill(&mut children[rescued.column], &mut self.state),
@@ -140,28 +135,28 @@ impl RescuedColumn {
     }
 }
 
-impl Parser<'_, '_> {
+impl Parser<'_> {
     /// The whole payload: one object, and white space around it.
-    fn record(&mut self, root: &StructPlan, children: &mut [Column], row: usize) -> Parsed<()> {
-        if !self.input.take(b'{') {
-            self.input.skip_whitespace();
-            if !self.input.take(b'{') {
-                return Err(self.not_an_object());
-            }
+    fn record(
+        &mut self,
+        mut input: Input<'_>,
+        root: &StructPlan,
+        children: &mut [Column],
+        row: usize,
+    ) -> Parsed<()> {
+        input.skip_whitespace();
+        if !input.take(b'{') {
+            return Err(self.not_an_object(&mut input));
         }
-        self.members(root, children, row, &Frame::root(root))?;
-        if !self.input.is_at_end() {
-            self.input.skip_whitespace();
-            if !self.input.is_at_end() {
-                return Err(input::Stop);
-            }
-        }
-        Ok(())
+        let end = self.members(input, root, children, row, &Frame::root(root))?;
+        input.go_to(end);
+        input.skip_whitespace();
+        if input.is_at_end() { Ok(()) } else { Err(Stop) }
     }
 
     #[cold]
-    fn not_an_object(&mut self) -> input::Stop {
-        match self.found() {
+    fn not_an_object(&mut self, input: &mut Input<'_>) -> Stop {
+        match self.found(input) {
             Ok(found) => {
                 self.state.refuse(BadReason::NotObject, format!("expected an object, found {found}"))
             }

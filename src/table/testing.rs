@@ -16,7 +16,7 @@ use crate::config::{Compression, Decoding};
 use crate::ids::{Offset, OffsetRange, Partition, TopicId, TopicPartition, Version};
 use crate::protocol::attempt::PutReply;
 use crate::protocol::fence::Writer;
-use crate::record::{Headers, Record};
+use crate::record::{Headers, Padded, Record};
 use crate::schema::Schema;
 
 pub const NOW_MS: i64 = 1_700_000_000_000;
@@ -106,7 +106,7 @@ impl HandMade {
                 headers: Headers::NONE,
             };
             let facts = RecordFacts { topic: "orders", partition, record };
-            decoder.append(&mut columns, b"{}", &facts).unwrap();
+            decoder.append(&mut columns, Padded::copied(b"{}", &mut Vec::new()), &facts).unwrap();
         }
         let mut file = ParquetFile::create(&schema, Compression::None, 1 << 20).unwrap();
         file.write(&columns).unwrap();

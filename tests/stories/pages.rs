@@ -11,7 +11,7 @@ use parquet::arrow::ArrowWriter;
 use thalweg::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
 use thalweg::config::{Compression, Decoding};
 use thalweg::ids::Offset;
-use thalweg::record::{Headers, Record};
+use thalweg::record::{Headers, Padded, Record};
 use thalweg::schema::Schema;
 
 use crate::services::{path, tool};
@@ -149,10 +149,12 @@ fn write(schema: &Schema, ours: &Path, theirs: &Path) {
     let facts = RecordFacts { topic: "topic", partition: 0, record };
     let mut file = ParquetFile::create(schema, Compression::Zstd(1), 64 << 20).unwrap();
     let mut stock = ArrowWriter::try_new(File::create(theirs).unwrap(), schema.to_arrow(), None).unwrap();
-    let mut bytes = Vec::new();
+    let (mut bytes, mut room) = (Vec::new(), Vec::new());
     for first in (0..ROWS).step_by(BATCH) {
         for row in first..ROWS.min(first + BATCH as u64) {
-            decoder.append(&mut columns, payload(row).as_bytes(), &facts).unwrap();
+            let payload = payload(row);
+            let padded = Padded::copied(payload.as_bytes(), &mut room);
+            decoder.append(&mut columns, padded, &facts).unwrap();
         }
         file.write(&columns).unwrap();
         if first % ROW_GROUP == 0 {

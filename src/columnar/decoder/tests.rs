@@ -2,7 +2,7 @@ use super::*;
 use crate::columnar::model::{Value, float, rows_of};
 use crate::config::OnNewField;
 use crate::ids::Offset;
-use crate::record::{Header, Headers, Record};
+use crate::record::{Header, Headers, Padded, Record};
 
 const FACTS: RecordFacts<'static> = RecordFacts {
     topic: "orders",
@@ -20,7 +20,9 @@ const FACTS: RecordFacts<'static> = RecordFacts {
 fn decode(ddl: &str, decoding: &Decoding, payload: &[u8]) -> Result<Vec<Value>, BadReason> {
     let schema = Schema::from_ddl(ddl).unwrap();
     let mut columns = Columns::new(&schema);
-    Decoder::new(&schema, decoding).append(&mut columns, payload, &FACTS).map_err(|bad| bad.reason)?;
+    Decoder::new(&schema, decoding)
+        .append(&mut columns, Padded::copied(payload, &mut Vec::new()), &FACTS)
+        .map_err(|bad| bad.reason)?;
     Ok(rows_of(&columns.freeze()).remove(0))
 }
 
@@ -296,7 +298,11 @@ fn a_timestamp_that_is_absent_or_absurd_is_null() {
         for (ddl, expected) in [("_timestamp TIMESTAMP", true), ("_timestamp TIMESTAMP NOT NULL", false)] {
             let schema = Schema::from_ddl(ddl).unwrap();
             let mut columns = Columns::new(&schema);
-            let outcome = Decoder::new(&schema, &Decoding::default()).append(&mut columns, b"{}", &facts);
+            let outcome = Decoder::new(&schema, &Decoding::default()).append(
+                &mut columns,
+                Padded::copied(b"{}", &mut Vec::new()),
+                &facts,
+            );
             assert_eq!(outcome.is_ok(), expected);
             assert_eq!(columns.rows(), usize::from(expected));
         }
@@ -316,7 +322,11 @@ fn facts_row(ddl: &str, facts: Record<'_>, headers: &[Header<'_>]) -> Result<Vec
     let schema = Schema::from_ddl(ddl).unwrap();
     let mut columns = Columns::new(&schema);
     let facts = RecordFacts { record, ..FACTS };
-    Decoder::new(&schema, &Decoding::default()).append(&mut columns, b"{}", &facts)?;
+    Decoder::new(&schema, &Decoding::default()).append(
+        &mut columns,
+        Padded::copied(b"{}", &mut Vec::new()),
+        &facts,
+    )?;
     Ok(rows_of(&columns.freeze()).remove(0))
 }
 

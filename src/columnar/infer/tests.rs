@@ -2,7 +2,7 @@ use super::*;
 use crate::columnar::{Columns, Decoder, RecordFacts};
 use crate::config::{Decoding, RESCUED_COLUMN};
 use crate::ids::Offset;
-use crate::record::{Headers, Record};
+use crate::record::{Headers, Padded, Record};
 
 fn inferred(samples: &[&str]) -> Inferred {
     infer(samples.iter().map(|sample| sample.as_bytes()), &BTreeMap::new()).unwrap()
@@ -106,7 +106,11 @@ fn every_usable_sample_fits_the_inferred_schema() {
     };
     let facts = RecordFacts { topic: "t", partition: 0, record };
     for sample in samples {
-        assert_eq!(decoder.append(&mut columns, sample.as_bytes(), &facts), Ok(()), "{sample}");
+        assert_eq!(
+            decoder.append(&mut columns, Padded::copied(sample.as_bytes(), &mut Vec::new()), &facts),
+            Ok(()),
+            "{sample}"
+        );
     }
 }
 

@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 
 use super::scan;
+use crate::record::{PADDING, Padded};
 
 /// Nothing of a record's row stays: the record is bad. Why stands in the parser's state, or it is
 /// no JSON.
@@ -17,21 +18,21 @@ pub(super) struct Stop;
 
 pub(super) type Parsed<T> = Result<T, Stop>;
 
-/// Bytes that must be readable behind a payload, the first of them NUL.
-pub(super) const PADDING: usize = 64;
-
+/// Its methods are inlined where values are read one after the other, so that it stays in registers;
+/// what is rare takes it as a copy and tells where it ended.
+#[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
     /// The payload and its padding.
     bytes: &'a [u8],
-    text: &'a str,
     at: usize,
+    /// The last place that a block may be read from: the payload's end.
+    end: usize,
 }
 
 impl<'a> Input<'a> {
-    /// `padded` begins with the bytes of `text`; a NUL and more bytes follow.
-    pub(super) fn new(padded: &'a [u8], text: &'a str) -> Input<'a> {
-        debug_assert!(padded.len() >= text.len() + PADDING && padded[text.len()] == 0);
-        Input { bytes: padded, text, at: 0 }
+    /// The payload must be UTF-8.
+    pub(super) fn new(payload: Padded<'a>) -> Input<'a> {
+        Input { bytes: payload.with_padding(), at: 0, end: payload.len() }
     }
 
     /// Where the next byte stands.
@@ -39,9 +40,13 @@ impl<'a> Input<'a> {
         self.at
     }
 
-    /// What was read since `start`.
+    /// What was read since `start`. Tokens begin and end between characters.
     pub(super) fn since(&self, start: usize) -> &'a str {
-        &self.text[start..self.at]
+        self.text(start, self.at)
+    }
+
+    fn text(&self, start: usize, end: usize) -> &'a str {
+        self.bytes.get(start..end).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
     #[inline(always)]
@@ -56,23 +61,34 @@ impl<'a> Input<'a> {
 
     #[inline(always)]
     fn byte(&self, at: usize) -> u8 {
-        self.bytes.get(at).copied().unwrap_or(0)
+        let [byte] = self.block(at);
+        byte
     }
 
     /// The bytes from `at` on; NULs where there are none.
     #[inline(always)]
     fn block<const N: usize>(&self, at: usize) -> [u8; N] {
-        match self.bytes.get(at..).and_then(<[u8]>::first_chunk::<N>) {
-            Some(block) => *block,
-            None => [0; N],
+        const { assert!(N <= PADDING) };
+        if at > self.end {
+            return [0; N];
+        }
+        #[expect(unsafe_code, reason = "one comparison instead of two, for every few bytes of a payload")]
+        // SAFETY: behind `end` there are `PADDING` bytes, by the type that `new` takes, and `at` does not
+        // stand behind it: `N` bytes from there on are among them. An array of bytes has no alignment.
+        unsafe {
+            self.bytes.as_ptr().add(at).cast::<[u8; N]>().read()
         }
     }
 
+    /// By branches, here as in the numbers below: compilers up to Rust 1.96 lose a comparison whose outcome
+    /// is both added and branched on (rust-lang/rust#158206).
     #[inline(always)]
     pub(super) fn take(&mut self, byte: u8) -> bool {
-        let is_next = self.peek() == byte;
-        self.at += usize::from(is_next);
-        is_next
+        if self.peek() != byte {
+            return false;
+        }
+        self.at += 1;
+        true
     }
 
     #[inline(always)]
@@ -89,7 +105,7 @@ impl<'a> Input<'a> {
     }
 
     #[inline(never)]
-    fn follows(&self, skipped: usize, bytes: &[u8]) -> bool {
+    fn follows(self, skipped: usize, bytes: &[u8]) -> bool {
         self.bytes.get(self.at + skipped..).is_some_and(|rest| rest.starts_with(bytes))
     }
 
@@ -113,12 +129,13 @@ impl<'a> Input<'a> {
         self.at.checked_sub(1).is_some_and(|last| self.byte(last) == b'{')
     }
 
-    pub(super) fn back_to(&mut self, at: usize) {
+    #[inline(always)]
+    pub(super) fn go_to(&mut self, at: usize) {
         self.at = at;
     }
 
     pub(super) fn is_at_end(&self) -> bool {
-        self.at == self.text.len()
+        self.at == self.end
     }
 
     /// Whether another member or element follows, or else `close`; one of them must.
@@ -130,12 +147,18 @@ impl<'a> Input<'a> {
                 self.at += 1;
                 return Ok(byte == b',');
             }
-            let before = self.at;
-            self.skip_whitespace();
-            if self.at == before {
+            let at = self.after_whitespace();
+            if self.at == at {
                 return Err(Stop);
             }
+            self.at = at;
         }
+    }
+
+    #[inline(never)]
+    fn after_whitespace(mut self) -> usize {
+        self.skip_whitespace();
+        self.at
     }
 
     #[inline(always)]
@@ -171,13 +194,13 @@ impl<'a> Input<'a> {
             if block[run % scan::BLOCK] == b'"' {
                 return Ok(());
             }
-            self.end_of_run(out)?;
+            self.at = self.after_escape(out)?;
         }
     }
 
     /// What ended a run of a string, if not its quote: an escape, or a control character.
     #[inline(never)]
-    fn end_of_run(&mut self, out: &mut Vec<u8>) -> Parsed<()> {
+    fn after_escape(mut self, out: &mut Vec<u8>) -> Parsed<usize> {
         if self.byte(self.at - 1) != b'\\' {
             return Err(Stop);
         }
@@ -193,11 +216,11 @@ impl<'a> Input<'a> {
             b'u' => {
                 let character = self.unicode()?;
                 out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-                return Ok(());
+                return Ok(self.at);
             }
             _ => return Err(Stop),
         });
-        Ok(())
+        Ok(self.at)
     }
 
     /// The character of a `\u` escape, or of two that are a pair of surrogates.
@@ -234,7 +257,7 @@ impl<'a> Input<'a> {
     {
         let start = self.at;
         if self.skip_run()? {
-            return Ok(&self.text[start..self.at - 1]);
+            return Ok(self.text(start, self.at - 1));
         }
         self.at = start;
         scratch.clear();
@@ -248,7 +271,7 @@ impl<'a> Input<'a> {
     pub(super) fn key(&mut self, scratch: &mut Vec<u8>) -> Parsed<Cow<'a, str>> {
         let start = self.at;
         if self.skip_run()? {
-            return Ok(Cow::Borrowed(&self.text[start..self.at - 1]));
+            return Ok(Cow::Borrowed(self.text(start, self.at - 1)));
         }
         self.at = start;
         self.string(scratch).map(|key| Cow::Owned(key.to_owned()))
@@ -258,7 +281,7 @@ impl<'a> Input<'a> {
     pub(super) fn skip_string(&mut self, scratch: &mut Vec<u8>) -> Parsed<()> {
         while !self.skip_run()? {
             scratch.clear();
-            self.end_of_run(scratch)?;
+            self.at = self.after_escape(scratch)?;
         }
         Ok(())
     }
@@ -288,8 +311,8 @@ impl<'a> Input<'a> {
     /// A plain integer that fits 64 bits, or `None` and nothing was read: [`Input::number`] tells more.
     #[inline(always)]
     pub(super) fn integer(&mut self) -> Option<i64> {
-        let negative = self.peek() == b'-';
-        let start = self.at + usize::from(negative);
+        let start = if self.peek() == b'-' { self.at + 1 } else { self.at };
+        let negative = start > self.at;
         let (magnitude, digits) = self.digits(start)?;
         let end = start + digits;
         if matches!(self.byte(end), b'.' | b'e' | b'E') {
@@ -303,7 +326,7 @@ impl<'a> Input<'a> {
 
     /// The digits from `start` on, without leading zeros: what they count and how many they are.
     #[inline(always)]
-    fn digits(&self, start: usize) -> Option<(u64, usize)> {
+    fn digits(self, start: usize) -> Option<(u64, usize)> {
         let (head, count) = scan::digits(self.block(start));
         if count == 0 || (count > 1 && self.byte(start) == b'0') {
             return None;
@@ -321,7 +344,7 @@ impl<'a> Input<'a> {
 
     /// The digits that follow sixteen.
     #[inline(never)]
-    fn many_digits(&self, sixteen: u64, start: usize) -> Option<(u64, usize)> {
+    fn many_digits(self, sixteen: u64, start: usize) -> Option<(u64, usize)> {
         let (mut value, mut count) = (sixteen, 0);
         while let digit @ b'0'..=b'9' = self.byte(start + count) {
             value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
@@ -333,8 +356,8 @@ impl<'a> Input<'a> {
     /// A number of few digits as `mantissa / 10^fraction`, or `None` and nothing was read.
     #[inline(always)]
     pub(super) fn short_decimal(&mut self) -> Option<ShortDecimal> {
-        let negative = self.peek() == b'-';
-        let start = self.at + usize::from(negative);
+        let start = if self.peek() == b'-' { self.at + 1 } else { self.at };
+        let negative = start > self.at;
         let (head, count) = scan::digits(self.block(start));
         if count == 0 || count == 8 || (count > 1 && self.byte(start) == b'0') {
             return None;
@@ -387,6 +410,18 @@ impl<'a> Input<'a> {
     }
 }
 
+/// Whether a payload is ASCII; what lies behind it may be taken for a part of it.
+pub(super) fn is_ascii(payload: Padded<'_>) -> bool {
+    const WORDS: usize = 4;
+    let covering = payload.len().next_multiple_of(8 * WORDS);
+    let (words, _) = payload.with_padding()[..covering].as_chunks::<8>();
+    let (blocks, _) = words.as_chunks::<WORDS>();
+    let all = blocks.iter().fold([0; WORDS], |all, block| {
+        std::array::from_fn(|word| all[word] | u64::from_le_bytes(block[word]))
+    });
+    all.iter().fold(0, |any, word| any | word) & 0x8080_8080_8080_8080 == 0
+}
+
 /// A number whose digits fit 53 bits: up to seven before and seven behind the point.
 pub(super) struct ShortDecimal {
     pub(super) negative: bool,
@@ -398,7 +433,7 @@ impl ShortDecimal {
     /// The nearest double: both operands are exact, so that the division rounds once.
     #[inline(always)]
     pub(super) fn to_f64(&self) -> f64 {
-        let magnitude = self.mantissa as f64 / scan::POWERS_F64[self.fraction];
+        let magnitude = self.mantissa.cast_signed() as f64 / scan::POWERS_F64[self.fraction];
         if self.negative { -magnitude } else { magnitude }
     }
 
@@ -448,8 +483,8 @@ mod tests {
     use super::*;
 
     fn read<T>(text: &str, read: impl FnOnce(&mut Input<'_>) -> T) -> (T, String) {
-        let padded = [text.as_bytes(), &[0; PADDING]].concat();
-        let mut input = Input::new(&padded, text);
+        let mut room = Vec::new();
+        let mut input = Input::new(Padded::copied(text.as_bytes(), &mut room));
         let outcome = read(&mut input);
         (outcome, text.get(input.at()..).unwrap_or_default().to_owned())
     }
@@ -475,6 +510,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn ascii_is_told_from_all_else(text in "[ -~]{0,70}é?[ -~]{0,70}") {
+            prop_assert_eq!(is_ascii(Padded::copied(text.as_bytes(), &mut Vec::new())), text.is_ascii());
+        }
+
         #[test]
         fn integers_are_what_the_standard_library_reads(text in "-?(0|[1-9][0-9]{0,20}|[0-9]{1,20})([,.eE}x]|)") {
             let digits = text.trim_end_matches([',', '}', 'x']);

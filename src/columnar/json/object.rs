@@ -8,8 +8,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::Parser;
-use super::input::{Parsed, Stop};
-use super::plan::{FieldPlan, StructPlan};
+use super::input::{Input, Parsed, Stop};
+use super::plan::{FieldPlan, Follower, StructPlan};
 use super::record::Frame;
 use crate::columnar::bad::BadReason;
 use crate::columnar::columns::{Column, Data, Slices};
@@ -18,69 +18,87 @@ use crate::config::OnNewField;
 /// Fields whose presence is one bit; what stands beyond them is asked of its column.
 const BITS: usize = u64::BITS as usize;
 
-/// The fields of one object that have a value.
-struct Filled {
-    first: u64,
-    count: usize,
-}
+/// Which fields of one object have a value.
+#[derive(Clone, Copy)]
+struct Filled(u64);
 
 impl Filled {
     /// Notes a field; false if it has a value already.
     #[inline(always)]
     fn add(&mut self, index: usize, column: &Column, row: usize) -> bool {
-        let is_new = if index < BITS { self.first & 1 << index == 0 } else { column.len() == row };
-        if index < BITS {
-            self.first |= 1 << index;
+        if index >= BITS {
+            return column.len() == row;
         }
-        self.count += usize::from(is_new);
-        is_new
+        let before = self.0;
+        self.0 |= 1 << index;
+        self.0 != before
     }
 
-    fn has(&self, index: usize, column: &Column, row: usize) -> bool {
-        if index < BITS { self.first & 1 << index != 0 } else { column.len() > row }
+    fn has(self, index: usize, column: &Column, row: usize) -> bool {
+        if index < BITS { self.0 & 1 << index != 0 } else { column.len() > row }
+    }
+
+    /// All of so many fields have a value; false where only their columns know.
+    #[inline(always)]
+    fn is_complete(self, fields: usize) -> bool {
+        fields < BITS && self.0 == (1 << fields) - 1
     }
 }
 
-impl<'a> Parser<'_, 'a> {
-    /// The members of an object whose brace was read, into a row of child columns.
+impl<'a> Parser<'_> {
+    /// The members of an object whose brace was read, into a row of child columns; tells where it ended.
+    ///
+    /// The input is a copy that stays in registers while names are the expected ones and values are plain.
     pub(super) fn members(
         &mut self,
+        mut input: Input<'_>,
         plan: &StructPlan,
         children: &mut [Column],
         row: usize,
         frame: &Frame<'_>,
-    ) -> Parsed<()> {
-        let mut filled = Filled { first: 0, count: 0 };
-        let mut previous = plan.beginning();
+    ) -> Parsed<usize> {
+        let mut filled = Filled(0);
+        let mut follower = &plan.first;
         let origins = self.state.origins.len();
         loop {
-            let (index, field) = match plan.expected(previous) {
-                Some((index, field)) if self.input.take_literal(&field.literal) => (index, field),
-                _ => match self.name(plan, previous, frame)? {
-                    Name::Field(index) => (index, &plan.fields[index]),
-                    Name::Unknown if self.input.continues(b'}')? => continue,
-                    Name::Unknown | Name::End => break,
-                },
+            let mut index = follower.get();
+            let field = match plan.fields.get(index) {
+                Some(field) if input.take_literal(&field.literal) => field,
+                _ => {
+                    let mut rest = input;
+                    let name = self.name(&mut rest, plan, follower, frame)?;
+                    input.go_to(rest.at());
+                    match name {
+                        Name::Field(found) => {
+                            index = found;
+                            &plan.fields[found]
+                        }
+                        Name::Unknown if input.continues(b'}')? => continue,
+                        Name::Unknown | Name::End => break,
+                    }
+                }
             };
-            previous = index;
-            frame.at.set(index);
+            follower = &field.follower;
             let column = &mut children[field.column];
             if !filled.add(index, column, row) {
                 column.truncate(row);
                 self.state.forget_origins(origins, |at| at == index);
             }
-            let mark = self.state.rescued.mark();
-            self.value(column, field, frame)?;
-            self.state.note_origin(index, mark);
-            if !self.input.continues(b'}')? {
+            if !input.plain_value(column)? {
+                frame.at.set(index);
+                let mut rest = input;
+                self.value(&mut rest, column, field, frame)?;
+                input.go_to(rest.at());
+            }
+            if !input.continues(b'}')? {
                 break;
             }
         }
         self.state.origins.truncate(origins);
-        if filled.count < plan.fields.len() {
-            self.fill_missing(plan, children, row, &filled, frame)?;
+        if !filled.is_complete(plan.fields.len()) {
+            self.fill_missing(plan, children, row, filled, frame)?;
         }
-        Ok(())
+        Ok(input.at())
     }
 
     #[inline(never)]
@@ -89,7 +107,7 @@ impl<'a> Parser<'_, 'a> {
         plan: &StructPlan,
         children: &mut [Column],
         row: usize,
-        filled: &Filled,
+        filled: Filled,
         frame: &Frame<'_>,
     ) -> Parsed<()> {
         for (index, field) in plan.fields.iter().enumerate() {
@@ -110,35 +128,40 @@ impl<'a> Parser<'_, 'a> {
     /// What stands where a name is expected, when it is not the expected one. An unknown member is
     /// read to its end.
     #[inline(never)]
-    fn name(&mut self, plan: &StructPlan, previous: usize, frame: &Frame<'_>) -> Parsed<Name> {
-        let is_first = self.input.was_just_opened();
-        self.input.skip_whitespace();
-        if let Some((index, field)) = plan.expected(previous)
-            && self.input.take_literal(&field.literal)
-        {
-            return Ok(Name::Field(index));
+    fn name(
+        &mut self,
+        input: &mut Input<'a>,
+        plan: &StructPlan,
+        follower: &Follower,
+        frame: &Frame<'_>,
+    ) -> Parsed<Name> {
+        let is_first = input.was_just_opened();
+        input.skip_whitespace();
+        let expected = follower.get();
+        if plan.fields.get(expected).is_some_and(|field| input.take_literal(&field.literal)) {
+            return Ok(Name::Field(expected));
         }
-        if is_first && self.input.take(b'}') {
+        if is_first && input.take(b'}') {
             return Ok(Name::End);
         }
-        let name = self.key()?;
+        let name = self.key(input)?;
         if let Some(index) = plan.find(&name) {
-            plan.learn(previous, index);
+            follower.set(index);
             return Ok(Name::Field(index));
         }
-        self.unknown(&name, frame)?;
+        self.unknown(input, &name, frame)?;
         Ok(Name::Unknown)
     }
 
     /// A member's name, up to and with the colon.
-    fn key(&mut self) -> Parsed<Cow<'a, str>> {
-        if !self.input.take(b'"') {
+    fn key(&mut self, input: &mut Input<'a>) -> Parsed<Cow<'a, str>> {
+        if !input.take(b'"') {
             return Err(Stop);
         }
-        let key = self.input.key(&mut self.state.scratch)?;
-        if !self.input.take(b':') {
-            self.input.skip_whitespace();
-            if !self.input.take(b':') {
+        let key = input.key(&mut self.state.scratch)?;
+        if !input.take(b':') {
+            input.skip_whitespace();
+            if !input.take(b':') {
                 return Err(Stop);
             }
         }
@@ -146,69 +169,69 @@ impl<'a> Parser<'_, 'a> {
     }
 
     /// Reads over the value of a member that the schema does not know.
-    fn unknown(&mut self, name: &str, frame: &Frame<'_>) -> Parsed<()> {
+    fn unknown(&mut self, input: &mut Input<'a>, name: &str, frame: &Frame<'_>) -> Parsed<()> {
         self.state.admit_unknown(frame, name)?;
-        self.input.skip_whitespace();
-        let start = self.input.at();
-        self.skip_value(frame.depth, frame)?;
+        input.skip_whitespace();
+        let start = input.at();
+        self.skip_value(input, frame.depth, frame)?;
         if self.state.on_new_field == OnNewField::Rescue {
-            self.state.keep_unknown(frame, name, self.input.since(start))?;
+            self.state.keep_unknown(frame, name, input.since(start))?;
         }
         Ok(())
     }
 
     /// Reads over a value inside of `depth` objects and arrays.
-    fn skip_value(&mut self, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
-        match self.input.peek() {
+    fn skip_value(&mut self, input: &mut Input<'a>, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
+        match input.peek() {
             b'"' => {
-                self.input.advance(1);
-                self.input.skip_string(&mut self.state.scratch)
+                input.advance(1);
+                input.skip_string(&mut self.state.scratch)
             }
-            b'-' | b'0'..=b'9' => self.input.number().map(|_| ()),
-            b't' => self.input.take_word(b"true"),
-            b'f' => self.input.take_word(b"false"),
-            b'n' => self.input.take_word(b"null"),
+            b'-' | b'0'..=b'9' => input.number().map(|_| ()),
+            b't' => input.take_word(b"true"),
+            b'f' => input.take_word(b"false"),
+            b'n' => input.take_word(b"null"),
             b'{' | b'[' if depth >= self.state.depth_max => Err(self.state.too_deep(frame)),
-            b'{' => self.skip_object(depth + 1, frame),
-            b'[' => self.skip_array(depth + 1, frame),
+            b'{' => self.skip_object(input, depth + 1, frame),
+            b'[' => self.skip_array(input, depth + 1, frame),
             _ => Err(Stop),
         }
     }
 
-    fn skip_object(&mut self, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
-        self.input.advance(1);
-        self.input.skip_whitespace();
-        if self.input.take(b'}') {
+    fn skip_object(&mut self, input: &mut Input<'a>, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
+        input.advance(1);
+        input.skip_whitespace();
+        if input.take(b'}') {
             return Ok(());
         }
         loop {
-            self.input.skip_whitespace();
-            if !self.input.take(b'"') {
+            input.skip_whitespace();
+            if !input.take(b'"') {
                 return Err(Stop);
             }
-            self.input.skip_string(&mut self.state.scratch)?;
-            self.input.skip_whitespace();
-            if !self.input.take(b':') {
+            input.skip_string(&mut self.state.scratch)?;
+            input.skip_whitespace();
+            if !input.take(b':') {
                 return Err(Stop);
             }
-            self.input.skip_whitespace();
-            self.skip_value(depth, frame)?;
-            if !self.input.continues(b'}')? {
+            input.skip_whitespace();
+            self.skip_value(input, depth, frame)?;
+            if !input.continues(b'}')? {
                 return Ok(());
             }
         }
     }
 
-    fn skip_array(&mut self, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
-        self.input.advance(1);
-        self.input.skip_whitespace();
-        if self.input.take(b']') {
+    fn skip_array(&mut self, input: &mut Input<'a>, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
+        input.advance(1);
+        input.skip_whitespace();
+        if input.take(b']') {
             return Ok(());
         }
         loop {
-            self.input.skip_whitespace();
-            self.skip_value(depth, frame)?;
-            if !self.input.continues(b']')? {
+            input.skip_whitespace();
+            self.skip_value(input, depth, frame)?;
+            if !input.continues(b']')? {
                 return Ok(());
             }
         }
@@ -217,18 +240,19 @@ impl<'a> Parser<'_, 'a> {
     /// The elements of an array whose bracket was read.
     pub(super) fn elements(
         &mut self,
+        input: &mut Input<'a>,
         plan: &FieldPlan,
         element: &mut Column,
         frame: &Frame<'_>,
     ) -> Parsed<()> {
-        self.input.skip_whitespace();
-        if self.input.take(b']') {
+        input.skip_whitespace();
+        if input.take(b']') {
             return Ok(());
         }
         for index in 0.. {
             frame.at.set(index);
-            self.value(element, plan, frame)?;
-            if !self.input.continues(b']')? {
+            self.any_value(input, element, plan, frame)?;
+            if !input.continues(b']')? {
                 break;
             }
         }
@@ -238,28 +262,27 @@ impl<'a> Parser<'_, 'a> {
     /// The entries of a map whose brace was read; its entries begin at `start`.
     pub(super) fn entries(
         &mut self,
+        input: &mut Input<'a>,
         plan: &FieldPlan,
         key: &mut Column,
         value: &mut Column,
         start: usize,
         frame: &Frame<'_>,
     ) -> Parsed<()> {
-        self.input.skip_whitespace();
-        if self.input.take(b'}') {
+        input.skip_whitespace();
+        if input.take(b'}') {
             return Ok(());
         }
         let (keys, origins) = (self.state.keys.len(), self.state.origins.len());
         frame.at.set(keys);
         loop {
-            self.input.skip_whitespace();
-            let name = self.key()?;
+            input.skip_whitespace();
+            let name = self.key(input)?;
             strings(key).push(name.as_bytes());
             self.state.keys.push_str(&name);
-            let mark = self.state.rescued.mark();
-            self.value(value, plan, frame)?;
-            self.state.note_origin(value.len() - 1, mark);
+            self.any_value(input, value, plan, frame)?;
             self.state.keys.truncate(keys);
-            if !self.input.continues(b'}')? {
+            if !input.continues(b'}')? {
                 break;
             }
         }

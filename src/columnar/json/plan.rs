@@ -17,12 +17,15 @@ use crate::schema::{DataType, Field};
 /// The TIMESTAMP columns that take numbers, by path.
 pub(super) type Timestamps = BTreeMap<String, EpochUnit>;
 
+/// The index of the field that is expected somewhere; learned, and at first the order of the schema.
+pub(super) type Follower = Cell<usize>;
+
 /// What a struct's members are called and where they go.
 pub(super) struct StructPlan {
     pub(super) fields: Vec<FieldPlan>,
     names: NameTable,
-    /// By field: the one that followed it last. The last entry: the one that came first.
-    followers: Vec<Cell<usize>>,
+    /// The field that came first the last time.
+    pub(super) first: Follower,
     /// Columns of all levels that one row of it fills.
     pub(super) width: usize,
 }
@@ -31,6 +34,8 @@ pub(super) struct FieldPlan {
     pub(super) name: Box<str>,
     /// The name as it is expected in a payload.
     pub(super) literal: Literal,
+    /// The field that came after it the last time.
+    pub(super) follower: Follower,
     /// Which child column it fills.
     pub(super) column: usize,
     pub(super) nullable: bool,
@@ -63,33 +68,16 @@ impl StructPlan {
         path: &str,
         timestamps: &Timestamps,
     ) -> StructPlan {
-        let plan = |(column, field): (usize, &Field)| FieldPlan {
+        let plan = |(index, (column, field)): (usize, (usize, &Field))| FieldPlan {
+            follower: Cell::new(index + 1),
             name: field.name.as_str().into(),
             literal: Literal::of_name(&field.name),
             column,
             ..FieldPlan::new(field.nullable, &field.data_type, &below(path, &field.name), timestamps)
         };
-        let fields: Vec<FieldPlan> = fields.map(plan).collect();
+        let fields: Vec<FieldPlan> = fields.enumerate().map(plan).collect();
         let width = fields.iter().map(|field| field.plan.width()).sum();
-        // At first the order of the schema is expected.
-        let followers = (1..=fields.len()).chain([0]).map(Cell::new).collect();
-        StructPlan { names: NameTable::new(&fields), fields, followers, width }
-    }
-
-    /// Where [`StructPlan::expected`] begins: before the first field.
-    pub(super) fn beginning(&self) -> usize {
-        self.fields.len()
-    }
-
-    /// The field that came after `previous` the last time.
-    #[inline(always)]
-    pub(super) fn expected(&self, previous: usize) -> Option<(usize, &FieldPlan)> {
-        let index = self.followers.get(previous)?.get();
-        self.fields.get(index).map(|field| (index, field))
-    }
-
-    pub(super) fn learn(&self, previous: usize, index: usize) {
-        self.followers[previous].set(index);
+        StructPlan { names: NameTable::new(&fields), fields, first: Cell::new(0), width }
     }
 
     /// The field called `key`.
@@ -122,7 +110,15 @@ impl FieldPlan {
             DataType::Map { .. } => "MAP".into(),
             other => other.to_string().into(),
         };
-        FieldPlan { name: "".into(), literal: Literal::of_name(""), column: 0, nullable, plan, expected }
+        FieldPlan {
+            name: "".into(),
+            literal: Literal::of_name(""),
+            follower: Cell::new(0),
+            column: 0,
+            nullable,
+            plan,
+            expected,
+        }
     }
 }
 

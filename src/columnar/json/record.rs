@@ -45,7 +45,7 @@ pub(super) struct Origin {
 /// An object or array that is open, and the ones around it.
 pub(super) struct Frame<'f> {
     around: Option<&'f Frame<'f>>,
-    container: Container<'f>,
+    pub(super) container: Container<'f>,
     /// Objects and arrays open here, this one counted.
     pub(super) depth: usize,
     /// Where in it we are: a field, an element, or where in [`State::keys`] the entry's key begins.
@@ -212,14 +212,14 @@ impl State {
 
     /// Why a record is bad: what was noted, or else it is no JSON.
     #[cold]
-    pub(super) fn bad_record(&mut self, text: &str) -> BadRecord {
-        self.failure.take().unwrap_or_else(|| syntax(text))
+    pub(super) fn bad_record(&mut self, payload: &[u8]) -> BadRecord {
+        self.failure.take().unwrap_or_else(|| syntax(payload))
     }
 }
 
-/// What is wrong with a text, in the words of `serde_json`, which hold nothing of it.
-fn syntax(text: &str) -> BadRecord {
-    let detail = match serde_json::from_str::<serde::de::IgnoredAny>(text) {
+/// What is wrong with a payload, in the words of `serde_json`, which hold nothing of it.
+fn syntax(payload: &[u8]) -> BadRecord {
+    let detail = match serde_json::from_slice::<serde::de::IgnoredAny>(payload) {
         Err(error) => error.to_string(),
         // It looks at no escape more closely than at its form.
         Ok(_) => "half a surrogate pair in a string".to_owned(),

@@ -11,7 +11,7 @@ use crate::columnar::model::{self, Value, float, rows_of};
 use crate::columnar::{Columns, Decoder, RecordFacts, text as grammar};
 use crate::config::EpochUnit;
 use crate::ids::Offset;
-use crate::record::{Headers, Record};
+use crate::record::{Headers, Padded, Record};
 use crate::schema::Schema;
 
 const FACTS: RecordFacts<'static> = RecordFacts {
@@ -39,7 +39,11 @@ fn decode(ddl: &str, on_new_field: OnNewField, payload: &str) -> Result<Vec<Valu
 fn decode_by(ddl: &str, decoding: &Decoding, payload: &str) -> Result<Vec<Value>, BadRecord> {
     let schema = schema(ddl);
     let mut columns = Columns::new(&schema);
-    Decoder::new(&schema, decoding).append(&mut columns, payload.as_bytes(), &FACTS)?;
+    Decoder::new(&schema, decoding).append(
+        &mut columns,
+        Padded::copied(payload.as_bytes(), &mut Vec::new()),
+        &FACTS,
+    )?;
     Ok(rows_of(&columns.freeze()).remove(0))
 }
 
@@ -305,8 +309,9 @@ fn bytes_that_are_not_utf8_are_refused_even_where_nobody_looks() {
     let schema = schema("a INT");
     let mut columns = Columns::new(&schema);
     let payload = b"{\"b\":\"\xFF\"}";
-    let bad =
-        Decoder::new(&schema, &policy(OnNewField::Ignore)).append(&mut columns, payload, &FACTS).unwrap_err();
+    let bad = Decoder::new(&schema, &policy(OnNewField::Ignore))
+        .append(&mut columns, Padded::copied(payload, &mut Vec::new()), &FACTS)
+        .unwrap_err();
     assert_eq!((bad.reason, bad.detail.as_str()), (BadReason::Utf8, "invalid UTF-8 at byte 6"));
 }
 
@@ -321,7 +326,10 @@ fn a_bad_record_leaves_its_neighbours_whole() {
     for (offset, payload) in [good, bad, good, bad, bad, good].into_iter().enumerate() {
         let record = Record { offset: Offset(offset as i64), ..FACTS.record };
         let facts = RecordFacts { record, ..FACTS };
-        assert_eq!(decoder.append(&mut columns, payload.as_bytes(), &facts).is_ok(), payload == good);
+        assert_eq!(
+            decoder.append(&mut columns, Padded::copied(payload.as_bytes(), &mut Vec::new()), &facts).is_ok(),
+            payload == good
+        );
     }
     let rows = rows_of(&columns.freeze());
     assert_eq!(rows.iter().map(|row| row[2].clone()).collect::<Vec<_>>(), [0, 2, 5].map(Value::Integer));
@@ -624,7 +632,7 @@ proptest! {
         let mut decoder = Decoder::new(&table, &policy(OnNewField::Rescue));
         let mut model = Vec::new();
         for payload in &payloads {
-            let outcome = decoder.append(&mut columns, payload, &FACTS);
+            let outcome = decoder.append(&mut columns, Padded::copied(payload, &mut Vec::new()), &FACTS);
             let row = match Tree::parse(payload) {
                 Some(Tree::Object(members)) => expected_row(&members, &schema.fields),
                 _ => None,
@@ -653,7 +661,7 @@ proptest! {
         let mut columns = Columns::new(&schema);
         let mut decoder = Decoder::new(&schema, &policy(OnNewField::Rescue));
         for payload in [&payload, text.as_bytes()] {
-            let _ = decoder.append(&mut columns, payload, &FACTS);
+            let _ = decoder.append(&mut columns, Padded::copied(payload, &mut Vec::new()), &FACTS);
         }
         columns.freeze();
     }

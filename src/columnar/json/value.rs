@@ -4,83 +4,79 @@
 //! does not take.
 
 use super::Parser;
-use super::input::{Parsed, Stop};
+use super::input::{Input, Parsed, Stop};
 use super::plan::{FieldPlan, Plan};
 use super::record::{Container, Frame};
 use crate::columnar::bad::{BadReason, excerpt};
 use crate::columnar::columns::{Column, Data};
 use crate::columnar::text::{self, TextError};
 
-impl Parser<'_, '_> {
-    /// Reads a value, white space before it included, and appends it to its column.
-    #[inline]
-    pub(super) fn value(&mut self, column: &mut Column, field: &FieldPlan, frame: &Frame<'_>) -> Parsed<()> {
-        self.input.take(b' ');
+impl Input<'_> {
+    /// Reads a value of the commonest types, as it is usually written, into its column. False, and
+    /// nothing was read but white space: [`Parser::value`] takes everything.
+    #[inline(always)]
+    pub(super) fn plain_value(&mut self, column: &mut Column) -> Parsed<bool> {
+        self.take(b' ');
         match &mut column.data {
             Data::Long(values) => {
-                if let Some(value) = self.input.integer() {
-                    values.push(value);
-                    return Ok(());
-                }
+                let Some(value) = self.integer() else { return Ok(false) };
+                values.push(value);
             }
-            Data::String(slices) if self.input.take(b'"') => {
-                return slices.try_push_with(|bytes| self.input.string_into(bytes));
+            Data::String(slices) if self.take(b'"') => {
+                slices.try_push_with(|bytes| self.string_into(bytes))?;
             }
             Data::Double(values) => {
-                if let Some(decimal) = self.input.short_decimal() {
-                    values.push(decimal.to_f64());
-                    return Ok(());
-                }
+                let Some(decimal) = self.short_decimal() else { return Ok(false) };
+                values.push(decimal.to_f64());
             }
             Data::Boolean(bits) => {
-                if let Some(value) = self.input.boolean() {
-                    bits.push(value);
-                    return Ok(());
-                }
+                let Some(value) = self.boolean() else { return Ok(false) };
+                bits.push(value);
             }
-            Data::Struct { rows, children } => {
-                if let (true, Plan::Struct(plan)) = (self.input.take(b'{'), &field.plan) {
-                    let inside = frame.inside(Container::Struct(plan));
-                    self.state.enter(&inside)?;
-                    self.state.charge(frame, plan.width)?;
-                    self.members(plan, children, *rows, &inside)?;
-                    *rows += 1;
-                    return Ok(());
-                }
-            }
-            Data::Array { offsets, element } => {
-                if let (true, Plan::Array(plan)) = (self.input.take(b'['), &field.plan) {
-                    let inside = frame.inside(Container::Array);
-                    self.state.enter(&inside)?;
-                    self.elements(plan, element, &inside)?;
-                    offsets.push(element.len());
-                    return Ok(());
-                }
-            }
-            _ => {}
+            _ => return Ok(false),
         }
-        self.other_value(column, field, frame)
+        Ok(true)
+    }
+}
+
+impl<'a> Parser<'_> {
+    /// Reads a value, white space before it included, and appends it to its column.
+    #[inline(never)]
+    pub(super) fn any_value(
+        &mut self,
+        input: &mut Input<'a>,
+        column: &mut Column,
+        field: &FieldPlan,
+        frame: &Frame<'_>,
+    ) -> Parsed<()> {
+        if input.plain_value(column)? { Ok(()) } else { self.value(input, column, field, frame) }
     }
 
-    /// The types and the values that `value` does not read itself.
+    /// The same for a value that is not plain.
     #[inline(never)]
-    fn other_value(&mut self, column: &mut Column, field: &FieldPlan, frame: &Frame<'_>) -> Parsed<()> {
-        self.input.skip_whitespace();
-        match self.input.peek() {
+    pub(super) fn value(
+        &mut self,
+        input: &mut Input<'a>,
+        column: &mut Column,
+        field: &FieldPlan,
+        frame: &Frame<'_>,
+    ) -> Parsed<()> {
+        input.skip_whitespace();
+        match input.peek() {
+            b'{' | b'[' => self.container(input, column, field, frame),
             b'n' => {
-                self.input.take_word(b"null")?;
+                input.take_word(b"null")?;
                 self.null(column, field, frame)
             }
-            b'-' | b'0'..=b'9' => self.number(column, field, frame),
-            b'"' => self.string(column, field, frame),
+            b'-' | b'0'..=b'9' => self.number(input, column, field, frame),
+            b'"' => self.string(input, column, field, frame),
             b't' | b'f' => match &mut column.data {
                 Data::Boolean(bits) => {
-                    bits.push(self.input.boolean().ok_or(Stop)?);
+                    bits.push(input.boolean().ok_or(Stop)?);
                     Ok(())
                 }
-                _ => self.mismatch(field, frame),
+                _ => self.mismatch(input, field, frame),
             },
-            b'{' | b'[' => self.container(column, field, frame),
             _ => Err(Stop),
         }
     }
@@ -96,39 +92,70 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    fn container(&mut self, column: &mut Column, field: &FieldPlan, frame: &Frame<'_>) -> Parsed<()> {
-        match (&mut column.data, &field.plan, self.input.peek()) {
+    fn container(
+        &mut self,
+        input: &mut Input<'a>,
+        column: &mut Column,
+        field: &FieldPlan,
+        frame: &Frame<'_>,
+    ) -> Parsed<()> {
+        let place = match frame.container {
+            Container::Map => column.len(),
+            _ => frame.at.get(),
+        };
+        let mark = self.state.rescued.mark();
+        match (&mut column.data, &field.plan, input.peek()) {
+            (Data::Struct { rows, children }, Plan::Struct(plan), b'{') => {
+                input.advance(1);
+                let inside = frame.inside(Container::Struct(plan));
+                self.state.enter(&inside)?;
+                self.state.charge(frame, plan.width)?;
+                let end = self.members(*input, plan, children, *rows, &inside)?;
+                input.go_to(end);
+                *rows += 1;
+            }
+            (Data::Array { offsets, element }, Plan::Array(plan), b'[') => {
+                input.advance(1);
+                let inside = frame.inside(Container::Array);
+                self.state.enter(&inside)?;
+                self.elements(input, plan, element, &inside)?;
+                offsets.push(element.len());
+            }
             (Data::Map { offsets, key, value }, Plan::Map(plan), b'{') => {
-                self.input.advance(1);
+                input.advance(1);
                 let inside = frame.inside(Container::Map);
                 self.state.enter(&inside)?;
-                self.entries(plan, key, value, offsets.end(), &inside)?;
+                self.entries(input, plan, key, value, offsets.end(), &inside)?;
                 offsets.push(key.len());
-                Ok(())
             }
-            (Data::Struct { .. }, Plan::Struct(_), b'{') | (Data::Array { .. }, Plan::Array(_), b'[') => {
-                self.value(column, field, frame)
-            }
-            _ => self.mismatch(field, frame),
+            _ => return self.mismatch(input, field, frame),
         }
+        self.state.note_origin(place, mark);
+        Ok(())
     }
 
     // ------------------------------------------------------------- numbers
 
-    fn number(&mut self, column: &mut Column, field: &FieldPlan, frame: &Frame<'_>) -> Parsed<()> {
+    fn number(
+        &mut self,
+        input: &mut Input<'a>,
+        column: &mut Column,
+        field: &FieldPlan,
+        frame: &Frame<'_>,
+    ) -> Parsed<()> {
         match (&mut column.data, &field.plan) {
-            (Data::Byte(values), _) => self.narrow(values, field, frame),
-            (Data::Short(values), _) => self.narrow(values, field, frame),
-            (Data::Integer(values), _) => self.narrow(values, field, frame),
-            (Data::Long(values), _) => self.narrow(values, field, frame),
+            (Data::Byte(values), _) => self.narrow(input, values, field, frame),
+            (Data::Short(values), _) => self.narrow(input, values, field, frame),
+            (Data::Integer(values), _) => self.narrow(input, values, field, frame),
+            (Data::Long(values), _) => self.narrow(input, values, field, frame),
             (Data::Float(values), _) => {
-                let start = self.input.at();
-                if let Some(value) = self.input.short_decimal().and_then(|decimal| decimal.to_f32()) {
+                let start = input.at();
+                if let Some(value) = input.short_decimal().and_then(|decimal| decimal.to_f32()) {
                     values.push(value);
                     return Ok(());
                 }
-                self.input.back_to(start);
-                let number = self.input.number()?;
+                input.go_to(start);
+                let number = input.number()?;
                 match number.parse::<f32>() {
                     Ok(value) if value.is_finite() => values.push(value),
                     _ => return Err(self.misfit(number, field, frame)),
@@ -136,11 +163,11 @@ impl Parser<'_, '_> {
                 Ok(())
             }
             (Data::Double(values), _) => {
-                if let Some(decimal) = self.input.short_decimal() {
+                if let Some(decimal) = input.short_decimal() {
                     values.push(decimal.to_f64());
                     return Ok(());
                 }
-                let number = self.input.number()?;
+                let number = input.number()?;
                 match number.parse::<f64>() {
                     Ok(value) if value.is_finite() => values.push(value),
                     _ => return Err(self.misfit(number, field, frame)),
@@ -148,57 +175,64 @@ impl Parser<'_, '_> {
                 Ok(())
             }
             (Data::Timestamp(values), Plan::Epoch(unit)) => {
-                let start = self.input.at();
-                let micros = match self.input.integer() {
+                let start = input.at();
+                let micros = match input.integer() {
                     Some(value) => text::epoch_whole(value, *unit),
-                    None => text::epoch(self.input.number()?, *unit),
+                    None => text::epoch(input.number()?, *unit),
                 };
                 match micros {
                     Ok(micros) => values.push(micros),
-                    Err(error) => return Err(self.refuse_text(error, self.input.since(start), field, frame)),
+                    Err(error) => return Err(self.refuse_text(error, input.since(start), field, frame)),
                 }
                 Ok(())
             }
             (Data::Decimal(values), Plan::Decimal { precision, scale }) => {
-                let number = self.input.number()?;
+                let number = input.number()?;
                 match text::decimal(number, *precision, *scale) {
                     Ok(value) => values.push(value),
                     Err(error) => return Err(self.refuse_text(error, number, field, frame)),
                 }
                 Ok(())
             }
-            _ => self.mismatch(field, frame),
+            _ => self.mismatch(input, field, frame),
         }
     }
 
     /// An integer into a column of its width.
     fn narrow<T: TryFrom<i64>>(
         &mut self,
+        input: &mut Input<'_>,
         values: &mut Vec<T>,
         field: &FieldPlan,
         frame: &Frame<'_>,
     ) -> Parsed<()> {
-        let start = self.input.at();
-        match self.input.integer().map(T::try_from) {
+        let start = input.at();
+        match input.integer().map(T::try_from) {
             Some(Ok(value)) => {
                 values.push(value);
                 return Ok(());
             }
             Some(Err(_)) => {}
-            None => drop(self.input.number()?),
+            None => drop(input.number()?),
         }
-        Err(self.misfit(self.input.since(start), field, frame))
+        Err(self.misfit(input.since(start), field, frame))
     }
 
     // ------------------------------------------------------------- strings
 
-    fn string(&mut self, column: &mut Column, field: &FieldPlan, frame: &Frame<'_>) -> Parsed<()> {
-        self.input.advance(1);
+    fn string(
+        &mut self,
+        input: &mut Input<'a>,
+        column: &mut Column,
+        field: &FieldPlan,
+        frame: &Frame<'_>,
+    ) -> Parsed<()> {
+        input.advance(1);
         if let Data::String(slices) = &mut column.data {
-            return slices.try_push_with(|bytes| self.input.string_into(bytes));
+            return slices.try_push_with(|bytes| input.string_into(bytes));
         }
         let mut scratch = std::mem::take(&mut self.state.scratch);
-        let outcome = match self.input.string(&mut scratch) {
+        let outcome = match input.string(&mut scratch) {
             Ok(found) => self.text(found, column, field, frame),
             Err(stop) => Err(stop),
         };
@@ -226,22 +260,22 @@ impl Parser<'_, '_> {
     // ------------------------------------------------------------ refusals
 
     /// What stands here, in words.
-    pub(super) fn found(&mut self) -> Parsed<&'static str> {
-        Ok(match self.input.peek() {
+    pub(super) fn found(&mut self, input: &mut Input<'a>) -> Parsed<&'static str> {
+        Ok(match input.peek() {
             b'"' => "a string",
             b'-' | b'0'..=b'9' => "a number",
             b'[' => "an array",
             b'{' => "an object",
-            b't' => self.input.take_word(b"true").map(|()| "true")?,
-            b'f' => self.input.take_word(b"false").map(|()| "false")?,
-            b'n' => self.input.take_word(b"null").map(|()| "null")?,
+            b't' => input.take_word(b"true").map(|()| "true")?,
+            b'f' => input.take_word(b"false").map(|()| "false")?,
+            b'n' => input.take_word(b"null").map(|()| "null")?,
             _ => return Err(Stop),
         })
     }
 
     #[cold]
-    fn mismatch(&mut self, field: &FieldPlan, frame: &Frame<'_>) -> Parsed<()> {
-        let found = self.found()?;
+    fn mismatch(&mut self, input: &mut Input<'a>, field: &FieldPlan, frame: &Frame<'_>) -> Parsed<()> {
+        let found = self.found(input)?;
         Err(self.unexpected(found, field, frame))
     }
 
