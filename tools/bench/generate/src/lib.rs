@@ -17,9 +17,11 @@ mod checksum;
 mod random;
 mod row;
 mod stream;
+mod vary;
 mod w1;
 mod w3;
 
 pub use checksum::Checksum;
 pub use random::Random;
 pub use stream::{Record, Stream, Workload};
+pub use vary::Variation;

@@ -8,7 +8,7 @@ mod produce;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use serde_json::{Map, Value, json};
-use thalweg_generate::{Checksum, Workload};
+use thalweg_generate::{Checksum, Variation, Workload};
 
 use crate::produce::Sent;
 
@@ -45,6 +45,15 @@ struct Arguments {
     /// Records a second, sent on schedule and stamped with the intended time; without it, as fast as it goes
     #[arg(long)]
     rate: Option<f64>,
+    /// The keys of a record's object come in a new order in every record
+    #[arg(long)]
+    shuffled: bool,
+    /// Share of the keys of a record's object that are missing, 0 to 1
+    #[arg(long, default_value_t = 0.0)]
+    missing: f64,
+    /// A third of the strings end in something that is escaped or is not ASCII
+    #[arg(long)]
+    escapes: bool,
     /// Few partitions get most records, instead of each in turn
     #[arg(long)]
     skew: bool,
@@ -57,6 +66,7 @@ fn main() -> Result<()> {
         return Ok(());
     }
     ensure!((0.0..=1.0).contains(&arguments.malformed), "--malformed is a share between 0 and 1");
+    ensure!((0.0..=1.0).contains(&arguments.missing), "--missing is a share between 0 and 1");
     ensure!(arguments.rate.is_none_or(|rate| rate > 0.0), "--rate must be above 0");
     let brokers = arguments.brokers.as_deref().context("--brokers is missing")?;
     let topic = arguments.topic.as_deref().context("--topic is missing")?;
@@ -72,6 +82,11 @@ fn main() -> Result<()> {
         codec: &arguments.codec,
         seed: arguments.seed,
         malformed_share: arguments.malformed,
+        variation: Variation {
+            shuffled: arguments.shuffled,
+            missing: arguments.missing,
+            escapes: arguments.escapes,
+        },
         records_per_second: arguments.rate,
         skew: arguments.skew,
     })?;

@@ -12,7 +12,7 @@ use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, Message};
-use thalweg_generate::{Checksum, Random, Record, Stream, Workload};
+use thalweg_generate::{Checksum, Random, Record, Stream, Variation, Workload};
 
 /// Delivery reports are served at least this often, in records.
 const POLL_EVERY: u64 = 1_000;
@@ -29,6 +29,7 @@ pub struct Plan<'a> {
     pub codec: &'a str,
     pub seed: u64,
     pub malformed_share: f64,
+    pub variation: Variation,
     pub records_per_second: Option<f64>,
     pub skew: bool,
 }
@@ -71,7 +72,9 @@ pub fn create_topic(brokers: &str, topic: &str, partitions: i32) -> Result<()> {
 pub fn run(plan: &Plan<'_>) -> Result<Sent> {
     let producer = producer(plan)?;
     let mut partitions = vec![PartitionSent::default(); plan.partitions as usize];
-    let mut stream = Stream::new(plan.workload, plan.seed, plan.records).malformed(plan.malformed_share);
+    let mut stream = Stream::new(plan.workload, plan.seed, plan.records)
+        .malformed(plan.malformed_share)
+        .varied(plan.variation, plan.seed);
     let mut placement = Random::new(plan.seed.rotate_left(32));
     let mut schedule = plan.records_per_second.map(Schedule::start);
     let mut payload = Vec::with_capacity(4096);

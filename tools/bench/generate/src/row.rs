@@ -4,21 +4,47 @@
 //! other by mistake. Fields come in schema order; one that the JSON leaves out
 //! is `absent`, one that the schema does not know is `unknown`.
 
+use crate::random::Random;
+
+/// Where a member of the row's outermost object begins in both texts, and how many leaves it has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub json: usize,
+    pub canonical: usize,
+    pub leaves: usize,
+}
+
+/// What strings may get at their end, so that they are not plain ASCII.
+const ENDINGS: [&str; 6] =
+    [" größer", " \"quoted\"", "\\path\tand tab", " 修正\n", " naïve 🚀", "\u{1}\u{7f}"];
+
 /// A row under construction.
 pub(crate) struct Row<'a> {
     json: &'a mut Vec<u8>,
     canonical: &'a mut Vec<u8>,
+    members: &'a mut Vec<Member>,
+    /// Draws which strings get an ending; none do without it.
+    endings: Option<&'a mut Random>,
     /// Nothing stands in the innermost JSON object or array yet.
     empty: bool,
+    /// Objects and lists that are open below the outermost object, and how many of them are lists.
+    depth: usize,
+    lists: usize,
 }
 
 impl<'a> Row<'a> {
     /// Opens the row's object, replacing what the buffers held.
-    pub fn begin(json: &'a mut Vec<u8>, canonical: &'a mut Vec<u8>) -> Row<'a> {
+    pub fn begin(
+        json: &'a mut Vec<u8>,
+        canonical: &'a mut Vec<u8>,
+        members: &'a mut Vec<Member>,
+        endings: Option<&'a mut Random>,
+    ) -> Row<'a> {
         json.clear();
         canonical.clear();
+        members.clear();
         json.push(b'{');
-        Row { json, canonical, empty: true }
+        Row { json, canonical, members, endings, empty: true, depth: 0, lists: 0 }
     }
 
     pub fn end(self) {
@@ -54,15 +80,13 @@ impl<'a> Row<'a> {
 
     pub fn string(&mut self, name: &str, value: &str) {
         self.key(name);
-        self.quoted(value, false);
-        self.leaf(value.as_bytes());
+        self.text(value, false);
     }
 
     /// A string whose JSON is pure ASCII: the rest as `\uXXXX`.
     pub fn string_ascii(&mut self, name: &str, value: &str) {
         self.key(name);
-        self.quoted(value, true);
-        self.leaf(value.as_bytes());
+        self.text(value, true);
     }
 
     /// RFC 3339 with seconds, in UTC.
@@ -97,11 +121,13 @@ impl<'a> Row<'a> {
         self.key(name);
         self.json.push(b'{');
         self.empty = true;
+        self.depth += 1;
     }
 
     pub fn close(&mut self) {
         self.json.push(b'}');
         self.empty = false;
+        self.depth -= 1;
     }
 
     pub fn open_list(&mut self, name: &str) {
@@ -109,6 +135,8 @@ impl<'a> Row<'a> {
         self.json.push(b'[');
         self.canonical.push(b'[');
         self.empty = true;
+        self.depth += 1;
+        self.lists += 1;
     }
 
     /// Opens a struct that is the next element of the list.
@@ -116,22 +144,27 @@ impl<'a> Row<'a> {
         self.comma();
         self.json.push(b'{');
         self.empty = true;
+        self.depth += 1;
     }
 
     pub fn string_element(&mut self, value: &str) {
         self.comma();
-        self.quoted(value, false);
-        self.leaf(value.as_bytes());
+        self.text(value, false);
     }
 
     pub fn close_list(&mut self) {
         self.json.push(b']');
-        self.canonical.extend_from_slice(b"]|");
         self.empty = false;
+        self.depth -= 1;
+        self.lists -= 1;
+        self.leaf(b"]");
     }
 
     fn key(&mut self, name: &str) {
         self.comma();
+        if self.depth == 0 {
+            self.members.push(Member { json: self.json.len(), canonical: self.canonical.len(), leaves: 0 });
+        }
         self.json.push(b'"');
         self.json.extend_from_slice(name.as_bytes());
         self.json.extend_from_slice(b"\":");
@@ -147,6 +180,27 @@ impl<'a> Row<'a> {
     fn leaf(&mut self, text: &[u8]) {
         self.canonical.extend_from_slice(text);
         self.canonical.push(b'|');
+        if let (0, Some(member)) = (self.lists, self.members.last_mut()) {
+            member.leaves += 1;
+        }
+    }
+
+    fn text(&mut self, value: &str, ascii: bool) {
+        let ending = self.endings.as_deref_mut().and_then(|random| {
+            let (drawn, escaped) = (random.below(3) == 0, random.below(2) == 0);
+            drawn.then(|| (random.pick(&ENDINGS), escaped))
+        });
+        match ending {
+            None => {
+                self.quoted(value, ascii);
+                self.leaf(value.as_bytes());
+            }
+            Some((ending, escaped)) => {
+                let value = format!("{value}{ending}");
+                self.quoted(&value, ascii || escaped);
+                self.leaf(value.as_bytes());
+            }
+        }
     }
 
     fn quoted(&mut self, value: &str, ascii: bool) {
@@ -201,8 +255,8 @@ mod tests {
 
     #[test]
     fn json_and_canonical_text_say_the_same() {
-        let (mut json, mut canonical) = (Vec::new(), Vec::new());
-        let mut row = Row::begin(&mut json, &mut canonical);
+        let (mut json, mut canonical, mut members) = (Vec::new(), Vec::new(), Vec::new());
+        let mut row = Row::begin(&mut json, &mut canonical, &mut members, None);
         row.integer("a", -7);
         row.cents("b", 1205);
         row.open("c");
@@ -221,6 +275,8 @@ mod tests {
         row.end();
         let expected = r#"{"a":-7,"b":12.05,"c":{"d":"x\"\n\u0001é","e":null},"f":[{"g":"\u00e9\ud83d\ude00"},"h"],"i":1,"j":true}"#;
         assert_eq!(std::str::from_utf8(&json), Ok(expected));
+        let leaves: Vec<_> = members.iter().map(|member| member.leaves).collect();
+        assert_eq!(leaves, [1, 1, 4, 1, 0, 1], "absent leaves are the member's before them");
         let bits = 12.05f64.to_bits();
         let expected = format!("-7|{bits}|x\"\n\u{1}é|~|~|~|[é😀|h|]|true|");
         assert_eq!(std::str::from_utf8(&canonical), Ok(expected.as_str()));

@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use crate::checksum::hash;
 use crate::random::Random;
-use crate::row::Row;
+use crate::row::{Member, Row};
+use crate::vary::{Variation, Varied};
 use crate::{w1, w3};
 
 /// Event time of the first record, in milliseconds: 2024-06-10T06:13:20Z.
@@ -68,6 +69,8 @@ pub struct Stream {
     evolves_at: u64,
     now_ms: i64,
     canonical: Vec<u8>,
+    members: Vec<Member>,
+    varied: Varied,
     scratch: w3::Scratch,
 }
 
@@ -83,6 +86,8 @@ impl Stream {
             evolves_at: records / 2,
             now_ms: FIRST_EVENT_MS,
             canonical: Vec::with_capacity(2048),
+            members: Vec::with_capacity(16),
+            varied: Varied::new(Variation::default(), seed),
             scratch: w3::Scratch::default(),
         }
     }
@@ -93,11 +98,16 @@ impl Stream {
         self
     }
 
+    pub fn varied(mut self, variation: Variation, seed: u64) -> Stream {
+        self.varied = Varied::new(variation, seed);
+        self
+    }
+
     /// Replaces `payload` by the next record.
     pub fn next_record(&mut self, payload: &mut Vec<u8>) -> Record {
         self.now_ms += self.random.below(3) as i64;
         let evolved = self.index >= self.evolves_at;
-        let mut row = Row::begin(payload, &mut self.canonical);
+        let mut row = Row::begin(payload, &mut self.canonical, &mut self.members, self.varied.endings());
         match self.workload {
             Workload::W1 => w1::write(self.index, self.now_ms, &mut self.random, &mut row),
             Workload::W3 => {
@@ -105,6 +115,7 @@ impl Stream {
             }
         }
         row.end();
+        self.varied.apply(payload, &mut self.canonical, &self.members);
         self.index += 1;
         if self.malformed_random.chance(self.malformed_share) {
             spoil(self.malformed_random.below(5), payload);
@@ -175,6 +186,41 @@ mod tests {
                 assert!(serde_json::from_slice::<serde_json::Value>(&clean.0).is_ok());
                 assert!(spoilt.1 == Record::Malformed || clean == spoilt);
             }
+        }
+    }
+
+    #[test]
+    fn a_varied_row_is_json_and_has_as_many_leaves() {
+        let variation = Variation { shuffled: true, missing: 0.2, escapes: true };
+        for workload in [Workload::W1, Workload::W3] {
+            let mut plain = Stream::new(workload, 42, 2_000);
+            let mut varied = Stream::new(workload, 42, 2_000).varied(variation, 42);
+            let (mut payload, mut other) = (Vec::new(), Vec::new());
+            let (mut members, mut members_left) = (0, 0);
+            for _ in 0..2_000 {
+                plain.next_record(&mut payload);
+                varied.next_record(&mut other);
+                let object = |payload: &[u8]| -> serde_json::Map<String, serde_json::Value> {
+                    serde_json::from_slice(payload).expect("generated rows are JSON objects")
+                };
+                let (all, left) = (object(&payload), object(&other));
+                members += all.len();
+                members_left += left.len();
+                assert!(left.keys().all(|name| all.contains_key(name)));
+                let leaves = |canonical: &[u8]| {
+                    let mut depth = 0;
+                    canonical
+                        .iter()
+                        .filter(|&&byte| {
+                            depth += i32::from(byte == b'[') - i32::from(byte == b']');
+                            byte == b'|' && depth == 0
+                        })
+                        .count()
+                };
+                assert_eq!(leaves(&plain.canonical), leaves(&varied.canonical));
+            }
+            let share = members_left as f64 / members as f64;
+            assert!((0.77..0.83).contains(&share), "{share}");
         }
     }
 
