@@ -4,7 +4,7 @@
 //! `tools/bench/instructions`. A run makes its rows, warms up with one pass and
 //! does `PASSES` more: the difference between two runs is the passes alone.
 //!
-//! usage: instructions STAGE PASSES; without arguments: the stages, each with its rows a pass and the bytes of a row
+//! usage: instructions STAGE PASSES; rows WORKLOAD: its payloads, a line each; without arguments: the stages, each with its rows a pass and the bytes of a row
 
 mod workload;
 
@@ -26,11 +26,13 @@ type Stage = (String, usize, Box<dyn Fn(u64)>);
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    match &arguments[..] {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
         [] => stages().iter().for_each(|(name, rows, _)| println!("{name} {rows} {}", bytes_per_row(name))),
+        ["rows", workload] => named(workload).payloads.iter().for_each(|row| println!("{row}")),
         [wanted, passes] => {
             let stages = stages();
-            let stage = stages.iter().find(|(name, ..)| name == wanted).expect("a stage of the list");
+            let stage = stages.iter().find(|(name, ..)| *name == wanted).expect("a stage of the list");
             stage.2(1 + passes.parse::<u64>().expect("a number of passes"));
         }
         _ => panic!("usage: instructions STAGE PASSES"),

@@ -10,9 +10,10 @@ import os
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.tools import BENCH, ROOT, Failed, call, say
+from harness.tools import BENCH, ROOT, Failed, Tools, call, say
 
 TABLE = BENCH / "instructions.tsv"
 OURS = ("decode", "encode", "turn")
@@ -22,6 +23,7 @@ LISTED = 8
 # How many times fewer instructions than a twin a stage is meant to take.
 GOALS = {
     ("decode/w1_stable", "arrow_json/w1_stable"): 6,
+    ("decode/w1_stable", "sonic_typed/w1_stable"): 3,
     ("decode/w3_nested", "arrow_json/w3_nested"): 6,
     ("decode/w1_shuffled", "arrow_json/w1_shuffled"): 2,
     ("decode/w1_missing", "arrow_json/w1_missing"): 2,
@@ -31,26 +33,45 @@ GOALS = {
 
 
 def measure(options, scratch):
-    binary = executable(options.build)
-    listed = [line.split() for line in call(binary).splitlines()]
-    stages = {name: int(rows) for name, rows, _ in listed if re.search(options.only or "", name)}
-    sizes = {name: int(size) for name, _, size in listed}
+    stages = {name: stage for name, stage in listed(options, scratch).items() if re.search(options.only or "", name)}
 
     def count(name):
-        found = per_row(binary, name, stages[name], scratch)
+        found = per_row(name, stages[name], scratch)
         say(f"{name}: {found:,.0f}")
         return found
 
     with ThreadPoolExecutor(options.jobs) as pool:
         counts = dict(zip(stages, pool.map(count, stages)))
-    listings = {name: listing(last(name, stages[name], scratch)) for name in stages if name.split("/")[0] in OURS}
+    listings = {name: listing(last(name, stage, scratch)) for name, stage in stages.items() if name.split("/")[0] in OURS}
     before = read_table()
     if options.write:
         write_table(before | counts)
     worse = [name for name, found in counts.items()
              if name.split("/")[0] in OURS and found > before.get(name, found) * (1 + WORSE)]
-    return {"kind": "instructions", "counts": counts, "before": before, "bytes": sizes, "listings": listings,
+    return {"kind": "instructions", "counts": counts, "before": before, "listings": listings,
+            "bytes": {name: stage.bytes for name, stage in stages.items()},
             "worse": worse, "exit": 1 if worse and not options.write else 0}
+
+
+@dataclass
+class Stage:
+    """A command that wants a number of passes as its last word, the rows of a pass, the bytes of a row."""
+
+    command: list
+    rows: int
+    bytes: int
+
+
+def listed(options, scratch):
+    """The stages of benches/instructions.rs by name, and the twin that is a program of its own."""
+    binary = executable(options.build)
+    lines = [line.split() for line in call(binary).splitlines()]
+    stages = {name: Stage([binary, name], int(rows), int(size)) for name, rows, size in lines}
+    rows = scratch / "w1_stable.ndjson"
+    rows.write_text(call(binary, "rows", "w1_stable"))
+    typed = Tools(options.build).binary("thalweg-typed", "typed")
+    stages["sonic_typed/w1_stable"] = Stage([typed, rows], len(rows.read_text().splitlines()), stages["decode/w1_stable"].bytes)
+    return stages
 
 
 def executable(build):
@@ -69,31 +90,31 @@ def executable(build):
     raise Failed("cargo names no binary of benches/instructions.rs")
 
 
-def passes_of(rows):
+def passes_of(stage):
     """Some tens of thousands of rows, or one file's: enough for a steady figure, seconds of waiting."""
-    return max(1, 16_384 // rows)
+    return max(1, 16_384 // stage.rows)
 
 
-def per_row(binary, stage, rows, scratch):
-    passes = passes_of(rows)
-    once, twice = (instructions(binary, stage, passes * times, scratch) for times in (1, 2))
-    return (twice - once) / (passes * rows)
+def per_row(name, stage, scratch):
+    passes = passes_of(stage)
+    once, twice = (instructions(name, stage, passes * times, scratch) for times in (1, 2))
+    return (twice - once) / (passes * stage.rows)
 
 
-def profile(stage, passes, scratch):
-    return scratch / f"{stage.replace('/', '-')}-{passes}"
+def profile(name, passes, scratch):
+    return scratch / f"{name.replace('/', '-')}-{passes}"
 
 
-def last(stage, rows, scratch):
-    return profile(stage, 2 * passes_of(rows), scratch)
+def last(name, stage, scratch):
+    return profile(name, 2 * passes_of(stage), scratch)
 
 
-def instructions(binary, stage, passes, scratch):
-    out = profile(stage, passes, scratch)
-    words = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--log-file=/dev/null", binary, stage, passes]
+def instructions(name, stage, passes, scratch):
+    out = profile(name, passes, scratch)
+    words = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--log-file=/dev/null", *stage.command, passes]
     done = subprocess.run([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
-        raise Failed(f"{stage} ended with {done.returncode}:\n{done.stdout[-2000:]}")
+        raise Failed(f"{name} ended with {done.returncode}:\n{done.stdout[-2000:]}")
     total = re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.MULTILINE)
     return int(total[1])
 
