@@ -6,6 +6,7 @@ business of the module that measured it: it has `text(result)`,
 """
 import importlib
 import json
+import os
 import re
 import shutil
 import sys
@@ -57,26 +58,37 @@ def deliver(results, options):
         Path(options.markdown).write_text("\n\n".join(view(result).markdown(result) for result in results) + "\n")
     if options.docs:
         document = Path(options.docs)
-        document.write_text(with_tables(document.read_text(), results))
+        plots = os.path.relpath(options.plots, document.parent) if options.plots else None
+        document.write_text(with_tables(document.read_text(), results, plots))
     if options.plots:
         directory = Path(options.plots)
         directory.mkdir(parents=True, exist_ok=True)
-        for result in results:
-            for name, svg in view(result).plots(result).items():
-                (directory / f"{name}.svg").write_text(svg)
+        for _, name, svg in named_plots(results):
+            (directory / f"{name}.svg").write_text(svg)
+
+
+def named_plots(results):
+    """(kind, name, SVG) of every result; a name that is taken gets a number."""
+    found, times = [], {}
+    for result in results:
+        for name, svg in view(result).plots(result).items():
+            times[name] = times.get(name, 0) + 1
+            found.append((result["kind"], name if times[name] == 1 else f"{name}-{times[name]}", svg))
+    return found
 
 
 def view(result):
     return importlib.import_module(f"harness.{result['kind']}")
 
 
-def with_tables(text, results):
-    """The document with each result's table between `<!-- KIND -->` and `<!-- /KIND -->`."""
-    for result in results:
-        kind = result["kind"]
+def with_tables(text, results, plots=None):
+    """The document with each kind's tables between `<!-- KIND -->` and `<!-- /KIND -->`, and its plots from there."""
+    for kind in dict.fromkeys(result["kind"] for result in results):
         between = re.compile(f"(<!-- {kind} -->\n).*?(<!-- /{kind} -->)", re.DOTALL)
-        table = view(result).markdown(result)
-        text, found = between.subn(lambda match: f"{match[1]}{table}\n{match[2]}", text)
+        parts = [view(result).markdown(result) for result in results if result["kind"] == kind]
+        parts += [f"![{name}]({plots}/{name}.svg)" for of, name, _ in named_plots(results) if plots and of == kind]
+        tables = "\n\n".join(parts)
+        text, found = between.subn(lambda match: f"{match[1]}{tables}\n{match[2]}", text)
         if found != 1:
             raise Failed(f"the document has {found} places for `{kind}`, not one")
     return text
