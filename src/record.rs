@@ -85,6 +85,15 @@ pub struct Record<'a> {
     pub headers: Headers<'a>,
 }
 
+impl Record<'_> {
+    /// Bytes of its key, value and headers.
+    pub fn size(&self) -> usize {
+        let [key, value] =
+            [self.key, self.value.map(Padded::bytes)].map(|bytes| bytes.map_or(0, <[u8]>::len));
+        key + value + self.headers.bytes().len()
+    }
+}
+
 /// A record's headers in their order; the same name may come twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Headers<'a>(&'a [u8]);

@@ -321,7 +321,7 @@ impl<S: Source> Shard<S> {
                 Ok(()) => {
                     partition.progress.take(record.offset, Outcome::Row);
                     table.oldest_ms = [table.oldest_ms, record.timestamp_ms].into_iter().flatten().min();
-                    encoding += table.encode_when_full(batch_bytes, &self.wiring)?;
+                    encoding += table.encode_when_full(record.size(), batch_bytes, &self.wiring)?;
                 }
                 Err(bad) => {
                     table.counters.bad(bad.reason.as_str());

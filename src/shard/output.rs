@@ -28,8 +28,13 @@ use crate::table::upload::{self, Name, PART_BYTES, Part, Uploaded, Watch};
 /// Rows decoded before they are encoded: a batch stays in the cache.
 const BATCH_ROWS: usize = 4096;
 
+/// Bytes of records after which the columns are measured: that takes longer than a small row.
+const MEASURED_EVERY: usize = 8 << 10;
+
 pub(super) struct Output {
     pub(super) columns: Columns,
+    /// Bytes of records since the columns were measured.
+    unmeasured: usize,
     store: Store,
     schema: Arc<Schema>,
     compression: Compression,
@@ -82,6 +87,7 @@ impl Output {
     ) -> Output {
         Output {
             columns: Columns::new(&schema),
+            unmeasured: 0,
             store,
             schema,
             compression,
@@ -126,9 +132,17 @@ impl Output {
         self.note_memory();
     }
 
-    /// Whether the decoded rows are to be encoded: there are many, or more than so many bytes.
-    pub(super) fn batch_is_full(&self, bytes_max: usize) -> bool {
-        self.columns.rows() >= BATCH_ROWS || self.columns.bytes_used() >= bytes_max
+    /// Whether the decoded rows are to be encoded, after a record of so many bytes: there are many, or they come to more than `bytes_max`.
+    pub(super) fn batch_is_full(&mut self, row: usize, bytes_max: usize) -> bool {
+        self.unmeasured += row;
+        if self.columns.rows() >= BATCH_ROWS {
+            return true;
+        }
+        if self.unmeasured < MEASURED_EVERY {
+            return false;
+        }
+        self.unmeasured = 0;
+        self.columns.bytes_used() >= bytes_max
     }
 
     /// Moves the decoded rows into the file.

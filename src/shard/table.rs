@@ -68,9 +68,14 @@ impl TableState {
         }
     }
 
-    /// Encodes the decoded rows if there are enough of them; returns how long that took.
-    pub(super) fn encode_when_full(&mut self, bytes_max: usize, wiring: &Wiring) -> Result<Duration> {
-        if !self.rows.batch_is_full(bytes_max) {
+    /// Encodes the decoded rows if there are enough of them, after one of `row` bytes; returns how long it took.
+    pub(super) fn encode_when_full(
+        &mut self,
+        row: usize,
+        bytes_max: usize,
+        wiring: &Wiring,
+    ) -> Result<Duration> {
+        if !self.rows.batch_is_full(row, bytes_max) {
             return Ok(Duration::ZERO);
         }
         let begun = wiring.clock.boot();
@@ -122,7 +127,7 @@ impl TableState {
             value: record.value.map(Padded::bytes).unwrap_or_default(),
         };
         letters::append(&mut output.columns, &letter, record.headers, bad);
-        if output.batch_is_full(wiring.batch_bytes(BATCH_BYTES)) {
+        if output.batch_is_full(record.size(), wiring.batch_bytes(BATCH_BYTES)) {
             output.encode(carrier(wiring, &self.lane, self.generation))?;
         }
         Ok(())
