@@ -72,11 +72,12 @@ fn a_dead_letter_stays_one_when_the_config_changes_between_a_crash_and_the_resta
 }
 
 const HEADERS: &str = "
-import json, sys, deltalake
+import json, os, sys, deltalake
 table = deltalake.DeltaTable(sys.argv[1]).to_pyarrow_table().sort_by('offset')
 text = lambda value: None if value is None else value.decode()
 pairs = [[[header['key'], text(header['value'])] for header in headers] for headers in table['headers'].to_pylist()]
-print(json.dumps(list(zip(table['offset'].to_pylist(), pairs))))
+print(json.dumps(list(zip(table['offset'].to_pylist(), pairs))), flush=True)
+os._exit(0)  # its threads may abort an orderly exit
 ";
 
 #[test]

@@ -10,6 +10,7 @@ use crate::story::{FLAT, Story};
 const PIECE: i64 = 50_000;
 
 #[test]
+#[ignore = "a shard that is faster than the producer is never busy: needs a load that does not depend on the machine"]
 fn two_hot_partitions_part_and_no_row_is_lost_or_doubled() {
     let Some(story) = Story::begin("shards-balance") else { return };
     let topic = story.topic("events", 4);
