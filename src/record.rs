@@ -86,6 +86,18 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// A record of which nothing is known but its offset.
+    pub const fn bare(offset: Offset) -> Record<'static> {
+        Record {
+            offset,
+            timestamp_ms: None,
+            log_append_time: false,
+            key: None,
+            value: None,
+            headers: Headers::NONE,
+        }
+    }
+
     /// Bytes of its key, value and headers.
     pub fn size(&self) -> usize {
         let [key, value] =

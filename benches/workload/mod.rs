@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use thalweg::columnar::RecordFacts;
 use thalweg::ids::Offset;
-use thalweg::record::{Headers, PADDING, Padded, Record};
+use thalweg::record::{PADDING, Padded, Record};
 use thalweg::schema::Schema;
 
 pub const ROWS: usize = 4096;
@@ -60,14 +60,7 @@ impl Workload {
 
 /// The facts of a record with nothing but an offset.
 pub fn facts(offset: i64) -> RecordFacts<'static> {
-    let record = Record {
-        offset: Offset(offset),
-        timestamp_ms: None,
-        log_append_time: false,
-        key: None,
-        value: None,
-        headers: Headers::NONE,
-    };
+    let record = Record::bare(Offset(offset));
     RecordFacts { topic: "topic", partition: 0, record }
 }
 

@@ -11,7 +11,17 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::columns::{Column, Columns, Data};
+use super::facts::RecordFacts;
+use crate::ids::Offset;
+use crate::record::Record;
 use crate::schema::{DataType, Field, Schema};
+
+/// The facts of a record, for payloads that are to become rows.
+pub const FACTS: RecordFacts<'static> = RecordFacts {
+    topic: "orders",
+    partition: 3,
+    record: Record { timestamp_ms: Some(1_718_000_000_123), ..Record::bare(Offset(41)) },
+};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Value {

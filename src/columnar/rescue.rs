@@ -8,8 +8,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Memory that is kept from record to record.
-const KEPT_BYTES_MAX: usize = 64 << 10;
+/// Memory that a buffer keeps from record to record.
+pub(super) const KEPT_BYTES_MAX: usize = 64 << 10;
 
 /// Members up to which every pair of paths is compared.
 const PAIRWISE_MAX: usize = 16;

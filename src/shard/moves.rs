@@ -11,8 +11,10 @@
 
 use std::time::Duration;
 
+use crossbeam_channel::TrySendError;
+
 use super::{PartitionState, Reading, Report, Shard};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::Moved;
 use crate::ids::{Offset, TopicPartition};
 use crate::protocol::balance::Load;
@@ -37,9 +39,15 @@ impl<S: Source> Shard<S> {
         let generation = self.tables[place].generation;
         let moved = Moved { table, source: source.clone(), start, held, generation };
         let released = Report::Released { from: self.wiring.index, to, moved };
-        // The channel has room for one move besides the stops. A supervisor that is gone ends everything.
-        let _ = self.wiring.reports.try_send(released);
-        Ok(())
+        match self.wiring.reports.try_send(released) {
+            // A supervisor that is gone ends everything.
+            Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
+            // It has room for one move besides the stops, and one is asked for at a time.
+            Err(TrySendError::Full(_)) => Err(Error::new(
+                ErrorKind::Internal,
+                format!("{source} was to move to shard {to} while another move is under way"),
+            )),
+        }
     }
 
     /// Reads a partition on, from where the shard that had it ended.

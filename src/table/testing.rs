@@ -16,7 +16,7 @@ use crate::config::{Compression, Decoding};
 use crate::ids::{Offset, OffsetRange, Partition, TopicId, TopicPartition, Version};
 use crate::protocol::attempt::PutReply;
 use crate::protocol::fence::Writer;
-use crate::record::{Headers, Padded, Record};
+use crate::record::{Padded, Record};
 use crate::schema::Schema;
 
 pub const NOW_MS: i64 = 1_700_000_000_000;
@@ -97,14 +97,7 @@ impl HandMade {
         let mut columns = Columns::new(&schema);
         let mut decoder = Decoder::new(&schema, &Decoding::default());
         for &(partition, offset) in rows {
-            let record = Record {
-                offset: Offset(offset),
-                timestamp_ms: None,
-                log_append_time: false,
-                key: None,
-                value: None,
-                headers: Headers::NONE,
-            };
+            let record = Record::bare(Offset(offset));
             let facts = RecordFacts { topic: "orders", partition, record };
             decoder.append(&mut columns, Padded::copied(b"{}", &mut Vec::new()), &facts).unwrap();
         }

@@ -11,7 +11,7 @@ use parquet::arrow::ArrowWriter;
 use thalweg::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
 use thalweg::config::{Compression, Decoding};
 use thalweg::ids::Offset;
-use thalweg::record::{Headers, Padded, Record};
+use thalweg::record::{Padded, Record};
 use thalweg::schema::Schema;
 
 use crate::services::{path, tool};
@@ -138,14 +138,7 @@ fn payload(row: u64) -> String {
 fn write(schema: &Schema, ours: &Path, theirs: &Path) {
     let mut columns = Columns::new(schema);
     let mut decoder = Decoder::new(schema, &Decoding::default());
-    let record = Record {
-        offset: Offset(0),
-        timestamp_ms: None,
-        log_append_time: false,
-        key: None,
-        value: None,
-        headers: Headers::NONE,
-    };
+    let record = Record::bare(Offset(0));
     let facts = RecordFacts { topic: "topic", partition: 0, record };
     let mut file = ParquetFile::create(schema, Compression::Zstd(1), 64 << 20).unwrap();
     let mut stock = ArrowWriter::try_new(File::create(theirs).unwrap(), schema.to_arrow(), None).unwrap();

@@ -1,21 +1,7 @@
 use super::*;
-use crate::columnar::model::{Value, float, rows_of};
+use crate::columnar::model::{FACTS, Value, float, rows_of};
 use crate::config::OnNewField;
-use crate::ids::Offset;
 use crate::record::{Header, Headers, Padded, Record};
-
-const FACTS: RecordFacts<'static> = RecordFacts {
-    topic: "orders",
-    partition: 3,
-    record: Record {
-        offset: Offset(41),
-        timestamp_ms: Some(1_718_000_000_123),
-        log_append_time: false,
-        key: None,
-        value: None,
-        headers: Headers::NONE,
-    },
-};
 
 fn decode(ddl: &str, decoding: &Decoding, payload: &[u8]) -> Result<Vec<Value>, BadReason> {
     let schema = Schema::from_ddl(ddl).unwrap();

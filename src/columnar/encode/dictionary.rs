@@ -14,9 +14,19 @@ pub(super) fn seed() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 
+const LEFT: u64 = 0x9E37_79B9_7F4A_7C15;
+const RIGHT: u64 = 0xD6E8_FEB8_6659_FD93;
+
+/// Zero where one side equals its constant, whatever the other is. So what a producer chooses stands on
+/// neither side without a seed.
 fn mix(a: u64, b: u64) -> u64 {
-    let product = u128::from(a ^ 0x9E37_79B9_7F4A_7C15) * u128::from(b ^ 0xD6E8_FEB8_6659_FD93);
+    let product = u128::from(a ^ LEFT) * u128::from(b ^ RIGHT);
     product as u64 ^ (product >> 64) as u64
+}
+
+/// A second seed.
+fn other(seed: u64) -> u64 {
+    seed.rotate_left(32)
 }
 
 /// Open addressing over indices; hashes are given again when it grows.
@@ -161,18 +171,18 @@ impl Key {
     fn of_long(value: &[u8], seed: u64) -> Key {
         let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
         let (mut low, mut high) = (seed, value.len() as u64);
-        for pair in value.chunks_exact(KEY_BYTES) {
-            low = mix(low ^ word(&pair[..8]), word(&pair[8..]));
+        let pair = |low, pair: &[u8]| mix(low ^ word(&pair[..8]), word(&pair[8..]) ^ other(seed));
+        for bytes in value.chunks_exact(KEY_BYTES) {
+            low = pair(low, bytes);
             high = high.rotate_left(29) ^ low;
         }
-        let tail = &value[value.len() - KEY_BYTES..];
-        low = mix(low ^ word(&tail[..8]), word(&tail[8..]));
+        low = pair(low, &value[value.len() - KEY_BYTES..]);
         Key { low, high, length: value.len() as u32 }
     }
 
     #[inline]
     fn hash(self, seed: u64) -> u64 {
-        mix(self.low ^ seed, self.high ^ u64::from(self.length))
+        mix(self.low ^ seed, self.high ^ u64::from(self.length) ^ other(seed))
     }
 }
 
@@ -291,6 +301,19 @@ impl Strings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_cannot_be_chosen_to_share_a_slot() {
+        let seed = seed();
+        let pair = |n: u64, length: u64| [n.to_le_bytes(), (RIGHT ^ length).to_le_bytes()].concat();
+        let short = |n| pair(n, KEY_BYTES as u64);
+        let long = |n| pair(n, 0).repeat(3);
+        for value in [&short as &dyn Fn(u64) -> Vec<u8>, &long] {
+            let hash = |n| Key::of(&value(n), 0, value(n).len(), seed).hash(seed);
+            let hashes: std::collections::HashSet<u64> = (0..1000).map(hash).collect();
+            assert_eq!(hashes.len(), 1000);
+        }
+    }
 
     #[test]
     fn equal_values_have_one_index_and_others_another() {

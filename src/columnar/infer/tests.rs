@@ -2,7 +2,7 @@ use super::*;
 use crate::columnar::{Columns, Decoder, RecordFacts};
 use crate::config::{Decoding, RESCUED_COLUMN};
 use crate::ids::Offset;
-use crate::record::{Headers, Padded, Record};
+use crate::record::{Padded, Record};
 
 fn inferred(samples: &[&str]) -> Inferred {
     infer(samples.iter().map(|sample| sample.as_bytes()), &BTreeMap::new()).unwrap()
@@ -96,14 +96,7 @@ fn every_usable_sample_fits_the_inferred_schema() {
     schema.fields.push(Field::new(RESCUED_COLUMN, DataType::String, true));
     let mut columns = Columns::new(&schema);
     let mut decoder = Decoder::new(&schema, &Decoding::default());
-    let record = Record {
-        offset: Offset(0),
-        timestamp_ms: None,
-        log_append_time: false,
-        key: None,
-        value: None,
-        headers: Headers::NONE,
-    };
+    let record = Record::bare(Offset(0));
     let facts = RecordFacts { topic: "t", partition: 0, record };
     for sample in samples {
         assert_eq!(

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::ops::Range;
 
 use super::super::bad::{BadReason, BadRecord, excerpt};
-use super::super::rescue::Rescued;
+use super::super::rescue::{KEPT_BYTES_MAX, Rescued};
 use super::input::{Parsed, Stop};
 use super::plan::StructPlan;
 use crate::config::{Decoding, OnNewField};
@@ -107,6 +107,11 @@ impl State {
 
     pub(super) fn clear(&mut self) {
         self.keys.clear();
+        self.keys.shrink_to(KEPT_BYTES_MAX);
+        self.scratch.clear();
+        self.scratch.shrink_to(KEPT_BYTES_MAX);
+        self.order.clear();
+        self.order.shrink_to(KEPT_BYTES_MAX / size_of::<usize>());
         self.rescued.clear();
         self.origins.clear();
         self.values_left = VALUES_MAX;

@@ -7,25 +7,12 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::columnar::model::{self, Value, float, rows_of};
+use crate::columnar::model::{self, FACTS, Value, float, rows_of};
 use crate::columnar::{Columns, Decoder, RecordFacts, text as grammar};
 use crate::config::EpochUnit;
 use crate::ids::Offset;
-use crate::record::{Headers, Padded, Record};
+use crate::record::{Padded, Record};
 use crate::schema::Schema;
-
-const FACTS: RecordFacts<'static> = RecordFacts {
-    topic: "orders",
-    partition: 3,
-    record: Record {
-        offset: Offset(41),
-        timestamp_ms: Some(1_718_000_000_123),
-        log_append_time: false,
-        key: None,
-        value: None,
-        headers: Headers::NONE,
-    },
-};
 
 fn schema(ddl: &str) -> Schema {
     Schema::from_ddl(ddl).unwrap()

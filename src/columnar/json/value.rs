@@ -3,6 +3,8 @@
 //! It owns which JSON each type takes, and what is said of a value that it
 //! does not take.
 
+use std::str::FromStr;
+
 use super::Parser;
 use super::input::{Input, Parsed, Stop};
 use super::plan::{FieldPlan, Plan};
@@ -155,24 +157,14 @@ impl<'a> Parser<'_> {
                     return Ok(());
                 }
                 input.go_to(start);
-                let number = input.number()?;
-                match number.parse::<f32>() {
-                    Ok(value) if value.is_finite() => values.push(value),
-                    _ => return Err(self.misfit(number, field, frame)),
-                }
-                Ok(())
+                self.nearest(input, values, f32::is_finite, field, frame)
             }
             (Data::Double(values), _) => {
                 if let Some(decimal) = input.short_decimal() {
                     values.push(decimal.to_f64());
                     return Ok(());
                 }
-                let number = input.number()?;
-                match number.parse::<f64>() {
-                    Ok(value) if value.is_finite() => values.push(value),
-                    _ => return Err(self.misfit(number, field, frame)),
-                }
-                Ok(())
+                self.nearest(input, values, f64::is_finite, field, frame)
             }
             (Data::Timestamp(values), Plan::Epoch(unit)) => {
                 let start = input.at();
@@ -196,6 +188,23 @@ impl<'a> Parser<'_> {
             }
             _ => self.mismatch(input, field, frame),
         }
+    }
+
+    /// The nearest value of a type to a number of any length.
+    fn nearest<T: Copy + FromStr>(
+        &mut self,
+        input: &mut Input<'_>,
+        values: &mut Vec<T>,
+        is_finite: fn(T) -> bool,
+        field: &FieldPlan,
+        frame: &Frame<'_>,
+    ) -> Parsed<()> {
+        let number = input.number()?;
+        match number.parse() {
+            Ok(value) if is_finite(value) => values.push(value),
+            _ => return Err(self.misfit(number, field, frame)),
+        }
+        Ok(())
     }
 
     /// An integer into a column of its width.
