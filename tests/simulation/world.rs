@@ -163,7 +163,8 @@ impl World {
     fn something_happens(&mut self) -> Result<(), String> {
         let mix = self.mix;
         if self.running.len() < mix.instances && self.chance.one_in(3) {
-            self.start(false);
+            let until_end = self.chance.one_in(3);
+            self.start(until_end, self.plan.lost_one_in);
         }
         if self.running.is_empty() {
             return Ok(());
@@ -208,14 +209,10 @@ impl World {
         self.step(index)
     }
 
-    fn start(&mut self, last: bool) {
+    fn start(&mut self, until_end: bool, lost_one_in: u64) {
         self.started += 1;
         let name = format!("i{}", self.started);
-        let plan = Plan {
-            until_end: last || self.chance.one_in(3),
-            lost_one_in: if last { 0 } else { self.plan.lost_one_in },
-            ..self.plan.clone()
-        };
+        let plan = Plan { until_end, lost_one_in, ..self.plan.clone() };
         let plan = if self.mix.policies_change { self.other_policies(plan) } else { plan };
         if plan.letters.is_none() {
             self.oracle.may_skip = true;
@@ -275,21 +272,24 @@ impl World {
         }
     }
 
-    /// Faults stop. One instance is left, and must commit all there is.
+    /// Faults stop. One instance is left, and must commit all there is: one
+    /// that goes on for ever, with partitions that move, or one that ends.
     fn settle_down(&mut self) -> Result<(), String> {
         self.running.clear();
         self.store.heal();
         self.healthy = true;
         self.store.note(|| "faults stop".to_owned());
+        let until_end = self.chance.one_in(2);
         let done_before = self.tally.done;
         for _ in 0..LIVENESS_STEPS {
             if self.running.is_empty() {
-                self.start(true);
+                self.start(until_end, 0);
             }
             self.step(0)?;
             self.look()?;
-            if self.tally.done > done_before {
-                return self.oracle.conclude(&self.store, &self.broker.lock().unwrap());
+            let broker = self.broker.lock().unwrap();
+            if self.tally.done > done_before || (!until_end && self.oracle.has_all(&broker).is_ok()) {
+                return self.oracle.conclude(&self.store, &broker);
             }
         }
         Err(format!("not all is committed after {LIVENESS_STEPS} steps"))
