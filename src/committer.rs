@@ -42,6 +42,7 @@ use crate::protocol::verdict::{Relation, Verdict};
 use crate::schema::Schema;
 use crate::source::witness::{Vouched, Witness};
 use crate::table::action::{Action, RANGES_TAG};
+use crate::table::checkpoint::Turns;
 use crate::table::log::{self, Settled, Snapshot};
 use crate::table::store::Store;
 use crate::table::sweeper::{Sweeper, Void};
@@ -80,6 +81,8 @@ pub struct Wiring {
     pub witness: Witness,
     /// What of discarded work must not stay in the store.
     pub sweeper: Sweeper,
+    /// When checkpoints may be written.
+    pub checkpoints: Turns,
 }
 
 pub struct Committer {
@@ -111,7 +114,7 @@ impl Committer {
             DeadLetters::new(opened.letters, &identity, &opened.snapshot, &starts, &wiring);
         let component = format!("table {}", identity.table_id);
         Committer {
-            head: Head::new(store, opened.snapshot, &wiring.sweeper, wiring.clock.boot()),
+            head: Head::new(store, opened.snapshot, &wiring),
             patience: Patience { health: Arc::clone(&wiring.health), component },
             schema: opened.schema,
             ledger: Ledger::new(starts),

@@ -32,6 +32,7 @@ use crate::source::catalog::{Catalog, Topic};
 use crate::source::kafka::KafkaSource;
 use crate::source::prefetch::Prefetch;
 use crate::source::witness::{Change, Watch};
+use crate::table::checkpoint::Turns;
 use crate::table::store::Store;
 use crate::table::sweeper::Sweeper;
 
@@ -180,7 +181,7 @@ impl<'a> Generation<'a> {
         let (committers_out, committers_ended) = bounded(run.config.tables.len());
         let committers = opened.len();
         let opened_tables: BTreeSet<usize> = opened.iter().map(|(table, _)| *table).collect();
-        let mut lanes = Vec::new();
+        let (mut lanes, checkpoints) = (Vec::new(), Turns::default());
         for (index, opened) in opened {
             let table = &run.config.tables[index];
             let ready = ready[index].1.as_ref().expect("only what is ready is opened");
@@ -194,6 +195,7 @@ impl<'a> Generation<'a> {
                 health: Arc::clone(health),
                 witness: topics.witness(index),
                 sweeper: sweeper.clone(),
+                checkpoints: checkpoints.clone(),
             };
             lanes.push(lane(table, ready, &opened, to_committer, &wiring));
             health.set_ready(&component(table), Ok(()));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use super::ALIVE_FOR;
+use super::{ALIVE_FOR, Wiring};
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::Health;
@@ -18,7 +18,7 @@ use crate::ids::Version;
 use crate::metrics;
 use crate::protocol::verdict::{Relation, Verdict, judge};
 use crate::table::action;
-use crate::table::checkpoint;
+use crate::table::checkpoint::{self, Turns};
 use crate::table::log::{self, Found, Settled, Snapshot};
 use crate::table::since;
 use crate::table::store::{Store, explain, is_hopeless};
@@ -29,6 +29,8 @@ use crate::table::sweeper::Sweeper;
 const TIP_TRUSTED_FOR: Duration = Duration::from_secs(60);
 /// Versions between two checkpoints.
 const CHECKPOINT_EVERY: u64 = 100;
+/// Old log files are looked for this often: it lists the whole log.
+const CLEAN_UP_EVERY: Duration = Duration::from_secs(3600);
 
 pub(super) struct Head {
     pub(super) store: Store,
@@ -36,18 +38,22 @@ pub(super) struct Head {
     /// Boot time at which the tip of the log was last known for sure.
     tip_seen: Duration,
     sweeper: Sweeper,
+    turns: Turns,
     checkpointed: Version,
+    cleaned_up: Option<Duration>,
     checkpointing: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Head {
-    pub(super) fn new(store: Store, snapshot: Snapshot, sweeper: &Sweeper, now: Duration) -> Head {
+    pub(super) fn new(store: Store, snapshot: Snapshot, wiring: &Wiring) -> Head {
         Head {
             store,
-            sweeper: sweeper.clone(),
+            sweeper: wiring.sweeper.clone(),
+            turns: wiring.checkpoints.clone(),
             checkpointed: snapshot.checkpoint.unwrap_or(Version(0)),
             snapshot,
-            tip_seen: now,
+            tip_seen: wiring.clock.boot(),
+            cleaned_up: None,
             checkpointing: None,
         }
     }
@@ -157,13 +163,20 @@ impl Head {
             return;
         }
         self.checkpointed = version;
-        let (store, clock, sweeper) = (self.store.clone(), Arc::clone(clock), self.sweeper.clone());
+        let now = clock.boot();
+        let cleans_up = self.cleaned_up.is_none_or(|last| now.saturating_sub(last) >= CLEAN_UP_EVERY);
+        if cleans_up {
+            self.cleaned_up = Some(now);
+        }
+        let (store, clock) = (self.store.clone(), Arc::clone(clock));
+        let (turns, sweeper) = (self.turns.clone(), self.sweeper.clone());
         self.checkpointing = Some(tokio::spawn(async move {
+            let _turn = turns.take().await;
             match checkpoint::write(&store, version, clock.wall_ms(), &sweeper).await {
                 Ok(()) => debug!(%version, "checkpoint written"),
                 Err(error) => warn!(%version, %error, "the checkpoint failed; the next one will cover it"),
             }
-            if let Err(error) = checkpoint::clean_up(&store, clock.wall_ms()).await {
+            if cleans_up && let Err(error) = checkpoint::clean_up(&store, clock.wall_ms()).await {
                 warn!(%error, "old log files could not be removed");
             }
         }));

@@ -183,17 +183,16 @@ impl DeadLetters {
         identity: &Identity,
         main: &Snapshot,
         settled: &BTreeMap<TopicPartition, Offset>,
-        Wiring { clock, sweeper, .. }: &Wiring,
+        wiring: &Wiring,
     ) -> (Option<DeadLetters>, Vec<Action>) {
         let own = settled.keys().map(|source| dead_letters::app_id(&identity.table_id, source)).collect();
-        let current = taken.current.map(|(store, snapshot)| DeadLetters {
-            head: Head::new(store, snapshot, sweeper, clock.boot()),
-            own,
-        });
+        let current = taken
+            .current
+            .map(|(store, snapshot)| DeadLetters { head: Head::new(store, snapshot, wiring), own });
         let forget = taken.spent.iter().filter_map(|place| {
             let app_id = dead_letters::place_app_id(&identity.table_id, place);
             let version = *main.txns.get(&app_id)?;
-            Some(create::txn(app_id, version + 1, clock.wall_ms()))
+            Some(create::txn(app_id, version + 1, wiring.clock.wall_ms()))
         });
         (current, forget.collect())
     }

@@ -230,7 +230,7 @@ impl OpenFile {
         compression: Compression,
         wiring: &Wiring,
     ) -> Result<OpenFile> {
-        let path = format!("part-{}.{}.parquet", wiring.clock.fresh_id(), codec_name(compression));
+        let path = format!("part-{}.{}.parquet", wiring.clock.fresh_id_in_order(), codec_name(compression));
         let parquet = ParquetFile::with_encoder(encoder, schema, wiring.row_group_bytes())?;
         Ok(OpenFile {
             parquet: parquet.parts_of(PART_BYTES),

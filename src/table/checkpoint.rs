@@ -1,33 +1,52 @@
 //! Checkpoints and log clean-up, off the commit path.
 //!
 //! It owns turning the last checkpoint and the versions after it into a new
-//! one, batch by batch, so that memory grows with what changed and not with
-//! the table; and the removal of version files that no reader needs.
+//! one: row groups to which nothing happened are copied byte for byte
+//! (`plan`), the others are rewritten, new actions follow. Memory is bounded:
+//! a row group of the old file, one of the new file, and a few parts on their
+//! way to the store, however large the table. It also owns the removal of
+//! version files that no reader needs.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`changes`] | what the versions since did |
+//! | [`columns`] | the schema, and which rows stand in which part |
+//! | [`old`] | reading the checkpoint before |
+//! | [`plan`] | what becomes of its row groups |
+//! | [`output`] | the form of the new file |
 //!
 //! Invariants: the hint `_last_checkpoint` is written last, after the
-//! checkpoint it names. The checkpoint it names is never removed.
+//! checkpoint it names. The checkpoint it names is never removed. A row group
+//! is copied only if none of its files is named by a later version.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod changes;
+mod columns;
+mod old;
+mod output;
+mod plan;
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StructArray, new_null_array};
-use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef};
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::StreamExt;
 use object_store::ObjectStoreExt;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::async_reader::ParquetRecordBatchStream;
-use parquet::basic::Compression;
-use parquet::file::properties::WriterProperties;
-use serde_json::{Value, json};
+use parquet::errors::ParquetError;
+use serde_json::json;
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::action::{self, Line, Remove};
-use super::inventory::FileKey;
-use super::log::{self, Found, LogFile};
-use super::parquet_object::ParquetObject;
+use self::changes::Changes;
+use self::columns::{BATCH_ROWS, Part};
+use self::old::{OldFile, Window};
+use self::output::{GroupMax, Output};
+use self::plan::{Chosen, Fate};
+use super::log::{self, LogFile};
 use super::store::{Store, explain};
 use super::sweeper::Sweeper;
-use super::upload::{self, Name, PART_BYTES, Part, Uploaded};
+use super::upload::{self, Name, Uploaded};
 use crate::budget::Charge;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
@@ -36,204 +55,184 @@ use crate::ids::Version;
 const TOMBSTONE_RETENTION_MS: i64 = 7 * 24 * 3600 * 1000;
 /// Version files younger than this are kept; Delta's default.
 const LOG_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
-/// Rows of one row group of a checkpoint.
-const ROW_GROUP_ROWS: usize = 100_000;
+
+/// The checkpoints of one process are written one after the other: their memory does not add up.
+#[derive(Clone, Debug)]
+pub struct Turns(Arc<Semaphore>);
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl Turns {
+    /// Waits for the turn, which lasts until the answer is dropped.
+    pub async fn take(&self) -> SemaphorePermit<'_> {
+        self.0.acquire().await.expect("nobody closes it")
+    }
+}
+
+/// What bounds a checkpoint's memory.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    group: GroupMax,
+    window: Window,
+    /// Bytes of version files after which a checkpoint is written before more are read.
+    step_bytes: usize,
+}
+
+const LIMITS: Limits = Limits {
+    group: GroupMax { rows: 32_768, bytes: 4 << 20 },
+    window: Window { whole_bytes: 8 << 20, rows: 16_384 },
+    step_bytes: 8 << 20,
+};
 
 /// Writes a checkpoint of `version` unless there is one.
+///
+/// Where much happened since the last one, checkpoints of versions in between
+/// are written first.
 pub async fn write(store: &Store, version: Version, now_ms: i64, sweeper: &Sweeper) -> Result<()> {
+    write_within(store, version, now_ms, sweeper, LIMITS).await
+}
+
+async fn write_within(
+    store: &Store,
+    version: Version,
+    now_ms: i64,
+    sweeper: &Sweeper,
+    limits: Limits,
+) -> Result<()> {
     let hint = log::last_checkpoint(store).await?;
     let mut listing = log::list(store, hint).await?;
     if hint.is_some_and(|hint| !listing.checkpoints.contains_key(&hint)) {
         // The hint names a checkpoint that is gone: an older one may be there.
         listing = log::list(store, None).await?;
     }
-    let base = listing.checkpoints.range(..=version).next_back();
-    if base.is_some_and(|(&base, _)| base == version) {
-        return Ok(());
+    let newest = listing.checkpoints.range(..=version).next_back();
+    let (mut base, mut names) = match newest {
+        Some((&base, names)) => (Some(base), names.clone()),
+        None => (None, Vec::new()),
+    };
+    while base != Some(version) {
+        let (reached, changes) = Changes::read(store, base, version, limits.step_bytes).await?;
+        let name = format!("{:020}.checkpoint.parquet", reached.0);
+        let rows = write_file(store, (&name, &names), &changes, now_ms, limits, sweeper).await?;
+        write_hint(store, reached, rows).await?;
+        (base, names) = (Some(reached), vec![name]);
     }
-    let changes = Changes::read(store, base.map(|(&base, _)| base), version).await?;
-    let names = base.map_or(&[][..], |(_, names)| names);
-    let actions = merge(store, names, &changes, version, now_ms, sweeper).await?;
-    write_hint(store, version, actions).await
+    Ok(())
 }
 
-/// What the versions after the last checkpoint did, by file and by name.
-#[derive(Default)]
-struct Changes {
-    protocol: Option<String>,
-    metadata: Option<String>,
-    txns: BTreeMap<String, String>,
-    domains: BTreeMap<String, String>,
-    adds: BTreeMap<FileKey, String>,
-    removes: BTreeMap<FileKey, String>,
+/// Writes one file from old ones; returns how many actions it holds.
+async fn write_file(
+    store: &Store,
+    (name, old): (&str, &[String]),
+    changes: &Changes,
+    now_ms: i64,
+    limits: Limits,
+    sweeper: &Sweeper,
+) -> Result<i64> {
+    // One part waits while another is on its way.
+    let (parts, mut receiver) = channel(1);
+    let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
+    let relative = format!("_delta_log/{name}");
+    let merged = async {
+        let output = Output::new(limits.group).map_err(|error| internal(store, error))?;
+        let old = old::open(store, old, output.columns(), limits.window).await?;
+        Merge { store, old: &old, changes, now_ms, max: limits.group, output, parts }.run().await
+    };
+    let uploaded = upload::file(store, (&relative, Name::Shared), arriving, &(), sweeper);
+    match futures::join!(merged, uploaded) {
+        (_, Uploaded::Failed(error)) => Err(explain(&store.url, &error)),
+        (Err(error), _) => Err(error),
+        (Ok(rows), Uploaded::Done) => Ok(rows),
+        (Ok(_), Uploaded::Abandoned) => Err(internal(store, "the upload was abandoned")),
+    }
 }
 
-impl Changes {
-    async fn read(store: &Store, base: Option<Version>, version: Version) -> Result<Changes> {
-        let mut changes = Changes::default();
-        let mut at = base.map_or(Version(0), Version::next);
-        while at <= version {
-            let Found::Commit(body) = log::get(store, at).await else {
-                return Err(log::damaged(store, at, "it cannot be read for a checkpoint"));
-            };
-            changes.apply(&body).map_err(|error| log::damaged(store, at, error))?;
-            at = at.next();
-        }
-        Ok(changes)
-    }
+struct Merge<'a> {
+    store: &'a Store,
+    old: &'a [OldFile],
+    changes: &'a Changes,
+    now_ms: i64,
+    max: GroupMax,
+    output: Output,
+    parts: Sender<upload::Part>,
+}
 
-    fn apply(&mut self, body: &[u8]) -> Result<(), serde_json::Error> {
-        for line in action::lines(body) {
-            match line? {
-                Line::Protocol(protocol) => self.protocol = Some(json!({"protocol": protocol}).to_string()),
-                Line::MetaData(metadata) => self.metadata = Some(json!({"metaData": metadata}).to_string()),
-                Line::Txn(txn) => {
-                    self.txns.insert(txn.app_id.clone(), json!({"txn": txn}).to_string());
+impl Merge<'_> {
+    async fn run(mut self) -> Result<i64> {
+        let paths = self.changes.paths();
+        for part in Part::ALL {
+            let lines = self.changes.lines(part, self.now_ms);
+            let plan =
+                plan::plan(self.store, self.old, part, &paths, lines.len(), self.now_ms, self.max).await?;
+            for lines in lines.chunks(BATCH_ROWS) {
+                if let Some(batch) = columns::from_json(lines).map_err(|error| internal(self.store, error))? {
+                    self.push(&batch).await?;
                 }
-                Line::DomainMetadata(text) => {
-                    let domain: Value = serde_json::from_str(text.get())?;
-                    let name = domain["domain"].as_str().unwrap_or_default().to_owned();
-                    self.domains.insert(name, json!({"domainMetadata": domain}).to_string());
-                }
-                Line::Add(text) => {
-                    let add: action::Add = serde_json::from_str(text.get())?;
-                    let key = FileKey::of(&add.path, add.deletion_vector.as_ref());
-                    self.removes.remove(&key);
-                    self.adds.insert(key, format!("{{\"add\":{}}}", text.get()));
-                }
-                Line::Remove(text) => {
-                    let remove: Remove = serde_json::from_str(text.get())?;
-                    let key = FileKey::of(&remove.path, remove.deletion_vector.as_ref());
-                    self.adds.remove(&key);
-                    self.removes.insert(key, format!("{{\"remove\":{}}}", text.get()));
-                }
-                Line::CommitInfo(_) | Line::Other | Line::Unknown(_) => {}
             }
+            for Chosen { file, group, fate, .. } in plan {
+                match fate {
+                    Fate::Splice => self.splice(&self.old[file], group).await?,
+                    Fate::Rewrite => self.rewrite(&self.old[file], group, part).await?,
+                }
+            }
+            self.output.end_group().map_err(|error| internal(self.store, error))?;
+            self.send_full().await?;
+        }
+        let rows = self.output.rows();
+        let mut rest = self.output.finish().map_err(|error| internal(self.store, error))?.peekable();
+        while let Some(bytes) = rest.next() {
+            send(self.store, &self.parts, bytes, rest.peek().is_none()).await?;
+        }
+        Ok(rows)
+    }
+
+    async fn splice(&mut self, file: &OldFile, group: usize) -> Result<()> {
+        let held = file.hold(self.store, group).await?;
+        let spliced = self.output.splice(file.metadata().row_group(group), &held);
+        drop(held);
+        spliced.map_err(|error| internal(self.store, error))?;
+        self.send_full().await
+    }
+
+    async fn rewrite(&mut self, file: &OldFile, group: usize, part: Part) -> Result<()> {
+        let store = self.store;
+        let bad = |error: ParquetError| log::bad_checkpoint(store, &file.name, error);
+        let mut batches = file.batches(store, group, part);
+        while let Some(batch) = batches.next().await {
+            let kept = columns::keep(&batch.map_err(bad)?, part, self.changes, self.now_ms);
+            self.push(&kept.map_err(|error| bad(error.into()))?).await?;
         }
         Ok(())
     }
 
-    /// Whether a row of the old checkpoint is overtaken by a later version.
-    fn overtakes(&self, row: &OldRow<'_>) -> bool {
-        match row {
-            OldRow::File(key) => self.adds.contains_key(key) || self.removes.contains_key(key),
-            OldRow::Protocol => self.protocol.is_some(),
-            OldRow::MetaData => self.metadata.is_some(),
-            OldRow::Txn(app_id) => self.txns.contains_key(*app_id),
-            OldRow::Domain(name) => self.domains.contains_key(*name),
-            OldRow::Other => true,
-        }
+    /// A batch keeps the processor for a few milliseconds: others wait no longer than that.
+    async fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.output.push(batch).map_err(|error| internal(self.store, error))?;
+        self.send_full().await?;
+        tokio::task::yield_now().await;
+        Ok(())
     }
 
-    /// The actions of one half, one a line.
-    fn lines(&self, half: Half, now_ms: i64) -> Result<Vec<u8>, serde_json::Error> {
-        let mut lines = Vec::new();
-        let mut push = |line: &String| {
-            lines.extend_from_slice(line.as_bytes());
-            lines.push(b'\n');
-        };
-        if half == Half::Table {
-            self.protocol.iter().chain(&self.metadata).chain(self.txns.values()).for_each(&mut push);
-            self.domains.values().filter(|line| !line.contains("\"removed\":true")).for_each(&mut push);
-            return Ok(lines);
+    async fn send_full(&mut self) -> Result<()> {
+        while let Some(bytes) = self.output.next_part() {
+            send(self.store, &self.parts, bytes, false).await?;
         }
-        for line in self.removes.values() {
-            let value: Value = serde_json::from_str(line)?;
-            let deleted = value["remove"]["deletionTimestamp"].as_i64().unwrap_or(0);
-            if deleted > now_ms - TOMBSTONE_RETENTION_MS {
-                push(line);
-            }
-        }
-        self.adds.values().for_each(&mut push);
-        Ok(lines)
+        Ok(())
     }
 }
 
-/// What is about the table stands before what is about files, in row groups
-/// of its own: a reader that wants only that reads only that.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Half {
-    Table,
-    Files,
+async fn send(store: &Store, parts: &Sender<upload::Part>, bytes: Bytes, last: bool) -> Result<()> {
+    let sent = parts.send(upload::Part { bytes, charge: Charge::none(), last }).await;
+    // The upload's own answer says why.
+    sent.map_err(|_| internal(store, "the upload has ended"))
 }
 
-/// The leaves whose null counts tell that a row group holds something about the table.
-const TABLE_LEAVES: [&str; 4] =
-    ["txn.appId", "protocol.minReaderVersion", "metaData.id", "domainMetadata.domain"];
-
-/// Writes the new checkpoint; returns how many actions it holds.
-async fn merge(
-    store: &Store,
-    old: &[String],
-    changes: &Changes,
-    version: Version,
-    now_ms: i64,
-    sweeper: &Sweeper,
-) -> Result<i64> {
-    let name = format!("{:020}.checkpoint.parquet", version.0);
-    let internal = |error: &dyn std::fmt::Display| {
-        Error::new(ErrorKind::Internal, format!("{}: checkpoint {version}: {error}", store.url))
-    };
-    let properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .build();
-    let mut writer =
-        ArrowWriter::try_new(Vec::new(), schema(), Some(properties)).map_err(|error| internal(&error))?;
-    let (parts, mut receiver) = tokio::sync::mpsc::channel(2);
-    let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
-    let relative = format!("_delta_log/{name}");
-    let produce = async {
-        let mut rows = 0;
-        for half in [Half::Table, Half::Files] {
-            let lines = changes.lines(half, now_ms).map_err(|error| internal(&error))?;
-            for batch in from_json_lines(&lines).map_err(|error| internal(&error))? {
-                rows += batch.num_rows() as i64;
-                writer.write(&batch).map_err(|error| internal(&error))?;
-            }
-            for name in old {
-                let mut batches = open_half(store, name, half).await?;
-                while let Some(batch) = batches.next().await {
-                    let batch = batch.map_err(|error| log::bad_checkpoint(store, name, error))?;
-                    let kept = keep(&batch, changes, half, now_ms).map_err(|error| internal(&error))?;
-                    rows += kept.num_rows() as i64;
-                    writer.write(&kept).map_err(|error| internal(&error))?;
-                    if writer.inner().len() >= PART_BYTES {
-                        send(&parts, std::mem::take(writer.inner_mut()), false).await;
-                    }
-                }
-            }
-            writer.flush().map_err(|error| internal(&error))?;
-        }
-        let tail = writer.into_inner().map_err(|error| internal(&error))?;
-        send(&parts, tail, true).await;
-        drop(parts);
-        Ok(rows)
-    };
-    let (rows, uploaded) =
-        futures::join!(produce, upload::file(store, (&relative, Name::Shared), arriving, &(), sweeper));
-    match (rows, uploaded) {
-        (Err(error), _) => Err(error),
-        (Ok(rows), Uploaded::Done) => Ok(rows),
-        (Ok(_), Uploaded::Failed(error)) => Err(explain(&store.url, &error)),
-        (Ok(_), Uploaded::Abandoned) => Err(internal(&"the upload was abandoned")),
-    }
-}
-
-/// The row groups of an old checkpoint's part that may hold rows of this half.
-async fn open_half(store: &Store, name: &str, half: Half) -> Result<ParquetRecordBatchStream<ParquetObject>> {
-    let builder = log::open_checkpoint(store, name).await?;
-    let file = Arc::clone(builder.metadata());
-    let groups = (0..file.num_row_groups()).filter(|&group| {
-        half == Half::Files || TABLE_LEAVES.iter().any(|leaf| log::may_hold(file.row_group(group), leaf))
-    });
-    let builder = builder.with_row_groups(groups.collect());
-    builder.build().map_err(|error| log::bad_checkpoint(store, name, error))
-}
-
-async fn send(parts: &tokio::sync::mpsc::Sender<Part>, bytes: Vec<u8>, last: bool) {
-    // A closed channel means that the upload failed; its own answer says why.
-    let _ = parts.send(Part { bytes: bytes.into(), charge: Charge::none(), last }).await;
+fn internal(store: &Store, error: impl Display) -> Error {
+    Error::new(ErrorKind::Internal, format!("{}: a checkpoint cannot be made: {error}", store.url))
 }
 
 async fn write_hint(store: &Store, version: Version, actions: i64) -> Result<()> {
@@ -243,202 +242,6 @@ async fn write_hint(store: &Store, version: Version, actions: i64) -> Result<()>
         Ok(_) => Ok(()),
         Err(error) => Err(explain(&store.url, &error)),
     }
-}
-
-/// One row of an old checkpoint: which of the actions it is.
-enum OldRow<'a> {
-    File(FileKey),
-    Protocol,
-    MetaData,
-    Txn(&'a str),
-    Domain(&'a str),
-    Other,
-}
-
-/// The rows of an old checkpoint that still hold, in our schema.
-fn keep(
-    batch: &RecordBatch,
-    changes: &Changes,
-    half: Half,
-    now_ms: i64,
-) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let batch = conform(batch)?;
-    let column = |name: &str| batch.column_by_name(name).expect("the batch has our schema").as_struct();
-    let (add, remove) = (column("add"), column("remove"));
-    let deleted = remove.column_by_name("deletionTimestamp").expect("our schema").as_primitive::<Int64Type>();
-    let txns = log::member_strings(&batch, "txn", "appId");
-    let domains = log::member_strings(&batch, "domainMetadata", "domain");
-    let kept: BooleanArray = (0..batch.num_rows())
-        .map(|row| {
-            if (half == Half::Files) != (add.is_valid(row) || remove.is_valid(row)) {
-                return Some(false);
-            }
-            let old = if add.is_valid(row) {
-                OldRow::File(file_key(add, row))
-            } else if remove.is_valid(row) {
-                if deleted.is_null(row) || deleted.value(row) <= now_ms - TOMBSTONE_RETENTION_MS {
-                    return Some(false);
-                }
-                OldRow::File(file_key(remove, row))
-            } else if column("protocol").is_valid(row) {
-                OldRow::Protocol
-            } else if column("metaData").is_valid(row) {
-                OldRow::MetaData
-            } else if let Some(app_id) = txns[row] {
-                OldRow::Txn(app_id)
-            } else if let Some(domain) = domains[row] {
-                OldRow::Domain(domain)
-            } else {
-                OldRow::Other
-            };
-            Some(!changes.overtakes(&old))
-        })
-        .collect();
-    arrow::compute::filter_record_batch(&batch, &kept)
-}
-
-fn file_key(action: &StructArray, row: usize) -> FileKey {
-    let text = |array: &StructArray, name: &str| {
-        let strings = array.column_by_name(name)?.as_string::<i32>();
-        strings.is_valid(row).then(|| strings.value(row).to_owned())
-    };
-    let vector = action.column_by_name("deletionVector").expect("our schema").as_struct();
-    let deletion_vector = vector.is_valid(row).then(|| {
-        let offset = vector.column_by_name("offset").expect("our schema");
-        let offset = offset.as_primitive::<arrow::datatypes::Int32Type>();
-        let offset = if offset.is_valid(row) { format!("@{}", offset.value(row)) } else { String::new() };
-        let storage = text(vector, "storageType").unwrap_or_default();
-        format!("{storage}{}{offset}", text(vector, "pathOrInlineDv").unwrap_or_default())
-    });
-    FileKey { path: text(action, "path").unwrap_or_default(), deletion_vector }
-}
-
-/// JSON actions as batches of the checkpoint's schema.
-fn from_json_lines(mut lines: &[u8]) -> Result<Vec<RecordBatch>, arrow::error::ArrowError> {
-    let mut decoder = arrow::json::ReaderBuilder::new(schema()).with_batch_size(8192).build_decoder()?;
-    let mut batches = Vec::new();
-    while !lines.is_empty() {
-        let used = decoder.decode(lines)?;
-        lines = &lines[used..];
-        if used == 0 || lines.is_empty() {
-            batches.extend(decoder.flush()?);
-        }
-    }
-    Ok(batches)
-}
-
-/// Another writer's checkpoint in our schema: members by name, what is absent is null.
-fn conform(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let schema = schema();
-    let columns = schema
-        .fields()
-        .iter()
-        .map(|field| conform_array(batch.column_by_name(field.name()), field.data_type(), batch.num_rows()))
-        .collect::<Result<_, _>>()?;
-    RecordBatch::try_new(schema, columns)
-}
-
-fn conform_array(
-    array: Option<&ArrayRef>,
-    wanted: &DataType,
-    rows: usize,
-) -> Result<ArrayRef, arrow::error::ArrowError> {
-    let Some(array) = array else { return Ok(new_null_array(wanted, rows)) };
-    match (wanted, array.as_struct_opt()) {
-        (DataType::Struct(fields), Some(members)) => {
-            let columns = fields
-                .iter()
-                .map(|field| conform_array(members.column_by_name(field.name()), field.data_type(), rows))
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(Arc::new(StructArray::try_new(fields.clone(), columns, members.nulls().cloned())?))
-        }
-        _ => arrow::compute::cast(array, wanted),
-    }
-}
-
-/// The columns of a checkpoint.
-fn schema() -> SchemaRef {
-    use DataType::{Boolean, Int32, Int64, Utf8};
-    let vector = || {
-        structure(&[
-            ("storageType", Utf8),
-            ("pathOrInlineDv", Utf8),
-            ("offset", Int32),
-            ("sizeInBytes", Int32),
-            ("cardinality", Int64),
-        ])
-    };
-    let columns = [
-        (
-            "protocol",
-            structure(&[
-                ("minReaderVersion", Int32),
-                ("minWriterVersion", Int32),
-                ("readerFeatures", list()),
-                ("writerFeatures", list()),
-            ]),
-        ),
-        (
-            "metaData",
-            structure(&[
-                ("id", Utf8),
-                ("name", Utf8),
-                ("description", Utf8),
-                ("format", structure(&[("provider", Utf8), ("options", map())])),
-                ("schemaString", Utf8),
-                ("partitionColumns", list()),
-                ("configuration", map()),
-                ("createdTime", Int64),
-            ]),
-        ),
-        ("txn", structure(&[("appId", Utf8), ("version", Int64), ("lastUpdated", Int64)])),
-        ("domainMetadata", structure(&[("domain", Utf8), ("configuration", Utf8), ("removed", Boolean)])),
-        (
-            "add",
-            structure(&[
-                ("path", Utf8),
-                ("partitionValues", map()),
-                ("size", Int64),
-                ("modificationTime", Int64),
-                ("dataChange", Boolean),
-                ("stats", Utf8),
-                ("tags", map()),
-                ("deletionVector", vector()),
-                ("baseRowId", Int64),
-                ("defaultRowCommitVersion", Int64),
-                ("clusteringProvider", Utf8),
-            ]),
-        ),
-        (
-            "remove",
-            structure(&[
-                ("path", Utf8),
-                ("deletionTimestamp", Int64),
-                ("dataChange", Boolean),
-                ("extendedFileMetadata", Boolean),
-                ("partitionValues", map()),
-                ("size", Int64),
-                ("tags", map()),
-                ("deletionVector", vector()),
-            ]),
-        ),
-    ];
-    Arc::new(Schema::new(columns.map(|(name, data_type)| Field::new(name, data_type, true)).to_vec()))
-}
-
-fn structure(members: &[(&str, DataType)]) -> DataType {
-    let fields: Vec<Field> =
-        members.iter().map(|(name, data_type)| Field::new(*name, data_type.clone(), true)).collect();
-    DataType::Struct(Fields::from(fields))
-}
-
-fn map() -> DataType {
-    let entry = vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, true)];
-    DataType::Map(Arc::new(Field::new("key_value", DataType::Struct(entry.into()), false)), false)
-}
-
-fn list() -> DataType {
-    DataType::List(Arc::new(Field::new("element", DataType::Utf8, true)))
 }
 
 /// Removes log files older than the retention that no reader needs: all that
@@ -479,134 +282,4 @@ pub async fn clean_up(store: &Store, now_ms: i64) -> Result<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::table::inventory::{self, Inventory};
-    use crate::table::testing::{HandMade, NOW_MS, full};
-
-    /// What must be the same however the log is kept.
-    fn state(inventory: &Inventory) -> (log::Snapshot, BTreeMap<FileKey, action::Add>) {
-        let mut snapshot = inventory.snapshot.clone();
-        snapshot.checkpoint = None;
-        // A checkpoint cannot tell who wrote its version.
-        snapshot.tip_commit_id = None;
-        (snapshot, inventory.files.clone())
-    }
-
-    async fn take(table: &HandMade) -> Inventory {
-        inventory::take(&table.store).await.unwrap()
-    }
-
-    /// A table with an append, a file removed and one hidden behind a deletion vector.
-    async fn moved_table() -> HandMade {
-        let mut table = HandMade::new().await;
-        let removed = table.append(&[full(0, 0, 10)]).await;
-        let hidden = table.append(&[full(0, 10, 20), full(1, 0, 3)]).await;
-        table.append(&[full(1, 3, 9)]).await;
-        let mut again = serde_json::to_value(&hidden).unwrap();
-        again["deletionVector"] = json!({"storageType": "u", "pathOrInlineDv": "ab", "offset": 1,
-            "sizeInBytes": 34, "cardinality": 2});
-        table
-            .commit_lines(&[
-                json!({"txn": {"appId": "another-writer", "version": 7}}),
-                json!({"domainMetadata": {"domain": "d", "configuration": "{}", "removed": false}}),
-                json!({"remove": {"path": removed.path, "dataChange": true, "deletionTimestamp": NOW_MS}}),
-                json!({"remove": {"path": hidden.path, "dataChange": true, "deletionTimestamp": NOW_MS}}),
-                json!({"add": again}),
-            ])
-            .await;
-        table
-    }
-
-    #[tokio::test]
-    async fn a_table_is_the_same_behind_its_checkpoint() {
-        let table = moved_table().await;
-        let before = take(&table).await;
-        assert_eq!(before.files.len(), 2);
-        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
-        assert_eq!(state(&take(&table).await), state(&before));
-        table.forget_until(table.tip());
-        let after = take(&table).await;
-        assert_eq!(state(&after), state(&before));
-        assert_eq!(after.snapshot.checkpoint, Some(table.tip()));
-        assert_eq!(after.snapshot.txns["another-writer"], 7);
-        assert_eq!(after.removed.len(), 2, "tombstones are carried: {:?}", after.removed);
-        assert!(after.history.is_empty() && after.faults.is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_checkpoint_on_a_checkpoint_follows_what_came_between() {
-        let mut table = moved_table().await;
-        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
-        table.forget_until(table.tip());
-        let forgotten = table.tip();
-        table.append(&[full(0, 20, 30)]).await;
-        let key = take(&table).await.files.into_keys().find(|key| key.deletion_vector.is_some()).unwrap();
-        let vector = json!({"storageType": "u", "pathOrInlineDv": "ab", "offset": 1, "sizeInBytes": 34,
-            "cardinality": 2});
-        table
-            .commit_lines(&[
-                json!({"remove": {"path": key.path, "dataChange": true, "deletionTimestamp": NOW_MS,
-                    "deletionVector": vector}}),
-                json!({"domainMetadata": {"domain": "d", "configuration": "", "removed": true}}),
-            ])
-            .await;
-        let before = take(&table).await;
-        assert_eq!(before.files.len(), 2);
-        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
-        for version in forgotten.0 + 1..=table.tip().0 {
-            let name = format!("_delta_log/{version:020}.json");
-            std::fs::remove_file(table.directory.path().join(name)).unwrap();
-        }
-        assert_eq!(state(&take(&table).await), state(&before));
-        assert_eq!(before.snapshot.txns.len(), 3);
-    }
-
-    #[tokio::test]
-    async fn tombstones_past_their_retention_are_left_out() {
-        let table = moved_table().await;
-        write(&table.store, table.tip(), NOW_MS + TOMBSTONE_RETENTION_MS + 1, &Sweeper::here())
-            .await
-            .unwrap();
-        table.forget_until(table.tip());
-        assert!(take(&table).await.removed.is_empty());
-    }
-
-    #[tokio::test]
-    async fn offsets_are_read_from_row_groups_without_files() {
-        let mut table = moved_table().await;
-        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
-        table.append(&[full(0, 20, 30)]).await;
-        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
-        let name = format!("{:020}.checkpoint.parquet", table.tip().0);
-        let builder = log::open_checkpoint(&table.store, &name).await.unwrap();
-        for group in builder.metadata().row_groups() {
-            let both = log::may_hold(group, "txn.appId") && log::may_hold(group, "add.path");
-            assert!(!both, "a row group mixes offsets and files");
-        }
-    }
-
-    #[tokio::test]
-    async fn only_what_a_checkpoint_covers_is_cleaned_up() {
-        let mut table = moved_table().await;
-        write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
-        let covered = table.tip();
-        table.append(&[full(0, 20, 30)]).await;
-        let before = take(&table).await;
-        let now = written_ms(&table) + LOG_RETENTION_MS;
-        assert_eq!(clean_up(&table.store, now - 3600 * 1000).await.unwrap(), 0);
-        assert_eq!(clean_up(&table.store, now + 3600 * 1000).await.unwrap(), covered.0 as usize);
-        let after = take(&table).await;
-        assert_eq!(state(&after), state(&before));
-        assert_eq!(after.history.first().map(|retained| retained.version), Some(covered));
-    }
-
-    /// When the log was last written, as its files tell.
-    fn written_ms(table: &HandMade) -> i64 {
-        let file = table.directory.path().join("_delta_log/_last_checkpoint");
-        let modified = std::fs::metadata(file).unwrap().modified().unwrap();
-        modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use std::path::{Path as FsPath, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
@@ -36,6 +36,24 @@ impl Disk {
 impl fmt::Display for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("disk")
+    }
+}
+
+impl Disk {
+    /// A log keeps every version for weeks: of names up to the offset nothing but the name is looked at.
+    fn list_after(&self, prefix: &Path, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        let inner = self.inner.clone();
+        let (prefix, offset) = (prefix.clone(), offset.clone());
+        let listed = async move {
+            let directory = inner.path_to_filesystem(&prefix)?;
+            let after = offset.clone();
+            let found = tokio::task::spawn_blocking(move || entries_after(&directory, &after)).await?;
+            let (files, directories) = found.map_err(generic)?;
+            let below = directories.into_iter().map(|path| inner.list_with_offset(Some(&path), &offset));
+            let below = futures::stream::iter(below.collect::<Vec<_>>()).flatten();
+            Ok::<_, Error>(futures::stream::iter(files.into_iter().map(Ok)).chain(below))
+        };
+        futures::stream::once(listed).try_flatten().boxed()
     }
 }
 
@@ -92,7 +110,10 @@ impl ObjectStore for Disk {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list_with_offset(prefix, offset)
+        match prefix {
+            Some(prefix) if offset.parent().as_ref() == Some(prefix) => self.list_after(prefix, offset),
+            _ => self.inner.list_with_offset(prefix, offset),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -131,6 +152,43 @@ impl MultipartUpload for SyncedUpload {
     async fn abort(&mut self) -> Result<()> {
         self.inner.abort().await
     }
+}
+
+/// The files of a directory whose names sort after an offset, and all directories in it.
+fn entries_after(directory: &FsPath, offset: &Path) -> io::Result<(Vec<ObjectMeta>, Vec<Path>)> {
+    let after = offset.filename().unwrap_or_default().as_bytes();
+    let (mut files, mut directories) = (Vec::new(), Vec::new());
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((files, directories)),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        if entry.file_type()?.is_file() && (name <= after || is_unfinished(name)) {
+            continue;
+        }
+        let there = match fs::metadata(entry.path()) {
+            // Removed meanwhile, or a link to nothing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            there => there?,
+        };
+        let location = Path::from_absolute_path(entry.path()).map_err(io::Error::other)?;
+        if there.is_dir() {
+            directories.push(location);
+        } else if location > *offset {
+            let (size, last_modified) = (there.len(), there.modified()?.into());
+            files.push(ObjectMeta { location, last_modified, size, e_tag: None, version: None });
+        }
+    }
+    Ok((files, directories))
+}
+
+/// Files that are not whole yet, ours and `object_store`'s, end in `#` and digits.
+fn is_unfinished(name: &[u8]) -> bool {
+    let suffix = name.iter().rposition(|&byte| byte == b'#').map(|at| &name[at + 1..]);
+    suffix.is_some_and(|suffix| !suffix.is_empty() && suffix.iter().all(u8::is_ascii_digit))
 }
 
 fn put(target: &FsPath, payload: &PutPayload, if_absent: bool) -> io::Result<()> {
@@ -224,7 +282,6 @@ fn generic(error: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::TryStreamExt;
     use object_store::ObjectStoreExt;
 
     #[tokio::test]
@@ -272,5 +329,43 @@ mod tests {
         upload.put_part("two".into()).await.unwrap();
         upload.complete().await.unwrap();
         assert_eq!(disk.get(&target).await.unwrap().bytes().await.unwrap(), "one two");
+    }
+
+    #[tokio::test]
+    async fn a_listing_from_an_offset_is_the_rest_of_the_whole_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("a table/_delta_log");
+        for name in [
+            "1.json",
+            "2.json",
+            "2.checkpoint.parquet",
+            "3.json",
+            "3.json#7",
+            "_last_checkpoint",
+            "x/y/1.json",
+        ] {
+            let file = log.join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, name).unwrap();
+        }
+        std::os::unix::fs::symlink("nowhere", log.join("9.json")).unwrap();
+        std::os::unix::fs::symlink("3.json", log.join("4.json")).unwrap();
+        let (disk, prefix) = (Disk::new(), Path::from_absolute_path(&log).unwrap());
+        for offset in ["0", "2", "2.json", "3.json", "~"] {
+            let offset = prefix.clone().join(offset);
+            let names = |listed: Vec<ObjectMeta>| {
+                let mut names: Vec<_> = listed.into_iter().map(|file| (file.location, file.size)).collect();
+                names.sort();
+                names
+            };
+            let whole: Vec<_> = disk.list(Some(&prefix)).try_collect().await.unwrap();
+            let rest = whole.into_iter().filter(|file| file.location > offset).collect();
+            let listed = disk.list_with_offset(Some(&prefix), &offset).try_collect().await.unwrap();
+            assert_eq!(names(listed), names(rest), "from {offset}");
+        }
+        let nowhere = prefix.clone().join("nowhere");
+        let offset = nowhere.clone().join("1");
+        let listed: Vec<_> = disk.list_with_offset(Some(&nowhere), &offset).try_collect().await.unwrap();
+        assert!(listed.is_empty());
     }
 }

@@ -18,7 +18,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStoreExt, PutMode};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
 use serde::Deserialize;
 
 use super::action::{self, Commit, Line, MetaData, Protocol};
@@ -429,12 +429,19 @@ pub fn to_json_lines(batch: &RecordBatch) -> Result<Vec<u8>, arrow::error::Arrow
 }
 
 /// Whether a row group may hold a value of this leaf: null counts tell.
-pub fn may_hold(group: &RowGroupMetaData, leaf: &str) -> bool {
-    let column = group.columns().iter().find(|column| column.column_path().string() == leaf);
-    column.is_some_and(|column| {
+pub fn may_hold(group: &RowGroupMetaData, name: &str) -> bool {
+    leaf(group, name).is_some_and(|column| {
         let nulls = column.statistics().and_then(|statistics| statistics.null_count_opt());
         nulls.is_none_or(|nulls| i64::try_from(nulls).map_or(true, |nulls| nulls < group.num_rows()))
     })
+}
+
+/// The leaf column of a dotted name.
+pub fn leaf<'a>(group: &'a RowGroupMetaData, name: &str) -> Option<&'a ColumnChunkMetaData> {
+    group
+        .columns()
+        .iter()
+        .find(|column| column.column_path().parts().iter().map(String::as_str).eq(name.split('.')))
 }
 
 /// The strings of a struct column's member, by name; all null if it is absent.

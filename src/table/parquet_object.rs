@@ -15,6 +15,10 @@ use parquet::arrow::async_reader::{AsyncFileReader, MetadataSuffixFetch};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
+/// Asked for at once at a file's end: most footers are smaller, and take one request.
+/// Whoever wants page indexes loads them afterwards: the crate looks for them in the wrong place of this.
+const FOOTER_BYTES: usize = 64 << 10;
+
 pub struct ParquetObject {
     objects: Arc<dyn ObjectStore>,
     path: Path,
@@ -52,7 +56,8 @@ impl AsyncFileReader for ParquetObject {
         options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
         async move {
-            let reader = ParquetMetaDataReader::new().with_arrow_reader_options(options);
+            let reader = ParquetMetaDataReader::new().with_prefetch_hint(Some(FOOTER_BYTES));
+            let reader = reader.with_arrow_reader_options(options);
             Ok(Arc::new(reader.load_via_suffix_and_finish(self).await?))
         }
         .boxed()

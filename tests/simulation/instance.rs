@@ -19,6 +19,7 @@ use thalweg::schema::Schema;
 use thalweg::shard::{self, Lane, Reading, Report, Shard, Turn};
 use thalweg::source::catalog::Topic;
 use thalweg::source::witness::Witness;
+use thalweg::table::checkpoint::Turns;
 use thalweg::table::store::Store;
 use thalweg::table::sweeper::Sweeper;
 use tokio::runtime::Runtime;
@@ -279,6 +280,7 @@ impl Instance {
             health,
             sweeper,
             witness: Witness::of_nothing(),
+            checkpoints: Turns::default(),
         };
         let identity = identity(&self.name, &self.plan);
         let committer = Committer::new(self.store.clone(), identity, self.places.clone(), opened, wiring);

@@ -24,6 +24,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__f
 
 import lake  # noqa: E402
 from bench import Bench, Failure  # noqa: E402
+import commits  # noqa: E402
 import dead_letters  # noqa: E402
 import every_type  # noqa: E402
 import faults  # noqa: E402
@@ -33,7 +34,7 @@ import setups  # noqa: E402
 import topics  # noqa: E402
 import verify  # noqa: E402
 
-MODULES = [main_job, dead_letters, faults, every_type, setups, topics, verify, memory]
+MODULES = [main_job, dead_letters, faults, every_type, setups, topics, verify, memory, commits]
 ROWS = {row.__name__.replace("_", "-"): row for module in MODULES for row in module.ROWS}
 
 
@@ -44,6 +45,7 @@ def main():
     parser.add_argument("--work", metavar="DIR", help="keep everything there")
     parser.add_argument("--thalweg", metavar="BINARY")
     parser.add_argument("--generate", metavar="BINARY")
+    parser.add_argument("--commit-bench", metavar="BINARY", help="built from benches/commit")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of records")
     parser.add_argument("--kills", type=int, default=20, help="of a row that kills, on each store")
     parser.add_argument("--stores", type=lambda text: text.split(","), default=["local", "s3"], help="local,s3")

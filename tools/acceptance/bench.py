@@ -77,6 +77,17 @@ class Bench:
     def thalweg(self):
         return self.binary("thalweg", "thalweg")
 
+    def criterion(self, name):
+        """The program of a bench, which also measures what a bench cannot."""
+        given = getattr(self.options, f"{name}_bench")
+        if given:
+            return os.path.abspath(given)
+        say(f"building the bench {name} (release)")
+        os.environ.setdefault("CARGO_TARGET_DIR", cache("target"))
+        built = call("cargo", "bench", "--quiet", "--locked", "--bench", name, "--no-run", "--message-format=json", cwd=ROOT)
+        messages = (json.loads(line) for line in built.splitlines())
+        return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == name)
+
     def generate(self, *arguments):
         return call(self.binary("generate", "thalweg-generate"), *arguments)
 

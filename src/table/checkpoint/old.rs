@@ -1,0 +1,235 @@
+//! The files of the checkpoint before, ours or another writer's.
+//!
+//! It owns reading them in pieces: a row group of ours is small and read
+//! whole, another writer's may be as large as its file and is read by pages.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
+};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{
+    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
+};
+use parquet::schema::types::SchemaDescriptor;
+
+use super::columns::{BATCH_ROWS, Part};
+use super::output::Held;
+use crate::error::Result;
+use crate::table::log;
+use crate::table::parquet_object::ParquetObject;
+use crate::table::store::{Store, explain};
+
+/// How much of another writer's row group is read at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    /// Columns of no more bytes than this are read whole.
+    pub whole_bytes: i64,
+    pub rows: usize,
+}
+
+pub(super) struct OldFile {
+    pub name: String,
+    path: Path,
+    metadata: ArrowReaderMetadata,
+    window: Window,
+    /// Its row groups have our columns: they can stand in a file of ours as they are.
+    pub ours: bool,
+}
+
+/// Opens the files of a checkpoint, and the sidecars that they name.
+pub(super) async fn open(
+    store: &Store,
+    names: &[String],
+    ours: &SchemaDescriptor,
+    window: Window,
+) -> Result<Vec<OldFile>> {
+    let mut files = Vec::new();
+    for name in names {
+        let file = OldFile::open(store, name.clone(), ours, window).await?;
+        let sidecars = file.sidecars(store).await?;
+        files.push(file);
+        for sidecar in sidecars {
+            files.push(OldFile::open(store, format!("_sidecars/{sidecar}"), ours, window).await?);
+        }
+    }
+    Ok(files)
+}
+
+impl OldFile {
+    async fn open(store: &Store, name: String, ours: &SchemaDescriptor, window: Window) -> Result<OldFile> {
+        let path = store.path(&format!("_delta_log/{name}"));
+        let mut object = ParquetObject::new(&store.objects, path.clone());
+        let bad = |error: ParquetError| log::bad_checkpoint(store, &name, error);
+        let mut metadata = object.get_metadata(None).await.map_err(bad)?;
+        let ours = metadata.file_metadata().schema_descr().root_schema() == ours.root_schema();
+        if !ours {
+            // For its windows.
+            let mut reader = ParquetMetaDataReader::new_with_metadata(Arc::unwrap_or_clone(metadata))
+                .with_offset_index_policy(PageIndexPolicy::Optional);
+            reader.load_page_index(&mut object).await.map_err(bad)?;
+            metadata = Arc::new(reader.finish().map_err(bad)?);
+        }
+        let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(bad)?;
+        Ok(OldFile { name, path, metadata, window, ours })
+    }
+
+    pub fn metadata(&self) -> &ParquetMetaData {
+        self.metadata.metadata()
+    }
+
+    pub fn columns(&self) -> &SchemaDescriptor {
+        self.metadata().file_metadata().schema_descr()
+    }
+
+    /// One row group of ours, whole.
+    pub async fn hold(&self, store: &Store, group: usize) -> Result<Held> {
+        let ranges: Vec<_> = self.metadata().row_group(group).columns().iter().map(range).collect();
+        let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
+        let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+        self.hold_range(store, start..end).await
+    }
+
+    async fn hold_range(&self, store: &Store, range: Range<u64>) -> Result<Held> {
+        let read = store.objects.get_range(&self.path, range.clone()).await;
+        let bytes = read.map_err(|error| explain(&store.url, &error))?;
+        Ok(Held { start: range.start, bytes })
+    }
+
+    /// The columns of one part of a row group of any size, in windows: with an
+    /// offset index only their pages are held in memory.
+    pub fn batches<'a>(
+        &'a self,
+        store: &'a Store,
+        group: usize,
+        part: Part,
+    ) -> BoxStream<'a, parquet::errors::Result<RecordBatch>> {
+        let metadata = self.metadata().row_group(group);
+        let mask = part.projection(self.columns());
+        let rows = usize::try_from(metadata.num_rows()).unwrap_or(usize::MAX);
+        let window = if self.is_read_whole(metadata, &mask) { rows.max(1) } else { self.window.rows };
+        let streams = (0..rows).step_by(window).map(move |from| {
+            let length = window.min(rows - from);
+            let selection = vec![RowSelector::skip(from), RowSelector::select(length)];
+            let object = ParquetObject::new(&store.objects, self.path.clone());
+            let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(object, self.metadata.clone())
+                .with_projection(mask.clone())
+                .with_row_groups(vec![group])
+                .with_batch_size(BATCH_ROWS);
+            let builder = if length == rows {
+                builder
+            } else {
+                builder.with_row_selection(RowSelection::from(selection))
+            };
+            match builder.build() {
+                Ok(stream) => stream.boxed(),
+                Err(error) => futures::stream::once(std::future::ready(Err(error))).boxed(),
+            }
+        });
+        futures::stream::iter(streams).flatten().boxed()
+    }
+
+    fn is_read_whole(&self, group: &RowGroupMetaData, mask: &ProjectionMask) -> bool {
+        let bytes: i64 = (0..group.num_columns())
+            .filter(|&leaf| mask.leaf_included(leaf))
+            .map(|leaf| group.column(leaf).compressed_size())
+            .sum();
+        self.metadata().offset_index().is_none() || bytes <= self.window.whole_bytes
+    }
+
+    /// Whether a row group of ours names one of these paths, which are in order.
+    pub async fn names_any(&self, store: &Store, group: usize, part: Part, paths: &[&str]) -> Result<bool> {
+        let row_group = self.metadata().row_group(group);
+        let Some(leaf) = log::leaf(row_group, part.path_leaf()) else { return Ok(false) };
+        let paths = between(leaf, paths);
+        if paths.is_empty() {
+            return Ok(false);
+        }
+        let held = self.hold_range(store, range(leaf)).await?;
+        self.holds_any(group, held, part, paths)
+            .map_err(|error| log::bad_checkpoint(store, &self.name, error))
+    }
+
+    fn holds_any(
+        &self,
+        group: usize,
+        held: Held,
+        part: Part,
+        paths: &[&str],
+    ) -> parquet::errors::Result<bool> {
+        let columns = self.columns();
+        let leaf = (0..columns.num_columns())
+            .filter(|&leaf| columns.column(leaf).path().string() == part.path_leaf());
+        let mask = ProjectionMask::leaves(columns, leaf);
+        let wanted: std::collections::HashSet<&str> = paths.iter().copied().collect();
+        let (root, member) = part.path_leaf().split_once('.').expect("a member of a struct");
+        let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(held, self.metadata.clone())
+            .with_projection(mask)
+            .with_row_groups(vec![group])
+            .build()?;
+        for batch in batches {
+            let batch = batch?;
+            if log::member_strings(&batch, root, member)
+                .into_iter()
+                .flatten()
+                .any(|path| wanted.contains(path))
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The sidecars that a v2 checkpoint names.
+    async fn sidecars(&self, store: &Store) -> Result<BTreeSet<String>> {
+        let groups: Vec<usize> = (0..self.metadata().num_row_groups())
+            .filter(|&group| log::may_hold(self.metadata().row_group(group), "sidecar.path"))
+            .collect();
+        if groups.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let bad = |error: ParquetError| log::bad_checkpoint(store, &self.name, error);
+        let columns = self.columns();
+        let leaves =
+            (0..columns.num_columns()).filter(|&leaf| columns.column(leaf).path().string() == "sidecar.path");
+        let object = ParquetObject::new(&store.objects, self.path.clone());
+        let mut batches = ParquetRecordBatchStreamBuilder::new_with_metadata(object, self.metadata.clone())
+            .with_projection(ProjectionMask::leaves(columns, leaves))
+            .with_row_groups(groups)
+            .build()
+            .map_err(bad)?;
+        let mut names = BTreeSet::new();
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(bad)?;
+            names.extend(
+                log::member_strings(&batch, "sidecar", "path").into_iter().flatten().map(str::to_owned),
+            );
+        }
+        Ok(names)
+    }
+}
+
+/// Where a column's bytes stand in the file.
+fn range(column: &ColumnChunkMetaData) -> Range<u64> {
+    let (start, length) = column.byte_range();
+    start..start + length
+}
+
+/// The paths that lie within a column's statistics: all of them where it has none.
+fn between<'a, 'b>(leaf: &ColumnChunkMetaData, paths: &'b [&'a str]) -> &'b [&'a str] {
+    let bounds = leaf.statistics().and_then(|all| Some((all.min_bytes_opt()?, all.max_bytes_opt()?)));
+    let Some((min, max)) = bounds else { return paths };
+    let from = paths.partition_point(|path| path.as_bytes() < min);
+    let to = paths.partition_point(|path| path.as_bytes() <= max);
+    &paths[from..to.max(from)]
+}

@@ -1,0 +1,215 @@
+//! The checkpoint that is being written.
+//!
+//! It owns the file's form: row groups of a bounded size, encoded from rows or
+//! taken over as bytes, and parts of the file that are ready to be sent. It
+//! does not own what goes in.
+
+use std::collections::VecDeque;
+use std::io::Write;
+
+use arrow::array::RecordBatch;
+use bytes::{Buf, Bytes, BytesMut};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::basic::Compression;
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::Result;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::SchemaDescriptor;
+
+use super::columns::schema;
+
+/// A row group ends with the first of these.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupMax {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+/// Bytes of a part: what S3 wants of all but the last, and no more, for they wait in memory.
+const PART_BYTES: usize = 5 << 20;
+
+pub(super) struct Output {
+    file: SerializedFileWriter<Parts>,
+    columns: ArrowRowGroupWriterFactory,
+    open: Option<OpenGroup>,
+    max: GroupMax,
+    rows: i64,
+}
+
+struct OpenGroup {
+    columns: Vec<ArrowColumnWriter>,
+    rows: usize,
+}
+
+impl Output {
+    pub fn new(max: GroupMax) -> Result<Output> {
+        // Readers of checkpoints want whole columns: pages need no statistics and no index.
+        let mut properties = WriterProperties::builder()
+            .set_compression(Compression::SNAPPY)
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_offset_index_disabled(true);
+        // Every value is another: a dictionary is made, and then given up.
+        for unique in ["add.path", "add.stats", "remove.path", "txn.appId"] {
+            properties = properties.set_column_dictionary_enabled(unique.into(), false);
+        }
+        let writer = ArrowWriter::try_new(Parts::default(), schema(), Some(properties.build()))?;
+        let (file, columns) = writer.into_serialized_writer()?;
+        Ok(Output { file, columns, open: None, max, rows: 0 })
+    }
+
+    /// The columns that a row group must have to be taken over.
+    pub fn columns(&self) -> &SchemaDescriptor {
+        self.file.schema_descr()
+    }
+
+    /// Rows of the row groups that have ended.
+    pub fn rows(&self) -> i64 {
+        self.rows
+    }
+
+    /// Encodes rows; a row group that is full ends.
+    pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        let mut from = 0;
+        while from < batch.num_rows() {
+            let mut open = match self.open.take() {
+                Some(open) => open,
+                None => OpenGroup { columns: self.columns.create_column_writers(0)?, rows: 0 },
+            };
+            let rows = (self.max.rows - open.rows).min(batch.num_rows() - from);
+            open.push(&batch.slice(from, rows))?;
+            let is_full = open.rows >= self.max.rows || open.bytes() >= self.max.bytes;
+            self.open = Some(open);
+            if is_full {
+                self.end_group()?;
+            }
+            from += rows;
+        }
+        Ok(())
+    }
+
+    /// Ends the open row group, if there is one.
+    pub fn end_group(&mut self) -> Result<()> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        self.rows += open.rows as i64;
+        let mut group = self.file.next_row_group()?;
+        for column in open.columns {
+            column.close()?.append_to_row_group(&mut group)?;
+        }
+        group.close().map(drop)
+    }
+
+    /// Takes a row group over byte for byte. The open one stays open.
+    pub fn splice(&mut self, group: &RowGroupMetaData, bytes: &Held) -> Result<()> {
+        let mut copy = self.file.next_row_group()?;
+        for column in group.columns() {
+            let close = ColumnCloseResult {
+                bytes_written: column.compressed_size() as u64,
+                rows_written: group.num_rows() as u64,
+                metadata: column.clone(),
+                bloom_filter: None,
+                column_index: None,
+                offset_index: None,
+            };
+            copy.append_column(bytes, close)?;
+        }
+        copy.close()?;
+        self.rows += group.num_rows();
+        Ok(())
+    }
+
+    /// A part that is full, if there is one.
+    pub fn next_part(&mut self) -> Option<Bytes> {
+        self.file.inner_mut().full.pop_front()
+    }
+
+    /// Ends the file: what of it was not taken yet, in order.
+    pub fn finish(mut self) -> Result<impl Iterator<Item = Bytes>> {
+        self.end_group()?;
+        let parts = self.file.into_inner()?;
+        Ok(parts.full.into_iter().chain([parts.filling.freeze()]))
+    }
+}
+
+impl OpenGroup {
+    fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        let mut columns = self.columns.iter_mut();
+        for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+            for leaf in compute_leaves(field, array)? {
+                columns.next().expect("a writer for each leaf").write(&leaf)?;
+            }
+        }
+        self.rows += batch.num_rows();
+        Ok(())
+    }
+
+    /// Bytes that it comes to.
+    fn bytes(&self) -> usize {
+        self.columns.iter().map(ArrowColumnWriter::get_estimated_total_bytes).sum()
+    }
+}
+
+/// Bytes cut into parts, so that none of them is copied to grow.
+#[derive(Default)]
+struct Parts {
+    full: VecDeque<Bytes>,
+    filling: BytesMut,
+}
+
+impl Write for Parts {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.filling.capacity() == 0 {
+            self.filling.reserve(PART_BYTES);
+        }
+        let taken = bytes.len().min(PART_BYTES - self.filling.len());
+        self.filling.extend_from_slice(&bytes[..taken]);
+        if self.filling.len() == PART_BYTES {
+            self.full.push_back(std::mem::take(&mut self.filling).freeze());
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A range of a file in memory, read by its place in the file.
+#[derive(Clone)]
+pub(super) struct Held {
+    pub start: u64,
+    pub bytes: Bytes,
+}
+
+impl Held {
+    fn slice(&self, start: u64, length: Option<usize>) -> Result<Bytes> {
+        let from = start.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
+        let rest = from.filter(|&from| from <= self.bytes.len()).map(|from| self.bytes.slice(from..));
+        match (rest, length) {
+            (Some(rest), None) => Ok(rest),
+            (Some(rest), Some(length)) if length <= rest.len() => Ok(rest.slice(..length)),
+            _ => Err(parquet::errors::ParquetError::EOF(format!("{start} is outside of what was read"))),
+        }
+    }
+}
+
+impl Length for Held {
+    fn len(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+}
+
+impl ChunkReader for Held {
+    type T = bytes::buf::Reader<Bytes>;
+
+    fn get_read(&self, start: u64) -> Result<Self::T> {
+        Ok(self.slice(start, None)?.reader())
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes> {
+        self.slice(start, Some(length))
+    }
+}

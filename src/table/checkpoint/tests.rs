@@ -1,0 +1,472 @@
+//! A checkpoint says what the log says: full replays beside it, by hand and by chance.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::table::action;
+use crate::table::inventory::{self, FileKey, Inventory};
+use crate::table::testing::{HandMade, NOW_MS, full};
+
+/// What must be the same however the log is kept.
+fn state(inventory: &Inventory) -> (log::Snapshot, BTreeMap<FileKey, action::Add>) {
+    let mut snapshot = inventory.snapshot.clone();
+    snapshot.checkpoint = None;
+    // A checkpoint cannot tell who wrote its version.
+    snapshot.tip_commit_id = None;
+    (snapshot, inventory.files.clone())
+}
+
+async fn take(table: &HandMade) -> Inventory {
+    inventory::take(&table.store).await.unwrap()
+}
+
+/// A table with an append, a file removed and one hidden behind a deletion vector.
+async fn moved_table() -> HandMade {
+    let mut table = HandMade::new().await;
+    let removed = table.append(&[full(0, 0, 10)]).await;
+    let hidden = table.append(&[full(0, 10, 20), full(1, 0, 3)]).await;
+    table.append(&[full(1, 3, 9)]).await;
+    let mut again = serde_json::to_value(&hidden).unwrap();
+    again["deletionVector"] = json!({"storageType": "u", "pathOrInlineDv": "ab", "offset": 1,
+        "sizeInBytes": 34, "cardinality": 2});
+    table
+        .commit_lines(&[
+            json!({"txn": {"appId": "another-writer", "version": 7}}),
+            json!({"domainMetadata": {"domain": "d", "configuration": "{}", "removed": false}}),
+            json!({"remove": {"path": removed.path, "dataChange": true, "deletionTimestamp": NOW_MS}}),
+            json!({"remove": {"path": hidden.path, "dataChange": true, "deletionTimestamp": NOW_MS}}),
+            json!({"add": again}),
+        ])
+        .await;
+    table
+}
+
+#[tokio::test]
+async fn a_table_is_the_same_behind_its_checkpoint() {
+    let table = moved_table().await;
+    let before = take(&table).await;
+    assert_eq!(before.files.len(), 2);
+    write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
+    assert_eq!(state(&take(&table).await), state(&before));
+    table.forget_until(table.tip());
+    let after = take(&table).await;
+    assert_eq!(state(&after), state(&before));
+    assert_eq!(after.snapshot.checkpoint, Some(table.tip()));
+    assert_eq!(after.snapshot.txns["another-writer"], 7);
+    assert_eq!(after.removed.len(), 2, "tombstones are carried: {:?}", after.removed);
+    assert!(after.history.is_empty() && after.faults.is_empty());
+}
+
+#[tokio::test]
+async fn a_checkpoint_on_a_checkpoint_follows_what_came_between() {
+    let mut table = moved_table().await;
+    write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
+    table.forget_until(table.tip());
+    let forgotten = table.tip();
+    table.append(&[full(0, 20, 30)]).await;
+    let key = take(&table).await.files.into_keys().find(|key| key.deletion_vector.is_some()).unwrap();
+    let vector = json!({"storageType": "u", "pathOrInlineDv": "ab", "offset": 1, "sizeInBytes": 34,
+        "cardinality": 2});
+    table
+        .commit_lines(&[
+            json!({"remove": {"path": key.path, "dataChange": true, "deletionTimestamp": NOW_MS,
+                "deletionVector": vector}}),
+            json!({"domainMetadata": {"domain": "d", "configuration": "", "removed": true}}),
+        ])
+        .await;
+    let before = take(&table).await;
+    assert_eq!(before.files.len(), 2);
+    write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
+    for version in forgotten.0 + 1..=table.tip().0 {
+        let name = format!("_delta_log/{version:020}.json");
+        std::fs::remove_file(table.directory.path().join(name)).unwrap();
+    }
+    assert_eq!(state(&take(&table).await), state(&before));
+    assert_eq!(before.snapshot.txns.len(), 3);
+}
+
+#[tokio::test]
+async fn tombstones_past_their_retention_are_left_out() {
+    let table = moved_table().await;
+    write(&table.store, table.tip(), NOW_MS + TOMBSTONE_RETENTION_MS + 1, &Sweeper::here()).await.unwrap();
+    table.forget_until(table.tip());
+    assert!(take(&table).await.removed.is_empty());
+}
+
+#[tokio::test]
+async fn offsets_are_read_from_row_groups_without_files() {
+    let mut table = moved_table().await;
+    write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
+    table.append(&[full(0, 20, 30)]).await;
+    write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
+    let name = format!("{:020}.checkpoint.parquet", table.tip().0);
+    let builder = log::open_checkpoint(&table.store, &name).await.unwrap();
+    for group in builder.metadata().row_groups() {
+        let both = log::may_hold(group, "txn.appId") && log::may_hold(group, "add.path");
+        assert!(!both, "a row group mixes offsets and files");
+    }
+}
+
+#[tokio::test]
+async fn only_what_a_checkpoint_covers_is_cleaned_up() {
+    let mut table = moved_table().await;
+    write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
+    let covered = table.tip();
+    table.append(&[full(0, 20, 30)]).await;
+    let before = take(&table).await;
+    let now = written_ms(&table) + LOG_RETENTION_MS;
+    assert_eq!(clean_up(&table.store, now - 3600 * 1000).await.unwrap(), 0);
+    assert_eq!(clean_up(&table.store, now + 3600 * 1000).await.unwrap(), covered.0 as usize);
+    let after = take(&table).await;
+    assert_eq!(state(&after), state(&before));
+    assert_eq!(after.history.first().map(|retained| retained.version), Some(covered));
+}
+
+/// When the log was last written, as its files tell.
+fn written_ms(table: &HandMade) -> i64 {
+    let file = table.directory.path().join("_delta_log/_last_checkpoint");
+    let modified = std::fs::metadata(file).unwrap().modified().unwrap();
+    modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+/// Row groups of a few rows, and a checkpoint every few versions' bytes.
+const TINY: Limits = Limits {
+    group: GroupMax { rows: 16, bytes: 1 << 20 },
+    window: Window { whole_bytes: 0, rows: 10 },
+    step_bytes: 6000,
+};
+
+/// What a log says, replayed in the plainest way: what is live, what is a tombstone, the rest by name.
+#[derive(Clone, Default, Debug)]
+struct Replay {
+    adds: BTreeMap<FileKey, Value>,
+    removes: BTreeMap<FileKey, Value>,
+    /// Everything else, by its action and its name.
+    named: BTreeMap<(String, String), Value>,
+}
+
+impl Replay {
+    fn apply(&mut self, lines: &[Value]) {
+        for line in lines {
+            let (action, value) = line.as_object().unwrap().iter().next().unwrap();
+            match action.as_str() {
+                "add" => {
+                    self.removes.remove(&key(value));
+                    self.adds.insert(key(value), value.clone());
+                }
+                "remove" => {
+                    self.adds.remove(&key(value));
+                    self.removes.insert(key(value), value.clone());
+                }
+                "commitInfo" => {}
+                "domainMetadata" if value["removed"] == true => {
+                    self.named.remove(&name(action, value));
+                }
+                _ => {
+                    self.named.insert(name(action, value), value.clone());
+                }
+            }
+        }
+    }
+
+    fn lines(&self) -> Vec<Value> {
+        let named = self.named.iter().map(|((action, _), value)| json!({ action.as_str(): value }));
+        let adds = self.adds.values().map(|value| json!({"add": value}));
+        let removes = self.removes.values().map(|value| json!({"remove": value}));
+        named.chain(adds).chain(removes).collect()
+    }
+}
+
+fn key(file: &Value) -> FileKey {
+    let vector = (!file["deletionVector"].is_null())
+        .then(|| serde_json::from_value::<action::DeletionVector>(file["deletionVector"].clone()).unwrap());
+    FileKey::of(file["path"].as_str().unwrap(), vector.as_ref())
+}
+
+fn name(action: &str, value: &Value) -> (String, String) {
+    let name = value["appId"].as_str().or(value["domain"].as_str()).unwrap_or_default();
+    (action.to_owned(), name.to_owned())
+}
+
+/// The rows of a checkpoint as they stand there, nulls left out.
+async fn rows(table: &HandMade, version: Version) -> Vec<Value> {
+    let listing = log::list(&table.store, None).await.unwrap();
+    let mut rows = Vec::new();
+    for name in &listing.checkpoints[&version] {
+        let mut batches = log::open_checkpoint(&table.store, name).await.unwrap().build().unwrap();
+        while let Some(batch) = batches.next().await {
+            let text = log::to_json_lines(&batch.unwrap()).unwrap();
+            rows.extend(serde_json::Deserializer::from_slice(&text).into_iter::<Value>().map(Result::unwrap));
+        }
+    }
+    rows
+}
+
+/// The checkpoint holds each row of the replay once, and nothing else but tombstones that expired lately.
+async fn assert_says(table: &HandMade, replay: &Replay, now_ms: i64) {
+    let mut found = Replay::default();
+    let rows = rows(table, table.tip()).await;
+    found.apply(&rows);
+    let count = found.adds.len() + found.removes.len() + found.named.len();
+    assert_eq!(rows.len(), count, "a row stands there twice, or a file and its tombstone");
+    assert_eq!(bare(&found.adds), bare(&replay.adds), "live files at version {}", table.tip());
+    assert_eq!(bare(&found.named), bare(&replay.named));
+    let age = |tombstone: &Value| now_ms - tombstone["deletionTimestamp"].as_i64().unwrap();
+    for (key, tombstone) in &replay.removes {
+        let is_there = found.removes.contains_key(key);
+        assert!(is_there || age(tombstone) >= TOMBSTONE_RETENTION_MS, "a tombstone is lost: {key:?}");
+    }
+    for (key, tombstone) in &found.removes {
+        assert!(replay.removes.contains_key(key), "a tombstone of nothing: {key:?}");
+        assert!(age(tombstone) < TOMBSTONE_RETENTION_MS * 8 / 7, "a tombstone stays for ever: {key:?}");
+    }
+}
+
+/// Readers see no difference between a member that is null and one that is absent.
+fn bare<K: Ord + Clone>(all: &BTreeMap<K, Value>) -> BTreeMap<K, Value> {
+    fn strip(value: &Value) -> Value {
+        match value {
+            Value::Object(members) => members
+                .iter()
+                .filter(|(_, member)| !member.is_null())
+                .map(|(k, v)| (k.clone(), strip(v)))
+                .collect(),
+            other => other.clone(),
+        }
+    }
+    all.iter().map(|(key, value)| (key.clone(), strip(value))).collect()
+}
+
+/// SplitMix64.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+
+    fn one_in(&mut self, limit: u64) -> bool {
+        self.below(limit) == 0
+    }
+}
+
+/// What any writer may do in one version: files come in order of their names, mostly.
+fn commit_by_chance(chance: &mut Chance, replay: &Replay, version: u64, now_ms: i64) -> Vec<Value> {
+    let mut lines = vec![json!({"commitInfo": {"timestamp": now_ms, "operation": "WRITE"}})];
+    let live: Vec<&Value> = replay.adds.values().collect();
+    let mut touched = BTreeSet::new();
+    for _ in 0..chance.below(4) {
+        if live.is_empty() {
+            break;
+        }
+        let file = live[chance.below(live.len() as u64) as usize];
+        if !touched.insert(key(file)) {
+            continue;
+        }
+        let mut remove = json!({"path": file["path"], "dataChange": chance.one_in(2),
+            "deletionTimestamp": now_ms - chance.below(1000) as i64});
+        if !file["deletionVector"].is_null() {
+            remove["deletionVector"] = file["deletionVector"].clone();
+        }
+        match chance.below(4) {
+            // The same file again with other facts, as a writer that adds statistics does.
+            0 => lines
+                .push(json!({"add": add(file["path"].as_str().unwrap(), version, &file["deletionVector"])})),
+            // Rows of it are hidden: another deletion vector takes its place.
+            1 => {
+                let vector = json!({"storageType": "u", "pathOrInlineDv": format!("v{version}"),
+                    "offset": chance.below(9), "sizeInBytes": 34, "cardinality": 2});
+                lines.push(json!({"remove": remove}));
+                lines.push(json!({"add": add(file["path"].as_str().unwrap(), version, &vector)}));
+            }
+            _ => lines.push(json!({"remove": remove})),
+        }
+    }
+    for _ in 0..chance.below(6) {
+        // Now and then a name that was there before, maybe removed, maybe live.
+        let number =
+            if chance.one_in(6) { chance.below(version * 4 + 1) } else { version * 4 + chance.below(4) };
+        let path = format!("part-{number:06}.parquet");
+        if touched.insert(FileKey::of(&path, None)) && !live.iter().any(|file| file["path"] == *path) {
+            lines.push(json!({"add": add(&path, version, &Value::Null)}));
+        }
+    }
+    for _ in 0..chance.below(3) {
+        lines.push(json!({"txn": {"appId": format!("app-{}", chance.below(20)), "version": version}}));
+    }
+    if chance.one_in(5) {
+        lines.push(json!({"domainMetadata": {"domain": format!("d{}", chance.below(3)),
+            "configuration": format!("{{\"removed\":true,\"v\":{version}}}"), "removed": chance.one_in(2)}}));
+    }
+    if chance.one_in(7) {
+        let mut metadata = replay.named[&name("metaData", &Value::Null)].clone();
+        metadata["configuration"] = json!({"changed": format!("{version}")});
+        lines.push(json!({"metaData": metadata}));
+    }
+    lines
+}
+
+fn add(path: &str, version: u64, vector: &Value) -> Value {
+    let mut add = json!({"path": path, "partitionValues": {"p": "1"}, "size": version, "modificationTime": NOW_MS,
+        "dataChange": true, "stats": format!("{{\"numRecords\":{version}}}"),
+        "tags": {"thalweg.ranges": format!("[{version}]")}});
+    if !vector.is_null() {
+        add["deletionVector"] = vector.clone();
+    }
+    add
+}
+
+/// Another writer's checkpoint: in parts, other columns, files and the rest in one row group.
+fn foreign_checkpoint(table: &HandMade, replay: &Replay) {
+    let (lines, parts) = (replay.lines(), 2);
+    for (part, lines) in lines.chunks(lines.len().div_ceil(parts)).enumerate() {
+        let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+        let text: Vec<&str> = text.iter().map(String::as_str).collect();
+        let batch = columns::from_json(&text).unwrap().unwrap();
+        // Their columns stand in another order.
+        let order: Vec<usize> = (0..batch.num_columns()).rev().collect();
+        let batch = batch.project(&order).unwrap();
+        let name = format!("{:020}.checkpoint.{:010}.{parts:010}.parquet", table.tip().0, part + 1);
+        let file = std::fs::File::create(table.directory.path().join("_delta_log").join(name)).unwrap();
+        let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+    let hint = json!({"version": table.tip(), "size": lines.len(), "parts": parts}).to_string();
+    std::fs::write(table.directory.path().join("_delta_log/_last_checkpoint"), hint).unwrap();
+}
+
+/// Checkpoints on checkpoints over a history by chance, each against the replay of everything.
+async fn history_by_chance(seed: u64) -> (usize, usize) {
+    let (mut chance, mut now_ms) = (Chance(seed), NOW_MS);
+    let mut table = HandMade::new().await;
+    let mut replay = Replay::default();
+    let body = std::fs::read(table.directory.path().join("_delta_log/00000000000000000000.json")).unwrap();
+    let first: Vec<Value> =
+        serde_json::Deserializer::from_slice(&body).into_iter().map(Result::unwrap).collect();
+    replay.apply(&first);
+    let (mut groups_copied, mut groups) = (0, 0);
+    for _ in 0..24 {
+        for _ in 0..1 + chance.below(8) {
+            let lines = commit_by_chance(&mut chance, &replay, table.next.0, now_ms);
+            table.commit_lines(&lines).await;
+            replay.apply(&lines);
+            now_ms += chance.below(6 * 3600 * 1000) as i64;
+        }
+        if chance.one_in(12) {
+            foreign_checkpoint(&table, &replay);
+            continue;
+        }
+        let before = newest_groups(&table).await;
+        write_within(&table.store, table.tip(), now_ms, &Sweeper::here(), TINY).await.unwrap();
+        assert_says(&table, &replay, now_ms).await;
+        let after = newest_groups(&table).await;
+        groups_copied += after.iter().filter(|group| before.contains(group)).count();
+        groups += after.len();
+        // What stands in the checkpoint may be gone from the log.
+        if chance.one_in(3) {
+            for version in 0..=table.tip().0 {
+                let name = format!("_delta_log/{version:020}.json");
+                let _ = std::fs::remove_file(table.directory.path().join(name));
+            }
+        }
+        let live = take(&table).await.files;
+        assert!(live.keys().eq(replay.adds.keys()), "live files behind version {}", table.tip());
+    }
+    (groups_copied, groups)
+}
+
+/// The bytes of each row group with files of the newest checkpoint.
+async fn newest_groups(table: &HandMade) -> Vec<Bytes> {
+    let listing = log::list(&table.store, None).await.unwrap();
+    let Some((_, names)) = listing.checkpoints.last_key_value() else { return Vec::new() };
+    let output = Output::new(TINY.group).unwrap();
+    let mut groups = Vec::new();
+    for file in old::open(&table.store, names, output.columns(), TINY.window).await.unwrap() {
+        for (group, metadata) in file.metadata().row_groups().iter().enumerate() {
+            if Part::Adds.may_be_in(metadata) {
+                groups.push(file.hold(&table.store, group).await.unwrap().bytes);
+            }
+        }
+    }
+    groups
+}
+
+#[tokio::test]
+async fn whatever_happens_a_checkpoint_says_what_the_whole_log_says() {
+    let (mut copied, mut groups) = (0, 0);
+    for seed in 0..4 {
+        let (more_copied, more) = history_by_chance(seed).await;
+        (copied, groups) = (copied + more_copied, groups + more);
+    }
+    assert!(copied * 6 > groups, "of {groups} row groups only {copied} were copied: nothing is shown");
+}
+
+#[tokio::test]
+async fn what_nothing_happened_to_is_copied_byte_for_byte_and_the_rest_is_not() {
+    let mut table = HandMade::new().await;
+    let file = |number: u64| json!({"add": add(&format!("part-{number:06}.parquet"), 1, &Value::Null)});
+    table.commit_lines(&(0..64).map(file).collect::<Vec<_>>()).await;
+    write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await.unwrap();
+    let before = newest_groups(&table).await;
+    assert_eq!(before.len(), 4);
+    let remove =
+        json!({"remove": {"path": "part-000020.parquet", "dataChange": true, "deletionTimestamp": NOW_MS}});
+    table.commit_lines(&[remove, file(64)]).await;
+    write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await.unwrap();
+    let after = newest_groups(&table).await;
+    let copied: Vec<bool> = before.iter().map(|group| after.contains(group)).collect();
+    assert_eq!(copied, [true, false, true, true]);
+    assert_eq!(take(&table).await.files.len(), 64);
+}
+
+#[tokio::test]
+async fn much_that_happened_is_taken_in_steps() {
+    let mut table = HandMade::new().await;
+    for version in 1..40 {
+        table
+            .commit_lines(&[
+                json!({"add": add(&format!("part-{version:06}.parquet"), version, &Value::Null)}),
+            ])
+            .await;
+    }
+    write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await.unwrap();
+    let listing = log::list(&table.store, None).await.unwrap();
+    assert!(listing.checkpoints.len() > 1 && listing.checkpoints.contains_key(&table.tip()));
+    assert_eq!(log::last_checkpoint(&table.store).await.unwrap(), Some(table.tip()));
+    assert_eq!(rows(&table, table.tip()).await.iter().filter(|row| row.get("add").is_some()).count(), 39);
+}
+
+#[tokio::test]
+async fn files_that_sidecars_name_are_taken_over() {
+    let mut table = HandMade::new().await;
+    let adds: Vec<Value> = (0..20)
+        .map(|number| json!({"add": add(&format!("part-{number:06}.parquet"), 1, &Value::Null)}))
+        .collect();
+    table.commit_lines(&adds).await;
+    write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await.unwrap();
+    // As a writer of v2 checkpoints leaves it: the files stand beside, and the checkpoint names the place.
+    let log = table.directory.path().join("_delta_log");
+    let name = format!("{:020}.checkpoint.parquet", table.tip().0);
+    std::fs::create_dir(log.join("_sidecars")).unwrap();
+    std::fs::rename(log.join(&name), log.join("_sidecars/files.parquet")).unwrap();
+    let path: ArrayRef = Arc::new(StringArray::from(vec!["files.parquet"]));
+    let field = Arc::new(Field::new("path", DataType::Utf8, true));
+    let sidecar: ArrayRef = Arc::new(StructArray::from(vec![(field, path)]));
+    let batch = RecordBatch::try_from_iter([("sidecar", sidecar)]).unwrap();
+    let file = std::fs::File::create(log.join(&name)).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    table.append(&[full(0, 0, 10)]).await;
+    write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await.unwrap();
+    assert_eq!(rows(&table, table.tip()).await.iter().filter(|row| row.get("add").is_some()).count(), 21);
+}
