@@ -17,7 +17,9 @@
 //!
 //! Invariants: the hint `_last_checkpoint` is written last, after the
 //! checkpoint it names. The checkpoint it names is never removed. A row group
-//! is copied only if none of its files is named by a later version.
+//! is copied only if we wrote it, its bytes are still the same, and none of its
+//! files is named by a later version. What cannot be read ends the attempt: a
+//! checkpoint holds everything or is not written.
 
 mod changes;
 mod columns;
@@ -88,7 +90,7 @@ const LIMITS: Limits = Limits {
     step_bytes: 8 << 20,
 };
 
-/// Writes a checkpoint of `version` unless there is one.
+/// Writes a checkpoint of `version` unless there is one, or a later one.
 ///
 /// Where much happened since the last one, checkpoints of versions in between
 /// are written first.
@@ -109,17 +111,13 @@ async fn write_within(
         // The hint names a checkpoint that is gone: an older one may be there.
         listing = log::list(store, None).await?;
     }
-    let newest = listing.checkpoints.range(..=version).next_back();
-    let (mut base, mut names) = match newest {
-        Some((&base, names)) => (Some(base), names.clone()),
-        None => (None, Vec::new()),
-    };
-    while base != Some(version) {
+    let (mut base, mut names) = listing.checkpoints.pop_last().unzip();
+    while base < Some(version) {
         let (reached, changes) = Changes::read(store, base, version, limits.step_bytes).await?;
         let name = format!("{:020}.checkpoint.parquet", reached.0);
-        let rows = write_file(store, (&name, &names), &changes, now_ms, limits, sweeper).await?;
+        let rows = write_file(store, (&name, names.as_deref()), &changes, now_ms, limits, sweeper).await?;
         write_hint(store, reached, rows).await?;
-        (base, names) = (Some(reached), vec![name]);
+        (base, names) = (Some(reached), Some(vec![name]));
     }
     Ok(())
 }
@@ -127,7 +125,7 @@ async fn write_within(
 /// Writes one file from old ones; returns how many actions it holds.
 async fn write_file(
     store: &Store,
-    (name, old): (&str, &[String]),
+    (name, old): (&str, Option<&[String]>),
     changes: &Changes,
     now_ms: i64,
     limits: Limits,
@@ -139,7 +137,7 @@ async fn write_file(
     let relative = format!("_delta_log/{name}");
     let merged = async {
         let output = Output::new(limits.group).map_err(|error| internal(store, error))?;
-        let old = old::open(store, old, output.columns(), limits.window).await?;
+        let old = old::open(store, old.unwrap_or_default(), output.columns(), limits.window).await?;
         Merge { store, old: &old, changes, now_ms, max: limits.group, output, parts }.run().await
     };
     let uploaded = upload::file(store, (&relative, Name::Shared), arriving, &(), sweeper);
@@ -191,22 +189,29 @@ impl Merge<'_> {
     }
 
     async fn splice(&mut self, file: &OldFile, group: usize) -> Result<()> {
-        let held = file.hold(self.store, group).await?;
-        let spliced = self.output.splice(file.metadata().row_group(group), &held);
+        let (held, checksum) = file.hold(self.store, group).await?;
+        let spliced = self.output.splice(file.metadata().row_group(group), &held, checksum);
         drop(held);
-        spliced.map_err(|error| internal(self.store, error))?;
+        spliced.map_err(|error| log::bad_checkpoint(self.store, &file.name, error))?;
         self.send_full().await
     }
 
     async fn rewrite(&mut self, file: &OldFile, group: usize, part: Part) -> Result<()> {
         let store = self.store;
         let bad = |error: ParquetError| log::bad_checkpoint(store, &file.name, error);
-        let mut batches = file.batches(store, group, part);
+        let mut batches = file.batches(group, part);
+        let mut left = file.metadata().row_group(group).num_rows();
         while let Some(batch) = batches.next().await {
-            let kept = columns::keep(&batch.map_err(bad)?, part, self.changes, self.now_ms);
+            let batch = batch.map_err(bad)?;
+            left -= batch.num_rows() as i64;
+            let kept = columns::keep(&batch, part, self.changes, self.now_ms);
             self.push(&kept.map_err(|error| bad(error.into()))?).await?;
         }
-        Ok(())
+        match left {
+            0 => Ok(()),
+            // An offset index may be wrong.
+            _ => Err(bad(ParquetError::General(format!("{left} rows of row group {group} are not there")))),
+        }
     }
 
     /// A batch keeps the processor for a few milliseconds: others wait no longer than that.

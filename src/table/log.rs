@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStoreExt, PutMode};
@@ -368,7 +369,9 @@ async fn read_checkpoint(store: &Store, name: &str, state: &mut Partial) -> Resu
     let groups: Vec<usize> = (0..file.num_row_groups())
         .filter(|&group| ROOTS.iter().any(|(_, leaf)| may_hold(file.row_group(group), leaf)))
         .collect();
-    state.has_files |= file.row_groups().iter().any(|group| may_hold(group, "add.path"));
+    // A sidecar holds nothing but files.
+    let names_files = |group| may_hold(group, "add.path") || may_hold(group, "sidecar.path");
+    state.has_files |= file.row_groups().iter().any(names_files);
     let columns = file.file_metadata().schema_descr();
     let leaves = (0..columns.num_columns()).filter(|&leaf| {
         let column = columns.column(leaf);
@@ -417,7 +420,7 @@ fn action_lines(batch: &RecordBatch) -> Result<Vec<Held>, Box<dyn std::error::Er
 }
 
 /// The rows in which some column is not null, one JSON object a line.
-pub fn to_json_lines(batch: &RecordBatch) -> Result<Vec<u8>, arrow::error::ArrowError> {
+pub fn to_json_lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     let keep: arrow::array::BooleanArray = (0..batch.num_rows())
         .map(|row| Some(batch.columns().iter().any(|column| column.is_valid(row))))
         .collect();
@@ -445,15 +448,18 @@ pub fn leaf<'a>(group: &'a RowGroupMetaData, name: &str) -> Option<&'a ColumnChu
 }
 
 /// The strings of a struct column's member, by name; all null if it is absent.
-pub fn member_strings<'a>(batch: &'a RecordBatch, root: &str, member: &str) -> Vec<Option<&'a str>> {
+pub fn member_strings<'a>(
+    batch: &'a RecordBatch,
+    root: &str,
+    member: &str,
+) -> Result<Vec<Option<&'a str>>, ArrowError> {
     let column = batch
         .column_by_name(root)
         .and_then(|root| root.as_struct_opt())
         .and_then(|root| root.column_by_name(member));
-    match column.and_then(|column| column.as_string_opt::<i32>()) {
-        Some(strings) => strings.iter().collect(),
-        None => vec![None; batch.num_rows()],
-    }
+    let Some(column) = column else { return Ok(vec![None; batch.num_rows()]) };
+    let is = || ArrowError::SchemaError(format!("{root}.{member} is {}", column.data_type()));
+    Ok(column.as_string_opt::<i32>().ok_or_else(is)?.iter().collect())
 }
 
 /// What is not understood may change what we have to write: stop rather than guess.

@@ -24,6 +24,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__f
 
 import lake  # noqa: E402
 from bench import Bench, Failure  # noqa: E402
+import checkpoints  # noqa: E402
 import commits  # noqa: E402
 import dead_letters  # noqa: E402
 import every_type  # noqa: E402
@@ -34,7 +35,7 @@ import setups  # noqa: E402
 import topics  # noqa: E402
 import verify  # noqa: E402
 
-MODULES = [main_job, dead_letters, faults, every_type, setups, topics, verify, memory, commits]
+MODULES = [main_job, dead_letters, faults, every_type, setups, topics, verify, memory, checkpoints, commits]
 ROWS = {row.__name__.replace("_", "-"): row for module in MODULES for row in module.ROWS}
 
 

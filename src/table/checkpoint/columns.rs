@@ -104,8 +104,8 @@ pub(super) fn keep(
         }
         Part::Table => {
             let (protocol, metadata) = (column("protocol"), column("metaData"));
-            let txns = log::member_strings(&batch, "txn", "appId");
-            let domains = log::member_strings(&batch, "domainMetadata", "domain");
+            let txns = log::member_strings(&batch, "txn", "appId")?;
+            let domains = log::member_strings(&batch, "domainMetadata", "domain")?;
             let row = |row: usize| match (txns[row], domains[row]) {
                 _ if protocol.is_valid(row) => OldRow::Protocol,
                 _ if metadata.is_valid(row) => OldRow::MetaData,

@@ -10,8 +10,6 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
@@ -24,11 +22,11 @@ use parquet::file::metadata::{
 use parquet::schema::types::SchemaDescriptor;
 
 use super::columns::{BATCH_ROWS, Part};
-use super::output::Held;
+use super::output::{self, Held};
 use crate::error::Result;
 use crate::table::log;
 use crate::table::parquet_object::ParquetObject;
-use crate::table::store::{Store, explain};
+use crate::table::store::Store;
 
 /// How much of another writer's row group is read at once.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +38,12 @@ pub(super) struct Window {
 
 pub(super) struct OldFile {
     pub name: String,
-    path: Path,
+    object: ParquetObject,
     metadata: ArrowReaderMetadata,
     window: Window,
-    /// Its row groups have our columns: they can stand in a file of ours as they are.
-    pub ours: bool,
+    /// Of each row group, where the file is one that we wrote, with the columns of today: its row
+    /// groups can stand in a new file as they are.
+    checksums: Option<Vec<u32>>,
 }
 
 /// Opens the files of a checkpoint, and the sidecars that they name.
@@ -68,20 +67,26 @@ pub(super) async fn open(
 
 impl OldFile {
     async fn open(store: &Store, name: String, ours: &SchemaDescriptor, window: Window) -> Result<OldFile> {
-        let path = store.path(&format!("_delta_log/{name}"));
-        let mut object = ParquetObject::new(&store.objects, path.clone());
+        let mut object = ParquetObject::new(&store.objects, store.path(&format!("_delta_log/{name}")));
         let bad = |error: ParquetError| log::bad_checkpoint(store, &name, error);
         let mut metadata = object.get_metadata(None).await.map_err(bad)?;
-        let ours = metadata.file_metadata().schema_descr().root_schema() == ours.root_schema();
-        if !ours {
+        let same = metadata.file_metadata().schema_descr().root_schema() == ours.root_schema();
+        let checksums = output::checksums(&metadata).filter(|_| same);
+        if checksums.is_none() {
             // For its windows.
             let mut reader = ParquetMetaDataReader::new_with_metadata(Arc::unwrap_or_clone(metadata))
                 .with_offset_index_policy(PageIndexPolicy::Optional);
             reader.load_page_index(&mut object).await.map_err(bad)?;
             metadata = Arc::new(reader.finish().map_err(bad)?);
         }
-        let metadata = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new()).map_err(bad)?;
-        Ok(OldFile { name, path, metadata, window, ours })
+        // Every writer's strings are ours, whatever it says they were in its memory.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let metadata = ArrowReaderMetadata::try_new(metadata, options).map_err(bad)?;
+        Ok(OldFile { name, object, metadata, window, checksums })
+    }
+
+    pub fn is_ours(&self) -> bool {
+        self.checksums.is_some()
     }
 
     pub fn metadata(&self) -> &ParquetMetaData {
@@ -92,17 +97,18 @@ impl OldFile {
         self.metadata().file_metadata().schema_descr()
     }
 
-    /// One row group of ours, whole.
-    pub async fn hold(&self, store: &Store, group: usize) -> Result<Held> {
+    /// One row group of ours, whole, and the checksum that it must have.
+    pub async fn hold(&self, store: &Store, group: usize) -> Result<(Held, u32)> {
+        let checksum = self.checksums.as_ref().expect("it is ours")[group];
         let ranges: Vec<_> = self.metadata().row_group(group).columns().iter().map(range).collect();
         let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
         let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-        self.hold_range(store, start..end).await
+        Ok((self.hold_range(store, start..end).await?, checksum))
     }
 
     async fn hold_range(&self, store: &Store, range: Range<u64>) -> Result<Held> {
-        let read = store.objects.get_range(&self.path, range.clone()).await;
-        let bytes = read.map_err(|error| explain(&store.url, &error))?;
+        let read = self.object.clone().get_bytes(range.clone()).await;
+        let bytes = read.map_err(|error| log::bad_checkpoint(store, &self.name, error))?;
         Ok(Held { start: range.start, bytes })
     }
 
@@ -110,7 +116,6 @@ impl OldFile {
     /// offset index only their pages are held in memory.
     pub fn batches<'a>(
         &'a self,
-        store: &'a Store,
         group: usize,
         part: Part,
     ) -> BoxStream<'a, parquet::errors::Result<RecordBatch>> {
@@ -121,8 +126,8 @@ impl OldFile {
         let streams = (0..rows).step_by(window).map(move |from| {
             let length = window.min(rows - from);
             let selection = vec![RowSelector::skip(from), RowSelector::select(length)];
-            let object = ParquetObject::new(&store.objects, self.path.clone());
-            let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(object, self.metadata.clone())
+            let (object, metadata) = (self.object.clone(), self.metadata.clone());
+            let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(object, metadata)
                 .with_projection(mask.clone())
                 .with_row_groups(vec![group])
                 .with_batch_size(BATCH_ROWS);
@@ -179,11 +184,8 @@ impl OldFile {
             .build()?;
         for batch in batches {
             let batch = batch?;
-            if log::member_strings(&batch, root, member)
-                .into_iter()
-                .flatten()
-                .any(|path| wanted.contains(path))
-            {
+            let mut paths = log::member_strings(&batch, root, member)?.into_iter().flatten();
+            if paths.any(|path| wanted.contains(path)) {
                 return Ok(true);
             }
         }
@@ -202,8 +204,8 @@ impl OldFile {
         let columns = self.columns();
         let leaves =
             (0..columns.num_columns()).filter(|&leaf| columns.column(leaf).path().string() == "sidecar.path");
-        let object = ParquetObject::new(&store.objects, self.path.clone());
-        let mut batches = ParquetRecordBatchStreamBuilder::new_with_metadata(object, self.metadata.clone())
+        let (object, metadata) = (self.object.clone(), self.metadata.clone());
+        let mut batches = ParquetRecordBatchStreamBuilder::new_with_metadata(object, metadata)
             .with_projection(ProjectionMask::leaves(columns, leaves))
             .with_row_groups(groups)
             .build()
@@ -211,9 +213,8 @@ impl OldFile {
         let mut names = BTreeSet::new();
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(bad)?;
-            names.extend(
-                log::member_strings(&batch, "sidecar", "path").into_iter().flatten().map(str::to_owned),
-            );
+            let paths = log::member_strings(&batch, "sidecar", "path").map_err(|error| bad(error.into()))?;
+            names.extend(paths.into_iter().flatten().map(str::to_owned));
         }
         Ok(names)
     }

@@ -1,8 +1,11 @@
 //! The checkpoint that is being written.
 //!
 //! It owns the file's form: row groups of a bounded size, encoded from rows or
-//! taken over as bytes, and parts of the file that are ready to be sent. It
-//! does not own what goes in.
+//! taken over as bytes, their checksums in the footer, and parts of the file
+//! that are ready to be sent. It does not own what goes in.
+//!
+//! Bytes that are taken over are compared with their checksum: they are what
+//! was written once, however often they were copied since.
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -13,14 +16,15 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::Compression;
 use parquet::column::writer::ColumnCloseResult;
-use parquet::errors::Result;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescriptor;
 
 use super::columns::schema;
+use crate::table::action;
 
 /// A row group ends with the first of these.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +33,8 @@ pub(super) struct GroupMax {
     pub bytes: usize,
 }
 
+/// The footer's key for the CRC-32 of each row group's bytes, in order.
+const CHECKSUMS_KEY: &str = "thalweg.crc32";
 /// Bytes of a part: what S3 wants of all but the last, and no more, for they wait in memory.
 const PART_BYTES: usize = 5 << 20;
 
@@ -38,6 +44,7 @@ pub(super) struct Output {
     open: Option<OpenGroup>,
     max: GroupMax,
     rows: i64,
+    checksums: Vec<String>,
 }
 
 struct OpenGroup {
@@ -57,8 +64,10 @@ impl Output {
             properties = properties.set_column_dictionary_enabled(unique.into(), false);
         }
         let writer = ArrowWriter::try_new(Parts::default(), schema(), Some(properties.build()))?;
-        let (file, columns) = writer.into_serialized_writer()?;
-        Ok(Output { file, columns, open: None, max, rows: 0 })
+        let (mut file, columns) = writer.into_serialized_writer()?;
+        file.flush()?;
+        file.inner_mut().checksum.reset();
+        Ok(Output { file, columns, open: None, max, rows: 0, checksums: Vec::new() })
     }
 
     /// The columns that a row group must have to be taken over.
@@ -99,11 +108,12 @@ impl Output {
         for column in open.columns {
             column.close()?.append_to_row_group(&mut group)?;
         }
-        group.close().map(drop)
+        group.close()?;
+        self.note_checksum().map(drop)
     }
 
     /// Takes a row group over byte for byte. The open one stays open.
-    pub fn splice(&mut self, group: &RowGroupMetaData, bytes: &Held) -> Result<()> {
+    pub fn splice(&mut self, group: &RowGroupMetaData, bytes: &Held, checksum: u32) -> Result<()> {
         let mut copy = self.file.next_row_group()?;
         for column in group.columns() {
             let close = ColumnCloseResult {
@@ -118,7 +128,18 @@ impl Output {
         }
         copy.close()?;
         self.rows += group.num_rows();
+        if self.note_checksum()? != checksum {
+            return Err(ParquetError::General("a row group is not what was written".to_owned()));
+        }
         Ok(())
+    }
+
+    /// The checksum of the row group that has just ended.
+    fn note_checksum(&mut self) -> Result<u32> {
+        self.file.flush()?;
+        let checksum = std::mem::take(&mut self.file.inner_mut().checksum).finalize();
+        self.checksums.push(action::checksum_text(checksum));
+        Ok(checksum)
     }
 
     /// A part that is full, if there is one.
@@ -129,9 +150,20 @@ impl Output {
     /// Ends the file: what of it was not taken yet, in order.
     pub fn finish(mut self) -> Result<impl Iterator<Item = Bytes>> {
         self.end_group()?;
+        let checksums = KeyValue::new(CHECKSUMS_KEY.to_owned(), self.checksums.join(" "));
+        self.file.append_key_value_metadata(checksums);
         let parts = self.file.into_inner()?;
         Ok(parts.full.into_iter().chain([parts.filling.freeze()]))
     }
+}
+
+/// The checksums of a file's row groups; `None` where it has none, or not one for each.
+pub(super) fn checksums(file: &ParquetMetaData) -> Option<Vec<u32>> {
+    let pairs = file.file_metadata().key_value_metadata()?;
+    let text = pairs.iter().find(|pair| pair.key == CHECKSUMS_KEY)?.value.as_ref()?;
+    let parse = |checksum| u32::from_str_radix(checksum, 16).ok();
+    let checksums: Vec<u32> = text.split_ascii_whitespace().map(parse).collect::<Option<_>>()?;
+    (checksums.len() == file.num_row_groups()).then_some(checksums)
 }
 
 impl OpenGroup {
@@ -157,6 +189,8 @@ impl OpenGroup {
 struct Parts {
     full: VecDeque<Bytes>,
     filling: BytesMut,
+    /// Of the bytes since the last row group.
+    checksum: crc32fast::Hasher,
 }
 
 impl Write for Parts {
@@ -166,6 +200,7 @@ impl Write for Parts {
         }
         let taken = bytes.len().min(PART_BYTES - self.filling.len());
         self.filling.extend_from_slice(&bytes[..taken]);
+        self.checksum.update(&bytes[..taken]);
         if self.filling.len() == PART_BYTES {
             self.full.push_back(std::mem::take(&mut self.filling).freeze());
         }
@@ -191,7 +226,7 @@ impl Held {
         match (rest, length) {
             (Some(rest), None) => Ok(rest),
             (Some(rest), Some(length)) if length <= rest.len() => Ok(rest.slice(..length)),
-            _ => Err(parquet::errors::ParquetError::EOF(format!("{start} is outside of what was read"))),
+            _ => Err(ParquetError::EOF(format!("{start} is outside of what was read"))),
         }
     }
 }

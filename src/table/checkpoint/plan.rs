@@ -60,7 +60,7 @@ pub(super) async fn plan(
             if !part.may_be_in(metadata) {
                 continue;
             }
-            let splices = file.ours && part != Part::Table && part.fills(metadata);
+            let splices = file.is_ours() && part != Part::Table && part.fills(metadata);
             let fate = match Age::of(metadata, part, now_ms) {
                 Age::Expired if splices => continue,
                 Age::Mixed => Fate::Rewrite,

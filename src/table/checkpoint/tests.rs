@@ -328,17 +328,12 @@ fn add(path: &str, version: u64, vector: &Value) -> Value {
 fn foreign_checkpoint(table: &HandMade, replay: &Replay) {
     let (lines, parts) = (replay.lines(), 2);
     for (part, lines) in lines.chunks(lines.len().div_ceil(parts)).enumerate() {
-        let text: Vec<String> = lines.iter().map(Value::to_string).collect();
-        let text: Vec<&str> = text.iter().map(String::as_str).collect();
-        let batch = columns::from_json(&text).unwrap().unwrap();
+        let batch = batch_of(lines);
         // Their columns stand in another order.
         let order: Vec<usize> = (0..batch.num_columns()).rev().collect();
         let batch = batch.project(&order).unwrap();
         let name = format!("{:020}.checkpoint.{:010}.{parts:010}.parquet", table.tip().0, part + 1);
-        let file = std::fs::File::create(table.directory.path().join("_delta_log").join(name)).unwrap();
-        let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-        writer.write(&batch).unwrap();
-        writer.close().unwrap();
+        write_parquet(&table.directory.path().join("_delta_log").join(name), &batch);
     }
     let hint = json!({"version": table.tip(), "size": lines.len(), "parts": parts}).to_string();
     std::fs::write(table.directory.path().join("_delta_log/_last_checkpoint"), hint).unwrap();
@@ -349,10 +344,7 @@ async fn history_by_chance(seed: u64) -> (usize, usize) {
     let (mut chance, mut now_ms) = (Chance(seed), NOW_MS);
     let mut table = HandMade::new().await;
     let mut replay = Replay::default();
-    let body = std::fs::read(table.directory.path().join("_delta_log/00000000000000000000.json")).unwrap();
-    let first: Vec<Value> =
-        serde_json::Deserializer::from_slice(&body).into_iter().map(Result::unwrap).collect();
-    replay.apply(&first);
+    replay.apply(&first_version(&table));
     let (mut groups_copied, mut groups) = (0, 0);
     for _ in 0..24 {
         for _ in 0..1 + chance.below(8) {
@@ -391,9 +383,12 @@ async fn newest_groups(table: &HandMade) -> Vec<Bytes> {
     let output = Output::new(TINY.group).unwrap();
     let mut groups = Vec::new();
     for file in old::open(&table.store, names, output.columns(), TINY.window).await.unwrap() {
+        if !file.is_ours() {
+            continue;
+        }
         for (group, metadata) in file.metadata().row_groups().iter().enumerate() {
             if Part::Adds.may_be_in(metadata) {
-                groups.push(file.hold(&table.store, group).await.unwrap().bytes);
+                groups.push(file.hold(&table.store, group).await.unwrap().0.bytes);
             }
         }
     }
@@ -412,10 +407,7 @@ async fn whatever_happens_a_checkpoint_says_what_the_whole_log_says() {
 
 #[tokio::test]
 async fn what_nothing_happened_to_is_copied_byte_for_byte_and_the_rest_is_not() {
-    let mut table = HandMade::new().await;
-    let file = |number: u64| json!({"add": add(&format!("part-{number:06}.parquet"), 1, &Value::Null)});
-    table.commit_lines(&(0..64).map(file).collect::<Vec<_>>()).await;
-    write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await.unwrap();
+    let mut table = checkpointed_table().await;
     let before = newest_groups(&table).await;
     assert_eq!(before.len(), 4);
     let remove =
@@ -432,11 +424,7 @@ async fn what_nothing_happened_to_is_copied_byte_for_byte_and_the_rest_is_not() 
 async fn much_that_happened_is_taken_in_steps() {
     let mut table = HandMade::new().await;
     for version in 1..40 {
-        table
-            .commit_lines(&[
-                json!({"add": add(&format!("part-{version:06}.parquet"), version, &Value::Null)}),
-            ])
-            .await;
+        table.commit_lines(&[file(version)]).await;
     }
     write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await.unwrap();
     let listing = log::list(&table.store, None).await.unwrap();
@@ -448,25 +436,106 @@ async fn much_that_happened_is_taken_in_steps() {
 #[tokio::test]
 async fn files_that_sidecars_name_are_taken_over() {
     let mut table = HandMade::new().await;
-    let adds: Vec<Value> = (0..20)
-        .map(|number| json!({"add": add(&format!("part-{number:06}.parquet"), 1, &Value::Null)}))
-        .collect();
+    let mut replay = Replay::default();
+    replay.apply(&first_version(&table));
+    let adds: Vec<Value> = (0..20).map(file).collect();
     table.commit_lines(&adds).await;
-    write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await.unwrap();
     // As a writer of v2 checkpoints leaves it: the files stand beside, and the checkpoint names the place.
     let log = table.directory.path().join("_delta_log");
-    let name = format!("{:020}.checkpoint.parquet", table.tip().0);
     std::fs::create_dir(log.join("_sidecars")).unwrap();
-    std::fs::rename(log.join(&name), log.join("_sidecars/files.parquet")).unwrap();
-    let path: ArrayRef = Arc::new(StringArray::from(vec!["files.parquet"]));
+    write_parquet(&log.join("_sidecars/files.parquet"), &batch_of(&adds));
+    let mut lines = replay.lines();
+    lines.push(json!({}));
+    let batch = batch_of(&lines);
+    let path = (1..lines.len()).map(|_| None).chain([Some("files.parquet")]);
+    let path: ArrayRef = Arc::new(StringArray::from_iter(path));
     let field = Arc::new(Field::new("path", DataType::Utf8, true));
     let sidecar: ArrayRef = Arc::new(StructArray::from(vec![(field, path)]));
-    let batch = RecordBatch::try_from_iter([("sidecar", sidecar)]).unwrap();
-    let file = std::fs::File::create(log.join(&name)).unwrap();
-    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
+    let named = batch.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+    let columns = named.into_iter().zip(batch.columns().to_vec()).chain([("sidecar".to_owned(), sidecar)]);
+    let top = RecordBatch::try_from_iter(columns).unwrap();
+    write_parquet(&log.join(format!("{:020}.checkpoint.parquet", table.tip().0)), &top);
+    table.forget_until(table.tip());
+    assert!(log::load(&table.store).await.unwrap().unwrap().has_files, "a guard asks for it");
     table.append(&[full(0, 0, 10)]).await;
     write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await.unwrap();
     assert_eq!(rows(&table, table.tip()).await.iter().filter(|row| row.get("add").is_some()).count(), 21);
+}
+
+/// A table with a checkpoint of four row groups with sixteen files each.
+async fn checkpointed_table() -> HandMade {
+    let mut table = HandMade::new().await;
+    table.commit_lines(&(0..64).map(file).collect::<Vec<_>>()).await;
+    write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await.unwrap();
+    table
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_longer_what_was_written_are_not_copied() {
+    let mut table = checkpointed_table().await;
+    let sound = table.tip();
+    let file_name = table.directory.path().join(format!("_delta_log/{:020}.checkpoint.parquet", sound.0));
+    let mut bytes = std::fs::read(&file_name).unwrap();
+    let second = newest_groups(&table).await.swap_remove(1);
+    let start = bytes.windows(second.len()).position(|window| window == second).unwrap();
+    bytes[start + second.len() / 2] ^= 1;
+    std::fs::write(&file_name, &bytes).unwrap();
+    table.commit_lines(&[file(64)]).await;
+    let written = write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await;
+    let error = written.unwrap_err();
+    assert!(error.message.contains("is not what was written"), "{error}");
+    assert_eq!(log::last_checkpoint(&table.store).await.unwrap(), Some(sound));
+    let listing = log::list(&table.store, None).await.unwrap();
+    assert!(listing.checkpoints.keys().eq([&sound]), "nothing is left of the attempt");
+}
+
+#[tokio::test]
+async fn a_row_group_of_another_writer_is_not_copied_although_it_has_our_columns() {
+    let mut table = checkpointed_table().await;
+    let log = table.directory.path().join("_delta_log");
+    let name = format!("{:020}.checkpoint.parquet", table.tip().0);
+    let again = batch_of(&rows(&table, table.tip()).await);
+    write_parquet(&log.join(&name), &again);
+    let remove =
+        json!({"remove": {"path": "part-000020.parquet", "dataChange": true, "deletionTimestamp": NOW_MS}});
+    table.commit_lines(&[remove]).await;
+    let output = Output::new(TINY.group).unwrap();
+    let files = old::open(&table.store, &[name], output.columns(), TINY.window).await.unwrap();
+    assert!(files[0].columns().root_schema() == output.columns().root_schema() && !files[0].is_ours());
+    write_within(&table.store, table.tip(), NOW_MS, &Sweeper::here(), TINY).await.unwrap();
+    assert_eq!(rows(&table, table.tip()).await.iter().filter(|row| row.get("add").is_some()).count(), 63);
+}
+
+#[tokio::test]
+async fn where_a_later_checkpoint_stands_none_is_written() {
+    let mut table = HandMade::new().await;
+    table.commit_lines(&[file(0)]).await;
+    let earlier = table.tip();
+    table.commit_lines(&[file(1)]).await;
+    write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
+    write(&table.store, earlier, NOW_MS, &Sweeper::here()).await.unwrap();
+    assert_eq!(log::last_checkpoint(&table.store).await.unwrap(), Some(table.tip()));
+    assert!(log::list(&table.store, None).await.unwrap().checkpoints.keys().eq([&table.tip()]));
+}
+
+fn file(number: u64) -> Value {
+    json!({"add": add(&format!("part-{number:06}.parquet"), 1, &Value::Null)})
+}
+
+/// What the table was created with.
+fn first_version(table: &HandMade) -> Vec<Value> {
+    let body = std::fs::read(table.directory.path().join("_delta_log/00000000000000000000.json")).unwrap();
+    serde_json::Deserializer::from_slice(&body).into_iter().map(Result::unwrap).collect()
+}
+
+fn batch_of(lines: &[Value]) -> RecordBatch {
+    let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+    columns::from_json(&text.iter().map(String::as_str).collect::<Vec<_>>()).unwrap().unwrap()
+}
+
+fn write_parquet(path: &std::path::Path, batch: &RecordBatch) {
+    let file = std::fs::File::create(path).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(batch).unwrap();
+    writer.close().unwrap();
 }
