@@ -20,6 +20,7 @@ use crate::protocol::verdict::{Relation, Verdict, judge};
 use crate::table::action;
 use crate::table::checkpoint::{self, Turns};
 use crate::table::log::{self, Found, Settled, Snapshot};
+use crate::table::retention::Retention;
 use crate::table::since;
 use crate::table::store::{Store, explain, is_hopeless};
 use crate::table::sweeper::Sweeper;
@@ -170,13 +171,16 @@ impl Head {
         }
         let (store, clock) = (self.store.clone(), Arc::clone(clock));
         let (turns, sweeper) = (self.turns.clone(), self.sweeper.clone());
+        let kept = Retention::of(&self.snapshot.metadata);
         self.checkpointing = Some(tokio::spawn(async move {
             let _turn = turns.take().await;
-            match checkpoint::write(&store, version, clock.wall_ms(), &sweeper).await {
+            let expired_ms = clock.wall_ms().saturating_sub(kept.tombstones_ms);
+            match checkpoint::write(&store, version, expired_ms, &sweeper).await {
                 Ok(()) => debug!(%version, "checkpoint written"),
                 Err(error) => warn!(%version, %error, "the checkpoint failed; the next one will cover it"),
             }
-            if cleans_up && let Err(error) = checkpoint::clean_up(&store, clock.wall_ms()).await {
+            let expired_ms = clock.wall_ms().saturating_sub(kept.log_ms);
+            if cleans_up && let Err(error) = checkpoint::clean_up(&store, expired_ms).await {
                 warn!(%error, "old log files could not be removed");
             }
         }));

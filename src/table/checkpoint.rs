@@ -53,11 +53,6 @@ use crate::budget::Charge;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 
-/// Tombstones younger than this are carried over; Delta's default.
-const TOMBSTONE_RETENTION_MS: i64 = 7 * 24 * 3600 * 1000;
-/// Version files younger than this are kept; Delta's default.
-const LOG_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
-
 /// The checkpoints of one process are written one after the other: their memory does not add up.
 #[derive(Clone, Debug)]
 pub struct Turns(Arc<Semaphore>);
@@ -93,15 +88,16 @@ const LIMITS: Limits = Limits {
 /// Writes a checkpoint of `version` unless there is one, or a later one.
 ///
 /// Where much happened since the last one, checkpoints of versions in between
-/// are written first.
-pub async fn write(store: &Store, version: Version, now_ms: i64, sweeper: &Sweeper) -> Result<()> {
-    write_within(store, version, now_ms, sweeper, LIMITS).await
+/// are written first. Tombstones of files that were removed at `expired_ms` or
+/// before are left out.
+pub async fn write(store: &Store, version: Version, expired_ms: i64, sweeper: &Sweeper) -> Result<()> {
+    write_within(store, version, expired_ms, sweeper, LIMITS).await
 }
 
 async fn write_within(
     store: &Store,
     version: Version,
-    now_ms: i64,
+    expired_ms: i64,
     sweeper: &Sweeper,
     limits: Limits,
 ) -> Result<()> {
@@ -115,7 +111,8 @@ async fn write_within(
     while base < Some(version) {
         let (reached, changes) = Changes::read(store, base, version, limits.step_bytes).await?;
         let name = format!("{:020}.checkpoint.parquet", reached.0);
-        let rows = write_file(store, (&name, names.as_deref()), &changes, now_ms, limits, sweeper).await?;
+        let rows =
+            write_file(store, (&name, names.as_deref()), &changes, expired_ms, limits, sweeper).await?;
         write_hint(store, reached, rows).await?;
         (base, names) = (Some(reached), Some(vec![name]));
     }
@@ -127,7 +124,7 @@ async fn write_file(
     store: &Store,
     (name, old): (&str, Option<&[String]>),
     changes: &Changes,
-    now_ms: i64,
+    expired_ms: i64,
     limits: Limits,
     sweeper: &Sweeper,
 ) -> Result<i64> {
@@ -138,7 +135,7 @@ async fn write_file(
     let merged = async {
         let output = Output::new(limits.group).map_err(|error| internal(store, error))?;
         let old = old::open(store, old.unwrap_or_default(), output.columns(), limits.window).await?;
-        Merge { store, old: &old, changes, now_ms, max: limits.group, output, parts }.run().await
+        Merge { store, old: &old, changes, expired_ms, max: limits.group, output, parts }.run().await
     };
     let uploaded = upload::file(store, (&relative, Name::Shared), arriving, &(), sweeper);
     match futures::join!(merged, uploaded) {
@@ -153,7 +150,7 @@ struct Merge<'a> {
     store: &'a Store,
     old: &'a [OldFile],
     changes: &'a Changes,
-    now_ms: i64,
+    expired_ms: i64,
     max: GroupMax,
     output: Output,
     parts: Sender<upload::Part>,
@@ -163,9 +160,9 @@ impl Merge<'_> {
     async fn run(mut self) -> Result<i64> {
         let paths = self.changes.paths();
         for part in Part::ALL {
-            let lines = self.changes.lines(part, self.now_ms);
-            let plan =
-                plan::plan(self.store, self.old, part, &paths, lines.len(), self.now_ms, self.max).await?;
+            let lines = self.changes.lines(part, self.expired_ms);
+            let plan = plan::plan(self.store, self.old, part, &paths, lines.len(), self.expired_ms, self.max)
+                .await?;
             for lines in lines.chunks(BATCH_ROWS) {
                 if let Some(batch) = columns::from_json(lines).map_err(|error| internal(self.store, error))? {
                     self.push(&batch).await?;
@@ -203,8 +200,11 @@ impl Merge<'_> {
         let mut left = file.metadata().row_group(group).num_rows();
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(bad)?;
+            if columns::has_statistics_in_columns_only(&batch) {
+                return Err(statistics_would_be_lost(store, &file.name));
+            }
             left -= batch.num_rows() as i64;
-            let kept = columns::keep(&batch, part, self.changes, self.now_ms);
+            let kept = columns::keep(&batch, part, self.changes, self.expired_ms);
             self.push(&kept.map_err(|error| bad(error.into()))?).await?;
         }
         match left {
@@ -236,6 +236,13 @@ async fn send(store: &Store, parts: &Sender<upload::Part>, bytes: Bytes, last: b
     sent.map_err(|_| internal(store, "the upload has ended"))
 }
 
+fn statistics_would_be_lost(store: &Store, name: &str) -> Error {
+    let message =
+        format!("{}: checkpoint {name} holds statistics as columns only, which are not read", store.url);
+    Error::new(ErrorKind::CannotWrite, message)
+        .remedy("set the table property `delta.checkpoint.writeStatsAsJson` to true, or leave checkpoints to the other writer")
+}
+
 fn internal(store: &Store, error: impl Display) -> Error {
     Error::new(ErrorKind::Internal, format!("{}: a checkpoint cannot be made: {error}", store.url))
 }
@@ -249,10 +256,10 @@ async fn write_hint(store: &Store, version: Version, actions: i64) -> Result<()>
     }
 }
 
-/// Removes log files older than the retention that no reader needs: all that
-/// lie before the newest checkpoint which is itself older than the retention.
+/// Removes log files written before `expired_ms` that no reader needs: all that
+/// lie before the newest checkpoint which was itself written before that.
 /// Returns how many were removed.
-pub async fn clean_up(store: &Store, now_ms: i64) -> Result<usize> {
+pub async fn clean_up(store: &Store, expired_ms: i64) -> Result<usize> {
     let named = log::last_checkpoint(store).await?;
     let log_path = store.log_path();
     let mut objects = Vec::new();
@@ -260,9 +267,7 @@ pub async fn clean_up(store: &Store, now_ms: i64) -> Result<usize> {
     while let Some(object) = listed.next().await {
         objects.push(object.map_err(|error| explain(&store.url, &error))?);
     }
-    let old = |object: &object_store::ObjectMeta| {
-        object.last_modified.timestamp_millis() < now_ms - LOG_RETENTION_MS
-    };
+    let old = |object: &object_store::ObjectMeta| object.last_modified.timestamp_millis() < expired_ms;
     let checkpoints: BTreeSet<Version> = log::list(store, None).await?.checkpoints.into_keys().collect();
     let floor = objects
         .iter()

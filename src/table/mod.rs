@@ -16,6 +16,7 @@
 //! | [`dead_letters`] | which dead letters stand above the main table's offsets |
 //! | [`upload`] | the way of a file's parts into the store |
 //! | [`sweeper`] | void files, deleted until they are gone |
+//! | [`retention`] | how long a table wants remembered what is gone |
 //! | [`checkpoint`] | checkpoints and log clean-up, off the commit path |
 //! | [`inventory`] | every live file, for those who ask: never on the commit path |
 //! | [`verify`] | what is proven, unknown or wrong in a table |
@@ -36,6 +37,7 @@ pub mod log;
 pub mod parquet_object;
 pub mod probe;
 pub mod profile;
+pub mod retention;
 pub mod since;
 pub mod store;
 pub mod sweeper;

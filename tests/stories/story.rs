@@ -115,7 +115,7 @@ impl Story {
     }
 
     /// Puts the flat records of these numbers into one partition.
-    pub fn produce(&self, topic: &str, partition: i32, numbers: std::ops::Range<i64>) {
+    pub fn produce(&self, topic: &str, partition: i32, numbers: impl Iterator<Item = i64>) {
         self.produce_texts(topic, partition, numbers.map(|number| (number, flat(number))));
     }
 

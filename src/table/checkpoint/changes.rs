@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::TOMBSTONE_RETENTION_MS;
 use super::columns::Part;
 use crate::error::Result;
 use crate::ids::Version;
@@ -135,15 +134,15 @@ impl Changes {
         paths
     }
 
-    /// The actions of one part, as JSON.
-    pub fn lines(&self, part: Part, now_ms: i64) -> Vec<&str> {
+    /// The actions of one part, as JSON; of tombstones those after `expired_ms`.
+    pub fn lines(&self, part: Part, expired_ms: i64) -> Vec<&str> {
         match part {
             Part::Table => {
                 let named = self.txns.values().chain(self.domains.values().flatten());
                 self.protocol.iter().chain(&self.metadata).chain(named).map(String::as_str).collect()
             }
             Part::Removes => {
-                let stands = |tombstone: &&Tombstone| tombstone.deleted_ms > now_ms - TOMBSTONE_RETENTION_MS;
+                let stands = |tombstone: &&Tombstone| tombstone.deleted_ms > expired_ms;
                 self.removes.values().filter(stands).map(|tombstone| tombstone.line.as_str()).collect()
             }
             Part::Adds => self.adds.values().map(String::as_str).collect(),

@@ -12,7 +12,6 @@ use parquet::arrow::ProjectionMask;
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::schema::types::SchemaDescriptor;
 
-use super::TOMBSTONE_RETENTION_MS;
 use super::changes::{Changes, OldRow};
 use crate::table::inventory::FileKey;
 use crate::table::log;
@@ -83,7 +82,7 @@ pub(super) fn keep(
     batch: &RecordBatch,
     part: Part,
     changes: &Changes,
-    now_ms: i64,
+    expired_ms: i64,
 ) -> Result<RecordBatch, ArrowError> {
     let batch = conform(batch)?;
     let column = |name: &str| batch.column_by_name(name).expect("the batch has our schema").as_struct();
@@ -97,7 +96,7 @@ pub(super) fn keep(
             let removes = column("remove");
             let deleted = member(removes, "deletionTimestamp").as_primitive::<Int64Type>();
             let stands = |row| {
-                let young = deleted.is_valid(row) && deleted.value(row) > now_ms - TOMBSTONE_RETENTION_MS;
+                let young = deleted.is_valid(row) && deleted.value(row) > expired_ms;
                 young && !changes.overtakes(&OldRow::File(file_key(removes, row)))
             };
             (0..batch.num_rows()).map(|row| Some(removes.is_valid(row) && stands(row))).collect()
@@ -117,6 +116,15 @@ pub(super) fn keep(
         }
     };
     arrow::compute::filter_record_batch(&batch, &kept)
+}
+
+/// Whether a file of another writer's batch has statistics that are not there as JSON.
+pub(super) fn has_statistics_in_columns_only(batch: &RecordBatch) -> bool {
+    let Some(adds) = batch.column_by_name("add").and_then(|add| add.as_struct_opt()) else { return false };
+    let Some(parsed) = adds.column_by_name("stats_parsed") else { return false };
+    let json = adds.column_by_name("stats");
+    (0..adds.len())
+        .any(|row| adds.is_valid(row) && parsed.is_valid(row) && json.is_none_or(|json| json.is_null(row)))
 }
 
 fn member<'a>(action: &'a StructArray, name: &str) -> &'a ArrayRef {

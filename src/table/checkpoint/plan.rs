@@ -13,7 +13,6 @@
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
-use super::TOMBSTONE_RETENTION_MS;
 use super::columns::Part;
 use super::old::OldFile;
 use super::output::GroupMax;
@@ -25,7 +24,7 @@ use crate::table::store::Store;
 const SMALL_MAX: usize = 16;
 /// Expired tombstones may stay this long in a row group with younger ones, so
 /// that it is rewritten once in a while and not each time that one expires.
-const EXPIRED_MAY_STAY_MS: i64 = TOMBSTONE_RETENTION_MS / 7;
+const EXPIRED_MAY_STAY_MS: i64 = 24 * 3600 * 1000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fate {
@@ -51,7 +50,7 @@ pub(super) async fn plan(
     part: Part,
     paths: &[&str],
     fresh: usize,
-    now_ms: i64,
+    expired_ms: i64,
     max: GroupMax,
 ) -> Result<Vec<Chosen>> {
     let mut chosen = Vec::new();
@@ -61,7 +60,7 @@ pub(super) async fn plan(
                 continue;
             }
             let splices = file.is_ours() && part != Part::Table && part.fills(metadata);
-            let fate = match Age::of(metadata, part, now_ms) {
+            let fate = match Age::of(metadata, part, expired_ms) {
                 Age::Expired if splices => continue,
                 Age::Mixed => Fate::Rewrite,
                 _ if splices && !file.names_any(store, group, part, paths).await? => Fate::Splice,
@@ -106,15 +105,14 @@ enum Age {
 }
 
 impl Age {
-    fn of(group: &RowGroupMetaData, part: Part, now_ms: i64) -> Age {
+    fn of(group: &RowGroupMetaData, part: Part, expired_ms: i64) -> Age {
         let leaf = log::leaf(group, "remove.deletionTimestamp").filter(|_| part == Part::Removes);
         let Some(Statistics::Int64(deleted)) = leaf.and_then(|leaf| leaf.statistics()) else {
             return Age::Young;
         };
-        let expired_ms = now_ms - TOMBSTONE_RETENTION_MS;
         match (deleted.min_opt(), deleted.max_opt()) {
             (_, Some(&newest)) if newest <= expired_ms => Age::Expired,
-            (Some(&oldest), _) if oldest <= expired_ms - EXPIRED_MAY_STAY_MS => Age::Mixed,
+            (Some(&oldest), _) if oldest <= expired_ms.saturating_sub(EXPIRED_MAY_STAY_MS) => Age::Mixed,
             _ => Age::Young,
         }
     }
