@@ -17,9 +17,10 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
-use object_store::{Error, MultipartId, MultipartUpload, ObjectStoreExt, Result};
+use object_store::{Error, MultipartId, MultipartUpload, ObjectStoreExt, PutOptions, Result};
 use tokio::time::Instant;
 
+use super::disk;
 use super::store::{Store, is_hopeless};
 use super::sweeper::{Sweeper, Void};
 use crate::budget::Charge;
@@ -145,7 +146,14 @@ impl<W: Watch> Transfer<'_, W> {
     async fn put_whole(&mut self, bytes: Bytes) -> Result<()> {
         self.unclear = true;
         let Target { store, path, watch } = &self.to;
-        repeated(*watch, || store.objects.put(path, bytes.clone().into())).await.map(drop)
+        let put = || {
+            let options = match self.name {
+                Name::Fresh => disk::nobody_reads_yet(),
+                Name::Shared => PutOptions::default(),
+            };
+            store.objects.put_opts(path, bytes.clone().into(), options)
+        };
+        repeated(*watch, put).await.map(drop)
     }
 
     async fn put_part(&mut self, bytes: Bytes) -> Result<()> {
