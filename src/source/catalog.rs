@@ -4,6 +4,7 @@
 //! then during a run. Every question is bounded in time, and its failure says
 //! what the operator does (`complaints`).
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::time::Duration;
@@ -39,6 +40,8 @@ const ANY_BROKER: i32 = -1;
 pub struct Catalog {
     consumer: BaseConsumer<Complaints>,
     kafka: Kafka,
+    /// Any broker tells a topic's id: this one led a partition when it was last looked at.
+    asked_for_ids: Cell<i32>,
     /// How many brokers there were at the start.
     pub brokers_count: usize,
 }
@@ -57,7 +60,12 @@ impl Catalog {
             .set_log_level(HEARD)
             .create_with_context(Complaints::silent())
             .map_err(|error| bad_setting(kafka, &error))?;
-        let mut catalog = Catalog { consumer, kafka: kafka.clone(), brokers_count: 0 };
+        let mut catalog = Catalog {
+            consumer,
+            kafka: kafka.clone(),
+            asked_for_ids: Cell::new(ANY_BROKER),
+            brokers_count: 0,
+        };
         // Any topic name does: the answer proves that a broker is there.
         let question = |consumer: &BaseConsumer<_>, wait| {
             consumer.fetch_metadata(Some("thalweg-is-anybody-there"), wait)
@@ -166,8 +174,14 @@ impl Catalog {
         partitions.sort_unstable();
         // The leader is asked for offsets next, so that its connection is wanted anyway.
         let leader = topic.partitions().iter().map(|partition| partition.leader()).find(|&id| id >= 0);
-        let id = self.topic_id(name, leader.unwrap_or(ANY_BROKER))?;
+        self.asked_for_ids.set(leader.unwrap_or(ANY_BROKER));
+        let id = self.topic_id(name)?;
         Ok(Some(Topic { name: name.to_owned(), id, partitions }))
+    }
+
+    /// Whether a broker says, in one short question, that the topic has this id. No says nothing.
+    pub fn confirms(&self, topic: &Topic) -> bool {
+        !topic.id.is_unknown() && self.topic_id(&topic.name).is_ok_and(|id| id == topic.id)
     }
 
     /// Offsets of every partition; `start` says where a first run begins.
@@ -211,10 +225,10 @@ impl Catalog {
         Ok(offsets.collect())
     }
 
-    fn topic_id(&self, name: &str, broker: i32) -> Result<TopicId> {
+    fn topic_id(&self, name: &str) -> Result<TopicId> {
         let name = CString::new(name)
             .map_err(|_| Error::new(ErrorKind::Config, "a topic name holds a NUL character"))?;
-        Ok(describe_topic(&self.consumer, &name, broker).unwrap_or_else(TopicId::unknown))
+        Ok(describe_topic(&self.consumer, &name, self.asked_for_ids.get()).unwrap_or_else(TopicId::unknown))
     }
 }
 
