@@ -30,6 +30,9 @@ use crate::table::sweeper::Sweeper;
 const TIP_TRUSTED_FOR: Duration = Duration::from_secs(60);
 /// Versions between two checkpoints.
 const CHECKPOINT_EVERY: u64 = 100;
+/// A checkpoint rests for so many times as long as it took: with a hundred commits a second it would
+/// hardly end before the next.
+const CHECKPOINT_RESTS: u32 = 9;
 /// Old log files are looked for this often: it lists the whole log.
 const CLEAN_UP_EVERY: Duration = Duration::from_secs(3600);
 
@@ -173,7 +176,8 @@ impl Head {
         let (turns, sweeper) = (self.turns.clone(), self.sweeper.clone());
         let kept = Retention::of(&self.snapshot.metadata);
         self.checkpointing = Some(tokio::spawn(async move {
-            let _turn = turns.take().await;
+            let turn = turns.take().await;
+            let begun = clock.boot();
             let expired_ms = clock.wall_ms().saturating_sub(kept.tombstones_ms);
             match checkpoint::write(&store, version, expired_ms, &sweeper).await {
                 Ok(()) => debug!(%version, "checkpoint written"),
@@ -183,6 +187,8 @@ impl Head {
             if cleans_up && let Err(error) = checkpoint::clean_up(&store, expired_ms).await {
                 warn!(%error, "old log files could not be removed");
             }
+            drop(turn);
+            tokio::time::sleep(clock.boot().saturating_sub(begun) * CHECKPOINT_RESTS).await;
         }));
     }
 
