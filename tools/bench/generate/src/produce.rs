@@ -98,7 +98,8 @@ pub fn run(plan: &Plan<'_>) -> Result<Sent> {
 }
 
 fn producer(plan: &Plan<'_>) -> Result<BaseProducer<Reports>> {
-    let linger_ms = if plan.records_per_second.is_some() { "5" } else { "100" };
+    // On a schedule the ticks make the batches.
+    let linger_ms = if plan.records_per_second.is_some() { "1" } else { "100" };
     let reports = Reports(Mutex::new(Delivered {
         offsets: vec![None; plan.partitions as usize],
         count: 0,
@@ -165,6 +166,10 @@ fn finish(
     Ok(Sent { partitions, delivered: delivered.count, elapsed })
 }
 
+/// Records are sent this often, so up to this late. With a wake-up for each, or with a linger that ends
+/// all the time (librdkafka spins for its last millisecond), the producer would take a core from what is measured.
+const TICK: Duration = Duration::from_millis(4);
+
 /// An open loop: record `n` is due at `n / rate`, whatever became of the ones before it.
 struct Schedule {
     started: Instant,
@@ -178,12 +183,12 @@ impl Schedule {
         Schedule { started: Instant::now(), started_wall, records_per_second }
     }
 
-    /// Waits until record `index` is due; the intended time in Unix milliseconds.
+    /// Waits until record `index` is due, or was so for up to a tick; the intended time in Unix milliseconds.
     fn wait(&mut self, index: u64, producer: &BaseProducer<Reports>) -> i64 {
         let due = Duration::from_secs_f64(index as f64 / self.records_per_second);
-        while let Some(early) = due.checked_sub(self.started.elapsed()).filter(|early| !early.is_zero()) {
+        while self.started.elapsed() < due {
             producer.poll(Duration::ZERO);
-            std::thread::sleep(early.min(Duration::from_millis(1)));
+            std::thread::sleep(TICK);
         }
         (self.started_wall + due).as_millis() as i64
     }
