@@ -568,14 +568,25 @@ impl Slices {
         self.offsets.push(self.bytes.len());
     }
 
+    /// Where one value is written piecemeal; [`Slices::close_row`] ends it, or else its row is taken back.
+    #[inline(always)]
+    pub(super) fn open_row(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    #[inline(always)]
+    pub(super) fn close_row(&mut self) {
+        self.offsets.push(self.bytes.len());
+    }
+
     /// Appends one value written piecemeal, whole or not at all: after an error the row is taken back.
     #[inline(always)]
     pub(super) fn try_push_with<E>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
-        write(&mut self.bytes)?;
-        self.offsets.push(self.bytes.len());
+        write(self.open_row())?;
+        self.close_row();
         Ok(())
     }
 

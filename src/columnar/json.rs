@@ -145,7 +145,7 @@ impl Parser<'_> {
         row: usize,
     ) -> Parsed<()> {
         input.skip_whitespace();
-        if !input.take(b'{') {
+        if input.peek() != b'{' {
             return Err(self.not_an_object(&mut input));
         }
         let end = self.members(input, root, children, row, &Frame::root(root))?;

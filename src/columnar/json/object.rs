@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::Parser;
 use super::input::{Input, Parsed, Stop};
-use super::plan::{FieldPlan, Follower, StructPlan};
+use super::plan::{FieldPlan, StructPlan};
 use super::record::Frame;
 use crate::columnar::bad::BadReason;
 use crate::columnar::columns::{Column, Data, Slices};
@@ -46,9 +46,9 @@ impl Filled {
 }
 
 impl<'a> Parser<'_> {
-    /// The members of an object whose brace was read, into a row of child columns; tells where it ended.
+    /// The members of an object that opens here, into a row of child columns; tells where it ended.
     ///
-    /// The input is a copy that stays in registers while names are the expected ones and values are plain.
+    /// The input is a copy that stays in registers while the shape is the known one and values are plain.
     pub(super) fn members(
         &mut self,
         mut input: Input<'_>,
@@ -58,27 +58,17 @@ impl<'a> Parser<'_> {
         frame: &Frame<'_>,
     ) -> Parsed<usize> {
         let mut filled = Filled(0);
-        let mut follower = &plan.first;
         let origins = self.state.origins.len();
-        loop {
-            let mut index = follower.get();
-            let field = match plan.fields.get(index) {
-                Some(field) if input.take_literal(&field.literal) => field,
-                _ => {
-                    let mut rest = input;
-                    let name = self.name(&mut rest, plan, follower, frame)?;
-                    input.go_to(rest.at());
-                    match name {
-                        Name::Field(found) => {
-                            index = found;
-                            &plan.fields[found]
-                        }
-                        Name::Unknown if input.continues(b'}')? => continue,
-                        Name::Unknown | Name::End => break,
-                    }
-                }
-            };
-            follower = &field.follower;
+        let mut next = if input.take_lead(&plan.opening) {
+            Some(plan.first.get())
+        } else {
+            let mut rest = input;
+            let found = self.name(&mut rest, plan, None, frame)?;
+            input.go_to(rest.at());
+            found
+        };
+        while let Some(field) = next.and_then(|index| plan.fields.get(index)) {
+            let index = next.unwrap_or_default();
             let column = &mut children[field.column];
             if !filled.add(index, column, row) {
                 column.truncate(row);
@@ -90,9 +80,17 @@ impl<'a> Parser<'_> {
                 self.value(&mut rest, column, field, frame)?;
                 input.go_to(rest.at());
             }
-            if !input.continues(b'}')? {
-                break;
-            }
+            let follower = field.follower.get();
+            next = match plan.fields.get(follower) {
+                Some(field) if input.take_lead(&field.lead) => Some(follower),
+                _ if input.take(b'}') => break,
+                _ => {
+                    let mut rest = input;
+                    let found = self.name(&mut rest, plan, Some(field), frame)?;
+                    input.go_to(rest.at());
+                    found
+                }
+            };
         }
         self.state.origins.truncate(origins);
         if !filled.is_complete(plan.fields.len()) {
@@ -125,36 +123,57 @@ impl<'a> Parser<'_> {
         Ok(())
     }
 
-    /// What stands where a name is expected, when it is not the expected one. An unknown member is
-    /// read to its end.
+    /// Reads on to the next value of a field, when its name is not the expected one: from the opening
+    /// brace, or from the end of the value `before`. `None` at the object's end. Unknown members are read over.
     #[inline(never)]
     fn name(
         &mut self,
         input: &mut Input<'a>,
         plan: &StructPlan,
-        follower: &Follower,
+        before: Option<&FieldPlan>,
         frame: &Frame<'_>,
-    ) -> Parsed<Name> {
-        let is_first = input.was_just_opened();
-        input.skip_whitespace();
-        let expected = follower.get();
-        if plan.fields.get(expected).is_some_and(|field| input.take_literal(&field.literal)) {
-            return Ok(Name::Field(expected));
+    ) -> Parsed<Option<usize>> {
+        let mut opens = before.is_none();
+        loop {
+            let start = input.at();
+            if let Some((head, len)) = input.short_name() {
+                if let Some(index) = plan.find_short(head, len) {
+                    learn(input, start, plan, before, index);
+                    return Ok(Some(index));
+                }
+                input.go_to(start);
+            }
+            if opens {
+                input.take(b'{');
+            }
+            input.skip_whitespace();
+            if input.take(b'}') {
+                return Ok(None);
+            }
+            if !opens {
+                if !input.take(b',') {
+                    return Err(Stop);
+                }
+                input.skip_whitespace();
+            }
+            let name = self.key(input)?;
+            input.skip_whitespace();
+            if let Some(index) = plan.find(&name) {
+                if opens {
+                    plan.first.set(index);
+                    input.teach(start, &plan.opening);
+                } else {
+                    learn(input, start, plan, before, index);
+                }
+                return Ok(Some(index));
+            }
+            self.unknown(input, utf8(&name)?, frame)?;
+            opens = false;
         }
-        if is_first && input.take(b'}') {
-            return Ok(Name::End);
-        }
-        let name = self.key(input)?;
-        if let Some(index) = plan.find(&name) {
-            follower.set(index);
-            return Ok(Name::Field(index));
-        }
-        self.unknown(input, &name, frame)?;
-        Ok(Name::Unknown)
     }
 
     /// A member's name, up to and with the colon.
-    fn key(&mut self, input: &mut Input<'a>) -> Parsed<Cow<'a, str>> {
+    fn key(&mut self, input: &mut Input<'a>) -> Parsed<Cow<'a, [u8]>> {
         if !input.take(b'"') {
             return Err(Stop);
         }
@@ -171,7 +190,6 @@ impl<'a> Parser<'_> {
     /// Reads over the value of a member that the schema does not know.
     fn unknown(&mut self, input: &mut Input<'a>, name: &str, frame: &Frame<'_>) -> Parsed<()> {
         self.state.admit_unknown(frame, name)?;
-        input.skip_whitespace();
         let start = input.at();
         self.skip_value(input, frame.depth, frame)?;
         if self.state.on_new_field == OnNewField::Rescue {
@@ -184,7 +202,7 @@ impl<'a> Parser<'_> {
     fn skip_value(&mut self, input: &mut Input<'a>, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
         match input.peek() {
             b'"' => {
-                input.advance(1);
+                input.take(b'"');
                 input.skip_string(&mut self.state.scratch)
             }
             b'-' | b'0'..=b'9' => input.number().map(|_| ()),
@@ -199,7 +217,7 @@ impl<'a> Parser<'_> {
     }
 
     fn skip_object(&mut self, input: &mut Input<'a>, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
-        input.advance(1);
+        input.take(b'{');
         input.skip_whitespace();
         if input.take(b'}') {
             return Ok(());
@@ -223,7 +241,7 @@ impl<'a> Parser<'_> {
     }
 
     fn skip_array(&mut self, input: &mut Input<'a>, depth: usize, frame: &Frame<'_>) -> Parsed<()> {
-        input.advance(1);
+        input.take(b'[');
         input.skip_whitespace();
         if input.take(b']') {
             return Ok(());
@@ -278,8 +296,8 @@ impl<'a> Parser<'_> {
         loop {
             input.skip_whitespace();
             let name = self.key(input)?;
-            strings(key).push(name.as_bytes());
-            self.state.keys.push_str(&name);
+            strings(key).push(&name);
+            self.state.keys.push_str(utf8(&name)?);
             self.any_value(input, value, plan, frame)?;
             self.state.keys.truncate(keys);
             if !input.continues(b'}')? {
@@ -296,12 +314,22 @@ impl<'a> Parser<'_> {
     }
 }
 
-/// What stood in an object where a name was expected.
-enum Name {
-    Field(usize),
-    /// A member that the schema does not know, its value read.
-    Unknown,
-    End,
+/// Field `index` came after `before`, and what was read since `start` led to it.
+#[inline]
+fn learn(input: &Input<'_>, start: usize, plan: &StructPlan, before: Option<&FieldPlan>, index: usize) {
+    if let Some(before) = before {
+        before.follower.set(index);
+    }
+    let lead = &plan.fields[index].lead;
+    // What leads to one field and has the same length hardly ever differs.
+    if lead.len() != input.at() - start {
+        input.teach(start, lead);
+    }
+}
+
+/// Names are pieces of a payload that is UTF-8, between ASCII bytes.
+fn utf8(name: &[u8]) -> Parsed<&str> {
+    std::str::from_utf8(name).map_err(|_| Stop)
 }
 
 fn strings(column: &mut Column) -> &mut Slices {

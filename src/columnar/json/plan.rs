@@ -1,15 +1,15 @@
 //! Which members an object may have, and the columns that they fill.
 //!
 //! It owns the search for a field by its name, and what was learned about the
-//! order of fields: after each one, which came next the last time. While
-//! records keep their shape, a name is one comparison with the bytes that are
-//! expected; when they change it, the table of names finds the field and the
-//! new order is learned. It reads no JSON.
+//! shape of records: after each field, which came next the last time, and the
+//! bytes that led to its value. While records keep their shape, all that stands
+//! between two values is one comparison; when they change it, the table of names
+//! finds the field and the new shape is learned. It reads no JSON.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-use super::input::Literal;
+use super::input::{Lead, NAME_HEAD};
 use crate::config::EpochUnit;
 use crate::schema::names::{below, elements};
 use crate::schema::{DataType, Field};
@@ -26,14 +26,18 @@ pub(super) struct StructPlan {
     names: NameTable,
     /// The field that came first the last time.
     pub(super) first: Follower,
+    /// What led to it, from the brace on.
+    pub(super) opening: Lead,
     /// Columns of all levels that one row of it fills.
     pub(super) width: usize,
 }
 
 pub(super) struct FieldPlan {
     pub(super) name: Box<str>,
-    /// The name as it is expected in a payload.
-    pub(super) literal: Literal,
+    /// See [`head`].
+    head: u128,
+    /// What led to its value the last time that it was not the first one.
+    pub(super) lead: Lead,
     /// The field that came after it the last time.
     pub(super) follower: Follower,
     /// Which child column it fills.
@@ -71,18 +75,31 @@ impl StructPlan {
         let plan = |(index, (column, field)): (usize, (usize, &Field))| FieldPlan {
             follower: Cell::new(index + 1),
             name: field.name.as_str().into(),
-            literal: Literal::of_name(&field.name),
+            head: head(field.name.as_bytes()),
             column,
             ..FieldPlan::new(field.nullable, &field.data_type, &below(path, &field.name), timestamps)
         };
         let fields: Vec<FieldPlan> = fields.enumerate().map(plan).collect();
         let width = fields.iter().map(|field| field.plan.width()).sum();
-        StructPlan { names: NameTable::new(&fields), fields, first: Cell::new(0), width }
+        StructPlan {
+            names: NameTable::new(&fields),
+            fields,
+            first: Cell::new(0),
+            opening: Lead::unknown(),
+            width,
+        }
     }
 
     /// The field called `key`.
-    pub(super) fn find(&self, key: &str) -> Option<usize> {
-        self.names.find(&self.fields, key)
+    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
+        self.names.find(head(key), key.len(), |index| self.fields[index].name.as_bytes() == key)
+    }
+
+    /// The same for a name that is shorter than its head.
+    #[inline]
+    pub(super) fn find_short(&self, head: u128, len: usize) -> Option<usize> {
+        self.names
+            .find(head, len, |index| self.fields[index].head == head && self.fields[index].name.len() == len)
     }
 }
 
@@ -112,7 +129,8 @@ impl FieldPlan {
         };
         FieldPlan {
             name: "".into(),
-            literal: Literal::of_name(""),
+            head: 0,
+            lead: Lead::unknown(),
             follower: Cell::new(0),
             column: 0,
             nullable,
@@ -143,7 +161,7 @@ impl NameTable {
         let mut slots = vec![0; (fields.len() * 2).next_power_of_two()];
         let mask = slots.len() - 1;
         for (index, field) in fields.iter().enumerate() {
-            let mut at = hash(&field.name) & mask;
+            let mut at = hash(field.head, field.name.len()) & mask;
             while slots[at] != 0 {
                 at = (at + 1) & mask;
             }
@@ -152,11 +170,12 @@ impl NameTable {
         NameTable { slots }
     }
 
-    fn find(&self, fields: &[FieldPlan], key: &str) -> Option<usize> {
+    #[inline]
+    fn find(&self, head: u128, len: usize, is_it: impl Fn(usize) -> bool) -> Option<usize> {
         let mask = self.slots.len() - 1;
-        let mut at = hash(key) & mask;
+        let mut at = hash(head, len) & mask;
         while let Some(index) = (self.slots[at] as usize).checked_sub(1) {
-            if *fields[index].name == *key {
+            if is_it(index) {
                 return Some(index);
             }
             at = (at + 1) & mask;
@@ -165,15 +184,20 @@ impl NameTable {
     }
 }
 
-/// Of the length and the bytes at both ends: enough for names. Only names of the schema are ever
-/// entered, so payloads cannot build collisions.
-fn hash(name: &str) -> usize {
+/// The first bytes of a name, as many as are compared at once, and zeros behind it.
+fn head(name: &[u8]) -> u128 {
+    let mut head = [0; NAME_HEAD];
+    let len = name.len().min(NAME_HEAD);
+    head[..len].copy_from_slice(&name[..len]);
+    u128::from_le_bytes(head)
+}
+
+/// Of a name's head and length. Only names of the schema are ever entered, so payloads cannot build
+/// collisions.
+#[inline]
+fn hash(head: u128, len: usize) -> usize {
     const MIX: u64 = 0x9E37_79B9_7F4A_7C15;
-    let bytes = name.as_bytes();
-    let (first, last) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-        _ => (bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0),
-    };
-    let mixed = (first ^ last.rotate_left(23) ^ bytes.len() as u64).wrapping_mul(MIX);
+    let (first, second) = (head as u64, (head >> 64) as u64);
+    let mixed = (first ^ second.rotate_left(23) ^ len as u64).wrapping_mul(MIX);
     (mixed ^ mixed >> 32) as usize
 }

@@ -323,6 +323,50 @@ fn a_bad_record_leaves_its_neighbours_whole() {
     assert!(rows.iter().all(|row| row[..2] == rows[0][..2]));
 }
 
+/// What one decoder says of payloads, one after the other.
+fn all_of(decoder: &mut Decoder, schema: &Schema, payloads: &[String]) -> Vec<Option<Vec<Value>>> {
+    let mut one = |payload: &String| {
+        let mut columns = Columns::new(schema);
+        let padded = &mut Vec::new();
+        decoder.append(&mut columns, Padded::copied(payload.as_bytes(), padded), &FACTS).ok()?;
+        rows_of(&columns.freeze()).pop()
+    };
+    payloads.iter().map(&mut one).collect()
+}
+
+fn what_is_learned_changes_nothing(payloads: &[String]) {
+    let schema = schema("a BIGINT, b STRING, c STRUCT<a: BIGINT, b: DOUBLE>, _rescued STRING");
+    let fresh = || Decoder::new(&schema, &policy(OnNewField::Rescue));
+    let learning = all_of(&mut fresh(), &schema, payloads);
+    for (payload, learned) in payloads.iter().zip(learning) {
+        let alone = all_of(&mut fresh(), &schema, std::slice::from_ref(payload));
+        assert_eq!(learned, alone[0], "{payload} of {payloads:?}");
+    }
+}
+
+#[test]
+fn what_led_to_a_value_is_known_for_its_place_alone() {
+    let orders = [r#"{"a":1,"b":"x"}"#, r#"{"b":"x","a":1}"#, r#"{"u":0,"b":"x"}"#, r#"{"a":1, "b":"x"}"#];
+    let broken = [
+        r#"{"a":1"b":"x"}"#,
+        r#"{"a":1{"b":"x"}"#,
+        r#"{,"b":"x"}"#,
+        r#"{"a":1,,"b":"x"}"#,
+        r#"{"a":1,}"#,
+        r#"{"a":1,"b":"x",}"#,
+        r#"{"a":1"#,
+        r#""b":"x"}"#,
+        r#"{"a":1}{"b":"x"}"#,
+    ];
+    for first in orders {
+        for second in orders {
+            for third in broken.iter().chain(&orders) {
+                what_is_learned_changes_nothing(&[first, second, third, second].map(str::to_owned));
+            }
+        }
+    }
+}
+
 #[test]
 fn maps_whose_keys_json_cannot_spell_are_refused() {
     assert_eq!(refused("m MAP<INT, INT>", r#"{"m":{"1":1}}"#).0, BadReason::Type);
@@ -640,6 +684,30 @@ proptest! {
             }
         }
         prop_assert_eq!(rows, model);
+    }
+
+    #[test]
+    fn shapes_that_come_again_are_read_as_if_they_were_new(
+        shapes in vec(vec((0..4_usize, 0..3_usize), 0..5), 1..3),
+        turns in vec((any::<prop::sample::Index>(), prop::option::of((any::<prop::sample::Index>(), "[{},:\" ]?"))), 1..8),
+    ) {
+        let written = |shape: &Vec<(usize, usize)>| {
+            let members = shape.iter().map(|&(member, space)| {
+                let inner = ["{\"a\":3,\"b\":0.5}", "{\"b\":1, \"a\":2}", "{}"][space];
+                let (name, value) = [("a", "7"), ("b", "\"x\""), ("c", inner), ("u", "[1]")][member];
+                format!("\"{name}\":{}{value}", &"  "[..space])
+            });
+            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+        };
+        let payloads: Vec<String> = turns.iter().map(|(shape, broken)| {
+            let mut text = written(shape.get(&shapes));
+            if let Some((at, with)) = broken {
+                let at = at.index(text.len());
+                text.replace_range(at..=at, with);
+            }
+            text
+        }).collect();
+        what_is_learned_changes_nothing(&payloads);
     }
 
     #[test]

@@ -15,17 +15,17 @@ use crate::columnar::text::{self, TextError};
 
 impl Input<'_> {
     /// Reads a value of the commonest types, as it is usually written, into its column. False, and
-    /// nothing was read but white space: [`Parser::value`] takes everything.
+    /// nothing was read: [`Parser::value`] takes everything.
     #[inline(always)]
     pub(super) fn plain_value(&mut self, column: &mut Column) -> Parsed<bool> {
-        self.take(b' ');
         match &mut column.data {
             Data::Long(values) => {
                 let Some(value) = self.integer() else { return Ok(false) };
                 values.push(value);
             }
             Data::String(slices) if self.take(b'"') => {
-                slices.try_push_with(|bytes| self.string_into(bytes))?;
+                self.string_into(slices.open_row())?;
+                slices.close_row();
             }
             Data::Double(values) => {
                 let Some(decimal) = self.short_decimal() else { return Ok(false) };
@@ -51,6 +51,7 @@ impl<'a> Parser<'_> {
         field: &FieldPlan,
         frame: &Frame<'_>,
     ) -> Parsed<()> {
+        input.take(b' ');
         if input.plain_value(column)? { Ok(()) } else { self.value(input, column, field, frame) }
     }
 
@@ -108,7 +109,6 @@ impl<'a> Parser<'_> {
         let mark = self.state.rescued.mark();
         match (&mut column.data, &field.plan, input.peek()) {
             (Data::Struct { rows, children }, Plan::Struct(plan), b'{') => {
-                input.advance(1);
                 let inside = frame.inside(Container::Struct(plan));
                 self.state.enter(&inside)?;
                 self.state.charge(frame, plan.width)?;
@@ -117,14 +117,14 @@ impl<'a> Parser<'_> {
                 *rows += 1;
             }
             (Data::Array { offsets, element }, Plan::Array(plan), b'[') => {
-                input.advance(1);
+                input.take(b'[');
                 let inside = frame.inside(Container::Array);
                 self.state.enter(&inside)?;
                 self.elements(input, plan, element, &inside)?;
                 offsets.push(element.len());
             }
             (Data::Map { offsets, key, value }, Plan::Map(plan), b'{') => {
-                input.advance(1);
+                input.take(b'{');
                 let inside = frame.inside(Container::Map);
                 self.state.enter(&inside)?;
                 self.entries(input, plan, key, value, offsets.end(), &inside)?;
@@ -236,7 +236,7 @@ impl<'a> Parser<'_> {
         field: &FieldPlan,
         frame: &Frame<'_>,
     ) -> Parsed<()> {
-        input.advance(1);
+        input.take(b'"');
         if let Data::String(slices) = &mut column.data {
             return slices.try_push_with(|bytes| input.string_into(bytes));
         }
