@@ -8,7 +8,7 @@ use thalweg::config::{Decoding, OnNewField};
 use workload::{ROWS, Workload};
 
 fn decode(criterion: &mut Criterion) {
-    for workload in workload::all(ROWS) {
+    for workload in workload::NAMES.map(|name| workload::named(name, ROWS)) {
         let mut group = criterion.benchmark_group(format!("decode/{}", workload.name));
         group.throughput(Throughput::Elements(ROWS as u64));
         println!("{}: {} bytes a row", workload.name, workload.bytes_per_row());

@@ -16,10 +16,11 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPrope
 use parquet::schema::types::ColumnPath;
 use thalweg::columnar::{Columns, Decoder, Encoder, ParquetFile};
 use thalweg::config::{Compression, Decoding, OnNewField};
+use thalweg::record::Padded;
 use workload::{ROWS, Workload};
 
-/// Batches a file: enough for dictionaries to pay or to be given up.
-const BATCHES: usize = 16;
+/// Batches a file, each of other rows: enough for dictionaries to pay or to be given up.
+const BATCHES: usize = 8;
 
 /// A stage, its rows a pass, and what runs so many passes.
 type Stage = (String, usize, Box<dyn Fn(u64)>);
@@ -29,7 +30,9 @@ fn main() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         [] => stages().iter().for_each(|(name, rows, _)| println!("{name} {rows} {}", bytes_per_row(name))),
-        ["rows", workload] => named(workload).payloads.iter().for_each(|row| println!("{row}")),
+        ["rows", workload] => {
+            workload::named(workload, ROWS).payloads.iter().for_each(|row| println!("{row}"))
+        }
         [wanted, passes] => {
             let stages = stages();
             let stage = stages.iter().find(|(name, ..)| *name == wanted).expect("a stage of the list");
@@ -42,9 +45,9 @@ fn main() {
 /// Nothing runs until a stage is called: making rows is in both counts, and so in neither difference.
 fn stages() -> Vec<Stage> {
     let mut stages: Vec<Stage> = Vec::new();
-    for name in workload::all(ROWS).map(|workload| workload.name) {
+    for name in workload::NAMES {
         let mut add = |kind: &str, rows: usize, stage: fn(&Workload, u64)| {
-            let stage = move |passes| stage(&named(name), passes);
+            let stage = move |passes| stage(&workload::named(name, rows), passes);
             stages.push((format!("{kind}/{name}"), rows, Box::new(stage)));
         };
         add("decode", ROWS, decode);
@@ -63,12 +66,8 @@ fn stages() -> Vec<Stage> {
     stages
 }
 
-fn named(name: &str) -> Workload {
-    workload::all(ROWS).into_iter().find(|workload| workload.name == name).expect("a workload of the list")
-}
-
 fn bytes_per_row(stage: &str) -> usize {
-    named(stage.rsplit('/').next().unwrap_or_default()).bytes_per_row()
+    workload::named(stage.rsplit('/').next().unwrap_or_default(), ROWS).bytes_per_row()
 }
 
 // ---- ours ---------------------------------------------------------------------------------------------------------
@@ -78,17 +77,29 @@ fn decoder(workload: &Workload) -> (Decoder, Columns) {
     (Decoder::new(&workload.schema, &decoding), Columns::new(&workload.schema))
 }
 
-fn append_all(workload: &Workload, decoder: &mut Decoder, columns: &mut Columns) {
-    for (offset, payload) in workload.padded().enumerate() {
+fn append_all<'a>(payloads: impl Iterator<Item = Padded<'a>>, decoder: &mut Decoder, columns: &mut Columns) {
+    for (offset, payload) in payloads.enumerate() {
         let facts = workload::facts(offset as i64);
         decoder.append(columns, payload, &facts).expect("generated rows fit");
     }
 }
 
+/// The rows as batches of columns, no two alike.
+fn batches(workload: &Workload) -> Vec<Columns> {
+    let (mut decoder, _) = decoder(workload);
+    let mut payloads = workload.padded();
+    let batch = |_| {
+        let mut columns = Columns::new(&workload.schema);
+        append_all(payloads.by_ref().take(ROWS), &mut decoder, &mut columns);
+        columns
+    };
+    (0..BATCHES).map(batch).collect()
+}
+
 fn decode(workload: &Workload, passes: u64) {
     let (mut decoder, mut columns) = decoder(workload);
     for _ in 0..passes {
-        append_all(workload, &mut decoder, &mut columns);
+        append_all(workload.padded(), &mut decoder, &mut columns);
         let batch = columns.freeze();
         assert_eq!(batch.num_rows(), ROWS);
         columns.recover(batch);
@@ -99,24 +110,23 @@ fn encoder(workload: &Workload) -> Encoder {
     Encoder::new(&workload.schema, Compression::Zstd(1)).expect("the schema has a Parquet form")
 }
 
-/// Writes a file of [`BATCHES`] batches; the encoder goes from file to file.
-fn write(workload: &Workload, encoder: Encoder, mut batch: impl FnMut(&mut ParquetFile)) -> Encoder {
+/// Writes a file; the encoder goes from file to file.
+fn write(workload: &Workload, encoder: Encoder, batches: impl FnOnce(&mut ParquetFile)) -> Encoder {
     let file = ParquetFile::with_encoder(encoder, &workload.schema, 64 << 20);
     let mut file = file.expect("the schema has a Parquet form");
-    for _ in 0..BATCHES {
-        batch(&mut file);
-    }
+    batches(&mut file);
     let (closed, encoder) = file.finish().expect("memory takes every byte");
     assert!(closed.size > 0);
     encoder
 }
 
 fn encode(workload: &Workload, passes: u64) {
-    let (mut decoder, mut columns) = decoder(workload);
-    append_all(workload, &mut decoder, &mut columns);
+    let batches = batches(workload);
     let mut encoder = encoder(workload);
     for _ in 0..passes {
-        encoder = write(workload, encoder, |file| file.write(&columns).expect("memory takes every byte"));
+        encoder = write(workload, encoder, |file| {
+            batches.iter().for_each(|columns| file.write(columns).expect("memory takes every byte"));
+        });
     }
 }
 
@@ -125,18 +135,15 @@ fn turn(workload: &Workload, passes: u64) {
     let (mut decoder, mut columns) = decoder(workload);
     let mut encoder = encoder(workload);
     for _ in 0..passes {
+        let mut payloads = workload.padded();
         encoder = write(workload, encoder, |file| {
-            append_all(workload, &mut decoder, &mut columns);
-            file.write(&columns).expect("memory takes every byte");
-            columns.truncate(0);
+            for _ in 0..BATCHES {
+                append_all(payloads.by_ref().take(ROWS), &mut decoder, &mut columns);
+                file.write(&columns).expect("memory takes every byte");
+                columns.truncate(0);
+            }
         });
     }
-}
-
-fn batch_of(workload: &Workload) -> RecordBatch {
-    let (mut decoder, mut columns) = decoder(workload);
-    append_all(workload, &mut decoder, &mut columns);
-    columns.freeze()
 }
 
 // ---- twins --------------------------------------------------------------------------------------------------------
@@ -158,16 +165,14 @@ fn arrow_writer(
     passes: u64,
     settings: fn(&Workload, WriterPropertiesBuilder) -> WriterPropertiesBuilder,
 ) {
-    let batch = batch_of(workload);
+    let batches: Vec<RecordBatch> = batches(workload).iter_mut().map(Columns::freeze).collect();
     let level = ZstdLevel::try_new(1).expect("a level of zstd");
     let properties = WriterProperties::builder().set_compression(basic::Compression::ZSTD(level));
     let properties = settings(workload, properties).build();
     for _ in 0..passes {
-        let writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties.clone()));
+        let writer = ArrowWriter::try_new(Vec::new(), batches[0].schema(), Some(properties.clone()));
         let mut writer = writer.expect("the schema has a Parquet form");
-        for _ in 0..BATCHES {
-            writer.write(&batch).expect("memory takes every byte");
-        }
+        batches.iter().for_each(|batch| writer.write(batch).expect("memory takes every byte"));
         assert!(!writer.into_inner().expect("memory takes every byte").is_empty());
     }
 }

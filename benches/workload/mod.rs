@@ -90,39 +90,42 @@ impl Random {
     }
 }
 
-/// Every workload, with so many rows.
-pub fn all(rows: usize) -> [Workload; 4] {
-    [stable(rows), shuffled(rows), missing(rows), nested(rows)]
-}
+pub const NAMES: [&str; 4] = ["w1_stable", "w1_shuffled", "w1_missing", "w3_nested"];
 
-/// W1: keys in one order, none missing.
-fn stable(rows: usize) -> Workload {
-    Workload::new("w1_stable", W1, rows, |row, random| object(&clickstream(row, random)))
-}
-
-/// W1 with its keys in any order.
-fn shuffled(rows: usize) -> Workload {
-    Workload::new("w1_shuffled", W1, rows, |row, random| {
-        let mut members = clickstream(row, random);
-        for last in (1..members.len()).rev() {
-            members.swap(last, random.below(last as u64 + 1) as usize);
+/// So many rows of a workload.
+///
+/// - `w1_stable`: keys in one order, none missing;
+/// - `w1_shuffled`: in any order;
+/// - `w1_missing`: each key missing in a third of the rows;
+/// - `w3_nested`: W3.
+pub fn named(name: &str, rows: usize) -> Workload {
+    let clicks = |vary: fn(&mut Members, &mut Random)| {
+        move |row, random: &mut Random| {
+            let mut members = clickstream(row, random);
+            vary(&mut members, random);
+            object(&members)
         }
-        object(&members)
-    })
+    };
+    match name {
+        "w1_stable" => Workload::new(NAMES[0], W1, rows, clicks(|_, _| {})),
+        "w1_shuffled" => Workload::new(NAMES[1], W1, rows, clicks(shuffle)),
+        "w1_missing" => Workload::new(
+            NAMES[2],
+            W1,
+            rows,
+            clicks(|members, random| members.retain(|_| random.below(3) > 0)),
+        ),
+        "w3_nested" => Workload::new(NAMES[3], W3, rows, repository_event),
+        _ => panic!("{name} is none of {NAMES:?}"),
+    }
 }
 
-/// W1 with each key missing in a third of the rows.
-fn missing(rows: usize) -> Workload {
-    Workload::new("w1_missing", W1, rows, |row, random| {
-        let mut members = clickstream(row, random);
-        members.retain(|_| random.below(3) > 0);
-        object(&members)
-    })
-}
+type Members = Vec<(&'static str, String)>;
 
-/// W3.
-fn nested(rows: usize) -> Workload {
-    Workload::new("w3_nested", W3, rows, repository_event)
+fn shuffle(members: &mut Members, random: &mut Random) {
+    for last in (1..members.len()).rev() {
+        members.swap(last, random.below(last as u64 + 1) as usize);
+    }
 }
 
 fn object(members: &[(&str, String)]) -> String {
@@ -130,7 +133,7 @@ fn object(members: &[(&str, String)]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-fn clickstream(row: u64, random: &mut Random) -> Vec<(&'static str, String)> {
+fn clickstream(row: u64, random: &mut Random) -> Members {
     const EVENTS: [&str; 6] = ["view", "click", "add_to_cart", "purchase", "search", "login"];
     const COUNTRIES: [&str; 10] = ["DE", "US", "FR", "GB", "IT", "ES", "PL", "NL", "SE", "IN"];
     const DEVICES: [&str; 3] = ["mobile", "desktop", "tablet"];

@@ -7,6 +7,7 @@ the rows, warming up and starting cost nothing.
 """
 import json
 import os
+import platform
 import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -43,9 +44,12 @@ def measure(options, scratch):
     with ThreadPoolExecutor(options.jobs) as pool:
         counts = dict(zip(stages, pool.map(count, stages)))
     listings = {name: listing(last(name, stage, scratch)) for name, stage in stages.items() if name.split("/")[0] in OURS}
-    before = read_table()
+    before, where = read_table()
     if options.write:
-        write_table(before | counts)
+        write_table((before if where == here() else {}) | counts)
+    elif where != here():
+        say(f"the table is of other compilers or libraries, so nothing is compared: {where}; here: {here()}")
+        before = {}
     worse = [name for name, found in counts.items()
              if name.split("/")[0] in OURS and found > before.get(name, found) * (1 + WORSE)]
     return {"kind": "instructions", "counts": counts, "before": before, "listings": listings,
@@ -67,6 +71,8 @@ def listed(options, scratch):
     binary = executable(options.build)
     lines = [line.split() for line in call(binary).splitlines()]
     stages = {name: Stage([binary, name], int(rows), int(size)) for name, rows, size in lines}
+    if not re.search(options.only or "", "sonic_typed/w1_stable"):
+        return stages
     rows = scratch / "w1_stable.ndjson"
     rows.write_text(call(binary, "rows", "w1_stable"))
     typed = Tools(options.build).binary("thalweg-typed", "typed")
@@ -75,19 +81,13 @@ def listed(options, scratch):
 
 
 def executable(build):
-    """The bench's binary of the release profile."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    if not build:
-        found = [path for path in (target / "release" / "deps").glob("instructions-*") if os.access(path, os.X_OK)]
-        if not found:
-            raise Failed("no binary is there: cargo bench --no-run --bench instructions")
-        return max(found, key=lambda path: path.stat().st_mtime)
-    text = call("cargo", "bench", "--no-run", "--locked", "--quiet", "--bench", "instructions",
-                "--message-format", "json", cwd=ROOT)
-    for line in map(json.loads, text.splitlines()):
-        if line.get("reason") == "compiler-artifact" and line["target"]["name"] == "instructions":
-            return line["executable"]
-    raise Failed("cargo names no binary of benches/instructions.rs")
+    """The stages' program, of the release profile."""
+    if build:
+        call("cargo", "build", "--release", "--locked", "--quiet", "--example", "instructions", cwd=ROOT)
+    found = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "examples" / "instructions"
+    if not found.exists():
+        raise Failed("no binary is there: cargo build --release --example instructions")
+    return found
 
 
 def passes_of(stage):
@@ -133,15 +133,26 @@ def listing(out):
     return [(count / total, name) for name, count in most]
 
 
+def here():
+    """What counts depend on besides the code: compiler, C library, the instruction sets that a program sees."""
+    compiler = call("rustc", "--version").split()[1]
+    with open("/proc/cpuinfo") as text:
+        flags = set(re.search(r"^flags\s*:(.*)$", text.read(), re.MULTILINE)[1].split())
+    sets = "+".join(name for name in ("avx2", "bmi2", "erms", "fsrm") if name in flags)
+    return f"rustc {compiler}, {' '.join(platform.libc_ver())}, {sets}"
+
+
 def read_table():
+    """The counts by stage, and where they were made."""
     if not TABLE.exists():
-        return {}
-    lines = [line.split("\t") for line in TABLE.read_text().splitlines() if not line.startswith("#")]
-    return {name: float(count) for name, count in lines}
+        return {}, ""
+    first, *lines = TABLE.read_text().splitlines()
+    counts = [line.split("\t") for line in lines if not line.startswith("#")]
+    return {name: float(count) for name, count in counts}, first.removeprefix("# ")
 
 
 def write_table(counts):
-    lines = ["# stage\tinstructions a row; tools/bench/instructions --write"]
+    lines = [f"# {here()}", "# stage\tinstructions a row; tools/bench/instructions --write"]
     TABLE.write_text("\n".join(lines + [f"{name}\t{count:.0f}" for name, count in sorted(counts.items())]) + "\n")
 
 
