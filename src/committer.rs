@@ -29,6 +29,7 @@ use self::body::{add, body};
 use self::head::{Head, Patience};
 use self::letters::{DeadLetters, Posted};
 use crate::clock::SharedClock;
+use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{DataFile, Generation, ToCommitter, ToShard};
 use crate::health::Health;
@@ -83,6 +84,8 @@ pub struct Wiring {
     pub sweeper: Sweeper,
     /// When checkpoints may be written.
     pub checkpoints: Turns,
+    /// Of checkpoints; data files come compressed.
+    pub compression: Compression,
 }
 
 pub struct Committer {

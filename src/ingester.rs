@@ -196,6 +196,7 @@ impl<'a> Generation<'a> {
                 witness: topics.witness(index),
                 sweeper: sweeper.clone(),
                 checkpoints: checkpoints.clone(),
+                compression: table.compression,
             };
             lanes.push(lane(table, ready, &opened, to_committer, &wiring));
             health.set_ready(&component(table), Ok(()));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, bounded};
 use thalweg::clock::{SharedClock, SystemClock};
 use thalweg::committer::{self, Committer, Identity, Places, Wiring};
+use thalweg::config::Compression;
 use thalweg::exchange::{DataFile, Generation, ToCommitter, ToShard};
 use thalweg::health::Health;
 use thalweg::ids::{Offset, Partition};
@@ -69,6 +70,7 @@ impl Ingestion {
             witness: Witness::of_nothing(),
             sweeper: Sweeper::new(runtime.handle().clone()),
             checkpoints: Turns::default(),
+            compression: Compression::Zstd(1),
         };
         let committer = Committer::new(store, identity, places, opened, wiring);
         let (commits, mut handed) = mpsc::channel::<Vec<ToCommitter>>(1);

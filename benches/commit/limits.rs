@@ -5,6 +5,8 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use thalweg::config::Compression;
+use thalweg::table::checkpoint::Terms;
 use thalweg::table::sweeper::Sweeper;
 use thalweg::table::{checkpoint as checkpoints, log};
 use tokio::runtime::Runtime;
@@ -14,8 +16,8 @@ use crate::process::{self, Stopwatch};
 use crate::{COMMITS_MAX, SMALL, table};
 
 const ROUNDS: usize = 5;
-/// Tombstones of that time and before have expired: none of the table's.
-const EXPIRED_MS: i64 = 0;
+/// Of the table nothing has expired.
+const TERMS: Terms = Terms { expired_ms: 0, compression: Compression::Zstd(1) };
 
 /// A figure, and what it may be at most: of the large table, against the small one where it says so.
 const LIMITS: [(&str, f64); 6] = [
@@ -201,7 +203,7 @@ pub fn checkpoint(runtime: &Runtime, place: &Path) -> Duration {
     runtime.block_on(async {
         let tip = log::load(&store).await.expect("a sound table").expect("a table").version;
         let watch = Stopwatch::start();
-        checkpoints::write(&store, tip, EXPIRED_MS, &Sweeper::here()).await.expect("a sound table");
+        checkpoints::write(&store, tip, TERMS, &Sweeper::here()).await.expect("a sound table");
         watch.elapsed()
     })
 }

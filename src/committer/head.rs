@@ -12,13 +12,14 @@ use tracing::{debug, warn};
 
 use super::{ALIVE_FOR, Wiring};
 use crate::clock::SharedClock;
+use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::Health;
 use crate::ids::Version;
 use crate::metrics;
 use crate::protocol::verdict::{Relation, Verdict, judge};
 use crate::table::action;
-use crate::table::checkpoint::{self, Turns};
+use crate::table::checkpoint::{self, Terms, Turns};
 use crate::table::log::{self, Found, Settled, Snapshot};
 use crate::table::retention::Retention;
 use crate::table::since;
@@ -43,6 +44,7 @@ pub(super) struct Head {
     tip_seen: Duration,
     sweeper: Sweeper,
     turns: Turns,
+    compression: Compression,
     checkpointed: Version,
     cleaned_up: Option<Duration>,
     checkpointing: Option<tokio::task::JoinHandle<()>>,
@@ -54,6 +56,7 @@ impl Head {
             store,
             sweeper: wiring.sweeper.clone(),
             turns: wiring.checkpoints.clone(),
+            compression: wiring.compression,
             checkpointed: snapshot.checkpoint.unwrap_or(Version(0)),
             snapshot,
             tip_seen: wiring.clock.boot(),
@@ -174,12 +177,13 @@ impl Head {
         }
         let (store, clock) = (self.store.clone(), Arc::clone(clock));
         let (turns, sweeper) = (self.turns.clone(), self.sweeper.clone());
-        let kept = Retention::of(&self.snapshot.metadata);
+        let (kept, compression) = (Retention::of(&self.snapshot.metadata), self.compression);
         self.checkpointing = Some(tokio::spawn(async move {
             let turn = turns.take().await;
             let begun = clock.boot();
             let expired_ms = clock.wall_ms().saturating_sub(kept.tombstones_ms);
-            match checkpoint::write(&store, version, expired_ms, &sweeper).await {
+            let terms = Terms { expired_ms, compression };
+            match checkpoint::write(&store, version, terms, &sweeper).await {
                 Ok(()) => debug!(%version, "checkpoint written"),
                 Err(error) => warn!(%version, %error, "the checkpoint failed; the next one will cover it"),
             }

@@ -50,6 +50,7 @@ use super::store::{Store, explain};
 use super::sweeper::Sweeper;
 use super::upload::{self, Name, Uploaded};
 use crate::budget::Charge;
+use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 
@@ -70,6 +71,15 @@ impl Turns {
     }
 }
 
+/// What the table and its owner want of a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Tombstones of files that were removed then or before are left out.
+    pub expired_ms: i64,
+    /// As the data files: who reads these reads it.
+    pub compression: Compression,
+}
+
 /// What bounds a checkpoint's memory.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -88,16 +98,15 @@ const LIMITS: Limits = Limits {
 /// Writes a checkpoint of `version` unless there is one, or a later one.
 ///
 /// Where much happened since the last one, checkpoints of versions in between
-/// are written first. Tombstones of files that were removed at `expired_ms` or
-/// before are left out.
-pub async fn write(store: &Store, version: Version, expired_ms: i64, sweeper: &Sweeper) -> Result<()> {
-    write_within(store, version, expired_ms, sweeper, LIMITS).await
+/// are written first.
+pub async fn write(store: &Store, version: Version, terms: Terms, sweeper: &Sweeper) -> Result<()> {
+    write_within(store, version, terms, sweeper, LIMITS).await
 }
 
 async fn write_within(
     store: &Store,
     version: Version,
-    expired_ms: i64,
+    terms: Terms,
     sweeper: &Sweeper,
     limits: Limits,
 ) -> Result<()> {
@@ -111,8 +120,7 @@ async fn write_within(
     while base < Some(version) {
         let (reached, changes) = Changes::read(store, base, version, limits.step_bytes).await?;
         let name = format!("{:020}.checkpoint.parquet", reached.0);
-        let rows =
-            write_file(store, (&name, names.as_deref()), &changes, expired_ms, limits, sweeper).await?;
+        let rows = write_file(store, (&name, names.as_deref()), &changes, terms, limits, sweeper).await?;
         write_hint(store, reached, rows).await?;
         (base, names) = (Some(reached), Some(vec![name]));
     }
@@ -124,7 +132,7 @@ async fn write_file(
     store: &Store,
     (name, old): (&str, Option<&[String]>),
     changes: &Changes,
-    expired_ms: i64,
+    Terms { expired_ms, compression }: Terms,
     limits: Limits,
     sweeper: &Sweeper,
 ) -> Result<i64> {
@@ -133,7 +141,7 @@ async fn write_file(
     let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
     let relative = format!("_delta_log/{name}");
     let merged = async {
-        let output = Output::new(limits.group).map_err(|error| internal(store, error))?;
+        let output = Output::new(limits.group, compression).map_err(|error| internal(store, error))?;
         let old = old::open(store, old.unwrap_or_default(), output.columns(), limits.window).await?;
         Merge { store, old: &old, changes, expired_ms, max: limits.group, output, parts }.run().await
     };

@@ -281,6 +281,7 @@ impl Instance {
             sweeper,
             witness: Witness::of_nothing(),
             checkpoints: Turns::default(),
+            compression: Compression::Snappy,
         };
         let identity = identity(&self.name, &self.plan);
         let committer = Committer::new(self.store.clone(), identity, self.places.clone(), opened, wiring);

@@ -14,16 +14,17 @@ use arrow::array::RecordBatch;
 use bytes::{Buf, Bytes, BytesMut};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
-use parquet::basic::Compression;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{KeyValue, ParquetMetaData, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
-use parquet::schema::types::SchemaDescriptor;
+use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 
 use super::columns::schema;
+use crate::config;
 use crate::table::action;
 
 /// A row group ends with the first of these.
@@ -53,15 +54,19 @@ struct OpenGroup {
 }
 
 impl Output {
-    pub fn new(max: GroupMax) -> Result<Output> {
+    pub fn new(max: GroupMax, compression: config::Compression) -> Result<Output> {
         // Readers of checkpoints want whole columns: pages need no statistics and no index.
+        // Nearly every value is another: a dictionary is made, and then given up.
         let mut properties = WriterProperties::builder()
-            .set_compression(Compression::SNAPPY)
+            .set_compression(codec(compression)?)
             .set_statistics_enabled(EnabledStatistics::Chunk)
-            .set_offset_index_disabled(true);
-        // Every value is another: a dictionary is made, and then given up.
-        for unique in ["add.path", "add.stats", "remove.path", "txn.appId"] {
-            properties = properties.set_column_dictionary_enabled(unique.into(), false);
+            .set_offset_index_disabled(true)
+            .set_dictionary_enabled(false);
+        for action in ["add", "remove"] {
+            for names in ["partitionValues", "tags"] {
+                let path = [action, names, "key_value", "key"].map(str::to_owned).to_vec();
+                properties = properties.set_column_dictionary_enabled(ColumnPath::new(path), true);
+            }
         }
         let writer = ArrowWriter::try_new(Parts::default(), schema(), Some(properties.build()))?;
         let (mut file, columns) = writer.into_serialized_writer()?;
@@ -155,6 +160,13 @@ impl Output {
         let parts = self.file.into_inner()?;
         Ok(parts.full.into_iter().chain([parts.filling.freeze()]))
     }
+}
+
+fn codec(compression: config::Compression) -> Result<Compression> {
+    Ok(match compression {
+        config::Compression::Zstd(level) => Compression::ZSTD(ZstdLevel::try_new(level)?),
+        config::Compression::Snappy | config::Compression::None => Compression::SNAPPY,
+    })
 }
 
 /// The checksums of a file's row groups; `None` where it has none, or not one for each.

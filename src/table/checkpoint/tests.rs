@@ -17,7 +17,7 @@ use crate::table::testing::{HandMade, NOW_MS, full};
 
 const RETENTION_MS: i64 = Retention::DEFAULT.tombstones_ms;
 /// Nothing has expired at `NOW_MS`.
-const EXPIRED_MS: i64 = NOW_MS - RETENTION_MS;
+const TERMS: Terms = Terms { expired_ms: NOW_MS - RETENTION_MS, compression: Compression::Zstd(1) };
 
 /// What must be the same however the log is kept.
 fn state(inventory: &Inventory) -> (log::Snapshot, BTreeMap<FileKey, action::Add>) {
@@ -58,7 +58,7 @@ async fn a_table_is_the_same_behind_its_checkpoint() {
     let table = moved_table().await;
     let before = take(&table).await;
     assert_eq!(before.files.len(), 2);
-    write(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
     assert_eq!(state(&take(&table).await), state(&before));
     table.forget_until(table.tip());
     let after = take(&table).await;
@@ -72,7 +72,7 @@ async fn a_table_is_the_same_behind_its_checkpoint() {
 #[tokio::test]
 async fn a_checkpoint_on_a_checkpoint_follows_what_came_between() {
     let mut table = moved_table().await;
-    write(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
     table.forget_until(table.tip());
     let forgotten = table.tip();
     table.append(&[full(0, 20, 30)]).await;
@@ -88,7 +88,7 @@ async fn a_checkpoint_on_a_checkpoint_follows_what_came_between() {
         .await;
     let before = take(&table).await;
     assert_eq!(before.files.len(), 2);
-    write(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
     for version in forgotten.0 + 1..=table.tip().0 {
         let name = format!("_delta_log/{version:020}.json");
         std::fs::remove_file(table.directory.path().join(name)).unwrap();
@@ -100,7 +100,7 @@ async fn a_checkpoint_on_a_checkpoint_follows_what_came_between() {
 #[tokio::test]
 async fn tombstones_past_their_retention_are_left_out() {
     let table = moved_table().await;
-    write(&table.store, table.tip(), NOW_MS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), Terms { expired_ms: NOW_MS, ..TERMS }, &Sweeper::here()).await.unwrap();
     table.forget_until(table.tip());
     assert!(take(&table).await.removed.is_empty());
 }
@@ -108,9 +108,9 @@ async fn tombstones_past_their_retention_are_left_out() {
 #[tokio::test]
 async fn offsets_are_read_from_row_groups_without_files() {
     let mut table = moved_table().await;
-    write(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
     table.append(&[full(0, 20, 30)]).await;
-    write(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
     let name = format!("{:020}.checkpoint.parquet", table.tip().0);
     let builder = log::open_checkpoint(&table.store, &name).await.unwrap();
     for group in builder.metadata().row_groups() {
@@ -122,7 +122,7 @@ async fn offsets_are_read_from_row_groups_without_files() {
 #[tokio::test]
 async fn only_what_a_checkpoint_covers_is_cleaned_up() {
     let mut table = moved_table().await;
-    write(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
     let covered = table.tip();
     table.append(&[full(0, 20, 30)]).await;
     let before = take(&table).await;
@@ -365,7 +365,11 @@ async fn history_by_chance(seed: u64) -> (usize, usize) {
             continue;
         }
         let before = newest_groups(&table).await;
-        write_within(&table.store, table.tip(), now_ms - RETENTION_MS, &Sweeper::here(), TINY).await.unwrap();
+        let expired_ms = now_ms - RETENTION_MS;
+        // The table's owner changes his mind.
+        let compression = if chance.one_in(3) { Compression::Zstd(1) } else { Compression::Snappy };
+        let terms = Terms { expired_ms, compression };
+        write_within(&table.store, table.tip(), terms, &Sweeper::here(), TINY).await.unwrap();
         assert_says(&table, &replay, now_ms).await;
         let after = newest_groups(&table).await;
         groups_copied += after.iter().filter(|group| before.contains(group)).count();
@@ -387,7 +391,7 @@ async fn history_by_chance(seed: u64) -> (usize, usize) {
 async fn newest_groups(table: &HandMade) -> Vec<Bytes> {
     let listing = log::list(&table.store, None).await.unwrap();
     let Some((_, names)) = listing.checkpoints.last_key_value() else { return Vec::new() };
-    let output = Output::new(TINY.group).unwrap();
+    let output = Output::new(TINY.group, TERMS.compression).unwrap();
     let mut groups = Vec::new();
     for file in old::open(&table.store, names, output.columns(), TINY.window).await.unwrap() {
         if !file.is_ours() {
@@ -420,7 +424,7 @@ async fn what_nothing_happened_to_is_copied_byte_for_byte_and_the_rest_is_not() 
     let remove =
         json!({"remove": {"path": "part-000020.parquet", "dataChange": true, "deletionTimestamp": NOW_MS}});
     table.commit_lines(&[remove, file(64)]).await;
-    write_within(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here(), TINY).await.unwrap();
+    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await.unwrap();
     let after = newest_groups(&table).await;
     let copied: Vec<bool> = before.iter().map(|group| after.contains(group)).collect();
     assert_eq!(copied, [true, false, true, true]);
@@ -433,7 +437,7 @@ async fn much_that_happened_is_taken_in_steps() {
     for version in 1..40 {
         table.commit_lines(&[file(version)]).await;
     }
-    write_within(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here(), TINY).await.unwrap();
+    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await.unwrap();
     let listing = log::list(&table.store, None).await.unwrap();
     assert!(listing.checkpoints.len() > 1 && listing.checkpoints.contains_key(&table.tip()));
     assert_eq!(log::last_checkpoint(&table.store).await.unwrap(), Some(table.tip()));
@@ -465,7 +469,7 @@ async fn files_that_sidecars_name_are_taken_over() {
     table.forget_until(table.tip());
     assert!(log::load(&table.store).await.unwrap().unwrap().has_files, "a guard asks for it");
     table.append(&[full(0, 0, 10)]).await;
-    write_within(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here(), TINY).await.unwrap();
+    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await.unwrap();
     assert_eq!(rows(&table, table.tip()).await.iter().filter(|row| row.get("add").is_some()).count(), 21);
 }
 
@@ -473,7 +477,7 @@ async fn files_that_sidecars_name_are_taken_over() {
 async fn checkpointed_table() -> HandMade {
     let mut table = HandMade::new().await;
     table.commit_lines(&(0..64).map(file).collect::<Vec<_>>()).await;
-    write_within(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here(), TINY).await.unwrap();
+    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await.unwrap();
     table
 }
 
@@ -488,7 +492,7 @@ async fn bytes_that_are_no_longer_what_was_written_are_not_copied() {
     bytes[start + second.len() / 2] ^= 1;
     std::fs::write(&file_name, &bytes).unwrap();
     table.commit_lines(&[file(64)]).await;
-    let written = write_within(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here(), TINY).await;
+    let written = write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await;
     let error = written.unwrap_err();
     assert!(error.message.contains("is not what was written"), "{error}");
     assert_eq!(log::last_checkpoint(&table.store).await.unwrap(), Some(sound));
@@ -506,10 +510,10 @@ async fn a_row_group_of_another_writer_is_not_copied_although_it_has_our_columns
     let remove =
         json!({"remove": {"path": "part-000020.parquet", "dataChange": true, "deletionTimestamp": NOW_MS}});
     table.commit_lines(&[remove]).await;
-    let output = Output::new(TINY.group).unwrap();
+    let output = Output::new(TINY.group, TERMS.compression).unwrap();
     let files = old::open(&table.store, &[name], output.columns(), TINY.window).await.unwrap();
     assert!(files[0].columns().root_schema() == output.columns().root_schema() && !files[0].is_ours());
-    write_within(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here(), TINY).await.unwrap();
+    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await.unwrap();
     assert_eq!(rows(&table, table.tip()).await.iter().filter(|row| row.get("add").is_some()).count(), 63);
 }
 
@@ -519,8 +523,8 @@ async fn where_a_later_checkpoint_stands_none_is_written() {
     table.commit_lines(&[file(0)]).await;
     let earlier = table.tip();
     table.commit_lines(&[file(1)]).await;
-    write(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here()).await.unwrap();
-    write(&table.store, earlier, EXPIRED_MS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, earlier, TERMS, &Sweeper::here()).await.unwrap();
     assert_eq!(log::last_checkpoint(&table.store).await.unwrap(), Some(table.tip()));
     assert!(log::list(&table.store, None).await.unwrap().checkpoints.keys().eq([&table.tip()]));
 }
@@ -534,7 +538,7 @@ async fn statistics_that_stand_in_columns_only_are_not_lost_in_silence() {
         let batch = with_statistics_in_columns(&batch, also_as_json);
         write_parquet(&table.directory.path().join(&name), &batch);
         table.commit_lines(&[file(100)]).await;
-        let written = write_within(&table.store, table.tip(), EXPIRED_MS, &Sweeper::here(), TINY).await;
+        let written = write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await;
         assert_eq!(written.is_ok(), also_as_json, "{written:?}");
         let error = written.err().map(|error| error.message).unwrap_or_default();
         assert!(also_as_json || error.contains("statistics as columns"), "{error}");

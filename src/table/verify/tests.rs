@@ -3,8 +3,12 @@
 use serde_json::json;
 
 use super::*;
-use crate::table::checkpoint;
+use crate::config::Compression;
+use crate::table::checkpoint::{self, Terms};
 use crate::table::testing::{HandMade, NOW_MS, full, source, txn, with_rows};
+
+/// Tombstones of the tables here have not expired.
+const TERMS: Terms = Terms { expired_ms: NOW_MS - 1, compression: Compression::Snappy };
 
 fn span(start: i64, next: i64) -> Span {
     Span { start: Offset(start), next: Offset(next) }
@@ -202,7 +206,7 @@ async fn a_table_whose_log_was_cleaned_up_is_proven_from_its_live_files() {
     table.append(&[full(0, 0, 10)]).await;
     table.commit("STREAMING UPDATE", &[with_rows(0, 10, 15, 0)], vec![txn(0, 15)]).await;
     table.append(&[full(0, 15, 20)]).await;
-    checkpoint::write(&table.store, table.tip(), NOW_MS - 1, &crate::table::sweeper::Sweeper::here())
+    checkpoint::write(&table.store, table.tip(), TERMS, &crate::table::sweeper::Sweeper::here())
         .await
         .unwrap();
     table.append(&[full(0, 20, 30)]).await;
@@ -262,7 +266,7 @@ async fn a_version_that_is_missing_is_named() {
     let mut table = HandMade::new().await;
     table.append(&[full(0, 0, 10)]).await;
     table.append(&[full(0, 10, 20)]).await;
-    checkpoint::write(&table.store, table.tip(), NOW_MS - 1, &crate::table::sweeper::Sweeper::here())
+    checkpoint::write(&table.store, table.tip(), TERMS, &crate::table::sweeper::Sweeper::here())
         .await
         .unwrap();
     std::fs::remove_file(table.directory.path().join("_delta_log/00000000000000000001.json")).unwrap();
@@ -339,7 +343,7 @@ async fn a_rewritten_table_without_its_log_is_rows_only_where_no_offset_lacks_it
     let mut table = HandMade::new().await;
     let first = table.append(&[full(0, 0, 3), with_rows(1, 0, 5, 1)]).await;
     rewrite(&mut table, &[&first], &[(0, 0), (0, 1), (0, 2), (1, 0)], false).await;
-    checkpoint::write(&table.store, table.tip(), NOW_MS - 1, &crate::table::sweeper::Sweeper::here())
+    checkpoint::write(&table.store, table.tip(), TERMS, &crate::table::sweeper::Sweeper::here())
         .await
         .unwrap();
     table.forget_until(table.tip());
