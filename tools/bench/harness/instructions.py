@@ -36,22 +36,28 @@ GOALS = {
 def measure(options, scratch):
     stages = {name: stage for name, stage in listed(options, scratch).items() if re.search(options.only or "", name)}
 
+    before, where = read_table()
+
+    def is_worse(name, found):
+        return name.split("/")[0] in OURS and found > before.get(name, found) * (1 + WORSE)
+
     def count(name):
         found = per_row(name, stages[name], scratch)
+        if where == here() and is_worse(name, found):
+            # Hash seeds are random: what is worse must be so twice.
+            found = min(found, per_row(name, stages[name], scratch))
         say(f"{name}: {found:,.0f}")
         return found
 
     with ThreadPoolExecutor(options.jobs) as pool:
         counts = dict(zip(stages, pool.map(count, stages)))
     listings = {name: listing(last(name, stage, scratch)) for name, stage in stages.items() if name.split("/")[0] in OURS}
-    before, where = read_table()
     if options.write:
         write_table((before if where == here() else {}) | counts)
     elif where != here():
         say(f"the table is of other compilers or libraries, so nothing is compared: {where}; here: {here()}")
         before = {}
-    worse = [name for name, found in counts.items()
-             if name.split("/")[0] in OURS and found > before.get(name, found) * (1 + WORSE)]
+    worse = [name for name, found in counts.items() if is_worse(name, found)]
     return {"kind": "instructions", "counts": counts, "before": before, "listings": listings,
             "bytes": {name: stage.bytes for name, stage in stages.items()},
             "worse": worse, "exit": 1 if worse and not options.write else 0}
@@ -120,11 +126,11 @@ def instructions(name, stage, passes, scratch):
 
 
 def listing(out):
-    """The functions that take most of a run, making its rows left out: (share, function)."""
+    """The functions of a stage that take most of it: (share, function). Ours and the compressor's, so that making the rows is left out."""
     found, total = {}, 0
     for line in call("callgrind_annotate", "--threshold=100", out).splitlines():
         match = re.match(r"\s*([\d,]+) \([ \d.]+%\)\s+\S*?:(.+?)(?: \[[^\]]*\])?$", line)
-        if match and "workload" not in match[2] and "fmt::" not in match[2]:
+        if match and re.match(r"<?thalweg::(?!ids)|ZSTD|HUF_|HIST_|FSE_|simdutf8", match[2]):
             count = int(match[1].replace(",", ""))
             name = re.sub(r"::h[0-9a-f]{16}|'\d+$", "", match[2]).strip()
             found[name] = found.get(name, 0) + count
