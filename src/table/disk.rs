@@ -11,9 +11,12 @@
 use std::ffi::CString;
 use std::fmt;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
@@ -101,13 +104,13 @@ impl ObjectStore for Disk {
     async fn put_multipart_opts(
         &self,
         location: &Path,
-        options: PutMultipartOptions,
+        _options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
         let target = self.inner.path_to_filesystem(location)?;
-        let directory = parent(&target).to_owned();
-        tokio::task::spawn_blocking(move || create_directories(&directory)).await?.map_err(generic)?;
-        let inner = self.inner.put_multipart_opts(location, options).await?;
-        Ok(Box::new(SyncedUpload { inner, target }))
+        let unfinished = unfinished(&target);
+        let path = unfinished.clone();
+        let file = tokio::task::spawn_blocking(move || create(&path)).await?.map_err(generic)?;
+        Ok(Box::new(Growing { file: Arc::new(file), unfinished, target, written: 0 }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -142,32 +145,53 @@ impl ObjectStore for Disk {
     }
 }
 
+/// A file that grows beside its name, and gets it when it is whole and synced.
 #[derive(Debug)]
-struct SyncedUpload {
-    inner: Box<dyn MultipartUpload>,
+struct Growing {
+    file: Arc<File>,
+    unfinished: PathBuf,
     target: PathBuf,
+    written: u64,
 }
 
 #[async_trait]
-impl MultipartUpload for SyncedUpload {
+impl MultipartUpload for Growing {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.inner.put_part(data)
+        let (file, mut at) = (Arc::clone(&self.file), self.written);
+        self.written += data.content_length() as u64;
+        let write = move || {
+            data.iter().try_for_each(|chunk| {
+                file.write_all_at(chunk, at)?;
+                at += chunk.len() as u64;
+                Ok(())
+            })
+        };
+        Box::pin(async move { tokio::task::spawn_blocking(write).await?.map_err(generic) })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        let result = self.inner.complete().await?;
-        let target = self.target.clone();
-        tokio::task::spawn_blocking(move || {
-            File::open(&target)?.sync_all()?;
+        let (file, unfinished, target) =
+            (Arc::clone(&self.file), self.unfinished.clone(), self.target.clone());
+        let name = move || {
+            // In this order: under its name a file is whole, also after a power cut.
+            file.sync_all()?;
+            fs::rename(unfinished, &target)?;
             sync_directory(parent(&target))
-        })
-        .await?
-        .map_err(generic)?;
-        Ok(result)
+        };
+        tokio::task::spawn_blocking(name).await?.map_err(generic)?;
+        Ok(PutResult { e_tag: None, version: None })
     }
 
     async fn abort(&mut self) -> Result<()> {
-        self.inner.abort().await
+        let unfinished = self.unfinished.clone();
+        tokio::task::spawn_blocking(move || fs::remove_file(unfinished)).await?.map_err(generic)
+    }
+}
+
+impl Drop for Growing {
+    fn drop(&mut self) {
+        // What was completed or aborted is not there any more.
+        let _ = fs::remove_file(&self.unfinished);
     }
 }
 
@@ -209,12 +233,7 @@ fn is_unfinished(name: &[u8]) -> bool {
 }
 
 fn put(target: &FsPath, payload: &PutPayload, if_absent: bool) -> io::Result<()> {
-    // A suffix of `#` and digits keeps the unfinished file out of listings.
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let unique = u64::from(std::process::id()) << 32 | COUNTER.fetch_add(1, Ordering::Relaxed) & 0xffff_ffff;
-    let mut unfinished = target.as_os_str().to_owned();
-    unfinished.push(format!("#{unique}"));
-    let unfinished = PathBuf::from(unfinished);
+    let unfinished = unfinished(target);
     let mut file = create(&unfinished)?;
     let outcome = write_synced(&mut file, payload).and_then(|()| {
         if if_absent { fs::hard_link(&unfinished, target) } else { fs::rename(&unfinished, target) }
@@ -225,6 +244,16 @@ fn put(target: &FsPath, payload: &PutPayload, if_absent: bool) -> io::Result<()>
     }
     outcome?;
     sync_directory(parent(target))
+}
+
+/// A name for what is not whole yet: a suffix of `#` and digits keeps it out of listings. No other
+/// process has the same, also where all of them, in their containers, have the same id.
+fn unfinished(target: &FsPath) -> PathBuf {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let mut unfinished = target.as_os_str().to_owned();
+    unfinished.push(format!("#{}{}", *PROCESS, COUNTER.fetch_add(1, Ordering::Relaxed)));
+    PathBuf::from(unfinished)
 }
 
 /// A put under a name that nobody reads yet.
@@ -357,6 +386,8 @@ mod tests {
         upload.put_part("one".into()).await.unwrap();
         assert!(matches!(disk.head(&target).await, Err(Error::NotFound { .. })));
         upload.abort().await.unwrap();
+        drop(disk.put_multipart(&target).await.unwrap());
+        assert_eq!(fs::read_dir(directory.path().join("a/b")).unwrap().count(), 0);
         let mut upload = disk.put_multipart(&target).await.unwrap();
         upload.put_part("one ".into()).await.unwrap();
         upload.put_part("two".into()).await.unwrap();
