@@ -7,6 +7,8 @@
 //!
 //! It does not flap: a difference counts only when it lasts, every move must
 //! make the difference much smaller, and after a move nothing moves for a while.
+//! What a partition takes is smoothed over some reports: a client hands over one
+//! partition's records for a while, then another's.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,11 +18,13 @@ use crate::ids::TopicPartition;
 /// Reports that must agree before anything moves.
 const LASTS: u32 = 3;
 /// Below this share of its time, a shard is not busy.
-const BUSY: f64 = 0.3;
+const BUSY: f64 = 0.5;
 /// Shares of time that two shards may differ by.
 const DIFFERENCE_MIN: f64 = 0.2;
 /// A move leaves at most this part of the difference.
 const LEFT_MAX: f64 = 0.7;
+/// How much a report counts beside those before it.
+const NEWEST: f64 = 0.3;
 /// After a move nothing moves for so long: its effect has to show first.
 const REST: Duration = Duration::from_secs(10);
 
@@ -48,7 +52,7 @@ pub struct Move {
 /// What is known of all shards.
 #[derive(Debug)]
 pub struct Balance {
-    /// Of each shard, the share of its time that each partition takes; `None` until it has told.
+    /// Of each shard, the share of its time that each partition takes, smoothed; `None` until it has told.
     shares: Vec<Option<BTreeMap<Place, f64>>>,
     /// Which shards differ too much, the busier first, and how many reports said so.
     lasting: Option<((usize, usize), u32)>,
@@ -63,8 +67,12 @@ impl Balance {
     /// Takes a report; says what moves now.
     pub fn observe(&mut self, load: Load, now: Duration) -> Option<Move> {
         let over = load.over.as_secs_f64().max(f64::EPSILON);
-        let shares = load.busy.into_iter().map(|(place, busy)| (place, busy.as_secs_f64() / over)).collect();
-        self.shares[load.shard] = Some(shares);
+        let before = self.shares[load.shard].take();
+        let smoothed = |(place, busy): (Place, Duration)| {
+            let known = before.as_ref().and_then(|shares| shares.get(&place)).copied().unwrap_or_default();
+            (place, known + NEWEST * (busy.as_secs_f64() / over - known))
+        };
+        self.shares[load.shard] = Some(load.busy.into_iter().map(smoothed).collect());
         if now < self.rests_until || self.shares.iter().any(Option::is_none) {
             return None;
         }
@@ -169,6 +177,20 @@ mod tests {
         let mut world = World::new(&[&[0, 2], &[1, 3]]);
         world.seconds(60, |partition| if partition % 2 == 0 { 0.7 } else { 0.01 });
         assert_eq!(world.moves.len(), 1, "{:?}", world.moves);
+        assert!(world.shards.iter().all(|of| of.iter().filter(|&of| of % 2 == 0).count() == 1));
+    }
+
+    #[test]
+    fn hot_partitions_whose_records_come_in_turns_part_too() {
+        let mut world = World::new(&[&[0, 2], &[1, 3]]);
+        for turn in 0..30 {
+            world.seconds(2, |partition| match partition {
+                0 | 2 if (partition == 0) == (turn % 2 == 0) => 0.9,
+                0 | 2 => 0.05,
+                _ => 0.01,
+            });
+        }
+        assert!(!world.moves.is_empty());
         assert!(world.shards.iter().all(|of| of.iter().filter(|&of| of % 2 == 0).count() == 1));
     }
 
