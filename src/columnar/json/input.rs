@@ -552,10 +552,18 @@ impl LeadBlock {
 }
 
 impl Lead {
-    /// It matches nothing: no UTF-8 has a byte of ones.
     pub(super) fn unknown() -> Lead {
-        let head = LeadBlock { bytes: Cell::new(u128::MAX), mask: Cell::new(u128::MAX) };
-        Lead { head, rest: RefCell::default(), len: Cell::new(0) }
+        let head = LeadBlock { bytes: Cell::new(0), mask: Cell::new(0) };
+        let lead = Lead { head, rest: RefCell::default(), len: Cell::new(0) };
+        lead.forget();
+        lead
+    }
+
+    /// From now on it matches nothing: no UTF-8 has a byte of ones.
+    fn forget(&self) {
+        self.head.bytes.set(u128::MAX);
+        self.head.mask.set(u128::MAX);
+        self.len.set(0);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -566,7 +574,8 @@ impl Lead {
     #[inline]
     fn learn(&self, head: [u8; LEAD_BLOCK], bytes: &[u8]) {
         if bytes.is_empty() || bytes.len() > LEAD_MAX {
-            return;
+            // What was known led to another value, perhaps of another field.
+            return self.forget();
         }
         self.head.bytes.set(u128::from_le_bytes(head));
         self.head.mask.set(u128::MAX >> (8 * (LEAD_BLOCK - bytes.len().min(LEAD_BLOCK))));

@@ -346,7 +346,9 @@ fn what_is_learned_changes_nothing(payloads: &[String]) {
 
 #[test]
 fn what_led_to_a_value_is_known_for_its_place_alone() {
-    let orders = [r#"{"a":1,"b":"x"}"#, r#"{"b":"x","a":1}"#, r#"{"u":0,"b":"x"}"#, r#"{"a":1, "b":"x"}"#];
+    let far = format!("{{{}\"b\":\"x\"}}", " ".repeat(300));
+    let orders =
+        [r#"{"a":1,"b":"x"}"#, r#"{"b":"x","a":1}"#, r#"{"u":0,"b":"x"}"#, r#"{"a":1, "b":"x"}"#, &far];
     let broken = [
         r#"{"a":1"b":"x"}"#,
         r#"{"a":1{"b":"x"}"#,
