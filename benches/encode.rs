@@ -25,7 +25,7 @@ fn encode(criterion: &mut Criterion) {
     // Shuffled keys make the same columns.
     for name in workload::NAMES.into_iter().filter(|name| *name != "w1_shuffled") {
         let workload = workload::named(name, ROWS * BATCHES);
-        let rows = columns_of(&workload);
+        let mut rows = columns_of(&workload);
         let batches: Vec<RecordBatch> = columns_of(&workload).iter_mut().map(Columns::freeze).collect();
         let encoder = RefCell::new(Some(
             Encoder::new(&workload.schema, Compression::Zstd(1)).expect("the schema has a Parquet form"),
@@ -37,12 +37,12 @@ fn encode(criterion: &mut Criterion) {
         println!(
             "{}: bytes a row: ours {:.2}, tuned twin {:.2}, default twin {:.2}, JSON {}",
             workload.name,
-            per_row(ours(&workload, &rows, &encoder)),
+            per_row(ours(&workload, &mut rows, &encoder)),
             per_row(twin(&batches, &tuned)),
             per_row(twin(&batches, &default)),
             workload.bytes_per_row()
         );
-        group.bench_function("ours", |bencher| bencher.iter(|| ours(&workload, &rows, &encoder)));
+        group.bench_function("ours", |bencher| bencher.iter(|| ours(&workload, &mut rows, &encoder)));
         group.bench_function("arrow_writer_tuned", |bencher| bencher.iter(|| twin(&batches, &tuned)));
         group.bench_function("arrow_writer_default", |bencher| bencher.iter(|| twin(&batches, &default)));
     }
@@ -66,7 +66,7 @@ fn columns_of(workload: &Workload) -> Vec<Columns> {
 }
 
 /// Bytes of a file of all batches; the encoder goes from file to file.
-fn ours(workload: &Workload, batches: &[Columns], encoder: &RefCell<Option<Encoder>>) -> u64 {
+fn ours(workload: &Workload, batches: &mut [Columns], encoder: &RefCell<Option<Encoder>>) -> u64 {
     let mine = encoder.take().expect("the last file gave it back");
     let mut file = ParquetFile::with_encoder(mine, &workload.schema, ROW_GROUP_BYTES)
         .expect("the schema has a Parquet form");

@@ -121,11 +121,11 @@ fn write(workload: &Workload, encoder: Encoder, batches: impl FnOnce(&mut Parque
 }
 
 fn encode(workload: &Workload, passes: u64) {
-    let batches = batches(workload);
+    let mut batches = batches(workload);
     let mut encoder = encoder(workload);
     for _ in 0..passes {
         encoder = write(workload, encoder, |file| {
-            batches.iter().for_each(|columns| file.write(columns).expect("memory takes every byte"));
+            batches.iter_mut().for_each(|columns| file.write(columns).expect("memory takes every byte"));
         });
     }
 }
@@ -139,7 +139,7 @@ fn turn(workload: &Workload, passes: u64) {
         encoder = write(workload, encoder, |file| {
             for _ in 0..BATCHES {
                 append_all(payloads.by_ref().take(ROWS), &mut decoder, &mut columns);
-                file.write(&columns).expect("memory takes every byte");
+                file.write(&mut columns).expect("memory takes every byte");
                 columns.truncate(0);
             }
         });

@@ -5,11 +5,14 @@
 //! not know where values come from: decoders push them, and take a row back
 //! with [`Columns::truncate`] when it turns out to be bad.
 //!
-//! Two rules make appending and taking back cheap. A validity bitmap exists
+//! Three rules make appending and taking back cheap. A validity bitmap exists
 //! only once a null was pushed, and bits past its end mean *valid*, so that
-//! pushing a value never touches it. And lengths below a list, map or struct
+//! pushing a value never touches it. Nulls are owed until a value follows them
+//! or the batch ends: a field that is missing from record after record, with
+//! all that is below it, costs a count. And lengths below a list, map or struct
 //! follow from row count and offsets, so that `truncate` needs no journal.
 
+mod buffers;
 mod read;
 
 use std::mem;
@@ -19,12 +22,14 @@ use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, ListArray, MapArray, PrimitiveArray, RecordBatch,
     RecordBatchOptions, StringArray, StructArray,
 };
-use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::{
     ArrowNativeType, ArrowPrimitiveType, DataType as ArrowType, Date32Type, Decimal128Type, Fields,
     Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType,
 };
 
+use self::buffers::Validity;
+pub(super) use self::buffers::{Bits, Offsets, Slices};
 pub(super) use self::read::Nulls;
 use crate::schema::{DataType, Schema};
 
@@ -68,6 +73,11 @@ impl Columns {
         for column in &mut self.columns {
             column.truncate(rows);
         }
+    }
+
+    /// Writes the nulls that are owed: from now on every column holds its rows in memory.
+    pub(super) fn settle(&mut self) {
+        self.columns.iter_mut().for_each(Column::settle);
     }
 
     /// The rows as an Arrow batch; none are left here. Nothing is copied.
@@ -115,8 +125,10 @@ impl Columns {
 
 /// Values of one type and which of them are null. Null rows hold a placeholder.
 pub(super) struct Column {
-    pub(super) data: Data,
+    data: Data,
     validity: Validity,
+    /// Nulls behind the values that are not written yet.
+    owed: usize,
 }
 
 pub(super) enum Data {
@@ -194,7 +206,7 @@ impl Column {
                 value: Box::new(Column::new(value)),
             },
         };
-        Column { data, validity: Validity::default() }
+        Column { data, validity: Validity::default(), owed: 0 }
     }
 
     /// An empty column of the same type.
@@ -224,10 +236,15 @@ impl Column {
                 value: Box::new(value.empty_like()),
             },
         };
-        Column { data, validity: Validity::default() }
+        Column { data, validity: Validity::default(), owed: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
+        self.written() + self.owed
+    }
+
+    /// Values and nulls that are in memory.
+    fn written(&self) -> usize {
         fixed_width!(&self.data, values => values.len(),
             Data::Boolean(bits) => bits.len,
             Data::String(slices) | Data::Binary(slices) => slices.offsets.len(),
@@ -236,29 +253,59 @@ impl Column {
         )
     }
 
+    /// Where the next value goes.
+    #[inline(always)]
+    pub(super) fn open(&mut self) -> &mut Data {
+        if self.owed > 0 {
+            self.pay();
+        }
+        &mut self.data
+    }
+
+    #[inline(always)]
     pub(super) fn push_null(&mut self) {
-        self.validity.set_null(self.len());
-        fixed_width!(&mut self.data, values => values.push(Default::default()),
-            Data::Boolean(bits) => bits.push(false),
-            Data::String(slices) | Data::Binary(slices) => slices.push(&[]),
+        self.owed += 1;
+    }
+
+    /// Writes the nulls that are owed.
+    #[inline(never)]
+    fn pay(&mut self) {
+        let (start, owed) = (self.written(), mem::take(&mut self.owed));
+        self.validity.set_nulls(start..start + owed);
+        fixed_width!(&mut self.data, values => values.resize(start + owed, Default::default()),
+            Data::Boolean(bits) => bits.push_clear(owed),
+            Data::String(slices) | Data::Binary(slices) => slices.offsets.repeat(owed),
             Data::Struct { rows, children } => {
-                *rows += 1;
-                children.iter_mut().for_each(Column::push_null);
+                *rows += owed;
+                children.iter_mut().for_each(|child| child.owed += owed);
             }
-            Data::Array { offsets, element } => offsets.push(element.len()),
-            Data::Map { offsets, key, .. } => offsets.push(key.len()),
+            Data::Array { offsets, .. } | Data::Map { offsets, .. } => offsets.repeat(owed),
         );
+    }
+
+    /// The same here and in all columns below.
+    fn settle(&mut self) {
+        match self.open() {
+            Data::Struct { children, .. } => children.iter_mut().for_each(Column::settle),
+            Data::Array { element, .. } => element.settle(),
+            Data::Map { key, value, .. } => {
+                key.settle();
+                value.settle();
+            }
+            _ => {}
+        }
     }
 
     /// Takes back every value past the first `rows`, and what half-filled rows left in children.
     pub(super) fn truncate(&mut self, rows: usize) {
+        self.owed = self.owed.min(rows.saturating_sub(self.written()));
         self.validity.truncate(rows);
         fixed_width!(&mut self.data, values => values.truncate(rows),
             Data::Boolean(bits) => bits.truncate(rows),
             Data::String(slices) | Data::Binary(slices) => slices.truncate(rows),
             Data::Struct { rows: held, children } => {
                 *held = rows.min(*held);
-                children.iter_mut().for_each(|child| child.truncate(rows));
+                children.iter_mut().for_each(|child| child.truncate(*held));
             }
             Data::Array { offsets, element } => {
                 offsets.truncate(rows);
@@ -274,10 +321,10 @@ impl Column {
 
     /// Appends row `index` of a column of the same type.
     pub(super) fn push_from(&mut self, other: &Column, index: usize) {
-        if other.validity.is_null(index) {
+        if index >= other.written() || other.validity.is_null(index) {
             return self.push_null();
         }
-        match (&mut self.data, &other.data) {
+        match (self.open(), &other.data) {
             (Data::Boolean(to), Data::Boolean(from)) => to.push(from.get(index)),
             (Data::Byte(to), Data::Byte(from)) => to.push(from[index]),
             (Data::Short(to), Data::Short(from)) => to.push(from[index]),
@@ -323,6 +370,9 @@ impl Column {
 
     fn freeze(&mut self, data_type: &ArrowType) -> ArrayRef {
         let rows = self.len();
+        if self.owed > 0 {
+            self.pay();
+        }
         let nulls = self.validity.freeze(rows);
         match &mut self.data {
             Data::Boolean(bits) => Arc::new(BooleanArray::new(bits.freeze(), nulls)),
@@ -414,213 +464,6 @@ impl Column {
                 self.validity.recover(parts.3);
             }
         }
-    }
-}
-
-/// Which rows are null: a cleared bit. Bits past the end are set.
-#[derive(Default)]
-struct Validity(Vec<u8>);
-
-impl Validity {
-    fn set_null(&mut self, row: usize) {
-        if self.0.len() <= row / 8 {
-            self.0.resize(row / 8 + 1, 0xFF);
-        }
-        self.0[row / 8] &= !(1 << (row % 8));
-    }
-
-    fn is_null(&self, row: usize) -> bool {
-        self.0.get(row / 8).is_some_and(|byte| byte & (1 << (row % 8)) == 0)
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.0.truncate(rows.div_ceil(8));
-        if let Some(last) = self.0.get_mut(rows / 8) {
-            *last |= 0xFF << (rows % 8);
-        }
-    }
-
-    /// `None` without nulls: readers then skip the bitmap altogether.
-    fn freeze(&mut self, rows: usize) -> Option<NullBuffer> {
-        if self.0.is_empty() {
-            return None;
-        }
-        self.0.resize(rows.div_ceil(8), 0xFF);
-        let bits = BooleanBuffer::new(Buffer::from_vec(mem::take(&mut self.0)), 0, rows);
-        let nulls = NullBuffer::new(bits);
-        if nulls.null_count() > 0 {
-            return Some(nulls);
-        }
-        self.recover(Some(nulls));
-        None
-    }
-
-    fn recover(&mut self, nulls: Option<NullBuffer>) {
-        if let Some(nulls) = nulls {
-            reclaim(nulls.into_inner().into_inner(), &mut self.0);
-        }
-    }
-}
-
-/// Booleans, one bit each; bits past the end are clear.
-#[derive(Default)]
-pub(super) struct Bits {
-    bits: Vec<u8>,
-    len: usize,
-}
-
-impl Bits {
-    #[inline(always)]
-    pub(super) fn push(&mut self, value: bool) {
-        if self.len.is_multiple_of(8) {
-            self.bits.push(0);
-        }
-        self.bits[self.len / 8] |= u8::from(value) << (self.len % 8);
-        self.len += 1;
-    }
-
-    fn get(&self, index: usize) -> bool {
-        self.bits[index / 8] & (1 << (index % 8)) != 0
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        if rows >= self.len {
-            return;
-        }
-        self.len = rows;
-        self.bits.truncate(rows.div_ceil(8));
-        if let Some(last) = self.bits.get_mut(rows / 8) {
-            *last &= !(0xFF << (rows % 8));
-        }
-    }
-
-    fn freeze(&mut self) -> BooleanBuffer {
-        BooleanBuffer::new(Buffer::from_vec(mem::take(&mut self.bits)), 0, mem::take(&mut self.len))
-    }
-}
-
-/// Where each row of variable length ends. Invariant: starts with 0, never falls.
-pub(super) struct Offsets(Vec<i32>);
-
-impl Default for Offsets {
-    fn default() -> Offsets {
-        Offsets(vec![0])
-    }
-}
-
-impl Offsets {
-    /// Ends a row at `end` of the data below.
-    #[inline(always)]
-    pub(super) fn push(&mut self, end: usize) {
-        let end = i32::try_from(end).expect("a batch is frozen before it reaches 2 GiB");
-        debug_assert!(self.0.last().is_some_and(|last| *last <= end), "offsets never fall");
-        self.0.push(end);
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len() - 1
-    }
-
-    /// Where the last complete row ends.
-    pub(super) fn end(&self) -> usize {
-        self.at(self.len())
-    }
-
-    fn range(&self, index: usize) -> std::ops::Range<usize> {
-        self.at(index)..self.at(index + 1)
-    }
-
-    fn at(&self, index: usize) -> usize {
-        usize::try_from(self.0[index]).expect("offsets are never negative")
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.0.truncate(rows + 1);
-    }
-
-    fn freeze(&mut self) -> OffsetBuffer<i32> {
-        OffsetBuffer::new(ScalarBuffer::from(mem::replace(&mut self.0, vec![0])))
-    }
-
-    fn recover(&mut self, offsets: OffsetBuffer<i32>) {
-        reclaim(offsets.into_inner().into_inner(), &mut self.0);
-        self.0.clear();
-        self.0.push(0);
-    }
-}
-
-/// Byte strings, one after the other.
-#[derive(Default)]
-pub(super) struct Slices {
-    offsets: Offsets,
-    bytes: Vec<u8>,
-}
-
-impl Slices {
-    pub(super) fn push(&mut self, value: &[u8]) {
-        self.bytes.extend_from_slice(value);
-        self.offsets.push(self.bytes.len());
-    }
-
-    /// Appends one value written piecemeal.
-    pub(super) fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        write(&mut self.bytes);
-        self.offsets.push(self.bytes.len());
-    }
-
-    /// Where one value is written piecemeal; [`Slices::close_row`] ends it, or else its row is taken back.
-    #[inline(always)]
-    pub(super) fn open_row(&mut self) -> &mut Vec<u8> {
-        &mut self.bytes
-    }
-
-    #[inline(always)]
-    pub(super) fn close_row(&mut self) {
-        self.offsets.push(self.bytes.len());
-    }
-
-    /// Appends one value written piecemeal, whole or not at all: after an error the row is taken back.
-    #[inline(always)]
-    pub(super) fn try_push_with<E>(
-        &mut self,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        write(self.open_row())?;
-        self.close_row();
-        Ok(())
-    }
-
-    pub(super) fn get(&self, index: usize) -> &[u8] {
-        &self.bytes[self.offsets.range(index)]
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.offsets.truncate(rows);
-        self.bytes.truncate(self.offsets.end());
-    }
-
-    fn freeze(&mut self) -> (OffsetBuffer<i32>, Buffer) {
-        (self.offsets.freeze(), Buffer::from_vec(mem::take(&mut self.bytes)))
-    }
-
-    fn freeze_string(&mut self, nulls: Option<NullBuffer>) -> StringArray {
-        let (offsets, bytes) = self.freeze();
-        debug_assert!(StringArray::try_new(offsets.clone(), bytes.clone(), nulls.clone()).is_ok());
-        #[expect(
-            unsafe_code,
-            reason = "every value was a str when it was pushed; checking again costs a pass"
-        )]
-        // SAFETY: `Data::String` holds UTF-8 between any two offsets (its invariant: decoders push only
-        // `str`s, and rows are taken back only at offsets); `OffsetBuffer::new` checked that the offsets
-        // rise, and the last one is the length of the bytes.
-        unsafe {
-            StringArray::new_unchecked(offsets, bytes, nulls)
-        }
-    }
-
-    fn recover(&mut self, offsets: OffsetBuffer<i32>, bytes: Buffer) {
-        self.offsets.recover(offsets);
-        reclaim(bytes, &mut self.bytes);
     }
 }
 

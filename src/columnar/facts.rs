@@ -33,7 +33,7 @@ impl FactColumn {
     /// A timestamp that no TIMESTAMP can hold counts as none.
     pub(super) fn fill(&self, column: &mut Column, facts: &RecordFacts<'_>) -> Result<(), BadRecord> {
         let record = &facts.record;
-        match (self.fact, &mut column.data) {
+        match (self.fact, column.open()) {
             (MetadataColumn::Partition, Data::Integer(values)) => values.push(facts.partition),
             (MetadataColumn::Partition, Data::Long(values)) => values.push(facts.partition.into()),
             (MetadataColumn::Offset, Data::Long(values)) => values.push(record.offset.0),
@@ -85,14 +85,14 @@ impl FactColumn {
     }
 
     fn push_headers(&self, element: &mut Column, headers: Headers<'_>) -> Result<(), BadRecord> {
-        let Data::Struct { rows, children } = &mut element.data else { unreachable!("a header is a struct") };
+        let Data::Struct { rows, children } = element.open() else { unreachable!("a header is a struct") };
         let [name_column, value_column] = children.as_mut_slice() else { unreachable!("of two members") };
         for (name, value) in headers {
-            match &mut name_column.data {
+            match name_column.open() {
                 Data::String(slices) => self.push_text(slices, name)?,
                 _ => unreachable!("a header's name is text"),
             }
-            match (&mut value_column.data, value) {
+            match (value_column.open(), value) {
                 (_, None) => value_column.push_null(),
                 (Data::Binary(slices), Some(value)) => slices.push(value),
                 (Data::String(slices), Some(value)) => self.push_text(slices, value)?,

@@ -121,7 +121,7 @@ impl JsonDecoder {
 
 impl RescuedColumn {
     fn fill(&self, column: &mut Column, state: &mut State) -> Result<(), BadRecord> {
-        match &mut column.data {
+        match column.open() {
             Data::String(slices) if !state.rescued.is_empty() => {
                 slices.push_with(|bytes| state.rescued.write(bytes));
             }
@@ -148,7 +148,7 @@ impl Parser<'_> {
         if input.peek() != b'{' {
             return Err(self.not_an_object(&mut input));
         }
-        let end = self.members(input, root, children, row, &Frame::root(root))?;
+        let end = self.members(input.payload(), input.at(), root, children, row, &Frame::root(root))?;
         input.go_to(end);
         input.skip_whitespace();
         if input.is_at_end() { Ok(()) } else { Err(Stop) }

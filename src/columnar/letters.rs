@@ -31,22 +31,22 @@ pub fn append<'h>(
         panic!("the columns are those of a dead-letter table");
     };
     text(topic, letter.topic);
-    match (&mut partition.data, &mut offset.data) {
+    match (partition.open(), offset.open()) {
         (Data::Integer(partitions), Data::Long(offsets)) => {
             partitions.push(letter.partition);
             offsets.push(letter.offset);
         }
         _ => panic!("partition is an INT, offset a BIGINT"),
     }
-    match (&mut timestamp.data, letter.timestamp_ms.and_then(|ms| ms.checked_mul(1000))) {
+    match (timestamp.open(), letter.timestamp_ms.and_then(|ms| ms.checked_mul(1000))) {
         (Data::Timestamp(values), Some(micros)) => values.push(micros),
         _ => timestamp.push_null(),
     }
     binary(key, letter.key);
     binary(value, Some(letter.value));
-    let Data::Array { offsets, element } = &mut list.data else { panic!("headers are an ARRAY") };
+    let Data::Array { offsets, element } = list.open() else { panic!("headers are an ARRAY") };
     for (name, value) in headers {
-        let Data::Struct { rows, children } = &mut element.data else { panic!("a header is a STRUCT") };
+        let Data::Struct { rows, children } = element.open() else { panic!("a header is a STRUCT") };
         *rows += 1;
         text(&mut children[0], &String::from_utf8_lossy(name));
         binary(&mut children[1], value);
@@ -58,12 +58,12 @@ pub fn append<'h>(
 }
 
 fn text(column: &mut Column, value: &str) {
-    let Data::String(slices) = &mut column.data else { panic!("the column is a STRING") };
+    let Data::String(slices) = column.open() else { panic!("the column is a STRING") };
     slices.push(value.as_bytes());
 }
 
 fn binary(column: &mut Column, value: Option<&[u8]>) {
-    match (&mut column.data, value) {
+    match (column.open(), value) {
         (Data::Binary(slices), Some(bytes)) => slices.push(bytes),
         _ => column.push_null(),
     }

@@ -93,7 +93,7 @@ pub fn push_row(columns: &mut Columns, row: &[Value]) {
 }
 
 pub fn push(column: &mut Column, value: &Value) {
-    match (&mut column.data, value) {
+    match (column.open(), value) {
         (_, Value::Null) => column.push_null(),
         (Data::Boolean(values), Value::Boolean(value)) => values.push(*value),
         (Data::Byte(values), Value::Integer(value)) => values.push((*value).try_into().unwrap()),

@@ -88,7 +88,8 @@ impl ParquetFile {
     }
 
     /// Appends rows; the caller may clear them afterwards.
-    pub fn write(&mut self, rows: &Columns) -> Result<()> {
+    pub fn write(&mut self, rows: &mut Columns) -> Result<()> {
+        rows.settle();
         self.encoder.append(rows, self.row_group_bytes)?;
         self.rows += rows.rows() as u64;
         self.open_rows += rows.rows();

@@ -34,7 +34,7 @@ impl RawDecoder {
     }
 
     pub(super) fn fill(&self, children: &mut [Column], payload: &[u8]) -> Result<(), BadRecord> {
-        match self.value.map(|column| &mut children[column].data) {
+        match self.value.map(|column| children[column].open()) {
             Some(Data::Binary(slices)) => slices.push(payload),
             Some(Data::String(slices)) => {
                 slices.push(std::str::from_utf8(payload).map_err(invalid_utf8)?.as_bytes());

@@ -160,7 +160,7 @@ impl Output {
                 self.file.insert(OpenFile::create(encoder, &self.schema, self.compression, carrier.wiring)?)
             }
         };
-        file.parquet.write(&self.columns)?;
+        file.parquet.write(&mut self.columns)?;
         self.columns.truncate(0);
         self.ship(carrier);
         Ok(())

@@ -102,7 +102,7 @@ impl HandMade {
             decoder.append(&mut columns, Padded::copied(b"{}", &mut Vec::new()), &facts).unwrap();
         }
         let mut file = ParquetFile::create(&schema, Compression::None, 1 << 20).unwrap();
-        file.write(&columns).unwrap();
+        file.write(&mut columns).unwrap();
         let closed = file.close().unwrap();
         std::fs::write(self.directory.path().join(&path), closed.parts.concat()).unwrap();
         let tag = serde_json::to_string(ranges).unwrap();

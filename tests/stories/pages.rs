@@ -149,7 +149,7 @@ fn write(schema: &Schema, ours: &Path, theirs: &Path) {
             let padded = Padded::copied(payload.as_bytes(), &mut room);
             decoder.append(&mut columns, padded, &facts).unwrap();
         }
-        file.write(&columns).unwrap();
+        file.write(&mut columns).unwrap();
         if first % ROW_GROUP == 0 {
             file.flush_row_group().unwrap();
         }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{Bits, Column, Columns, Offsets, Slices};
+use super::{Bits, Column, Columns, Data, Offsets, Slices};
 
 impl Columns {
     pub(in crate::columnar) fn columns(&self) -> &[Column] {
@@ -14,7 +14,14 @@ impl Columns {
 }
 
 impl Column {
+    /// The values; nulls must not be owed ([`Columns::settle`]).
+    pub(in crate::columnar) fn data(&self) -> &Data {
+        debug_assert_eq!(self.owed, 0, "columns are settled before they are read");
+        &self.data
+    }
+
     pub(in crate::columnar) fn nulls(&self) -> Nulls<'_> {
+        debug_assert_eq!(self.owed, 0, "columns are settled before they are read");
         Nulls(&self.validity.0)
     }
 }

@@ -9,6 +9,8 @@ enum Action {
     /// Fill some of the columns, then take the row back.
     Abandon(usize),
     Truncate(usize),
+    /// Have the encoder look at what is there.
+    Settle,
     Recover,
     /// Recover while someone still holds the batch.
     Share,
@@ -19,6 +21,7 @@ fn action() -> impl Strategy<Value = Action> {
         6 => Just(Action::Push),
         2 => (0_usize..5).prop_map(Action::Abandon),
         1 => (0_usize..20).prop_map(Action::Truncate),
+        1 => Just(Action::Settle),
         1 => Just(Action::Recover),
         1 => Just(Action::Share),
     ]
@@ -53,6 +56,7 @@ proptest! {
                     columns.truncate(rows);
                     model.truncate(rows);
                 }
+                Action::Settle => columns.settle(),
                 Action::Recover => {
                     let batch = columns.freeze();
                     prop_assert_eq!(rows_of(&batch), std::mem::take(&mut model));

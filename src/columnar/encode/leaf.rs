@@ -159,7 +159,7 @@ impl Leaf {
         self.open.slots += slots.count;
         self.open.present += slots.present;
         let entries = slots.entries.clone();
-        match (&mut self.values, &column.data) {
+        match (&mut self.values, column.data()) {
             (Values::Boolean(booleans), Data::Boolean(bits)) => match slots.of_entries {
                 None => booleans.extend(bits, entries),
                 Some(states) => {

@@ -301,7 +301,7 @@ impl Walk<'_> {
     fn append(&mut self, node: &Node, column: &Column, above: &Place) -> Result<()> {
         let entered = self.frames.enter();
         let place = if node.nullable { self.frames.optional(above, column.nulls()) } else { above.clone() };
-        match (&node.shape, &column.data) {
+        match (&node.shape, column.data()) {
             (Shape::Leaf(index), _) => self.append_leaf(*index, column, &place)?,
             (Shape::Struct(members), Data::Struct { children, .. }) => {
                 for (member, child) in members.iter().zip(children) {

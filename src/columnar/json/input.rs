@@ -26,17 +26,40 @@ pub(super) type Parsed<T> = Result<T, Stop>;
 /// what is rare takes it as a copy and tells where it ended.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
-    /// The payload and its padding.
-    bytes: &'a [u8],
+    payload: Padded<'a>,
     at: usize,
-    /// Where the payload ends: the last place that a block may be read from.
-    end: usize,
 }
 
 impl<'a> Input<'a> {
     /// The payload must be UTF-8.
     pub(super) fn new(payload: Padded<'a>) -> Input<'a> {
-        Input { bytes: payload.with_padding(), at: 0, end: payload.len() }
+        Input { payload, at: 0 }
+    }
+
+    /// The same payload, read up to `at`. Functions that are called for many values take the two apart,
+    /// so that their own input never was in memory.
+    #[inline(always)]
+    pub(super) fn resumed(payload: Padded<'a>, at: usize) -> Input<'a> {
+        let mut input = Input::new(payload);
+        input.go_to(at);
+        input
+    }
+
+    #[inline(always)]
+    pub(super) fn payload(&self) -> Padded<'a> {
+        self.payload
+    }
+
+    /// Where the payload ends: the last place that a block may be read from.
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.bytes().len() - PADDING
+    }
+
+    /// The payload and its padding.
+    #[inline(always)]
+    fn bytes(&self) -> &'a [u8] {
+        self.payload.with_padding()
     }
 
     /// Where the next byte stands.
@@ -50,7 +73,7 @@ impl<'a> Input<'a> {
     }
 
     fn text(&self, start: usize, end: usize) -> &'a str {
-        self.bytes.get(start..end).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
+        self.bytes().get(start..end).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or_default()
     }
 
     #[inline(always)]
@@ -69,13 +92,13 @@ impl<'a> Input<'a> {
     #[inline(always)]
     fn block<const N: usize>(&self, at: usize) -> [u8; N] {
         const { assert!(N <= PADDING) };
-        debug_assert!(at <= self.end, "{at} is behind the payload's end {}", self.end);
+        debug_assert!(at <= self.end(), "{at} is behind the payload's end {}", self.end());
         #[expect(unsafe_code, reason = "no comparison for every few bytes of a payload")]
         // SAFETY: by this type's invariant `at` is not behind `end`, and behind that there are `PADDING`
         // bytes, by the type that `new` takes: `N` bytes from `at` on are among them. An array of bytes
         // has no alignment.
         unsafe {
-            self.bytes.as_ptr().add(at).cast::<[u8; N]>().read()
+            self.bytes().as_ptr().add(at).cast::<[u8; N]>().read()
         }
     }
 
@@ -114,12 +137,12 @@ impl<'a> Input<'a> {
     #[inline]
     pub(super) fn teach(&self, start: usize, lead: &Lead) {
         let start = start.min(self.at);
-        lead.learn(self.block(start), &self.bytes[start..self.at]);
+        lead.learn(self.block(start), &self.bytes()[start..self.at]);
     }
 
     #[inline(never)]
     fn follows(self, skipped: usize, bytes: &[u8]) -> bool {
-        self.bytes.get(self.at + skipped..).is_some_and(|rest| rest.starts_with(bytes))
+        self.bytes().get(self.at + skipped..).is_some_and(|rest| rest.starts_with(bytes))
     }
 
     /// Reads a comma, a name shorter than [`NAME_HEAD`] and a colon, with hardly any white space: the
@@ -164,11 +187,11 @@ impl<'a> Input<'a> {
     /// Goes where a copy of this ended, or back.
     #[inline(always)]
     pub(super) fn go_to(&mut self, at: usize) {
-        self.at = at.min(self.end);
+        self.at = at.min(self.end());
     }
 
     pub(super) fn is_at_end(&self) -> bool {
-        self.at == self.end
+        self.at == self.end()
     }
 
     /// Whether another member or element follows, or else `close`; one of them must.
@@ -212,52 +235,51 @@ impl<'a> Input<'a> {
 
     /// Appends the string whose opening quote was read, its escapes resolved.
     ///
-    /// Short ones are copied here, with what stands behind them, and that is taken back.
+    /// Blocks are copied while they are looked at, with what stands behind the string's end.
     #[inline(always)]
     pub(super) fn string_into(&mut self, out: &mut Vec<u8>) -> Parsed<()> {
         const BLOCKS: usize = 2 * scan::BLOCK;
-        let mut looked_at = self.at + BLOCKS;
         let block: [u8; scan::BLOCK] = self.block(self.at);
         let ends = scan::run_ends(&block);
         if ends != 0 {
             let run = ends.trailing_zeros() as usize;
-            out.extend_from_slice(&block);
-            out.truncate(out.len() + run - scan::BLOCK);
+            append(out, &block, run);
             self.at += run;
             if self.take(b'"') {
                 return Ok(());
             }
-            looked_at = self.at;
         } else {
             let ends = scan::run_ends(&self.block(self.at + scan::BLOCK));
-            if ends != 0 {
-                let run = scan::BLOCK + ends.trailing_zeros() as usize;
-                out.extend_from_slice(&self.block::<BLOCKS>(self.at));
-                out.truncate(out.len() + run - BLOCKS);
-                self.at += run;
-                if self.take(b'"') {
-                    return Ok(());
-                }
-                looked_at = self.at;
+            let run = if ends == 0 { BLOCKS } else { scan::BLOCK + ends.trailing_zeros() as usize };
+            append(out, &self.block::<BLOCKS>(self.at), run);
+            self.at += run;
+            if self.take(b'"') {
+                return Ok(());
             }
         }
-        self.at = self.rest_of_string(looked_at, out)?;
+        self.at = Input::rest_of_string(self.payload, self.at, out)?;
         Ok(())
     }
 
-    /// Where the string ends, which goes on at least to `looked_at`.
+    /// The same for a string that was read up to `at`; tells where it ends.
     #[inline(never)]
-    fn rest_of_string(mut self, looked_at: usize, out: &mut Vec<u8>) -> Parsed<usize> {
-        let mut from = looked_at;
+    fn rest_of_string(payload: Padded<'a>, at: usize, out: &mut Vec<u8>) -> Parsed<usize> {
+        let mut input = Input::resumed(payload, at);
         loop {
-            let start = self.at;
-            self.at = self.run_end(from);
-            out.extend_from_slice(&self.bytes[start..self.at]);
-            if self.take(b'"') {
-                return Ok(self.at);
+            let block: [u8; scan::BLOCK] = input.block(input.at);
+            let ends = scan::run_ends(&block);
+            if ends == 0 {
+                append(out, &block, scan::BLOCK);
+                input.at += scan::BLOCK;
+                continue;
             }
-            self.at = self.after_escape(out)?;
-            from = self.at;
+            let run = ends.trailing_zeros() as usize;
+            append(out, &block, run);
+            input.at += run;
+            if input.take(b'"') {
+                return Ok(input.at);
+            }
+            input.at = input.after_escape(out)?;
         }
     }
 
@@ -347,7 +369,7 @@ impl<'a> Input<'a> {
         let end = self.run_end(start);
         if self.byte(end) == b'"' {
             self.at = end + 1;
-            return Ok(&self.bytes[start..end]);
+            return Ok(&self.bytes()[start..end]);
         }
         scratch.clear();
         self.string_into(scratch)?;
@@ -361,7 +383,7 @@ impl<'a> Input<'a> {
         let end = self.run_end(start);
         if self.byte(end) == b'"' {
             self.at = end + 1;
-            return Ok(Cow::Borrowed(&self.bytes[start..end]));
+            return Ok(Cow::Borrowed(&self.bytes()[start..end]));
         }
         self.string_bytes(scratch).map(|key| Cow::Owned(key.to_owned()))
     }
@@ -482,9 +504,23 @@ impl<'a> Input<'a> {
     }
 }
 
+/// Appends the first bytes of a block; the others are written behind the end, where they mean nothing.
+#[inline(always)]
+fn append<const N: usize>(out: &mut Vec<u8>, block: &[u8; N], len: usize) {
+    out.reserve(N);
+    let (end, len) = (out.len(), len.min(N));
+    #[expect(unsafe_code, reason = "one copy of a known size, and one new length")]
+    // SAFETY: there is room for `N` bytes behind the end, all of them are written, and at most `N` of
+    // them become part of it. A block is no part of `out`, which is borrowed alone.
+    unsafe {
+        out.as_mut_ptr().add(end).cast::<[u8; N]>().write(*block);
+        out.set_len(end + len);
+    }
+}
+
 /// Whether a payload is ASCII; what lies behind it may be taken for a part of it.
 pub(super) fn is_ascii(payload: Padded<'_>) -> bool {
-    const WORDS: usize = 4;
+    const WORDS: usize = PADDING / 8;
     let covering = payload.len().next_multiple_of(8 * WORDS);
     let (words, _) = payload.with_padding()[..covering].as_chunks::<8>();
     let (blocks, _) = words.as_chunks::<WORDS>();

@@ -14,86 +14,45 @@ use super::record::Frame;
 use crate::columnar::bad::BadReason;
 use crate::columnar::columns::{Column, Data, Slices};
 use crate::config::OnNewField;
-
-/// Fields whose presence is one bit; what stands beyond them is asked of its column.
-const BITS: usize = u64::BITS as usize;
-
-/// Which fields of one object have a value.
-#[derive(Clone, Copy)]
-struct Filled(u64);
-
-impl Filled {
-    /// Notes a field; false if it has a value already.
-    #[inline(always)]
-    fn add(&mut self, index: usize, column: &Column, row: usize) -> bool {
-        if index >= BITS {
-            return column.len() == row;
-        }
-        let before = self.0;
-        self.0 |= 1 << index;
-        self.0 != before
-    }
-
-    fn has(self, index: usize, column: &Column, row: usize) -> bool {
-        if index < BITS { self.0 & 1 << index != 0 } else { column.len() > row }
-    }
-
-    /// All of so many fields have a value; false where only their columns know.
-    #[inline(always)]
-    fn is_complete(self, fields: usize) -> bool {
-        fields < BITS && self.0 == (1 << fields) - 1
-    }
-}
+use crate::record::Padded;
 
 impl<'a> Parser<'_> {
     /// The members of an object that opens here, into a row of child columns; tells where it ended.
-    ///
-    /// The input is a copy that stays in registers while the shape is the known one and values are plain.
     pub(super) fn members(
         &mut self,
-        mut input: Input<'_>,
+        payload: Padded<'a>,
+        at: usize,
         plan: &StructPlan,
         children: &mut [Column],
         row: usize,
         frame: &Frame<'_>,
     ) -> Parsed<usize> {
-        let mut filled = Filled(0);
+        let mut input = Input::resumed(payload, at);
+        let mut filled = 0;
         let origins = self.state.origins.len();
         let mut next = if input.take_lead(&plan.opening) {
-            Some(plan.first.get())
+            plan.fields.get(plan.first.get())
         } else {
-            let mut rest = input;
-            let found = self.name(&mut rest, plan, None, frame)?;
-            input.go_to(rest.at());
-            found
+            self.name(&mut input, plan, None, frame)?
         };
-        while let Some(field) = next.and_then(|index| plan.fields.get(index)) {
-            let index = next.unwrap_or_default();
+        while let Some(field) = next {
             let column = &mut children[field.column];
-            if !filled.add(index, column, row) {
+            let before = filled;
+            filled |= field.bit;
+            if filled == before && column.len() > row {
                 column.truncate(row);
-                self.state.forget_origins(origins, |at| at == index);
+                self.state.forget_origins(origins, |at| at == field.index);
             }
-            if !input.plain_value(column)? {
-                frame.at.set(index);
-                let mut rest = input;
-                self.value(&mut rest, column, field, frame)?;
-                input.go_to(rest.at());
-            }
-            let follower = field.follower.get();
-            next = match plan.fields.get(follower) {
-                Some(field) if input.take_lead(&field.lead) => Some(follower),
+            frame.at.set(field.index);
+            self.value(&mut input, column, field, frame)?;
+            next = match plan.fields.get(field.follower.get()) {
+                Some(follower) if input.take_lead(&follower.lead) => Some(follower),
                 _ if input.take(b'}') => break,
-                _ => {
-                    let mut rest = input;
-                    let found = self.name(&mut rest, plan, Some(field), frame)?;
-                    input.go_to(rest.at());
-                    found
-                }
+                _ => self.name(&mut input, plan, Some(field), frame)?,
             };
         }
         self.state.origins.truncate(origins);
-        if !filled.is_complete(plan.fields.len()) {
+        if filled != plan.all {
             self.fill_missing(plan, children, row, filled, frame)?;
         }
         Ok(input.at())
@@ -105,16 +64,18 @@ impl<'a> Parser<'_> {
         plan: &StructPlan,
         children: &mut [Column],
         row: usize,
-        filled: Filled,
+        filled: u64,
         frame: &Frame<'_>,
     ) -> Parsed<()> {
-        for (index, field) in plan.fields.iter().enumerate() {
+        // Without the fields in front of the first that is missing.
+        let first = (!filled).trailing_zeros() as usize;
+        for field in plan.fields.iter().skip(first) {
             let column = &mut children[field.column];
-            if filled.has(index, column, row) {
+            if filled & field.bit != 0 || (field.bit == 0 && column.len() > row) {
                 continue;
             }
             if !field.nullable {
-                frame.at.set(index);
+                frame.at.set(field.index);
                 let detail = "no value, and the column is NOT NULL";
                 return Err(self.state.fail(frame, BadReason::Missing, detail));
             }
@@ -125,21 +86,36 @@ impl<'a> Parser<'_> {
 
     /// Reads on to the next value of a field, when its name is not the expected one: from the opening
     /// brace, or from the end of the value `before`. `None` at the object's end. Unknown members are read over.
-    #[inline(never)]
-    fn name(
+    #[inline(always)]
+    fn name<'p>(
         &mut self,
         input: &mut Input<'a>,
-        plan: &StructPlan,
+        plan: &'p StructPlan,
         before: Option<&FieldPlan>,
         frame: &Frame<'_>,
-    ) -> Parsed<Option<usize>> {
+    ) -> Parsed<Option<&'p FieldPlan>> {
+        let (found, end) = self.name_at(input.payload(), input.at(), plan, before, frame)?;
+        input.go_to(end);
+        Ok(found)
+    }
+
+    #[inline(never)]
+    fn name_at<'p>(
+        &mut self,
+        payload: Padded<'a>,
+        at: usize,
+        plan: &'p StructPlan,
+        before: Option<&FieldPlan>,
+        frame: &Frame<'_>,
+    ) -> Parsed<(Option<&'p FieldPlan>, usize)> {
+        let mut input = Input::resumed(payload, at);
         let mut opens = before.is_none();
         loop {
             let start = input.at();
             if let Some((head, len)) = input.short_name() {
-                if let Some(index) = plan.find_short(head, len) {
-                    learn(input, start, plan, before, index);
-                    return Ok(Some(index));
+                if let Some(field) = plan.find_short(head, len) {
+                    learn(&input, start, field, before);
+                    return Ok((Some(field), input.at()));
                 }
                 input.go_to(start);
             }
@@ -148,7 +124,7 @@ impl<'a> Parser<'_> {
             }
             input.skip_whitespace();
             if input.take(b'}') {
-                return Ok(None);
+                return Ok((None, input.at()));
             }
             if !opens {
                 if !input.take(b',') {
@@ -156,18 +132,18 @@ impl<'a> Parser<'_> {
                 }
                 input.skip_whitespace();
             }
-            let name = self.key(input)?;
+            let name = self.key(&mut input)?;
             input.skip_whitespace();
-            if let Some(index) = plan.find(&name) {
+            if let Some(field) = plan.find(&name) {
                 if opens {
-                    plan.first.set(index);
+                    plan.first.set(field.index);
                     input.teach(start, &plan.opening);
                 } else {
-                    learn(input, start, plan, before, index);
+                    learn(&input, start, field, before);
                 }
-                return Ok(Some(index));
+                return Ok((Some(field), input.at()));
             }
-            self.unknown(input, utf8(&name)?, frame)?;
+            self.unknown(&mut input, utf8(&name)?, frame)?;
             opens = false;
         }
     }
@@ -255,26 +231,29 @@ impl<'a> Parser<'_> {
         }
     }
 
-    /// The elements of an array whose bracket was read.
+    /// The elements of an array whose bracket was read; tells where it ended.
     pub(super) fn elements(
         &mut self,
-        input: &mut Input<'a>,
+        payload: Padded<'a>,
+        at: usize,
         plan: &FieldPlan,
         element: &mut Column,
         frame: &Frame<'_>,
-    ) -> Parsed<()> {
+    ) -> Parsed<usize> {
+        let mut input = Input::resumed(payload, at);
         input.skip_whitespace();
         if input.take(b']') {
-            return Ok(());
+            return Ok(input.at());
         }
         for index in 0.. {
             frame.at.set(index);
-            self.any_value(input, element, plan, frame)?;
+            input.take(b' ');
+            self.value(&mut input, element, plan, frame)?;
             if !input.continues(b']')? {
                 break;
             }
         }
-        Ok(())
+        Ok(input.at())
     }
 
     /// The entries of a map whose brace was read; its entries begin at `start`.
@@ -298,7 +277,8 @@ impl<'a> Parser<'_> {
             let name = self.key(input)?;
             strings(key).push(&name);
             self.state.keys.push_str(utf8(&name)?);
-            self.any_value(input, value, plan, frame)?;
+            input.take(b' ');
+            self.value(input, value, plan, frame)?;
             self.state.keys.truncate(keys);
             if !input.continues(b'}')? {
                 break;
@@ -314,16 +294,15 @@ impl<'a> Parser<'_> {
     }
 }
 
-/// Field `index` came after `before`, and what was read since `start` led to it.
+/// A field came after `before`, and what was read since `start` led to it.
 #[inline]
-fn learn(input: &Input<'_>, start: usize, plan: &StructPlan, before: Option<&FieldPlan>, index: usize) {
+fn learn(input: &Input<'_>, start: usize, field: &FieldPlan, before: Option<&FieldPlan>) {
     if let Some(before) = before {
-        before.follower.set(index);
+        before.follower.set(field.index);
     }
-    let lead = &plan.fields[index].lead;
     // What leads to one field and has the same length hardly ever differs.
-    if lead.len() != input.at() - start {
-        input.teach(start, lead);
+    if field.lead.len() != input.at() - start {
+        input.teach(start, &field.lead);
     }
 }
 
@@ -333,7 +312,7 @@ fn utf8(name: &[u8]) -> Parsed<&str> {
 }
 
 fn strings(column: &mut Column) -> &mut Slices {
-    match &mut column.data {
+    match column.open() {
         Data::String(slices) => slices,
         _ => unreachable!("only maps with STRING keys are planned"),
     }

@@ -28,12 +28,21 @@ pub(super) struct StructPlan {
     pub(super) first: Follower,
     /// What led to it, from the brace on.
     pub(super) opening: Lead,
+    /// The set of all fields; no set is this where there are too many.
+    pub(super) all: u64,
     /// Columns of all levels that one row of it fills.
     pub(super) width: usize,
 }
 
+/// Fields that a set of them can hold; the last bit of the set is never one.
+pub(super) const SET_MAX: usize = u64::BITS as usize - 1;
+
 pub(super) struct FieldPlan {
     pub(super) name: Box<str>,
+    /// Its place among its struct's fields.
+    pub(super) index: usize,
+    /// Stands for it in a set of fields; nothing where sets do not reach ([`SET_MAX`]).
+    pub(super) bit: u64,
     /// See [`head`].
     head: u128,
     /// What led to its value the last time that it was not the first one.
@@ -74,32 +83,37 @@ impl StructPlan {
     ) -> StructPlan {
         let plan = |(index, (column, field)): (usize, (usize, &Field))| FieldPlan {
             follower: Cell::new(index + 1),
+            index,
+            bit: if index < SET_MAX { 1 << index } else { 0 },
             name: field.name.as_str().into(),
             head: head(field.name.as_bytes()),
             column,
             ..FieldPlan::new(field.nullable, &field.data_type, &below(path, &field.name), timestamps)
         };
         let fields: Vec<FieldPlan> = fields.enumerate().map(plan).collect();
+        let all = if fields.len() <= SET_MAX { (1 << fields.len()) - 1 } else { u64::MAX };
         let width = fields.iter().map(|field| field.plan.width()).sum();
         StructPlan {
             names: NameTable::new(&fields),
             fields,
             first: Cell::new(0),
             opening: Lead::unknown(),
+            all,
             width,
         }
     }
 
     /// The field called `key`.
-    pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        self.names.find(head(key), key.len(), |index| self.fields[index].name.as_bytes() == key)
+    pub(super) fn find(&self, key: &[u8]) -> Option<&FieldPlan> {
+        let is_it = |field: &FieldPlan| field.name.as_bytes() == key;
+        self.names.find(&self.fields, head(key), key.len(), is_it)
     }
 
     /// The same for a name that is shorter than its head.
     #[inline]
-    pub(super) fn find_short(&self, head: u128, len: usize) -> Option<usize> {
-        self.names
-            .find(head, len, |index| self.fields[index].head == head && self.fields[index].name.len() == len)
+    pub(super) fn find_short(&self, head: u128, len: usize) -> Option<&FieldPlan> {
+        let is_it = |field: &FieldPlan| field.head == head && field.name.len() == len;
+        self.names.find(&self.fields, head, len, is_it)
     }
 }
 
@@ -129,6 +143,8 @@ impl FieldPlan {
         };
         FieldPlan {
             name: "".into(),
+            index: 0,
+            bit: 0,
             head: 0,
             lead: Lead::unknown(),
             follower: Cell::new(0),
@@ -171,12 +187,19 @@ impl NameTable {
     }
 
     #[inline]
-    fn find(&self, head: u128, len: usize, is_it: impl Fn(usize) -> bool) -> Option<usize> {
+    fn find<'f>(
+        &self,
+        fields: &'f [FieldPlan],
+        head: u128,
+        len: usize,
+        is_it: impl Fn(&FieldPlan) -> bool,
+    ) -> Option<&'f FieldPlan> {
         let mask = self.slots.len() - 1;
         let mut at = hash(head, len) & mask;
         while let Some(index) = (self.slots[at] as usize).checked_sub(1) {
-            if is_it(index) {
-                return Some(index);
+            let field = &fields[index];
+            if is_it(field) {
+                return Some(field);
             }
             at = (at + 1) & mask;
         }

@@ -149,10 +149,11 @@ impl State {
         }
     }
 
-    /// Notes what a field or entry has rescued since a mark.
-    #[inline]
-    pub(super) fn note_origin(&mut self, at: usize, mark: usize) {
+    /// Notes what the value at hand has rescued since a mark; `entry` is its place in a map.
+    #[inline(always)]
+    pub(super) fn note_origin(&mut self, frame: &Frame<'_>, entry: usize, mark: usize) {
         if self.rescued.mark() > mark {
+            let at = if let Container::Map = frame.container { entry } else { frame.at.get() };
             self.origins.push(Origin { at, marks: mark..self.rescued.mark() });
         }
     }

@@ -7,18 +7,19 @@ use std::str::FromStr;
 
 use super::Parser;
 use super::input::{Input, Parsed, Stop};
-use super::plan::{FieldPlan, Plan};
+use super::plan::{FieldPlan, Plan, StructPlan};
 use super::record::{Container, Frame};
 use crate::columnar::bad::{BadReason, excerpt};
 use crate::columnar::columns::{Column, Data};
 use crate::columnar::text::{self, TextError};
+use crate::record::Padded;
 
 impl Input<'_> {
     /// Reads a value of the commonest types, as it is usually written, into its column. False, and
-    /// nothing was read: [`Parser::value`] takes everything.
+    /// nothing was read: [`Parser::any_value`] takes everything.
     #[inline(always)]
     pub(super) fn plain_value(&mut self, column: &mut Column) -> Parsed<bool> {
-        match &mut column.data {
+        match column.open() {
             Data::Long(values) => {
                 let Some(value) = self.integer() else { return Ok(false) };
                 values.push(value);
@@ -42,21 +43,8 @@ impl Input<'_> {
 }
 
 impl<'a> Parser<'_> {
-    /// Reads a value, white space before it included, and appends it to its column.
-    #[inline(never)]
-    pub(super) fn any_value(
-        &mut self,
-        input: &mut Input<'a>,
-        column: &mut Column,
-        field: &FieldPlan,
-        frame: &Frame<'_>,
-    ) -> Parsed<()> {
-        input.take(b' ');
-        if input.plain_value(column)? { Ok(()) } else { self.value(input, column, field, frame) }
-    }
-
-    /// The same for a value that is not plain.
-    #[inline(never)]
+    /// Reads a value and appends it to its column.
+    #[inline(always)]
     pub(super) fn value(
         &mut self,
         input: &mut Input<'a>,
@@ -64,24 +52,68 @@ impl<'a> Parser<'_> {
         field: &FieldPlan,
         frame: &Frame<'_>,
     ) -> Parsed<()> {
+        if input.plain_value(column)? {
+            return Ok(());
+        }
+        let (payload, at) = (input.payload(), input.at());
+        let end = match (column.open(), &field.plan) {
+            (Data::Struct { rows, children }, Plan::Struct(plan)) if input.peek() == b'{' => {
+                self.structure(payload, at, plan, children, rows, frame)?
+            }
+            _ => self.any_value(payload, at, column, field, frame)?,
+        };
+        input.go_to(end);
+        Ok(())
+    }
+
+    /// Reads any value, white space before it included, and appends it; tells where it ended.
+    #[inline(never)]
+    fn any_value(
+        &mut self,
+        payload: Padded<'a>,
+        at: usize,
+        column: &mut Column,
+        field: &FieldPlan,
+        frame: &Frame<'_>,
+    ) -> Parsed<usize> {
+        let mut input = Input::resumed(payload, at);
         input.skip_whitespace();
         match input.peek() {
-            b'{' | b'[' => self.container(input, column, field, frame),
+            b'{' | b'[' => self.container(&mut input, column, field, frame)?,
             b'n' => {
                 input.take_word(b"null")?;
-                self.null(column, field, frame)
+                self.null(column, field, frame)?;
             }
-            b'-' | b'0'..=b'9' => self.number(input, column, field, frame),
-            b'"' => self.string(input, column, field, frame),
-            b't' | b'f' => match &mut column.data {
-                Data::Boolean(bits) => {
-                    bits.push(input.boolean().ok_or(Stop)?);
-                    Ok(())
-                }
-                _ => self.mismatch(input, field, frame),
+            b'-' | b'0'..=b'9' => self.number(&mut input, column, field, frame)?,
+            b'"' => self.string(&mut input, column, field, frame)?,
+            b't' | b'f' => match column.open() {
+                Data::Boolean(bits) => bits.push(input.boolean().ok_or(Stop)?),
+                _ => self.mismatch(&mut input, field, frame)?,
             },
-            _ => Err(Stop),
+            _ => return Err(Stop),
         }
+        Ok(input.at())
+    }
+
+    /// An object that opens here, as a row of a struct; tells where it ended.
+    #[inline(always)]
+    fn structure(
+        &mut self,
+        payload: Padded<'a>,
+        at: usize,
+        plan: &StructPlan,
+        children: &mut [Column],
+        rows: &mut usize,
+        frame: &Frame<'_>,
+    ) -> Parsed<usize> {
+        let inside = frame.inside(Container::Struct(plan));
+        self.state.enter(&inside)?;
+        self.state.charge(frame, plan.width)?;
+        let mark = self.state.rescued.mark();
+        let end = self.members(payload, at, plan, children, *rows, &inside)?;
+        self.state.note_origin(frame, *rows, mark);
+        *rows += 1;
+        Ok(end)
     }
 
     fn null(&mut self, column: &mut Column, field: &FieldPlan, frame: &Frame<'_>) -> Parsed<()> {
@@ -102,25 +134,19 @@ impl<'a> Parser<'_> {
         field: &FieldPlan,
         frame: &Frame<'_>,
     ) -> Parsed<()> {
-        let place = match frame.container {
-            Container::Map => column.len(),
-            _ => frame.at.get(),
-        };
-        let mark = self.state.rescued.mark();
-        match (&mut column.data, &field.plan, input.peek()) {
+        let (payload, entry, mark) = (input.payload(), column.len(), self.state.rescued.mark());
+        match (column.open(), &field.plan, input.peek()) {
             (Data::Struct { rows, children }, Plan::Struct(plan), b'{') => {
-                let inside = frame.inside(Container::Struct(plan));
-                self.state.enter(&inside)?;
-                self.state.charge(frame, plan.width)?;
-                let end = self.members(*input, plan, children, *rows, &inside)?;
+                let end = self.structure(payload, input.at(), plan, children, rows, frame)?;
                 input.go_to(end);
-                *rows += 1;
+                return Ok(());
             }
             (Data::Array { offsets, element }, Plan::Array(plan), b'[') => {
                 input.take(b'[');
                 let inside = frame.inside(Container::Array);
                 self.state.enter(&inside)?;
-                self.elements(input, plan, element, &inside)?;
+                let end = self.elements(payload, input.at(), plan, element, &inside)?;
+                input.go_to(end);
                 offsets.push(element.len());
             }
             (Data::Map { offsets, key, value }, Plan::Map(plan), b'{') => {
@@ -132,7 +158,7 @@ impl<'a> Parser<'_> {
             }
             _ => return self.mismatch(input, field, frame),
         }
-        self.state.note_origin(place, mark);
+        self.state.note_origin(frame, entry, mark);
         Ok(())
     }
 
@@ -145,7 +171,7 @@ impl<'a> Parser<'_> {
         field: &FieldPlan,
         frame: &Frame<'_>,
     ) -> Parsed<()> {
-        match (&mut column.data, &field.plan) {
+        match (column.open(), &field.plan) {
             (Data::Byte(values), _) => self.narrow(input, values, field, frame),
             (Data::Short(values), _) => self.narrow(input, values, field, frame),
             (Data::Integer(values), _) => self.narrow(input, values, field, frame),
@@ -237,7 +263,7 @@ impl<'a> Parser<'_> {
         frame: &Frame<'_>,
     ) -> Parsed<()> {
         input.take(b'"');
-        if let Data::String(slices) = &mut column.data {
+        if let Data::String(slices) = column.open() {
             return slices.try_push_with(|bytes| input.string_into(bytes));
         }
         let mut scratch = std::mem::take(&mut self.state.scratch);
@@ -251,7 +277,7 @@ impl<'a> Parser<'_> {
 
     /// A string that stands for a value of another type.
     fn text(&mut self, found: &str, column: &mut Column, field: &FieldPlan, frame: &Frame<'_>) -> Parsed<()> {
-        let outcome = match (&mut column.data, &field.plan) {
+        let outcome = match (column.open(), &field.plan) {
             (Data::Timestamp(values), _) => text::timestamp(found).map(|micros| values.push(micros)),
             (Data::Date(values), _) => text::date(found).map(|days| values.push(days)),
             (Data::Binary(slices), _) => slices.try_push_with(|bytes| text::base64(found, bytes)),

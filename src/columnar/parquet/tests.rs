@@ -41,7 +41,7 @@ pub(super) fn write_with(encoder: Encoder, schema: &Schema, batches: &Batches, i
     let mut bytes = Vec::new();
     for (rows, flush) in batches {
         rows.iter().for_each(|row| push_row(&mut columns, row));
-        file.write(&columns).unwrap();
+        file.write(&mut columns).unwrap();
         columns.truncate(0);
         if *flush {
             file.flush_row_group().unwrap();
@@ -344,7 +344,7 @@ fn bytes_leave_while_the_file_is_open_and_memory_falls() {
         let scrambled = n.wrapping_mul(0x1E37_79B9_7F4A_7C15);
         push_row(&mut columns, &[Value::Integer(scrambled.into()), Value::Text(format!("{scrambled:x}"))]);
         if columns.rows() == 1000 {
-            file.write(&columns).unwrap();
+            file.write(&mut columns).unwrap();
             columns.truncate(0);
             let before = file.memory();
             let parts = file.take_parts();
@@ -375,7 +375,7 @@ fn wide(columns: usize, rows: usize, row_group_bytes: usize) -> ParquetFile {
             &(0..columns as i64).map(|at| Value::Integer(value(at).into())).collect::<Vec<_>>(),
         );
         if buffers.rows() == 1024 {
-            file.write(&buffers).unwrap();
+            file.write(&mut buffers).unwrap();
             buffers.truncate(0);
         }
     }
