@@ -13,20 +13,23 @@ use tokio::runtime::Runtime;
 
 use crate::ingestion::Ingestion;
 use crate::process::{self, Stopwatch};
-use crate::{COMMITS_MAX, SMALL, table};
+use crate::{COMMITS_MAX, SMALL, bare, table};
 
 const ROUNDS: usize = 5;
+/// Of one round, in this order: the twin follows the commits.
+const MEASURES: [&str; 4] = ["commit", "bare", "load", "checkpoint"];
 /// Of the table nothing has expired.
 const TERMS: Terms = Terms { expired_ms: 0, compression: Compression::Zstd(1) };
 
 /// A figure, and what it may be at most: of the large table, against the small one where it says so.
-const LIMITS: [(&str, f64); 6] = [
+const LIMITS: [(&str, f64); 7] = [
     ("commit_cpu_us", 300.0),
     ("commit_ratio", 1.2),
     ("commit_more_mib", 10.0),
     ("load_ms", 50.0),
     ("checkpoint_ms", 500.0),
     ("checkpoint_more_mib", 32.0),
+    ("first_checkpoint_more_mib", 64.0),
 ];
 
 pub struct Options {
@@ -61,11 +64,13 @@ pub fn run(options: &Options) -> ExitCode {
     let directory = tempfile::tempdir().expect("room for a table");
     let small = directory.path().join("small");
     let large = options.keep.clone().unwrap_or_else(|| directory.path().join("large"));
+    let mut first = Value::Null;
     for (place, files) in [(&small, SMALL), (&large, options.files)] {
         table::make(place, files, options.version_files);
         child("commit", place);
         // Another writer's checkpoint until now, ours from here on.
-        println!("{}", json!({"files": files, "first checkpoint": child("checkpoint", place)}));
+        first = child("checkpoint", place);
+        println!("{}", json!({"files": files, "first checkpoint": first}));
     }
     child("commit", &large);
     let beside = child("beside", &large);
@@ -73,12 +78,12 @@ pub fn run(options: &Options) -> ExitCode {
     let (mut of_small, mut of_large) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         for (place, rounds) in [(&small, &mut of_small), (&large, &mut of_large)] {
-            let round = ["commit", "load", "checkpoint"].map(|what| (what, child(what, place)));
+            let round = MEASURES.map(|what| (what, child(what, place)));
             println!("{}", json!(round));
             rounds.push(round.map(|(_, figures)| figures));
         }
     }
-    let figures = figures(&of_small, &of_large);
+    let figures = figures(&first, &of_small, &of_large);
     let past: Vec<&str> =
         LIMITS.iter().filter(|(name, most)| figures[name] > *most).map(|limit| limit.0).collect();
     let mut line =
@@ -90,21 +95,28 @@ pub fn run(options: &Options) -> ExitCode {
     if past.is_empty() || !options.enforce { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The medians of all rounds, by name.
-fn figures(small: &[[Value; 3]], large: &[[Value; 3]]) -> std::collections::BTreeMap<&'static str, f64> {
-    let median = |rounds: &[[Value; 3]], measure: usize, name: &str| {
+/// Of the large table the first checkpoint, and the medians of all rounds, by name.
+fn figures(
+    first: &Value,
+    small: &[[Value; 4]],
+    large: &[[Value; 4]],
+) -> std::collections::BTreeMap<&'static str, f64> {
+    let median = |rounds: &[[Value; 4]], measure: usize, name: &str| {
         let mut all: Vec<f64> =
             rounds.iter().map(|round| round[measure][name].as_f64().expect("a figure")).collect();
         all.sort_by(f64::total_cmp);
         all[all.len() / 2]
     };
-    let (commit, load, checkpoint) = (0, 1, 2);
+    let [commit, bare, load, checkpoint] = [0, 1, 2, 3];
+    let first = |name: &str| first[name].as_f64().expect("a figure");
     let (cpu, of_small) = (median(large, commit, "cpu_us"), median(small, commit, "cpu_us"));
     [
         ("commit_cpu_us", cpu),
         ("commit_ratio", cpu / of_small),
         ("commit_more_mib", (median(large, commit, "peak_kib") - median(small, commit, "peak_kib")) / 1024.0),
         ("commit_p50_us", median(large, commit, "p50_us")),
+        ("bare_calls_cpu_us", median(large, bare, "cpu_us")),
+        ("bare_calls_p50_us", median(large, bare, "p50_us")),
         ("load_ms", median(large, load, "wall_us") / 1000.0),
         ("load_cpu_ms", median(large, load, "cpu_us") / 1000.0),
         ("load_more_mib", median(large, load, "more_kib") / 1024.0),
@@ -112,6 +124,9 @@ fn figures(small: &[[Value; 3]], large: &[[Value; 3]]) -> std::collections::BTre
         ("checkpoint_cpu_ms", median(large, checkpoint, "cpu_us") / 1000.0),
         ("checkpoint_more_mib", median(large, checkpoint, "more_kib") / 1024.0),
         ("checkpoint_mb", median(large, checkpoint, "bytes") / 1e6),
+        ("small_checkpoint_more_mib", median(small, checkpoint, "more_kib") / 1024.0),
+        ("first_checkpoint_ms", first("wall_us") / 1000.0),
+        ("first_checkpoint_more_mib", first("more_kib") / 1024.0),
     ]
     .into()
 }
@@ -128,6 +143,7 @@ pub fn measure(what: &str, place: &Path) {
     let figures = match what {
         "commit" => commits(place),
         "beside" => commits_beside_a_checkpoint(place),
+        "bare" => bare::puts(place),
         "load" => load(place),
         "checkpoint" => one_checkpoint(place),
         other => panic!("`{other}` is not measured"),

@@ -4,6 +4,7 @@
 //! `limits` measures what they cannot, each figure in a process of its own, and exits 1 past a limit:
 //! `cargo bench --bench commit -- limits [--files N] [--version-files N] [--keep DIRECTORY] [--no-limits]`.
 
+mod bare;
 mod ingestion;
 mod limits;
 mod process;

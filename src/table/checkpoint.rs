@@ -3,8 +3,8 @@
 //! It owns turning the last checkpoint and the versions after it into a new
 //! one: row groups to which nothing happened are copied byte for byte
 //! (`plan`), the others are rewritten, new actions follow. Memory is bounded:
-//! a row group of the old file, one of the new file, and a few parts on their
-//! way to the store, however large the table. It also owns the removal of
+//! a row group of the old file or a block of each of its columns, a row group
+//! of the new file, and two parts of it, however large the table. It also owns the removal of
 //! version files that no reader needs.
 //!
 //! | file | owns |
@@ -12,6 +12,7 @@
 //! | [`changes`] | what the versions since did |
 //! | [`columns`] | the schema, and which rows stand in which part |
 //! | [`old`] | reading the checkpoint before |
+//! | [`blocks`] | of a large row group a block of each column at a time |
 //! | [`plan`] | what becomes of its row groups |
 //! | [`output`] | the form of the new file |
 //!
@@ -21,6 +22,7 @@
 //! files is named by a later version. What cannot be read ends the attempt: a
 //! checkpoint holds everything or is not written.
 
+mod blocks;
 mod changes;
 mod columns;
 mod old;
@@ -91,7 +93,7 @@ struct Limits {
 
 const LIMITS: Limits = Limits {
     group: GroupMax { rows: 32_768, bytes: 4 << 20 },
-    window: Window { whole_bytes: 8 << 20, rows: 16_384 },
+    window: Window { whole_bytes: 4 << 20, block_bytes: 1 << 20 },
     step_bytes: 8 << 20,
 };
 
@@ -136,12 +138,12 @@ async fn write_file(
     limits: Limits,
     sweeper: &Sweeper,
 ) -> Result<i64> {
-    // One part waits while another is on its way.
     let (parts, mut receiver) = channel(1);
     let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
     let relative = format!("_delta_log/{name}");
     let merged = async {
-        let output = Output::new(limits.group, compression).map_err(|error| internal(store, error))?;
+        let output = Output::new(limits.group, compression, part_bytes(store));
+        let output = output.map_err(|error| internal(store, error))?;
         let old = old::open(store, old.unwrap_or_default(), output.columns(), limits.window).await?;
         Merge { store, old: &old, changes, expired_ms, max: limits.group, output, parts }.run().await
     };
@@ -204,7 +206,7 @@ impl Merge<'_> {
     async fn rewrite(&mut self, file: &OldFile, group: usize, part: Part) -> Result<()> {
         let store = self.store;
         let bad = |error: ParquetError| log::bad_checkpoint(store, &file.name, error);
-        let mut batches = file.batches(group, part);
+        let mut batches = file.batches(store, group, part).await?;
         let mut left = file.metadata().row_group(group).num_rows();
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(bad)?;
@@ -217,7 +219,7 @@ impl Merge<'_> {
         }
         match left {
             0 => Ok(()),
-            // An offset index may be wrong.
+            // The file's own counts may be wrong, or its reader has ended early.
             _ => Err(bad(ParquetError::General(format!("{left} rows of row group {group} are not there")))),
         }
     }
@@ -240,8 +242,18 @@ impl Merge<'_> {
 
 async fn send(store: &Store, parts: &Sender<upload::Part>, bytes: Bytes, last: bool) -> Result<()> {
     let sent = parts.send(upload::Part { bytes, charge: Charge::none(), last }).await;
+    // Once it is on its way the next one is filled: there are never more than the two.
+    let taken = match sent {
+        Ok(()) if !last => parts.reserve().await.is_ok(),
+        sent => sent.is_ok(),
+    };
     // The upload's own answer says why.
-    sent.map_err(|_| internal(store, "the upload has ended"))
+    if taken { Ok(()) } else { Err(internal(store, "the upload has ended")) }
+}
+
+/// What S3 wants of all parts but the last, and no more, for they wait in memory; a disk takes any.
+fn part_bytes(store: &Store) -> usize {
+    if store.parts.is_some() { 5 << 20 } else { 512 << 10 }
 }
 
 fn statistics_would_be_lost(store: &Store, name: &str) -> Error {

@@ -1,26 +1,25 @@
 //! The files of the checkpoint before, ours or another writer's.
 //!
 //! It owns reading them in pieces: a row group of ours is small and read
-//! whole, another writer's may be as large as its file and is read by pages.
+//! whole, another writer's may be as large as its file and is read by blocks.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{
-    ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
-};
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use parquet::file::reader::ChunkReader;
 use parquet::schema::types::SchemaDescriptor;
 
+use super::blocks::{self, Columns};
 use super::columns::{BATCH_ROWS, Part};
 use super::output::{self, Held};
 use crate::error::Result;
@@ -28,13 +27,16 @@ use crate::table::log;
 use crate::table::parquet_object::ParquetObject;
 use crate::table::store::Store;
 
-/// How much of another writer's row group is read at once.
+/// How much of a row group is read at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
-    /// Columns of no more bytes than this are read whole.
-    pub whole_bytes: i64,
-    pub rows: usize,
+    /// Columns that lie within so many bytes are read together.
+    pub whole_bytes: u64,
+    /// Otherwise so much of each column.
+    pub block_bytes: u64,
 }
+
+pub(super) type Batches = BoxStream<'static, parquet::errors::Result<RecordBatch>>;
 
 pub(super) struct OldFile {
     pub name: String,
@@ -69,16 +71,9 @@ impl OldFile {
     async fn open(store: &Store, name: String, ours: &SchemaDescriptor, window: Window) -> Result<OldFile> {
         let mut object = ParquetObject::new(&store.objects, store.path(&format!("_delta_log/{name}")));
         let bad = |error: ParquetError| log::bad_checkpoint(store, &name, error);
-        let mut metadata = object.get_metadata(None).await.map_err(bad)?;
+        let metadata = object.get_metadata(None).await.map_err(bad)?;
         let same = metadata.file_metadata().schema_descr().root_schema() == ours.root_schema();
         let checksums = output::checksums(&metadata).filter(|_| same);
-        if checksums.is_none() {
-            // For its windows.
-            let mut reader = ParquetMetaDataReader::new_with_metadata(Arc::unwrap_or_clone(metadata))
-                .with_offset_index_policy(PageIndexPolicy::Optional);
-            reader.load_page_index(&mut object).await.map_err(bad)?;
-            metadata = Arc::new(reader.finish().map_err(bad)?);
-        }
         // Every writer's strings are ours, whatever it says they were in its memory.
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let metadata = ArrowReaderMetadata::try_new(metadata, options).map_err(bad)?;
@@ -101,9 +96,7 @@ impl OldFile {
     pub async fn hold(&self, store: &Store, group: usize) -> Result<(Held, u32)> {
         let checksum = self.checksums.as_ref().expect("it is ours")[group];
         let ranges: Vec<_> = self.metadata().row_group(group).columns().iter().map(range).collect();
-        let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
-        let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
-        Ok((self.hold_range(store, start..end).await?, checksum))
+        Ok((self.hold_range(store, span(&ranges)).await?, checksum))
     }
 
     async fn hold_range(&self, store: &Store, range: Range<u64>) -> Result<Held> {
@@ -112,44 +105,23 @@ impl OldFile {
         Ok(Held { start: range.start, bytes })
     }
 
-    /// The columns of one part of a row group of any size, in windows: with an
-    /// offset index only their pages are held in memory.
-    pub fn batches<'a>(
-        &'a self,
-        group: usize,
-        part: Part,
-    ) -> BoxStream<'a, parquet::errors::Result<RecordBatch>> {
-        let metadata = self.metadata().row_group(group);
+    /// The columns of one part of a row group of any size: a small one is held
+    /// whole, of a large one a block of each column.
+    pub async fn batches(&self, store: &Store, group: usize, part: Part) -> Result<Batches> {
         let mask = part.projection(self.columns());
-        let rows = usize::try_from(metadata.num_rows()).unwrap_or(usize::MAX);
-        let window = if self.is_read_whole(metadata, &mask) { rows.max(1) } else { self.window.rows };
-        let streams = (0..rows).step_by(window).map(move |from| {
-            let length = window.min(rows - from);
-            let selection = vec![RowSelector::skip(from), RowSelector::select(length)];
-            let (object, metadata) = (self.object.clone(), self.metadata.clone());
-            let builder = ParquetRecordBatchStreamBuilder::new_with_metadata(object, metadata)
-                .with_projection(mask.clone())
-                .with_row_groups(vec![group])
-                .with_batch_size(BATCH_ROWS);
-            let builder = if length == rows {
-                builder
-            } else {
-                builder.with_row_selection(RowSelection::from(selection))
-            };
-            match builder.build() {
-                Ok(stream) => stream.boxed(),
-                Err(error) => futures::stream::once(std::future::ready(Err(error))).boxed(),
-            }
-        });
-        futures::stream::iter(streams).flatten().boxed()
-    }
-
-    fn is_read_whole(&self, group: &RowGroupMetaData, mask: &ProjectionMask) -> bool {
-        let bytes: i64 = (0..group.num_columns())
-            .filter(|&leaf| mask.leaf_included(leaf))
-            .map(|leaf| group.column(leaf).compressed_size())
-            .sum();
-        self.metadata().offset_index().is_none() || bytes <= self.window.whole_bytes
+        let leaves = (0..self.columns().num_columns()).filter(|&leaf| mask.leaf_included(leaf));
+        let row_group = self.metadata().row_group(group);
+        let ranges: Vec<Range<u64>> = leaves.map(|leaf| range(row_group.column(leaf))).collect();
+        let (metadata, span) = (self.metadata.clone(), span(&ranges));
+        if span.end - span.start > self.window.whole_bytes {
+            let columns = Columns { ranges, block_bytes: self.window.block_bytes };
+            let decode = move |blocks| decode(blocks, metadata, mask, group);
+            return Ok(blocks::read(self.object.clone(), columns, decode));
+        }
+        let held = self.hold_range(store, span).await?;
+        let batches = decode(held, metadata, mask, group);
+        let batches = batches.map_err(|error| log::bad_checkpoint(store, &self.name, error))?;
+        Ok(futures::stream::iter(batches.map(|batch| batch.map_err(ParquetError::from))).boxed())
     }
 
     /// Whether a row group of ours names one of these paths, which are in order.
@@ -178,11 +150,7 @@ impl OldFile {
         let mask = ProjectionMask::leaves(columns, leaf);
         let wanted: std::collections::HashSet<&str> = paths.iter().copied().collect();
         let (root, member) = part.path_leaf().split_once('.').expect("a member of a struct");
-        let batches = ParquetRecordBatchReaderBuilder::new_with_metadata(held, self.metadata.clone())
-            .with_projection(mask)
-            .with_row_groups(vec![group])
-            .build()?;
-        for batch in batches {
+        for batch in decode(held, self.metadata.clone(), mask, group)? {
             let batch = batch?;
             let mut paths = log::member_strings(&batch, root, member)?.into_iter().flatten();
             if paths.any(|path| wanted.contains(path)) {
@@ -218,6 +186,26 @@ impl OldFile {
         }
         Ok(names)
     }
+}
+
+fn decode(
+    from: impl ChunkReader + 'static,
+    metadata: ArrowReaderMetadata,
+    mask: ProjectionMask,
+    group: usize,
+) -> parquet::errors::Result<ParquetRecordBatchReader> {
+    ParquetRecordBatchReaderBuilder::new_with_metadata(from, metadata)
+        .with_projection(mask)
+        .with_row_groups(vec![group])
+        .with_batch_size(BATCH_ROWS)
+        .build()
+}
+
+/// From the first byte of any of these to the last.
+fn span(ranges: &[Range<u64>]) -> Range<u64> {
+    let start = ranges.iter().map(|range| range.start).min().unwrap_or(0);
+    let end = ranges.iter().map(|range| range.end).max().unwrap_or(0);
+    start..end
 }
 
 /// Where a column's bytes stand in the file.

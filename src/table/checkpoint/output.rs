@@ -36,8 +36,6 @@ pub(super) struct GroupMax {
 
 /// The footer's key for the CRC-32 of each row group's bytes, in order.
 const CHECKSUMS_KEY: &str = "thalweg.crc32";
-/// Bytes of a part: what S3 wants of all but the last, and no more, for they wait in memory.
-const PART_BYTES: usize = 5 << 20;
 
 pub(super) struct Output {
     file: SerializedFileWriter<Parts>,
@@ -54,7 +52,7 @@ struct OpenGroup {
 }
 
 impl Output {
-    pub fn new(max: GroupMax, compression: config::Compression) -> Result<Output> {
+    pub fn new(max: GroupMax, compression: config::Compression, part_bytes: usize) -> Result<Output> {
         // Readers of checkpoints want whole columns: pages need no statistics and no index.
         // Nearly every value is another: a dictionary is made, and then given up.
         let mut properties = WriterProperties::builder()
@@ -68,7 +66,7 @@ impl Output {
                 properties = properties.set_column_dictionary_enabled(ColumnPath::new(path), true);
             }
         }
-        let writer = ArrowWriter::try_new(Parts::default(), schema(), Some(properties.build()))?;
+        let writer = ArrowWriter::try_new(Parts::of(part_bytes), schema(), Some(properties.build()))?;
         let (mut file, columns) = writer.into_serialized_writer()?;
         file.flush()?;
         file.inner_mut().checksum.reset();
@@ -197,23 +195,30 @@ impl OpenGroup {
 }
 
 /// Bytes cut into parts, so that none of them is copied to grow.
-#[derive(Default)]
 struct Parts {
+    part_bytes: usize,
     full: VecDeque<Bytes>,
     filling: BytesMut,
     /// Of the bytes since the last row group.
     checksum: crc32fast::Hasher,
 }
 
+impl Parts {
+    fn of(part_bytes: usize) -> Parts {
+        let checksum = crc32fast::Hasher::new();
+        Parts { part_bytes, full: VecDeque::new(), filling: BytesMut::new(), checksum }
+    }
+}
+
 impl Write for Parts {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if self.filling.capacity() == 0 {
-            self.filling.reserve(PART_BYTES);
+            self.filling.reserve(self.part_bytes);
         }
-        let taken = bytes.len().min(PART_BYTES - self.filling.len());
+        let taken = bytes.len().min(self.part_bytes - self.filling.len());
         self.filling.extend_from_slice(&bytes[..taken]);
         self.checksum.update(&bytes[..taken]);
-        if self.filling.len() == PART_BYTES {
+        if self.filling.len() == self.part_bytes {
             self.full.push_back(std::mem::take(&mut self.filling).freeze());
         }
         Ok(taken)
@@ -232,10 +237,14 @@ pub(super) struct Held {
 }
 
 impl Held {
-    fn slice(&self, start: u64, length: Option<usize>) -> Result<Bytes> {
+    /// What is held from there on; `None` where that is no part of it.
+    pub fn from(&self, start: u64) -> Option<Bytes> {
         let from = start.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
-        let rest = from.filter(|&from| from <= self.bytes.len()).map(|from| self.bytes.slice(from..));
-        match (rest, length) {
+        from.filter(|&from| from <= self.bytes.len()).map(|from| self.bytes.slice(from..))
+    }
+
+    fn slice(&self, start: u64, length: Option<usize>) -> Result<Bytes> {
+        match (self.from(start), length) {
             (Some(rest), None) => Ok(rest),
             (Some(rest), Some(length)) if length <= rest.len() => Ok(rest.slice(..length)),
             _ => Err(ParquetError::EOF(format!("{start} is outside of what was read"))),

@@ -144,7 +144,7 @@ fn written_ms(table: &HandMade) -> i64 {
 /// Row groups of a few rows, and a checkpoint every few versions' bytes.
 const TINY: Limits = Limits {
     group: GroupMax { rows: 16, bytes: 1 << 20 },
-    window: Window { whole_bytes: 0, rows: 10 },
+    window: Window { whole_bytes: 0, block_bytes: 100 },
     step_bytes: 6000,
 };
 
@@ -391,7 +391,7 @@ async fn history_by_chance(seed: u64) -> (usize, usize) {
 async fn newest_groups(table: &HandMade) -> Vec<Bytes> {
     let listing = log::list(&table.store, None).await.unwrap();
     let Some((_, names)) = listing.checkpoints.last_key_value() else { return Vec::new() };
-    let output = Output::new(TINY.group, TERMS.compression).unwrap();
+    let output = Output::new(TINY.group, TERMS.compression, 1 << 20).unwrap();
     let mut groups = Vec::new();
     for file in old::open(&table.store, names, output.columns(), TINY.window).await.unwrap() {
         if !file.is_ours() {
@@ -510,7 +510,7 @@ async fn a_row_group_of_another_writer_is_not_copied_although_it_has_our_columns
     let remove =
         json!({"remove": {"path": "part-000020.parquet", "dataChange": true, "deletionTimestamp": NOW_MS}});
     table.commit_lines(&[remove]).await;
-    let output = Output::new(TINY.group, TERMS.compression).unwrap();
+    let output = Output::new(TINY.group, TERMS.compression, 1 << 20).unwrap();
     let files = old::open(&table.store, &[name], output.columns(), TINY.window).await.unwrap();
     assert!(files[0].columns().root_schema() == output.columns().root_schema() && !files[0].is_ours());
     write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await.unwrap();
