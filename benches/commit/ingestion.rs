@@ -87,10 +87,20 @@ impl Ingestion {
         Ingestion { commits: Some(commits), answers, next, thread: Some(thread) }
     }
 
-    /// One commit: four files, eight partitions moved.
-    pub fn commit(&mut self) {
+    /// What the next commit is made of: four files, eight partitions moved.
+    pub fn files(&mut self) -> Vec<ToCommitter> {
         let files = (0..FILES).map(|of| self.file(of)).collect();
         self.next += RANGE;
+        files
+    }
+
+    pub fn commit_files(&mut self) {
+        let files = self.files();
+        self.commit(files);
+    }
+
+    /// One commit, from the shards' hand-over to the answer.
+    pub fn commit(&mut self, files: Vec<ToCommitter>) {
         self.commits.as_ref().expect("open").blocking_send(files).expect("the relay runs");
         match self.answers.recv().expect("the committer runs") {
             ToShard::Committed { units: FILES, .. } => {}

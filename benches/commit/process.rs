@@ -21,6 +21,20 @@ impl Stopwatch {
     }
 }
 
+/// The allocator and the kernel as the program has them: see its `main.rs`.
+#[expect(unsafe_code, reason = "the allocator's options have no safe form")]
+pub fn keep_little_memory() {
+    unsafe extern "C" {
+        fn mi_option_set(option: std::ffi::c_int, value: std::ffi::c_long);
+    }
+    // SAFETY: the allocator is linked in, the option (its delay of purging) exists, no other thread
+    // runs yet; the second call sets a flag of this process.
+    unsafe {
+        mi_option_set(15, 250);
+        libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    }
+}
+
 /// CPU time of the whole process, all threads, user and system.
 #[expect(unsafe_code, reason = "std has no clock of the process")]
 pub fn cpu() -> Duration {
