@@ -145,10 +145,10 @@ impl<'a> Input<'a> {
         self.bytes().get(self.at + skipped..).is_some_and(|rest| rest.starts_with(bytes))
     }
 
-    /// Reads a comma, a name shorter than [`NAME_HEAD`] and a colon, with hardly any white space: the
-    /// name's bytes with zeros behind them, and its length. `None`, and nothing was read: it stands otherwise.
+    /// Reads a comma, a name shorter than [`NAME_HEAD`] and a colon, with hardly any white space. `None`,
+    /// and nothing was read: it stands otherwise.
     #[inline]
-    pub(super) fn short_name(&mut self) -> Option<(u128, usize)> {
+    pub(super) fn short_name(&mut self) -> Option<ShortName<'a>> {
         let mut input = *self;
         let opens = input.take(b',') && (input.take(b'"') || (input.take(b' ') && input.take(b'"')));
         if !opens {
@@ -160,13 +160,14 @@ impl<'a> Input<'a> {
             return None;
         }
         let len = ends.trailing_zeros() as usize;
+        let bytes = &input.bytes()[input.at..input.at + len];
         input.at += len;
         if !input.take(b'"') || !input.take(b':') {
             return None;
         }
         input.take(b' ');
         *self = input;
-        Some((u128::from_le_bytes(block) & !(u128::MAX << (8 * len)), len))
+        Some(ShortName { head: u128::from_le_bytes(block) & !(u128::MAX << (8 * len)), bytes })
     }
 
     pub(super) fn take_word(&mut self, word: &[u8]) -> Parsed<()> {
@@ -558,6 +559,13 @@ impl ShortDecimal {
 
 /// Bytes of a name that are compared at once.
 pub(super) const NAME_HEAD: usize = scan::BLOCK;
+
+/// A name without escapes that is shorter than its head.
+pub(super) struct ShortName<'a> {
+    /// Its bytes, and zeros behind them.
+    pub(super) head: u128,
+    pub(super) bytes: &'a [u8],
+}
 
 /// Bytes of a lead that are compared at once.
 const LEAD_BLOCK: usize = 16;

@@ -112,12 +112,15 @@ impl<'a> Parser<'_> {
         let mut opens = before.is_none();
         loop {
             let start = input.at();
-            if let Some((head, len)) = input.short_name() {
-                if let Some(field) = plan.find_short(head, len) {
+            if let Some(name) = input.short_name() {
+                if let Some(field) = plan.find_short(name.head, name.bytes.len()) {
                     learn(&input, start, field, before);
                     return Ok((Some(field), input.at()));
                 }
-                input.go_to(start);
+                input.skip_whitespace();
+                self.unknown(&mut input, name.bytes, frame)?;
+                opens = false;
+                continue;
             }
             if opens {
                 input.take(b'{');
@@ -143,7 +146,7 @@ impl<'a> Parser<'_> {
                 }
                 return Ok((Some(field), input.at()));
             }
-            self.unknown(&mut input, utf8(&name)?, frame)?;
+            self.unknown(&mut input, &name, frame)?;
             opens = false;
         }
     }
@@ -164,14 +167,15 @@ impl<'a> Parser<'_> {
     }
 
     /// Reads over the value of a member that the schema does not know.
-    fn unknown(&mut self, input: &mut Input<'a>, name: &str, frame: &Frame<'_>) -> Parsed<()> {
+    fn unknown(&mut self, input: &mut Input<'a>, name: &[u8], frame: &Frame<'_>) -> Parsed<()> {
+        if self.state.on_new_field == OnNewField::Ignore {
+            return self.skip_value(input, frame.depth, frame);
+        }
+        let name = utf8(name)?;
         self.state.admit_unknown(frame, name)?;
         let start = input.at();
         self.skip_value(input, frame.depth, frame)?;
-        if self.state.on_new_field == OnNewField::Rescue {
-            self.state.keep_unknown(frame, name, input.since(start))?;
-        }
-        Ok(())
+        self.state.keep_unknown(frame, name, input.since(start))
     }
 
     /// Reads over a value inside of `depth` objects and arrays.
