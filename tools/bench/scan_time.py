@@ -72,7 +72,8 @@ def duckdb_queries(fields):
             return f"sum(len({column}))"
         if kind == "BOOLEAN":
             return f"count_if({column})"
-        return f"max({column})" if kind.startswith("TIMESTAMP") else f"sum(CAST({column} AS BIGINT))"
+        # Spark's INT96 comes without a time zone; the instant is the same.
+        return f"epoch_us(max({column}))" if kind.startswith("TIMESTAMP") else f"sum(CAST({column} AS BIGINT))"
 
     every = ", ".join(whole(path, kind) for path, kind in leaves(fields))
     text = next(path for path, kind in leaves(fields) if kind == "VARCHAR" and path[-1] not in ("id", "type", "event_type"))
@@ -111,7 +112,7 @@ def polars_queries(fields):
             # Sums of doubles depend on their order.
             found = column.round().cast(polars.Int64).sum()
         else:
-            found = column.max() if kind.startswith("TIMESTAMP") else column.sum()
+            found = column.max().dt.timestamp("us") if kind.startswith("TIMESTAMP") else column.sum()
         return found.alias(".".join(path))
 
     every = [whole(path, kind) for path, kind in leaves(fields)]
