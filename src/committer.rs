@@ -10,6 +10,7 @@
 //! one put of a few kilobytes, however large the table.
 
 mod body;
+mod group;
 mod head;
 mod letters;
 mod open;
@@ -22,20 +23,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use self::body::{add, body};
+use self::group::Tenants;
 use self::head::{Head, Patience};
 use self::letters::{DeadLetters, Posted};
 use crate::clock::SharedClock;
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{DataFile, Generation, ToCommitter, ToShard};
+use crate::exchange::{DataFile, Generation, Tips, ToCommitter, ToShard};
 use crate::health::Health;
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
 use crate::metrics::{self, Stage};
 use crate::protocol::app_id::AppId;
+use crate::protocol::contention::Contention;
 use crate::protocol::dead_letters::Held;
 use crate::protocol::fence::{Fence, Fenced, Writer};
 use crate::protocol::ledger::{Ledger, Offered, Work};
@@ -44,7 +47,7 @@ use crate::schema::Schema;
 use crate::source::witness::{Vouched, Witness};
 use crate::table::action::{Action, RANGES_TAG};
 use crate::table::checkpoint::Turns;
-use crate::table::log::{self, Settled, Snapshot};
+use crate::table::log::{self, Found, Settled, Snapshot};
 use crate::table::store::Store;
 use crate::table::sweeper::{Sweeper, Void};
 use crate::table::{create, gate};
@@ -86,6 +89,8 @@ pub struct Wiring {
     pub checkpoints: Turns,
     /// Of checkpoints; data files come compressed.
     pub compression: Compression,
+    /// Where the table's offsets are told to the group; `None` without one.
+    pub tips: Option<watch::Sender<Tips>>,
 }
 
 pub struct Committer {
@@ -102,6 +107,8 @@ pub struct Committer {
     forget: Vec<Action>,
     generation: Generation,
     fence: Fence,
+    contention: Contention,
+    tenants: Tenants,
 }
 
 impl Committer {
@@ -113,8 +120,7 @@ impl Committer {
         wiring: Wiring,
     ) -> Committer {
         let starts = opened.plan.starts;
-        let (dead_letters, forget) =
-            DeadLetters::new(opened.letters, &identity, &opened.snapshot, &starts, &wiring);
+        let (dead_letters, forget) = DeadLetters::new(opened.letters, &identity, &opened.snapshot, &wiring);
         let component = format!("table {}", identity.table_id);
         Committer {
             head: Head::new(store, opened.snapshot, &wiring),
@@ -125,6 +131,8 @@ impl Committer {
             forget,
             generation: Generation::default(),
             fence: Fence::default(),
+            contention: Contention::default(),
+            tenants: Tenants::default(),
             identity,
             places,
             wiring,
@@ -149,10 +157,12 @@ impl Committer {
                 Ok(Some(message)) => message,
             };
             self.receive(message).await?;
-            while let Ok(message) = self.wiring.inbox.try_recv() {
-                self.receive(message).await?;
-            }
             loop {
+                // What came meanwhile goes along.
+                while let Ok(message) = self.wiring.inbox.try_recv() {
+                    self.receive(message).await?;
+                }
+                self.join().await?;
                 let ready = self.ledger.take_ready(UNITS_MAX);
                 if ready.is_empty() {
                     break;
@@ -169,8 +179,11 @@ impl Committer {
     }
 
     async fn receive(&mut self, message: ToCommitter) -> Result<()> {
+        let Some(message) = self.heed(message) else { return Ok(()) };
         match message {
-            ToCommitter::Finished { generation, work } if generation < self.generation => {
+            ToCommitter::Finished { generation, work }
+                if generation < self.generation || !self.tenants.count(&work) =>
+            {
                 self.discard(vec![work]);
                 Ok(())
             }
@@ -191,6 +204,8 @@ impl Committer {
                 metrics::commit_failed(&self.identity.table_id);
                 self.reset().await
             }
+            // Heeded above.
+            ToCommitter::Join { .. } | ToCommitter::Leave { .. } | ToCommitter::Abandon(_) => Ok(()),
         }
     }
 
@@ -214,33 +229,60 @@ impl Committer {
             may_go?;
             return self.reset().await;
         }
-        let mut losses = 0;
         loop {
-            let (commit_id, body) = self.commit_body(&work);
-            let settled = self
-                .head
-                .put(&commit_id, &body, &self.identity.table_id, &self.patience, &self.wiring.clock)
-                .await?;
-            match settled {
+            let body = self.commit_body(&work);
+            match self.put(&body).await? {
                 Settled::Won => {
                     metrics::stage(Stage::Commit, self.wiring.clock.boot().saturating_sub(now));
                     self.committed(work);
+                    let others_first = self.contention.won();
+                    self.rest_within(others_first).await;
                     return Ok(());
                 }
                 Settled::Lost(winner) => {
-                    losses += 1;
                     metrics::commit_conflict(&self.identity.table_id);
-                    let fits = self.give_way(&winner).await;
+                    let lost = self.contention.lost();
+                    let mut fits = self.give_way(&winner).await;
+                    if matches!(fits, Ok(true)) {
+                        self.rest_within(lost.wait_within).await;
+                    }
+                    if matches!(fits, Ok(true)) && lost.looks_to_tip {
+                        fits = self.follow().await;
+                    }
                     if !matches!(fits, Ok(true)) {
                         // The version is another's for sure: our files are void.
                         self.discard(work);
                         fits?;
                         return self.reset().await;
                     }
-                    self.jitter(losses).await;
+                    if lost.looks_to_tip {
+                        self.ledger.give_back(work);
+                        return Ok(());
+                    }
                 }
             }
         }
+    }
+
+    /// Puts the next version, and notes how long it took.
+    async fn put(&mut self, (commit_id, body): &(String, Bytes)) -> Result<Settled> {
+        let begun = self.wiring.clock.boot();
+        let settled = self
+            .head
+            .put(commit_id, body, &self.identity.table_id, &self.patience, &self.wiring.clock)
+            .await?;
+        self.contention.took(self.wiring.clock.boot().saturating_sub(begun));
+        Ok(settled)
+    }
+
+    /// Follows the log to its tip, as far as it is to be had. False: what we hold no longer fits.
+    async fn follow(&mut self) -> Result<bool> {
+        while let Found::Commit(body) = log::get(&self.head.store, self.head.snapshot.version.next()).await {
+            if !self.give_way(&body).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether the log and the topic are still those that the work belongs to.
@@ -289,14 +331,15 @@ impl Committer {
             return Ok(true);
         }
         let table = self.dead_letters.as_mut().expect("shards write letters only where there is a place");
-        match table.post(&files, &self.identity, &self.patience, &self.wiring.clock).await? {
+        let own = self.ledger.tips();
+        match table.post(&files, own, &self.identity, &self.patience, &self.wiring.clock).await? {
             Posted::Landed => {
                 let letters = files.iter().map(|(file, _)| file.rows).sum();
                 metrics::dead_letters(&self.identity.table_id, letters);
                 info!(table = self.identity.table_id, letters, "dead letters committed");
                 return Ok(true);
             }
-            Posted::Fenced(by) => self.fenced(by)?,
+            Posted::Fenced(by) => self.fenced(by).await?,
             Posted::Changed => {}
         }
         self.discard_letters(files.into_iter().map(|(file, _)| file));
@@ -307,7 +350,7 @@ impl Committer {
     async fn give_way(&mut self, winner: &Bytes) -> Result<bool> {
         let (table_id, tips) = (&self.identity.table_id, self.ledger.tips());
         match self.head.meet(winner, |app_id| relation(table_id, tips, app_id))? {
-            Verdict::Fenced(by) => self.fenced(by).map(|()| false),
+            Verdict::Fenced(by) => self.fenced(by).await.map(|()| false),
             Verdict::HandedOver(by) => Err(self.gives_way_to(by)),
             Verdict::Reload => {
                 let schema = gate::admit(&self.head.snapshot.protocol, &self.head.snapshot.metadata)?;
@@ -317,9 +360,19 @@ impl Committer {
         }
     }
 
-    fn fenced(&mut self, by: Option<Writer>) -> Result<()> {
+    async fn fenced(&mut self, by: Option<Writer>) -> Result<()> {
+        let now = self.wiring.clock.boot();
+        if let Some(peer) = by.as_ref().filter(|by| by.is_peer_of(&self.identity.writer)) {
+            let after = self.fence.hit_by_peer(now);
+            info!(
+                table = self.identity.table_id, by = %peer,
+                "a member of the group moved offsets that we read; reading on what is assigned"
+            );
+            tokio::time::sleep(after).await;
+            return Ok(());
+        }
         let alive = by.as_ref().is_some_and(|writer| (self.identity.is_alive)(writer));
-        match self.fence.hit(self.wiring.clock.boot(), alive) {
+        match self.fence.hit(now, alive) {
             Fenced::Reload => {
                 warn!(
                     table = self.identity.table_id,
@@ -360,6 +413,8 @@ impl Committer {
     async fn reset(&mut self) -> Result<()> {
         self.generation.0 += 1;
         let (tips, held) = loop {
+            self.heed_what_waits()?;
+            self.see_all_off();
             let tips = self.look_again().await?;
             let held = self.take_letters_over(&tips).await;
             // A later claim is somebody else's, and so may be what was taken over since.
@@ -371,12 +426,13 @@ impl Committer {
         self.schema = Arc::new(gate::admit(protocol, metadata)?);
         let dropped = self.ledger.reset(tips.clone());
         self.discard(dropped);
+        (self.tenants.held, self.tenants.must_reset) = (Arc::new(held), false);
         let reset = ToShard::Reset {
             table: self.wiring.table,
             generation: self.generation,
             schema: Arc::clone(&self.schema),
             starts: tips,
-            held: Arc::new(held),
+            held: Arc::clone(&self.tenants.held),
         };
         for shard in 0..self.wiring.shards.len() {
             self.tell(shard, reset.clone()).await;
@@ -394,28 +450,34 @@ impl Committer {
                 return Err(Error::new(ErrorKind::Disagree, format!("{}: the table is gone", store.url))
                     .remedy("restore the table, or start again with a new table id"));
             };
-            let tips = self.tips_in(&snapshot)?;
-            let now = self.wiring.clock.wall_ms();
-            let claim = self.places.claim(&self.identity, Some(&snapshot), now);
+            let tips = self.tips_in(&snapshot, self.ledger.tips().keys())?;
             self.head.replace(snapshot, self.wiring.clock.boot());
-            let Some(claim) = claim else { return Ok(tips) };
-            let mut actions = create::txns(&self.identity.table_id, &tips, now);
-            actions.extend(claim);
-            let (commit_id, body) =
-                body(&self.identity, "STREAMING UPDATE", actions, Vec::new(), &self.wiring.clock);
-            let settled = self
-                .head
-                .put(&commit_id, &body, &self.identity.table_id, &self.patience, &self.wiring.clock)
-                .await?;
-            if let Settled::Won = settled {
+            let Some(claim) = self.claim(&tips) else { return Ok(tips) };
+            if let Settled::Won = self.put(&claim).await? {
                 return Ok(tips);
             }
         }
     }
 
-    fn tips_in(&self, snapshot: &Snapshot) -> Result<BTreeMap<TopicPartition, Offset>> {
+    /// The commit that claims these partitions; `None` where none is needed.
+    fn claim(&self, tips: &BTreeMap<TopicPartition, Offset>) -> Option<(String, Bytes)> {
+        if tips.is_empty() {
+            return None;
+        }
+        let now = self.wiring.clock.wall_ms();
+        let claim = self.places.claim(&self.identity, Some(&self.head.snapshot), now)?;
+        let mut actions = create::txns(&self.identity.table_id, tips, now);
+        actions.extend(claim);
+        Some(body(&self.identity, "STREAMING UPDATE", actions, Vec::new(), &self.wiring.clock))
+    }
+
+    fn tips_in<'a>(
+        &self,
+        snapshot: &Snapshot,
+        sources: impl Iterator<Item = &'a TopicPartition>,
+    ) -> Result<BTreeMap<TopicPartition, Offset>> {
         let mut tips = BTreeMap::new();
-        for source in self.ledger.tips().keys() {
+        for source in sources {
             let app_id = AppId::new(&self.identity.table_id, source.clone()).to_string();
             let Some(&offset) = snapshot.txns.get(&app_id) else {
                 return Err(Error::new(
@@ -429,16 +491,21 @@ impl Committer {
         Ok(tips)
     }
 
+    /// Takes the dead letters of these partitions over, which are claimed and stand at `tips`.
     async fn take_letters_over(&mut self, tips: &BTreeMap<TopicPartition, Offset>) -> Held {
+        if let Some(dead_letters) = &mut self.dead_letters {
+            dead_letters.head.end();
+        }
+        if tips.is_empty() {
+            self.dead_letters = None;
+            return Held::new();
+        }
         let main = &self.head.snapshot;
         let (places, identity, clock) = (&self.places, &self.identity, &self.wiring.clock);
         let mut taken =
             self.patience.ask(&self.head.store, |_| places.take_over(identity, main, tips, clock)).await;
         let held = std::mem::take(&mut taken.held);
-        if let Some(dead_letters) = &mut self.dead_letters {
-            dead_letters.head.end();
-        }
-        (self.dead_letters, self.forget) = DeadLetters::new(taken, identity, main, tips, &self.wiring);
+        (self.dead_letters, self.forget) = DeadLetters::new(taken, identity, main, &self.wiring);
         held
     }
 
@@ -446,16 +513,27 @@ impl Committer {
         self.forget.clear();
         self.ledger.committed(&work);
         self.report(self.head.snapshot.version, &work);
-        let mut units: BTreeMap<usize, usize> = BTreeMap::new();
+        let mut units: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         for unit in &work {
-            *units.entry(unit.shard).or_default() += 1;
+            units.entry(unit.shard).or_default().push(unit.unit);
         }
         for (shard, units) in units {
             let message = ToShard::Committed { table: self.wiring.table, generation: self.generation, units };
             // A shard that has ended does not wait for its answer.
             let _ = self.wiring.shards[shard].try_send(message);
         }
+        self.note_tips(work.iter().flat_map(|unit| &unit.ranges).map(|range| &range.source));
+        self.see_off();
         self.head.checkpoint_when_due(&self.wiring.clock);
+    }
+
+    /// Tells where these partitions stand now.
+    fn note_tips<'a>(&self, sources: impl Iterator<Item = &'a TopicPartition>) {
+        let Some(told) = &self.wiring.tips else { return };
+        let tips = self.ledger.tips();
+        told.send_modify(|told| {
+            told.extend(sources.filter_map(|source| Some((source.clone(), *tips.get(source)?))));
+        });
     }
 
     fn report(&self, version: Version, work: &[Work<DataFile>]) {
@@ -539,12 +617,14 @@ impl Committer {
         }
     }
 
-    /// Lets the other writer go first now and then, so that neither starves.
-    async fn jitter(&self, losses: u32) {
+    /// Rests for a random part of this time.
+    async fn rest_within(&self, limit: Duration) {
+        if limit.is_zero() {
+            return;
+        }
         let id = self.wiring.clock.fresh_id();
-        let random = u64::from(id.as_bytes()[0]) << 8 | u64::from(id.as_bytes()[1]);
-        let limit = 5u64 << losses.min(6);
-        tokio::time::sleep(Duration::from_millis(random % limit)).await;
+        let part = id.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        tokio::time::sleep(limit.mul_f64(f64::from(part) / f64::from(u32::MAX))).await;
     }
 }
 

@@ -4,7 +4,7 @@
 //! other. Work flows down; what flows up is "this much is committed" and
 //! "begin again from here".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::ids::{Offset, TopicPartition};
 use crate::protocol::dead_letters::Held;
 use crate::protocol::ledger::Work;
+use crate::protocol::membership::Tenure;
 use crate::schema::Schema;
 
 /// A file that is whole and in the store.
@@ -42,6 +43,26 @@ pub enum ToCommitter {
     Finished { generation: Generation, work: Work<DataFile> },
     /// A file is lost: its ranges must be read again.
     UploadFailed { generation: Generation, error: Error, hopeless: bool },
+    /// The group assigned partitions to a shard: where does it read on?
+    Join { shard: usize, sources: Vec<TopicPartition>, tenure: Tenure },
+    /// A shard is through with a partition that the group takes back: all that it read of it, up to
+    /// `at`, is handed over. `None`: it had not begun.
+    Leave { shard: usize, generation: Generation, source: TopicPartition, tenure: Tenure, at: Option<Offset> },
+    /// A shard drops partitions with all that is uncommitted of them.
+    Abandon(Abandoned),
+}
+
+/// What a shard dropped, see `protocol::membership::void`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Abandoned {
+    pub shard: usize,
+    pub generation: Generation,
+    pub lost: Vec<TopicPartition>,
+    /// Of what the shard handed over under numbers below this, only `kept` counts.
+    pub since: u64,
+    pub kept: BTreeSet<u64>,
+    /// Partitions of void files: read again from there, or from the table's offset if that is further.
+    pub rewound: Vec<(TopicPartition, Offset, Tenure)>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,12 +76,22 @@ pub enum ToShard {
         /// Above these offsets, what stands as a dead letter already.
         held: Arc<Held>,
     },
-    /// So many units of work are in the table.
-    Committed { table: usize, generation: Generation, units: usize },
+    /// These units of work are in the table.
+    Committed { table: usize, generation: Generation, units: Vec<u64> },
     /// Hand over what was read of this partition, and let shard `to` read on.
     Release { table: usize, source: TopicPartition, to: usize },
     /// Read this partition, which another shard let go.
     Take(Moved),
+    /// The group assigned partitions: ask the committer where to begin.
+    Join { table: usize, sources: Vec<TopicPartition>, tenure: Tenure },
+    /// The committer's answer.
+    Own(Owned),
+    /// The group takes partitions back: hand over what was read, and say when it is committed.
+    Leave { table: usize, sources: Vec<TopicPartition> },
+    /// The committer: nothing of it is uncommitted.
+    Left { table: usize, source: TopicPartition, tenure: Tenure },
+    /// The group took partitions away, or handing over takes too long: drop what is uncommitted of them.
+    Abandon { table: usize, sources: Vec<TopicPartition> },
     /// The table goes no further; other tables do.
     Stop { table: usize },
     /// Read no more, hand over what there is, and end when it is committed.
@@ -81,3 +112,18 @@ pub struct Moved {
     /// `start` is of this generation: a later reset says where to begin instead.
     pub generation: Generation,
 }
+
+/// A partition of the group that a shard reads from now on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Owned {
+    pub table: usize,
+    pub source: TopicPartition,
+    pub tenure: Tenure,
+    pub start: Offset,
+    /// What stands as a dead letter already, from `start` on, growing; `None`: as the shard knows it.
+    pub held: Option<Vec<Offset>>,
+    pub generation: Generation,
+}
+
+/// The next offset of each partition as the table has it, for who tells the group.
+pub type Tips = BTreeMap<TopicPartition, Offset>;

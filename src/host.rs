@@ -8,10 +8,10 @@ use std::fs;
 use crate::clock::Clock;
 use crate::protocol::fence::Writer;
 
-/// This process, as it signs its commits.
+/// This process, as it signs its commits; the group is the config's.
 pub fn this_process(clock: &dyn Clock) -> Writer {
     let pid = std::process::id();
-    Writer { instance: clock.fresh_id(), host: host(), pid, started: started(pid).unwrap_or(0) }
+    Writer { instance: clock.fresh_id(), host: host(), pid, started: started(pid).unwrap_or(0), group: None }
 }
 
 /// Whether the writer runs on this machine right now. False also where we

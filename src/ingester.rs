@@ -1,7 +1,10 @@
 //! A running ingestion: shards and committers, from start to drain.
 //!
 //! It owns threads and tasks, signals, and the question when the whole is
-//! over and with what outcome. It does not touch a record or a commit.
+//! over and with what outcome. It does not touch a record or a commit. What a
+//! consumer group changes is `group`.
+
+mod group;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,9 +12,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use self::group::Links;
 use crate::admin;
 use crate::budget::{Budget, Shares};
 use crate::clock::SharedClock;
@@ -19,10 +23,11 @@ use crate::committer::{self, Committer, Identity, Opened, Places};
 use crate::config::resources::Machine;
 use crate::config::{Config, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Moved, ToShard};
+use crate::exchange::{Moved, Tips, ToShard};
 use crate::health::Health;
 use crate::host;
 use crate::ids::TopicPartition;
+use crate::member::{Members, News};
 use crate::metrics;
 use crate::preflight::{self, Ready, Silent};
 use crate::protocol::balance::{Balance, Load, Move};
@@ -40,6 +45,8 @@ use crate::table::sweeper::Sweeper;
 const DRAIN_PATIENCE: Duration = Duration::from_secs(9);
 /// A drain whose commits took long still gets this much for deleting void files.
 const SWEEP_AT_LEAST: Duration = Duration::from_millis(500);
+/// How long the consumer group may take to hear that we leave.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// A run that began goes on trying to begin again, this often.
 const BEGIN_AGAIN_EVERY: Duration = Duration::from_secs(3);
 /// Messages that a shard may have unread.
@@ -64,6 +71,7 @@ enum Ended {
 
 /// Runs until told to stop, until the end is committed, or until nothing is left to do.
 pub fn run(run: &Run) -> Result<()> {
+    group::refuse_bounded(run)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("io")
@@ -80,7 +88,8 @@ pub fn run(run: &Run) -> Result<()> {
         info!(%address, "serving /metrics, /livez and /readyz");
     }
     runtime.spawn(admin::serve(listener, Arc::clone(&health), recorder, std::future::pending()));
-    let writer = host::this_process(&*run.clock);
+    let group = run.config.kafka.group.as_ref().map(|group| group.name.clone());
+    let writer = Writer { group, ..host::this_process(&*run.clock) };
     let sweeper = Sweeper::new(runtime.handle().clone());
     let mut began = false;
     let outcome = loop {
@@ -121,6 +130,7 @@ struct Generation<'a> {
     committers_ended: Receiver<(usize, Result<()>)>,
     reports: Receiver<Report>,
     loads: Receiver<Load>,
+    members: Members,
     balance: Balance,
     /// Partitions that are being read, by table.
     reading: Vec<BTreeSet<TopicPartition>>,
@@ -148,10 +158,17 @@ impl<'a> Generation<'a> {
         let catalog = Catalog::connect(&run.config.kafka)?;
         let mut first_stop = None;
         let ready = runtime.block_on(prepare(run, &catalog, health, &mut first_stop))?;
-        let opened = runtime.block_on(open(run, &catalog, &ready, health, writer, &mut first_stop))?;
+        let mut opened = runtime.block_on(open(run, &catalog, &ready, health, writer, &mut first_stop))?;
         let known = ready.iter().map(|(topic, _)| topic.clone()).collect();
         let brokers = catalog.brokers_count;
         let topics = Watch::start(catalog, known, !run.until_end, Arc::clone(health))?;
+        let partitions = group::partitions(run, &opened);
+        let count = run.config.limits.shards.min(partitions).max(1);
+        let mut links = Links::new(run, count);
+        let mut told: Vec<Option<watch::Sender<Tips>>> = Vec::new();
+        for (index, opened) in &mut opened {
+            told.push(links.table(*index, &ready[*index].0, opened));
+        }
         for (table, opened) in &opened {
             let table = &run.config.tables[*table];
             for (partition, error) in &opened.plan.stopped {
@@ -171,18 +188,19 @@ impl<'a> Generation<'a> {
             health.forget(&format!("{} {}", component(&run.config.tables[of.table]), of.source));
             reading[of.table].insert(of.source.clone());
         }
-        let count = run.config.limits.shards.min(readings.len()).max(1);
         // A stop of every partition, and one move.
-        let (reports_out, reports) = bounded(readings.len() + 2);
+        let (reports_out, reports) = bounded(partitions + 2);
         let (loads_out, loads) = bounded(2 * count);
-        // A bounded run ends its partitions one by one: nothing is gained by moving them.
-        let loads_out = (count > 1 && !run.until_end).then_some(loads_out);
+        // A bounded run ends its partitions one by one: nothing is gained by moving them. And a group's
+        // members are to have what it assigns them.
+        let moves = count > 1 && !run.until_end && run.config.kafka.group.is_none();
+        let loads_out = moves.then_some(loads_out);
         let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded(SHARD_INBOX)).unzip();
         let (committers_out, committers_ended) = bounded(run.config.tables.len());
         let committers = opened.len();
         let opened_tables: BTreeSet<usize> = opened.iter().map(|(table, _)| *table).collect();
         let (mut lanes, checkpoints) = (Vec::new(), Turns::default());
-        for (index, opened) in opened {
+        for ((index, opened), tips) in opened.into_iter().zip(told) {
             let table = &run.config.tables[index];
             let ready = ready[index].1.as_ref().expect("only what is ready is opened");
             #[expect(clippy::disallowed_methods, reason = "bounded by the shards' uncommitted work")]
@@ -197,6 +215,7 @@ impl<'a> Generation<'a> {
                 sweeper: sweeper.clone(),
                 checkpoints: checkpoints.clone(),
                 compression: table.compression,
+                tips,
             };
             lanes.push(lane(table, ready, &opened, to_committer, &wiring));
             health.set_ready(&component(table), Ok(()));
@@ -216,9 +235,10 @@ impl<'a> Generation<'a> {
             lanes,
             readings,
             inboxes,
-            &Upward { reports: reports_out, loads: loads_out },
+            &Upward { reports: reports_out, loads: loads_out, links: &links },
             brokers,
         )?;
+        let members = links.join(run, &shards)?;
         Ok(Generation {
             run,
             topics,
@@ -229,6 +249,7 @@ impl<'a> Generation<'a> {
             committers_ended,
             reports,
             loads,
+            members,
             balance: Balance::new(count),
             reading,
             first_stop,
@@ -243,6 +264,7 @@ impl<'a> Generation<'a> {
     /// Waits for whatever ends the generation, and ends it in order: nothing void stays in a store.
     fn supervise(mut self) -> Result<Ended> {
         let ended = self.watch();
+        std::mem::replace(&mut self.members, Members::none()).leave(LEAVE_PATIENCE);
         let taken = self.hurried.map_or(Duration::ZERO, |began| self.run.clock.boot().saturating_sub(began));
         self.runtime.block_on(self.sweeper.finish(DRAIN_PATIENCE.saturating_sub(taken).max(SWEEP_AT_LEAST)));
         ended
@@ -317,6 +339,22 @@ impl<'a> Generation<'a> {
                         }
                     }
                     Err(_) => watched = false,
+                },
+                recv(self.members.news) -> news => match news {
+                    Ok(News::Grew) if !self.draining => {
+                        ended = Ended::TopicsChanged;
+                        self.hand_over();
+                    }
+                    Ok(News::Ended(outcome)) => {
+                        self.members.ended();
+                        if let Err(error) = outcome {
+                            error!(%error, remedy = error.remedy, "a member of the group has ended");
+                            self.first_stop.get_or_insert(error);
+                            self.drain(&mut deadline);
+                        }
+                    }
+                    Ok(News::Grew) => {}
+                    Err(_) => self.members.news = never(),
                 },
                 recv(deadline) -> _ => return Err(undrained(self.first_stop.take())),
             }
@@ -402,6 +440,9 @@ impl<'a> Generation<'a> {
     }
 
     fn nothing_left(&self) -> bool {
+        if self.run.config.kafka.group.is_some() {
+            return group::all_stopped(&self.stopped, self.run.config.tables.len());
+        }
         self.reading.iter().all(BTreeSet::is_empty)
     }
 }
@@ -537,9 +578,10 @@ fn lane(
 }
 
 /// Where shards tell the ingester.
-struct Upward {
+struct Upward<'a> {
     reports: Sender<Report>,
     loads: Option<Sender<Load>>,
+    links: &'a Links,
 }
 
 /// Spreads the partitions over threads: each table's over as many as it can.
@@ -549,7 +591,7 @@ fn start_shards(
     lanes: Vec<Lane>,
     readings: Vec<Reading>,
     inboxes: Vec<Receiver<ToShard>>,
-    upward: &Upward,
+    upward: &Upward<'_>,
     brokers: usize,
 ) -> Result<Receiver<(usize, Result<()>)>> {
     let count = inboxes.len();
@@ -564,7 +606,8 @@ fn start_shards(
     let (ended_out, ended) = bounded(count);
     for (index, (share, inbox)) in shares.into_iter().zip(inboxes).enumerate() {
         // Where partitions move, any may come. Otherwise a shard holds open the committers of its own tables only.
-        let is_own = |lane: &&Lane| upward.loads.is_some() || share.iter().any(|of| of.table == lane.table);
+        let any = upward.loads.is_some() || upward.links.of_shard(index).is_some();
+        let is_own = |lane: &&Lane| any || share.iter().any(|of| of.table == lane.table);
         let own: Vec<Lane> = lanes.iter().filter(is_own).cloned().collect();
         let source = KafkaSource::new(&run.config.kafka, prefetch)?;
         let wiring = shard::Wiring {
@@ -572,6 +615,7 @@ fn start_shards(
             inbox,
             reports: upward.reports.clone(),
             loads: upward.loads.clone(),
+            group: upward.links.of_shard(index),
             clock: Arc::clone(&run.clock),
             runtime: runtime.handle().clone(),
             budget: budget.another(),

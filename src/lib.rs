@@ -1,5 +1,5 @@
 //! thalweg moves Kafka topics into Delta Lake tables, exactly once, on one
-//! machine.
+//! machine or on several that share the partitions out.
 //!
 //! # The promise
 //!
@@ -30,6 +30,10 @@
 //!
 //! Two things flow up: "this much is committed" and "begin again from here".
 //!
+//! Which partitions a shard has is settled at start, or by a Kafka consumer
+//! group of many such processes ([`member`]). The group only says who reads
+//! what; the promise rests on the same line.
+//!
 //! # Layers
 //!
 //! An import points down, never up or sideways; `tests/tidy.rs` decides.
@@ -38,7 +42,7 @@
 //! |---|---|---|
 //! | 6 | [`cli`] | arguments, exit codes, what a person sees |
 //! | 5 | [`ingester`], [`demo`] | threads, signals, drain; the whole shown without Kafka |
-//! | 4 | [`shard`], [`committer`], [`preflight`], [`admin`] | the two loops; what must hold before they start; the administration port |
+//! | 4 | [`shard`], [`committer`], [`member`], [`preflight`], [`admin`] | the two loops; a shard's place in a consumer group; what must hold before they start; the administration port |
 //! | 3 | [`source`], [`columnar`], [`table`], [`exchange`], [`host`] | Kafka; decoding and Parquet; Delta and stores; the loops' messages |
 //! | 2 | [`protocol`], [`config`] | every exactly-once decision, pure; the checked config |
 //! | 1 | [`schema`], [`record`], [`metrics`], [`health`], [`stdout`] | what a column is, what a record is; what is seen from outside |
@@ -66,6 +70,7 @@ pub mod health;
 pub mod host;
 pub mod ids;
 pub mod ingester;
+pub mod member;
 pub mod metrics;
 pub mod preflight;
 pub mod protocol;

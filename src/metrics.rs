@@ -31,6 +31,8 @@ pub const LAST_COMMIT_TIMESTAMP_SECONDS: &str = "thalweg_last_commit_timestamp_s
 pub const TABLE_VERSION: &str = "thalweg_table_version";
 pub const BUFFERED_BYTES: &str = "thalweg_buffered_bytes";
 pub const PARTITIONS_STALLED: &str = "thalweg_partitions_stalled";
+pub const GROUP_REBALANCES: &str = "thalweg_group_rebalances_total";
+pub const PARTITIONS_ASSIGNED: &str = "thalweg_partitions_assigned";
 pub const BUILD_INFO: &str = "thalweg_build_info";
 pub const STAGE_DURATION_SECONDS: &str = "thalweg_stage_duration_seconds";
 
@@ -112,6 +114,12 @@ fn describe() {
         "Bytes read and not yet uploaded, by `held` (columns, files, parts), of all shards"
     );
     describe_gauge!(PARTITIONS_STALLED, count, "Partitions that stopped until a person decides");
+    describe_counter!(
+        GROUP_REBALANCES,
+        count,
+        "Decisions of the consumer group, by `kind`: assigned, revoked, lost"
+    );
+    describe_gauge!(PARTITIONS_ASSIGNED, count, "Partitions that the consumer group assigns to a `shard`");
     describe_gauge!(BUILD_INFO, count, "1, with the `version` of this process");
     describe_histogram!(
         STAGE_DURATION_SECONDS,
@@ -197,6 +205,14 @@ pub fn buffered(budget: &Budget) {
 
 pub fn partition_stalled(table: &str) {
     gauge!(PARTITIONS_STALLED, "table" => table.to_owned()).increment(1.0);
+}
+
+pub fn rebalance(kind: &'static str) {
+    counter!(GROUP_REBALANCES, "kind" => kind).increment(1);
+}
+
+pub fn partitions_assigned(shard: usize, partitions: usize) {
+    gauge!(PARTITIONS_ASSIGNED, "shard" => shard.to_string()).set(partitions as f64);
 }
 
 pub fn commit_conflict(table: &str) {

@@ -6,9 +6,13 @@
 //! does not decide what is committed; it only promises that every range it
 //! hands over starts where the one before ended.
 //!
+//! Partitions are the shard's from the start, come from another shard
+//! (`moves`), or are assigned by a consumer group (`group`).
+//!
 //! A turn is: messages, records, what is due. A shard never blocks on a slow
 //! store: it stops polling while too much is in flight.
 
+mod group;
 mod memory;
 mod moves;
 mod output;
@@ -23,6 +27,7 @@ use crossbeam_channel::Receiver;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+pub use self::group::GroupLink;
 use self::output::{Carrier, Output};
 use self::table::TableState;
 use crate::budget::Budget;
@@ -36,6 +41,7 @@ use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::metrics::{self, Stage};
 use crate::protocol::balance::Load;
 use crate::protocol::dead_letters::Held;
+use crate::protocol::membership::Tenure;
 use crate::protocol::progress::{Outcome, Progress};
 use crate::schema::Schema;
 use crate::source::batch::{Headers, Record};
@@ -106,6 +112,8 @@ pub struct Wiring {
     pub reports: crossbeam_channel::Sender<Report>,
     /// Who balances shards; `None` where partitions do not move.
     pub loads: Option<crossbeam_channel::Sender<Load>>,
+    /// Who speaks to the consumer group; `None` where every partition is read.
+    pub group: Option<GroupLink>,
     pub clock: SharedClock,
     pub runtime: Handle,
     /// What is decoded, open and on its way to the store, all tables together.
@@ -126,6 +134,8 @@ pub struct Shard<S> {
     wiring: Wiring,
     tables: Vec<TableState>,
     partitions: Vec<PartitionState>,
+    /// What the group has assigned and not taken back.
+    tenures: BTreeMap<(usize, TopicPartition), Tenure>,
     batch: RecordBatch,
     /// Headers of a bad record.
     headers: Vec<u8>,
@@ -142,8 +152,10 @@ struct PartitionState {
     held: Vec<Offset>,
     end: Option<Offset>,
     reading: bool,
-    /// Another shard reads it now.
+    /// Another one reads it now.
     moved: bool,
+    /// Of the assignment by which it is read.
+    tenure: Tenure,
     /// Time that it took since the last report.
     busy: Duration,
 }
@@ -162,6 +174,7 @@ impl<S: Source> Shard<S> {
             wiring,
             tables,
             partitions,
+            tenures: BTreeMap::new(),
             batch: RecordBatch::default(),
             headers: Vec::new(),
             draining: false,
@@ -222,7 +235,7 @@ impl<S: Source> Shard<S> {
             ToShard::Committed { table, generation, units } => {
                 let state = self.table_mut(table);
                 if generation == state.generation {
-                    state.uncommitted -= units;
+                    state.uncommitted.retain(|unit| !units.contains(&unit.id));
                 }
                 Ok(())
             }
@@ -231,6 +244,20 @@ impl<S: Source> Shard<S> {
             }
             ToShard::Release { table, source, to } => self.let_go(table, &source, to),
             ToShard::Take(moved) => self.take_over(moved),
+            ToShard::Join { table, sources, tenure } => {
+                self.join(table, sources, tenure);
+                Ok(())
+            }
+            ToShard::Own(owned) => self.own(owned),
+            ToShard::Leave { table, sources } => self.leave(table, sources),
+            ToShard::Left { table, source, tenure } => {
+                self.left(table, source, tenure);
+                Ok(())
+            }
+            ToShard::Abandon { table, sources } => {
+                self.abandon(table, sources);
+                Ok(())
+            }
             ToShard::Stop { table } => {
                 self.stop_table(table);
                 Ok(())
@@ -251,7 +278,7 @@ impl<S: Source> Shard<S> {
         !self.draining
             && self.partitions.iter().any(|partition| partition.reading)
             && !self.wiring.budget.is_spent()
-            && self.tables.iter().all(|table| table.uncommitted < UNCOMMITTED_MAX)
+            && self.tables.iter().all(|table| table.uncommitted.len() < UNCOMMITTED_MAX)
     }
 
     fn poll(&mut self, wait: Duration) -> Result<bool> {
@@ -507,10 +534,12 @@ impl<S: Source> Shard<S> {
 
     fn is_done(&self) -> bool {
         let handed_over =
-            |table: &TableState| table.stopped || (table.due().is_none() && table.uncommitted == 0);
-        // A partition that moved may come back.
+            |table: &TableState| table.stopped || (table.due().is_none() && table.uncommitted.is_empty());
+        // A partition that moved may come back, and a group may assign any.
         let ended = |partition: &PartitionState| !partition.reading && (self.draining || !partition.moved);
-        self.partitions.iter().all(ended) && self.tables.iter().all(handed_over)
+        (self.draining || self.wiring.group.is_none())
+            && self.partitions.iter().all(ended)
+            && self.tables.iter().all(handed_over)
     }
 
     fn place(&self, table: usize) -> usize {
@@ -535,6 +564,7 @@ impl PartitionState {
             progress: Progress::new(reading.source, reading.start),
             held: reading.held,
             moved: false,
+            tenure: Tenure::default(),
             busy: Duration::ZERO,
         }
     }

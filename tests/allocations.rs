@@ -174,6 +174,7 @@ fn turns_between_files(workload: workload::Workload, files: usize) -> Vec<u64> {
         inbox,
         reports,
         loads: None,
+        group: None,
         clock,
         runtime: runtime.handle().clone(),
         budget: Budget::new(1 << 30),
@@ -194,8 +195,8 @@ fn turns_between_files(workload: workload::Workload, files: usize) -> Vec<u64> {
         let Some(ToCommitter::Finished { generation, work }) = finished.blocking_recv() else {
             panic!("a file was due")
         };
-        assert!(work.file.is_some_and(|file| file.rows as usize >= FILE * BATCH));
-        inbox_out.send(ToShard::Committed { table: 0, generation, units: 1 }).unwrap();
+        assert!(work.file.as_ref().is_some_and(|file| file.rows as usize >= FILE * BATCH));
+        inbox_out.send(ToShard::Committed { table: 0, generation, units: vec![work.unit] }).unwrap();
     }
     // The first batch begins the file.
     for _ in 0..4 {

@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 7] = [
     &["metrics", "schema", "health", "stdout", "record"],
     &["protocol", "config"],
     &["source", "columnar", "table", "host", "exchange"],
-    &["shard", "committer", "preflight", "admin"],
+    &["shard", "committer", "member", "preflight", "admin"],
     &["ingester", "demo"],
     &["cli"],
 ];

@@ -45,7 +45,13 @@ impl Ingestion {
         let places = Places { current: None, reach: Arc::new(|_| panic!("no dead letters here")) };
         let identity = Identity {
             table_id: TABLE_ID.to_owned(),
-            writer: Writer { instance: clock.fresh_id(), host: "bench".to_owned(), pid: 1, started: 1 },
+            writer: Writer {
+                instance: clock.fresh_id(),
+                host: "bench".to_owned(),
+                pid: 1,
+                started: 1,
+                group: None,
+            },
             is_alive: |_| false,
         };
         let topic = Topic {
@@ -71,6 +77,7 @@ impl Ingestion {
             sweeper: Sweeper::new(runtime.handle().clone()),
             checkpoints: Turns::default(),
             compression: Compression::Zstd(1),
+            tips: None,
         };
         let committer = Committer::new(store, identity, places, opened, wiring);
         let (commits, mut handed) = mpsc::channel::<Vec<ToCommitter>>(1);
@@ -103,7 +110,7 @@ impl Ingestion {
     pub fn commit(&mut self, files: Vec<ToCommitter>) {
         self.commits.as_ref().expect("open").blocking_send(files).expect("the relay runs");
         match self.answers.recv().expect("the committer runs") {
-            ToShard::Committed { units: FILES, .. } => {}
+            ToShard::Committed { units, .. } if units.len() == FILES => {}
             other => panic!("the committer says {other:?}, all of it is one commit"),
         }
     }
@@ -121,7 +128,8 @@ impl Ingestion {
             oldest_ms: None,
         };
         let ranges = [0, 1].map(|side| range(2 * of as i32 + side, self.next)).to_vec();
-        let work = Work { shard: 0, file: Some(file), letters: None, ranges, vouched: false };
+        let work =
+            Work { shard: 0, unit: number as u64, file: Some(file), letters: None, ranges, vouched: false };
         ToCommitter::Finished { generation: Generation::default(), work }
     }
 }

@@ -29,6 +29,8 @@ use crate::table::sweeper::Sweeper;
 /// After this long without a commit the log is looked at before it is trusted:
 /// the next version may have been written, cleaned up, and be free again.
 const TIP_TRUSTED_FOR: Duration = Duration::from_secs(60);
+/// More versions than this are not followed one by one: a fresh look is less.
+const UNSEEN_MAX: usize = 256;
 /// Versions between two checkpoints.
 const CHECKPOINT_EVERY: u64 = 100;
 /// A checkpoint rests for so many times as long as it took: with a hundred commits a second it would
@@ -76,7 +78,7 @@ impl Head {
     }
 
     /// The commits after ours, in order; `None` where some were cleaned up
-    /// already, so that only a fresh look helps.
+    /// already, or there are many, so that only a fresh look helps.
     pub(super) async fn unseen(
         &mut self,
         patience: &Patience,
@@ -97,6 +99,9 @@ impl Head {
             }
             // Cleaned up, or no answer now: what follows decides.
             Found::Missing | Found::Unclear(_) => {}
+        }
+        if listing.versions.iter().filter(|&&version| version > tip).count() > UNSEEN_MAX {
+            return Ok(None);
         }
         let mut unseen = Vec::new();
         let mut expected = tip.next();

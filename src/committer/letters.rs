@@ -172,8 +172,6 @@ pub(super) enum Posted {
 /// The dead-letter table that is written now.
 pub(super) struct DeadLetters {
     pub(super) head: Head,
-    /// Our `txn`s there.
-    own: BTreeSet<String>,
 }
 
 impl DeadLetters {
@@ -182,13 +180,14 @@ impl DeadLetters {
         taken: TakenOver,
         identity: &Identity,
         main: &Snapshot,
-        settled: &BTreeMap<TopicPartition, Offset>,
         wiring: &Wiring,
     ) -> (Option<DeadLetters>, Vec<Action>) {
-        let own = settled.keys().map(|source| dead_letters::app_id(&identity.table_id, source)).collect();
-        let current = taken
-            .current
-            .map(|(store, snapshot)| DeadLetters { head: Head::new(store, snapshot, wiring), own });
+        let current =
+            taken.current.map(|(store, snapshot)| DeadLetters { head: Head::new(store, snapshot, wiring) });
+        // Of a group, others may write to a former place still, by a config of before.
+        if identity.writer.group.is_some() {
+            return (current, Vec::new());
+        }
         let forget = taken.spent.iter().filter_map(|place| {
             let app_id = dead_letters::place_app_id(&identity.table_id, place);
             let version = *main.txns.get(&app_id)?;
@@ -197,20 +196,23 @@ impl DeadLetters {
         (current, forget.collect())
     }
 
-    /// Commits files of letters, each with the ranges that it came from.
+    /// Commits files of letters, each with the ranges that it came from. `ours` are the partitions that we read.
     pub(super) async fn post(
         &mut self,
         files: &[(DataFile, Vec<OffsetRange>)],
+        ours: &BTreeMap<TopicPartition, Offset>,
         identity: &Identity,
         patience: &Patience,
         clock: &SharedClock,
     ) -> Result<Posted> {
+        let own: BTreeSet<String> =
+            ours.keys().map(|source| dead_letters::app_id(&identity.table_id, source)).collect();
         if !self.head.is_trusted(clock.boot()) {
             let Some(unseen) = self.head.unseen(patience, clock.boot()).await? else {
                 return Ok(Posted::Changed);
             };
             for (_, body) in unseen {
-                if let Some(trouble) = self.meet(&body)? {
+                if let Some(trouble) = self.meet(&body, &own)? {
                     return Ok(trouble);
                 }
             }
@@ -223,7 +225,7 @@ impl DeadLetters {
                     return Ok(Posted::Landed);
                 }
                 Settled::Lost(winner) => {
-                    if let Some(trouble) = self.meet(&winner)? {
+                    if let Some(trouble) = self.meet(&winner, &own)? {
                         return Ok(trouble);
                     }
                 }
@@ -231,8 +233,7 @@ impl DeadLetters {
         }
     }
 
-    fn meet(&mut self, body: &bytes::Bytes) -> Result<Option<Posted>> {
-        let own = &self.own;
+    fn meet(&mut self, body: &bytes::Bytes, own: &BTreeSet<String>) -> Result<Option<Posted>> {
         let relation = |app_id: &str| if own.contains(app_id) { Relation::Ours } else { Relation::Foreign };
         Ok(match self.head.meet(body, relation)? {
             Verdict::Harmless => None,

@@ -77,7 +77,9 @@ pub async fn open(
                 return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table", store.url)));
             }
         };
-        let claim = places.claim(identity, snapshot.as_ref(), clock.wall_ms());
+        // Members of a group claim what they are assigned, when they are: others read now.
+        let claims_all = identity.writer.group.is_none();
+        let claim = claims_all.then(|| places.claim(identity, snapshot.as_ref(), clock.wall_ms())).flatten();
         let to_move = if claim.is_some() { &plan.starts } else { &plan.to_anchor };
         actions.extend(create::txns(&identity.table_id, to_move, clock.wall_ms()));
         actions.extend(claim.into_iter().flatten());
@@ -96,7 +98,10 @@ pub async fn open(
                         snapshot
                     }
                 };
-                let letters = places.take_over(identity, &snapshot, &plan.starts, clock).await?;
+                let letters = match claims_all {
+                    true => places.take_over(identity, &snapshot, &plan.starts, clock).await?,
+                    false => TakenOver::default(),
+                };
                 match claim_stands(store, snapshot, &identity.table_id, &plan).await? {
                     Claim::Stands(snapshot) => return opened(*snapshot, plan, watermarks, created, letters),
                     Claim::Lost(rival) => {
@@ -198,7 +203,7 @@ mod tests {
             Ok(letters.clone())
         };
         let places = Places { current: None, reach: Arc::new(reach) };
-        let writer = Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2 };
+        let writer = Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2, group: None };
         let identity = Identity { table_id: TABLE_ID.to_owned(), writer, is_alive: |_| false };
         let topic = Topic {
             name: source(0).topic,

@@ -6,6 +6,7 @@
 //! `resources`.
 
 mod decoding;
+mod group;
 mod interpolate;
 mod location;
 mod metadata;
@@ -21,6 +22,7 @@ mod tests;
 mod values;
 
 pub use decoding::{Decoding, EpochUnit, Format, OnNewField, RAW_COLUMN, is_raw_column};
+pub use group::{Assignor, Group};
 pub use metadata::{MetadataColumn, RESCUED_COLUMN, is_reserved};
 #[cfg(test)]
 pub(crate) use parse::parse_on;
@@ -66,6 +68,8 @@ pub struct Kafka {
     /// `host:port,host:port`
     pub brokers: String,
     pub security: Security,
+    /// `None`: this process reads every partition.
+    pub group: Option<Group>,
     /// librdkafka settings, passed on as written; keys that we own are refused when parsed.
     /// Passwords may be among them.
     pub librdkafka: BTreeMap<String, Secret>,

@@ -20,12 +20,13 @@ use crate::error::{Error, ErrorKind, Result};
 const BOUNDED: &str = "leave it out: it follows from `memory` under [limits]";
 
 /// Settings of librdkafka that exactly-once or the memory bound depends on, and what to write instead.
-const OWNED: [(&str, &str); 18] = [
+const OWNED: [(&str, &str); 19] = [
     ("bootstrap.servers", "write `brokers` under [kafka]"),
     ("metadata.broker.list", "write `brokers` under [kafka]"),
-    ("group.id", "leave it out: offsets live in the table"),
-    ("group.instance.id", "leave it out: partitions are assigned by thalweg"),
-    ("partition.assignment.strategy", "leave it out: partitions are assigned by thalweg"),
+    ("group.id", "write `group` under [kafka]"),
+    ("group.instance.id", "write `group` and `instance_id` under [kafka]"),
+    ("partition.assignment.strategy", "write `group` and `assignor` under [kafka]"),
+    ("group.protocol", "leave it out: thalweg speaks the classic group protocol"),
     ("enable.auto.commit", "leave it out: offsets live in the table"),
     ("auto.commit.enable", "leave it out: offsets live in the table"),
     ("enable.auto.offset.store", "leave it out: offsets live in the table"),

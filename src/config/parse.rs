@@ -24,8 +24,11 @@ const CONFIG_BYTES_MAX: u64 = 16 << 20;
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9600);
 
 /// Variables that replace a key of the file.
-const VARIABLES: [&str; 24] = [
+const VARIABLES: [&str; 27] = [
     "THALWEG__KAFKA__BROKERS",
+    "THALWEG__KAFKA__GROUP",
+    "THALWEG__KAFKA__INSTANCE_ID",
+    "THALWEG__KAFKA__ASSIGNOR",
     "THALWEG__KAFKA__AUTH",
     "THALWEG__KAFKA__SASL__MECHANISM",
     "THALWEG__KAFKA__SASL__USERNAME",
@@ -107,8 +110,13 @@ pub(crate) fn parse_on(
     let limits = kept(reader.limits(&file.limits, machine), &mut wrong);
     let admin = kept(reader.admin(&file.admin), &mut wrong);
     let tables = kept(reader.tables(&file), &mut wrong);
+    if kafka.as_ref().is_some_and(|kafka| kafka.group.is_some()) {
+        kept(reader.a_topic_for_each_table(&file), &mut wrong);
+    }
     match (kafka, limits, admin, tables) {
-        (Some(kafka), Some(limits), Some(admin), Some(tables)) => Ok(Config { kafka, limits, admin, tables }),
+        (Some(kafka), Some(limits), Some(admin), Some(tables)) if wrong.is_empty() => {
+            Ok(Config { kafka, limits, admin, tables })
+        }
         _ => Err(Error::together(wrong).expect("a section that is missing left its error")),
     }
 }
@@ -154,7 +162,6 @@ impl Reader<'_> {
         let place = Place::File(raw.map_or(0..0, Spanned::span));
         let none = raw::Kafka::default();
         let raw = raw.map_or(&none, Spanned::get_ref);
-        self.not_yet("kafka.group", &raw.group, "leave it out: this process reads every partition")?;
         let Some(brokers) = self.text("THALWEG__KAFKA__BROKERS", &raw.brokers)? else {
             let remedy = "write `brokers = \"host:9092\"` under [kafka], or set THALWEG__KAFKA__BROKERS";
             return Err(self.source.error(&place, "`kafka.brokers` is missing", "").remedy(remedy));
@@ -162,7 +169,9 @@ impl Reader<'_> {
         self.brokers(&brokers)?;
         let security = self.security(raw)?;
         let librdkafka = options::librdkafka(self, &raw.librdkafka, security.is_some())?;
-        Ok(Kafka { brokers: brokers.text, security: security.unwrap_or(Security::None), librdkafka })
+        let group = self.group(raw, &librdkafka)?;
+        let security = security.unwrap_or(Security::None);
+        Ok(Kafka { brokers: brokers.text, security, group, librdkafka })
     }
 
     fn brokers(&self, brokers: &Given) -> Result<()> {

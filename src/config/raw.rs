@@ -36,7 +36,9 @@ pub struct Kafka {
     pub auth: Text,
     pub tls: Option<Spanned<Tls>>,
     pub sasl: Option<Spanned<Sasl>>,
-    pub group: Later,
+    pub group: Text,
+    pub instance_id: Text,
+    pub assignor: Text,
     pub librdkafka: Options,
 }
 

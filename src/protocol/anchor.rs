@@ -35,8 +35,10 @@ pub struct TableFacts {
 }
 
 /// Where to read, and what to commit first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Plan {
+    /// The id under which the topic's offsets stand.
+    pub topic_id: TopicId,
     pub starts: BTreeMap<TopicPartition, Offset>,
     /// `txn` entries that the table lacks, to be committed before reading.
     pub to_anchor: BTreeMap<TopicPartition, Offset>,
@@ -54,7 +56,12 @@ pub fn plan(
     let known = known_offsets(table_id, topic, table);
     refuse_foreign_rows(table_id, table)?;
     let topic_id = settle_topic_id(topic, topic_id, &known)?;
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        topic_id: topic_id.clone(),
+        starts: BTreeMap::new(),
+        to_anchor: BTreeMap::new(),
+        stopped: Vec::new(),
+    };
     for (&partition, &marks) in partitions {
         let source = TopicPartition { topic: topic.to_owned(), topic_id: topic_id.clone(), partition };
         let own = known.get(&topic_id).and_then(|offsets| offsets.get(&partition)).copied();

@@ -20,6 +20,16 @@ pub struct Writer {
     /// Process id and its start time, so that a reused number is not the same process.
     pub pid: u32,
     pub started: u64,
+    /// The consumer group that it reads in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+}
+
+impl Writer {
+    /// Whether partitions go from one to the other by a group's word.
+    pub fn is_peer_of(&self, other: &Writer) -> bool {
+        self.group.is_some() && self.group == other.group
+    }
 }
 
 impl std::fmt::Display for Writer {
@@ -43,7 +53,14 @@ pub const RIVAL_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default)]
 pub struct Fence {
     last: Option<Duration>,
+    /// By peers, each soon after the one before.
+    in_a_row: u32,
 }
+
+/// The first wait after a peer moved our offsets; doubled each time.
+const PEER_WAIT: Duration = Duration::from_millis(50);
+/// Longer than a group takes to tell a member that it is out.
+const PEER_WAIT_MAX: Duration = Duration::from_secs(4);
 
 impl Fence {
     /// Our offsets were moved by another, at boot time `now`.
@@ -51,6 +68,14 @@ impl Fence {
         let before = self.last.replace(now);
         let soon_again = before.is_some_and(|before| now.saturating_sub(before) < RIVAL_WITHIN);
         if rival_is_alive || soon_again { Fenced::GiveUp } else { Fenced::Reload }
+    }
+
+    /// A peer moved our offsets at boot time `now`; take the table's after so long.
+    pub fn hit_by_peer(&mut self, now: Duration) -> Duration {
+        let before = self.last.replace(now);
+        let soon_again = before.is_some_and(|before| now.saturating_sub(before) < RIVAL_WITHIN);
+        self.in_a_row = if soon_again { self.in_a_row + 1 } else { 0 };
+        (PEER_WAIT * (1 << self.in_a_row.min(10))).min(PEER_WAIT_MAX)
     }
 }
 
@@ -74,6 +99,29 @@ mod tests {
         let mut fence = Fence::default();
         assert_eq!(fence.hit(at(5), false), Fenced::Reload);
         assert_eq!(fence.hit(at(20), false), Fenced::GiveUp);
+    }
+
+    #[test]
+    fn peers_are_given_more_time_each_time_and_never_end_each_other() {
+        let mut fence = Fence::default();
+        let waits: Vec<u128> = (0..10).map(|n| fence.hit_by_peer(at(n)).as_millis()).collect();
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1600, 3200, 4000, 4000, 4000]);
+        assert_eq!(fence.hit_by_peer(at(100)).as_millis(), 50, "that was long ago");
+    }
+
+    #[test]
+    fn only_members_of_the_same_group_are_peers() {
+        let writer = |group: Option<&str>| Writer {
+            instance: "i".into(),
+            host: "h".into(),
+            pid: 1,
+            started: 2,
+            group: group.map(str::to_owned),
+        };
+        assert!(writer(Some("a")).is_peer_of(&writer(Some("a"))));
+        assert!(!writer(Some("a")).is_peer_of(&writer(Some("b"))));
+        assert!(!writer(Some("a")).is_peer_of(&writer(None)));
+        assert!(!writer(None).is_peer_of(&writer(None)));
     }
 
     #[test]

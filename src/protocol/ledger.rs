@@ -18,6 +18,8 @@ use crate::ids::{Offset, OffsetRange, TopicPartition};
 pub struct Work<F> {
     /// The shard that did it, to be told when it is committed.
     pub shard: usize,
+    /// The shard's number for it, growing.
+    pub unit: u64,
     pub file: Option<F>,
     /// Its dead letters, to be committed first.
     pub letters: Option<F>,
@@ -78,8 +80,10 @@ impl<F> Ledger<F> {
             let before = ready.len();
             let mut index = 0;
             while index < self.waiting.len() && ready.len() < max {
-                let chains =
-                    self.waiting[index].ranges.iter().all(|range| tips[&range.source] == range.start);
+                let chains = self.waiting[index]
+                    .ranges
+                    .iter()
+                    .all(|range| tips.get(&range.source) == Some(&range.start));
                 if chains {
                     let work = self.waiting.remove(index);
                     advance(&mut tips, &work);
@@ -99,6 +103,26 @@ impl<F> Ledger<F> {
         for unit in work {
             advance(&mut self.tips, unit);
         }
+    }
+
+    /// Work that was handed out and not committed waits again, before what came after it.
+    pub fn give_back(&mut self, work: Vec<Work<F>>) {
+        self.waiting.splice(0..0, work);
+    }
+
+    /// Reads on in more partitions, from the table's offsets.
+    pub fn join(&mut self, tips: BTreeMap<TopicPartition, Offset>) {
+        self.tips.extend(tips);
+    }
+
+    /// Knows the partition no more. No work of it may wait.
+    pub fn leave(&mut self, source: &TopicPartition) {
+        self.tips.remove(source);
+    }
+
+    /// Takes the waiting work out that nobody stands behind any more.
+    pub fn void(&mut self, is_void: impl Fn(&Work<F>) -> bool) -> Vec<Work<F>> {
+        self.waiting.extract_if(.., |work| is_void(work)).collect()
     }
 
     /// Begins again from the table's offsets; all waiting work is dropped.
@@ -138,7 +162,7 @@ mod tests {
                 dead_letters: 0,
             })
             .collect();
-        Work { shard: 0, file: Some(name), letters: None, ranges, vouched: false }
+        Work { shard: 0, unit: 0, file: Some(name), letters: None, ranges, vouched: false }
     }
 
     fn ledger() -> Ledger<&'static str> {
@@ -178,6 +202,30 @@ mod tests {
         assert!(matches!(ledger.offer(work("again", &[(1, 90, 110)])), Offered::Stale(_)));
         assert!(matches!(ledger.offer(work("unknown", &[(7, 0, 1)])), Offered::Unanchored(_)));
         assert_eq!(ledger.waiting(), 0);
+    }
+
+    #[test]
+    fn work_that_was_given_back_goes_first_and_what_came_meanwhile_goes_along() {
+        let mut ledger = ledger();
+        assert_eq!(ledger.offer(work("first", &[(0, 0, 10)])), Offered::Accepted);
+        let taken = ledger.take_ready(10);
+        assert_eq!(ledger.offer(work("second", &[(0, 10, 20)])), Offered::Accepted);
+        assert!(ledger.take_ready(10).is_empty());
+        ledger.give_back(taken);
+        assert_eq!(names(&ledger.take_ready(10)), ["first", "second"]);
+    }
+
+    #[test]
+    fn partitions_come_and_go_beside_the_others() {
+        let mut ledger = ledger();
+        assert_eq!(ledger.offer(work("stays", &[(0, 0, 10)])), Offered::Accepted);
+        assert_eq!(ledger.offer(work("goes", &[(1, 100, 110)])), Offered::Accepted);
+        assert_eq!(names(&ledger.void(|unit| unit.file == Some("goes"))), ["goes"]);
+        ledger.leave(&source(1));
+        assert!(matches!(ledger.offer(work("late", &[(1, 100, 110)])), Offered::Unanchored(_)));
+        ledger.join([(source(1), Offset(150))].into());
+        assert_eq!(ledger.offer(work("back", &[(1, 150, 160)])), Offered::Accepted);
+        assert_eq!(names(&ledger.take_ready(10)), ["stays", "back"]);
     }
 
     #[test]

@@ -15,6 +15,8 @@
 //! | [`verdict`] | what another writer's commit means for ours |
 //! | [`dead_letters`] | which offsets are in doubt between a table and its dead letters |
 //! | [`balance`] | which partition moves to another shard |
+//! | [`membership`] | what a consumer group's assignments mean, and what is void without them |
+//! | [`contention`] | how writers of one table share its log |
 //! | [`fence`] | whether a moved offset is a predecessor's late commit or a live rival |
 //!
 //! Architecture invariant: nothing in here does I/O, reads a clock or spawns.
@@ -24,8 +26,10 @@ pub mod anchor;
 pub mod app_id;
 pub mod attempt;
 pub mod balance;
+pub mod contention;
 pub mod dead_letters;
 pub mod fence;
 pub mod ledger;
+pub mod membership;
 pub mod progress;
 pub mod verdict;

@@ -42,6 +42,11 @@ impl Progress {
         self.position
     }
 
+    /// Where the open range begins.
+    pub fn start(&self) -> Offset {
+        self.start
+    }
+
     /// A record below the position was settled before: a consumer may deliver
     /// records from before a seek.
     pub fn is_due(&self, offset: Offset) -> bool {

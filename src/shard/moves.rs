@@ -90,7 +90,7 @@ impl<S: Source> Shard<S> {
         let _ = loads.try_send(Load { shard: self.wiring.index, over, busy });
     }
 
-    fn index_of(&self, table: usize, source: &TopicPartition) -> Option<usize> {
+    pub(super) fn index_of(&self, table: usize, source: &TopicPartition) -> Option<usize> {
         let place = self.tables.iter().position(|state| state.lane.table == table)?;
         let is_it = |of: &PartitionState| of.table == place && of.progress.source() == source;
         self.partitions.iter().position(is_it)

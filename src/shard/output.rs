@@ -279,6 +279,7 @@ fn begin_upload(store: &Store, path: String, carrier: Carrier<'_>) -> Upload {
 /// Hands work to the committer once all its files are in the store. If one of
 /// them is lost, the others are void.
 pub(super) fn hand_over(
+    unit: u64,
     rows: Option<Finished>,
     letters: Option<Finished>,
     ranges: Vec<OffsetRange>,
@@ -287,7 +288,8 @@ pub(super) fn hand_over(
     let to_committer = carrier.lane.to_committer.clone();
     let (generation, shard) = (carrier.generation, carrier.wiring.index);
     let file_of = |finished: &Option<Finished>| finished.as_ref().map(|of| of.file.clone());
-    let mut work = Work { shard, file: file_of(&rows), letters: file_of(&letters), ranges, vouched: false };
+    let (file, letters_file) = (file_of(&rows), file_of(&letters));
+    let mut work = Work { shard, unit, file, letters: letters_file, ranges, vouched: false };
     let files: Vec<Finished> = rows.into_iter().chain(letters).collect();
     if files.is_empty() {
         // A committer that is gone has told why.

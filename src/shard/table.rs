@@ -20,6 +20,7 @@ use crate::exchange::Generation;
 use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::metrics::{self, Stage};
 use crate::protocol::dead_letters::Held;
+use crate::protocol::membership::Unit;
 use crate::schema::Schema;
 use crate::source::batch::{Padded, Record};
 
@@ -34,7 +35,10 @@ pub(super) struct TableState {
     pub(super) waiting_records: bool,
     pub(super) oldest_ms: Option<i64>,
     pub(super) generation: Generation,
-    pub(super) uncommitted: usize,
+    /// What was handed over and is not in the table.
+    pub(super) uncommitted: Vec<Unit>,
+    /// The number of the unit that comes next.
+    pub(super) next_unit: u64,
     pub(super) stopped: bool,
     pub(super) last_reset: Option<LastReset>,
     /// A column holds the headers of records.
@@ -60,7 +64,8 @@ impl TableState {
             waiting_records: false,
             oldest_ms: None,
             generation: Generation::default(),
-            uncommitted: 0,
+            uncommitted: Vec::new(),
+            next_unit: 0,
             stopped: false,
             last_reset: None,
             decoding: Duration::ZERO,
@@ -150,8 +155,11 @@ impl TableState {
             metrics::stage(Stage::Encode, encoding);
         }
         if rows.is_some() || letters.is_some() || !ranges.is_empty() {
-            self.uncommitted += 1;
-            hand_over(rows, letters, ranges, carrier);
+            let starts = ranges.iter().map(|range| (range.source.clone(), range.start)).collect();
+            let id = self.next_unit;
+            hand_over(id, rows, letters, ranges, carrier);
+            self.uncommitted.push(Unit { id, starts });
+            self.next_unit += 1;
         }
         Ok(())
     }
@@ -169,7 +177,7 @@ impl TableState {
         self.wants_headers = wants_headers(&schema);
         self.lane.schema = schema;
         self.generation = generation;
-        self.uncommitted = 0;
+        self.uncommitted.clear();
         self.forget();
     }
 

@@ -1,7 +1,8 @@
 //! librdkafka as a source: one client per shard, partitions assigned by us.
 //!
 //! It owns the client, its settings, and which partition a message belongs
-//! to. It does not decide where to read: every partition is assigned at an
+//! to. Where a consumer group shares partitions out, another client is the
+//! member (`group`), and this one is told what to read all the same. It does not decide where to read: every partition is assigned at an
 //! explicit offset, so the group's stored offsets and `auto.offset.reset`
 //! never matter. How messages are taken is `messages`.
 

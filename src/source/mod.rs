@@ -6,6 +6,7 @@
 //! | [`kafka`] | librdkafka as a [`Source`]: one client per shard |
 //! | `messages` | messages taken from librdkafka in batches, and given back: the unsafe part |
 //! | [`prefetch`] | how much a client may fetch ahead, within its share of memory |
+//! | [`group`] | a member of a consumer group: what it is assigned, nothing of it fetched |
 //! | [`catalog`] | what a broker says of topics: identity, partitions, offsets |
 //! | [`witness`] | whether the topics are still the ones that are read |
 //! | [`complaints`] | why a broker cannot be talked to, and what the operator does |
@@ -16,6 +17,7 @@
 pub mod batch;
 pub mod catalog;
 mod complaints;
+pub mod group;
 pub mod kafka;
 mod messages;
 pub mod prefetch;

@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn a_commit_is_read_back_as_it_was_written() {
         let facts = CommitFacts {
-            writer: Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2 },
+            writer: Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2, group: None },
             version: "0".into(),
             ranges: vec![],
         };

@@ -130,7 +130,7 @@ impl HandMade {
             engine_info: None,
             txn_id: Some(format!("commit {}", self.next)),
             thalweg: Some(CommitFacts {
-                writer: Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2 },
+                writer: Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2, group: None },
                 version: "0".to_owned(),
                 ranges: ranges.to_vec(),
             }),

@@ -282,6 +282,7 @@ impl Instance {
             witness: Witness::of_nothing(),
             checkpoints: Turns::default(),
             compression: Compression::Snappy,
+            tips: None,
         };
         let identity = identity(&self.name, &self.plan);
         let committer = Committer::new(self.store.clone(), identity, self.places.clone(), opened, wiring);
@@ -297,6 +298,7 @@ impl Instance {
                 inbox,
                 reports: reports_out.clone(),
                 loads: None,
+                group: None,
                 clock: Arc::clone(&clock),
                 runtime: self.runtime.handle().clone(),
                 budget: Budget::new(self.plan.memory),
@@ -326,7 +328,8 @@ fn place(objects: &SimStore, root: &str) -> Store {
 }
 
 fn identity(name: &str, plan: &Plan) -> Identity {
-    let writer = Writer { instance: name.to_owned(), host: "sim".to_owned(), pid: 1, started: 1 };
+    let writer =
+        Writer { instance: name.to_owned(), host: "sim".to_owned(), pid: 1, started: 1, group: None };
     Identity {
         table_id: TABLE_ID.to_owned(),
         writer,

@@ -1,0 +1,104 @@
+//! What a run with a consumer group does differently.
+//!
+//! It owns the wiring: who is told where a table stands, and which partitions
+//! a member may be assigned. Nothing is read before the group assigns it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use tokio::sync::watch;
+
+use super::Run;
+use crate::committer::Opened;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exchange::{Tips, ToShard};
+use crate::ids::TopicPartition;
+use crate::member::{Known, Members, Terms};
+use crate::protocol::membership::Tenure;
+use crate::shard::GroupLink;
+use crate::source::catalog::Topic;
+
+/// What shards say they are through with and their members have not heard.
+const LEFT_UNHEARD: usize = 1024;
+
+/// The ends of what connects members with shards and committers; empty without a group.
+#[derive(Default)]
+pub(super) struct Links {
+    topics: BTreeMap<String, Known>,
+    shards: Vec<GroupLink>,
+    left: Vec<Receiver<(usize, TopicPartition, Tenure)>>,
+}
+
+/// A bounded run ends where the topic ended at its start; members of a group would wait for each other.
+pub(super) fn refuse_bounded(run: &Run) -> Result<()> {
+    if run.until_end && run.config.kafka.group.is_some() {
+        let message = "`--until-end` reads every partition, and `kafka.group` shares them out";
+        return Err(Error::new(ErrorKind::Usage, message)
+            .remedy("leave `--until-end` out, or `group`: the table's offsets are the same"));
+    }
+    Ok(())
+}
+
+impl Links {
+    pub(super) fn new(run: &Run, shards: usize) -> Links {
+        let mut links = Links::default();
+        if run.config.kafka.group.is_some() {
+            let ends = (0..shards).map(|_| bounded(LEFT_UNHEARD));
+            (links.shards, links.left) = ends.unzip();
+        }
+        links
+    }
+
+    pub(super) fn of_shard(&self, index: usize) -> Option<GroupLink> {
+        self.shards.get(index).cloned()
+    }
+
+    /// A table whose partitions members may be assigned: nothing of it is read until they are. Returns
+    /// where its committer tells how far it is.
+    pub(super) fn table(
+        &mut self,
+        index: usize,
+        topic: &Topic,
+        opened: &mut Opened,
+    ) -> Option<watch::Sender<Tips>> {
+        if self.shards.is_empty() {
+            return None;
+        }
+        let source = |&partition| {
+            let topic_id = opened.plan.topic_id.clone();
+            (partition, TopicPartition { topic: topic.name.clone(), topic_id, partition })
+        };
+        let sources = topic.partitions.iter().map(source).collect();
+        let (told, tips) = watch::channel(Tips::new());
+        self.topics.insert(topic.name.clone(), Known { table: index, sources, tips });
+        opened.plan.starts.clear();
+        opened.plan.stopped.clear();
+        Some(told)
+    }
+
+    /// Joins the group, where there is one.
+    pub(super) fn join(self, run: &Run, shards: &[Sender<ToShard>]) -> Result<Members> {
+        let Some(group) = &run.config.kafka.group else { return Ok(Members::none()) };
+        let terms = Terms {
+            kafka: run.config.kafka.clone(),
+            group: group.clone(),
+            topics: self.topics,
+            clock: std::sync::Arc::clone(&run.clock),
+        };
+        Members::join(terms, shards, self.left)
+    }
+}
+
+/// Partitions that may be read at all: there is no more than a shard for each.
+pub(super) fn partitions(run: &Run, opened: &[(usize, Opened)]) -> usize {
+    let of = |opened: &Opened| match run.config.kafka.group {
+        None => opened.plan.starts.len(),
+        Some(_) => opened.watermarks.len(),
+    };
+    opened.iter().map(|(_, opened)| of(opened)).sum()
+}
+
+/// Whether every table that is there has stopped: a group may assign what is not read now.
+pub(super) fn all_stopped(stopped: &BTreeSet<usize>, tables: usize) -> bool {
+    stopped.len() == tables
+}

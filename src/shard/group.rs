@@ -1,0 +1,155 @@
+//! Partitions that a consumer group assigns to the shard and takes back.
+//!
+//! It owns the shard's half: begin where the committer says, hand over before
+//! leaving, forget what is lost. What the group's words mean, and which files
+//! are void, is `protocol::membership`; who speaks to the group is above.
+//!
+//! Invariant: ranges of one tenure chain onto the table's offset that its
+//! first [`Owned`] named. What is handed over after a partition was dropped
+//! has numbers from `since` on, so that the committer tells void work from
+//! work that counts, in whatever order uploads arrive.
+
+use std::collections::BTreeSet;
+
+use super::{PartitionState, Reading, Shard};
+use crate::error::Result;
+use crate::exchange::{Abandoned, Owned, ToCommitter};
+use crate::ids::{Offset, TopicPartition};
+use crate::protocol::membership::{Tenure, void};
+use crate::source::Source;
+
+/// Where a shard says that it is through with a partition of a table. If nobody listens, or there is no
+/// room, the deadline does.
+pub type GroupLink = crossbeam_channel::Sender<(usize, TopicPartition, Tenure)>;
+
+impl<S: Source> Shard<S> {
+    pub(super) fn join(&mut self, table: usize, sources: Vec<TopicPartition>, tenure: Tenure) {
+        self.tenures.extend(sources.iter().map(|source| ((table, source.clone()), tenure)));
+        let place = self.place(table);
+        let join = ToCommitter::Join { shard: self.wiring.index, sources, tenure };
+        // A committer that is gone has told why.
+        let _ = self.tables[place].lane.to_committer.send(join);
+    }
+
+    /// Reads a partition on from the table's offset.
+    pub(super) fn own(&mut self, owned: Owned) -> Result<()> {
+        let Owned { table, source, tenure, start, held, generation } = owned;
+        let place = self.place(table);
+        let state = &self.tables[place];
+        let is_wanted = self.tenures.get(&(table, source.clone())) == Some(&tenure);
+        if self.draining || state.stopped || !is_wanted || generation != state.generation {
+            return Ok(());
+        }
+        state.lane.health.forget(&format!("table {} {source}", state.lane.table_id));
+        let known = self.index_of(table, &source);
+        let held = match (held, known) {
+            (Some(held), _) => held,
+            (None, Some(index)) => std::mem::take(&mut self.partitions[index].held),
+            (None, None) => Vec::new(),
+        };
+        let reading = Reading { table, source, start, held, end: None };
+        let fresh = PartitionState { tenure, ..PartitionState::new(place, reading) };
+        let index = known.unwrap_or(self.partitions.len());
+        match known {
+            Some(index) => self.partitions[index] = fresh,
+            None => self.partitions.push(fresh),
+        }
+        self.assign(&[index])
+    }
+
+    /// Hands over what was read of these partitions; the committer says when it is in the table.
+    pub(super) fn leave(&mut self, table: usize, sources: Vec<TopicPartition>) -> Result<()> {
+        let place = self.place(table);
+        let mut is_open = false;
+        for source in &sources {
+            if let Some(index) = self.index_of(table, source) {
+                is_open |= self.partitions[index].progress.is_open();
+                self.stop_reading(index);
+            }
+        }
+        if is_open && !self.tables[place].stopped {
+            self.cut(place)?;
+        }
+        for source in sources {
+            let Some(tenure) = self.tenures.remove(&(table, source.clone())) else { continue };
+            let at = self.index_of(table, &source).and_then(|index| {
+                self.put_away(index);
+                let partition = &self.partitions[index];
+                (partition.tenure == tenure).then(|| partition.progress.position())
+            });
+            let (shard, generation, left) =
+                (self.wiring.index, self.tables[place].generation, source.clone());
+            let leave = ToCommitter::Leave { shard, generation, source, tenure, at };
+            if self.tables[place].stopped || self.tables[place].lane.to_committer.send(leave).is_err() {
+                self.left(table, left, tenure);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn left(&self, table: usize, source: TopicPartition, tenure: Tenure) {
+        if let Some(group) = &self.wiring.group {
+            let _ = group.try_send((table, source, tenure));
+        }
+    }
+
+    /// Drops partitions, and every file of ours that holds one of them.
+    pub(super) fn abandon(&mut self, table: usize, sources: Vec<TopicPartition>) {
+        let place = self.place(table);
+        let open: Vec<(TopicPartition, Offset)> = self
+            .partitions
+            .iter()
+            .filter(|partition| partition.table == place && partition.progress.is_open())
+            .map(|partition| (partition.progress.source().clone(), partition.progress.start()))
+            .collect();
+        let lost: BTreeSet<TopicPartition> = sources.into_iter().collect();
+        let voided = void(&self.tables[place].uncommitted, &open, &lost);
+        if voided.open {
+            self.tables[place].forget();
+        }
+        for source in &lost {
+            self.tenures.remove(&(table, source.clone()));
+            if let Some(index) = self.index_of(table, source) {
+                let progress = &mut self.partitions[index].progress;
+                progress.rewind(progress.start());
+            }
+        }
+        let (mut lost, mut rewound) = (Vec::from_iter(lost), Vec::new());
+        for (source, from) in voided.rewound {
+            if let Some(index) = self.index_of(table, &source) {
+                self.partitions[index].progress.rewind(from);
+            }
+            match self.tenures.get(&(table, source.clone())) {
+                Some(&tenure) => rewound.push((source, from, tenure)),
+                // It was leaving: nothing of it can be handed over any more.
+                None => lost.push(source),
+            }
+        }
+        for source in lost.iter().chain(rewound.iter().map(|(source, ..)| source)) {
+            if let Some(index) = self.index_of(table, source) {
+                self.stop_reading(index);
+                self.put_away(index);
+            }
+        }
+        let state = &mut self.tables[place];
+        state.uncommitted.retain(|unit| voided.kept.contains(&unit.id));
+        let abandoned = Abandoned {
+            shard: self.wiring.index,
+            generation: state.generation,
+            lost,
+            since: state.next_unit,
+            kept: voided.kept,
+            rewound,
+        };
+        // A committer that is gone commits nothing of it.
+        let _ = state.lane.to_committer.send(ToCommitter::Abandon(abandoned));
+    }
+
+    /// The partition is another one's, or ours again when the committer says so.
+    fn put_away(&mut self, index: usize) {
+        let partition = &mut self.partitions[index];
+        partition.moved = true;
+        let source = partition.progress.source();
+        self.tables[partition.table].counters.lag(&source.topic, source.partition.0, 0);
+    }
+}
