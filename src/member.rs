@@ -153,7 +153,11 @@ impl One {
             let decision = self.member.poll(POLL_WAIT)?;
             let now = self.terms.clock.boot();
             let mut told = match decision {
-                Some(decision) => self.decided(decision),
+                Some(decision) => {
+                    // Offsets that were told in the middle of a rebalance were not heard.
+                    self.told.clear();
+                    self.decided(decision)
+                }
                 // What is being handed over may be taken away meanwhile.
                 None if self.membership.is_leaving() && self.member.is_lost() => Told::Lost(Vec::new()),
                 None => Told::Nothing,

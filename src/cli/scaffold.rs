@@ -54,6 +54,7 @@ pub fn scaffold(wanted: &Wanted<'_>, columns: &Columns) -> Scaffold {
         "[kafka]",
     ]);
     out.key("brokers", wanted.brokers);
+    out.setting("group = \"ingest\"", "processes that say the same share the partitions out");
     if !wanted.librdkafka.is_empty() {
         out.lines(&["", "# Settings of librdkafka, as they are.", "[kafka.librdkafka]"]);
         out.options("KAFKA", wanted.librdkafka);

@@ -185,6 +185,11 @@ impl Head {
         let (kept, compression) = (Retention::of(&self.snapshot.metadata), self.compression);
         self.checkpointing = Some(tokio::spawn(async move {
             let turn = turns.take().await;
+            // Other writers of the table write checkpoints, too.
+            let last = log::last_checkpoint(&store).await.ok().flatten();
+            if last.is_some_and(|last| version.0 < last.0 + CHECKPOINT_EVERY / 2) {
+                return;
+            }
             let begun = clock.boot();
             let expired_ms = clock.wall_ms().saturating_sub(kept.tombstones_ms);
             let terms = Terms { expired_ms, compression };

@@ -30,6 +30,9 @@ use crate::config::{Group, Kafka};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition};
 
+/// New partitions are shared out once the leading member hears of them; every five minutes by default.
+const METADATA_EVERY: (&str, &str) = ("topic.metadata.refresh.interval.ms", "10000");
+
 /// A partition as the group knows it.
 pub type Place = (String, Partition);
 
@@ -58,6 +61,9 @@ impl Member {
         config.set("group.id", &group.name);
         config.set("partition.assignment.strategy", group.assignor.name());
         config.set("enable.partition.eof", "false");
+        if !kafka.librdkafka.contains_key(METADATA_EVERY.0) {
+            config.set(METADATA_EVERY.0, METADATA_EVERY.1);
+        }
         let instance = group.instance_id.as_ref().map(|id| format!("{id}-{index}"));
         if let Some(instance) = &instance {
             config.set("group.instance.id", instance);
@@ -216,6 +222,8 @@ impl Decisions {
 
 impl ClientContext for Decisions {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // In the middle of a rebalance the group takes no offsets; they are told again.
+        let level = if facility == "COMMITFAIL" { RDKafkaLogLevel::Debug } else { level };
         self.complaints.log(level, facility, message);
     }
 
