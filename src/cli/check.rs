@@ -11,6 +11,7 @@ use crate::config::{Config, OnBadRecord, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::preflight::{self, Listener, Ready};
 use crate::source::catalog::Catalog;
+use crate::source::group::may_join;
 use crate::stdout;
 use crate::table::store::Store;
 
@@ -61,6 +62,12 @@ fn online(config: &Config, report: &mut Report) -> Result<()> {
         Err(error) => return report.failed("", "broker", error),
     };
     report.passed("", "broker", &config.kafka.brokers)?;
+    if let Some(group) = &config.kafka.group {
+        match may_join(&config.kafka, group, &config.tables[0].topic) {
+            Ok(()) => report.passed("", "group", &format!("`{}`, {}", group.name, group.assignor.name()))?,
+            Err(error) => report.failed("", "group", error)?,
+        }
+    }
     for table in &config.tables {
         let mut steps = Steps { table: &table.id, done: Vec::new() };
         let outcome = runtime.block_on(preflight::table(config, table, &catalog, &clock, &mut steps));

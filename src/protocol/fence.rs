@@ -53,6 +53,7 @@ pub const RIVAL_WITHIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default)]
 pub struct Fence {
     last: Option<Duration>,
+    last_by_peer: Option<Duration>,
     /// By peers, each soon after the one before.
     in_a_row: u32,
 }
@@ -61,6 +62,8 @@ pub struct Fence {
 const PEER_WAIT: Duration = Duration::from_millis(50);
 /// Longer than a group takes to tell a member that it is out.
 const PEER_WAIT_MAX: Duration = Duration::from_secs(4);
+/// Peers that meet within this time may be at odds; later it is another hand-over.
+const PEERS_MEET_AGAIN: Duration = Duration::from_secs(10);
 
 impl Fence {
     /// Our offsets were moved by another, at boot time `now`.
@@ -72,8 +75,8 @@ impl Fence {
 
     /// A peer moved our offsets at boot time `now`; take the table's after so long.
     pub fn hit_by_peer(&mut self, now: Duration) -> Duration {
-        let before = self.last.replace(now);
-        let soon_again = before.is_some_and(|before| now.saturating_sub(before) < RIVAL_WITHIN);
+        let before = self.last_by_peer.replace(now);
+        let soon_again = before.is_some_and(|before| now.saturating_sub(before) < PEERS_MEET_AGAIN);
         self.in_a_row = if soon_again { self.in_a_row + 1 } else { 0 };
         (PEER_WAIT * (1 << self.in_a_row.min(10))).min(PEER_WAIT_MAX)
     }
@@ -106,7 +109,7 @@ mod tests {
         let mut fence = Fence::default();
         let waits: Vec<u128> = (0..10).map(|n| fence.hit_by_peer(at(n)).as_millis()).collect();
         assert_eq!(waits, [50, 100, 200, 400, 800, 1600, 3200, 4000, 4000, 4000]);
-        assert_eq!(fence.hit_by_peer(at(100)).as_millis(), 50, "that was long ago");
+        assert_eq!(fence.hit_by_peer(at(20)).as_millis(), 50, "that was long ago");
     }
 
     #[test]

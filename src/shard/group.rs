@@ -150,6 +150,9 @@ impl<S: Source> Shard<S> {
         let partition = &mut self.partitions[index];
         partition.moved = true;
         let source = partition.progress.source();
-        self.tables[partition.table].counters.lag(&source.topic, source.partition.0, 0);
+        let table = &self.tables[partition.table];
+        table.counters.lag(&source.topic, source.partition.0, 0);
+        // Why it stood still is its new owner's to say.
+        table.lane.health.forget(&format!("table {} {source}", table.lane.table_id));
     }
 }

@@ -30,6 +30,8 @@ use crate::config::{Group, Kafka};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition};
 
+/// How long a question to the group's coordinator may take.
+const PATIENCE: Duration = Duration::from_secs(8);
 /// New partitions are shared out once the leading member hears of them; every five minutes by default.
 const METADATA_EVERY: (&str, &str) = ("topic.metadata.refresh.interval.ms", "10000");
 
@@ -147,10 +149,7 @@ impl Member {
                 Err(Error::new(ErrorKind::Fenced, message)
                     .remedy("give each process an `instance_id` of its own under [kafka]"))
             }
-            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
-                let message = format!("the broker refuses access to the group `{name}`");
-                Err(Error::new(ErrorKind::Denied, message).remedy("allow this principal to read the group"))
-            }
+            Some(RDKafkaErrorCode::GroupAuthorizationFailed) => Err(denied(name)),
             Some(RDKafkaErrorCode::InconsistentGroupProtocol) => {
                 let message = format!("members of the group `{name}` do not use the same kind of assignor");
                 Err(Error::new(ErrorKind::Config, message).remedy(
@@ -169,6 +168,29 @@ impl Member {
                 Ok(())
             }
         }
+    }
+}
+
+fn denied(group: &str) -> Error {
+    Error::new(ErrorKind::Denied, format!("the broker refuses access to the group `{group}`"))
+        .remedy("allow this principal to read the group")
+}
+
+/// Whether the broker lets us be a member. What it answers besides does not matter.
+pub fn may_join(kafka: &Kafka, group: &Group, topic: &str) -> Result<()> {
+    let mut config = client_config(kafka);
+    config.set("group.id", &group.name);
+    let asking: BaseConsumer<Complaints> =
+        config.create_with_context(Complaints::silent()).map_err(|error| bad_setting(kafka, &error))?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, 0);
+    match asking.committed_offsets(list, PATIENCE) {
+        Ok(_) => Ok(()),
+        Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+            Err(denied(&group.name))
+        }
+        Err(error) => Err(Error::new(ErrorKind::Unavailable, format!("the group `{}`: {error}", group.name))
+            .remedy("see whether the brokers have a coordinator for it")),
     }
 }
 

@@ -11,7 +11,7 @@ from bench import expect, oracle, say, tail, text_of, toml, wait
 
 RECORDS = 3_000_000
 PARTITIONS = 12
-SESSION_MS, FROZEN_SECONDS = 2_000, 4.0
+SESSION_MS, FROZEN_SECONDS = 1_200, 2.2
 INSTANCES = 3
 LATENCY = "200ms"
 WRITERS = (1, 2, 4, 8)
@@ -27,7 +27,7 @@ class Group:
         with open(self.config) as lines:
             text = lines.read()
         kafka = [f"group = {toml(topic)}", f"assignor = {toml(assignor)}", "[kafka.librdkafka]",
-                 f'"session.timeout.ms" = {SESSION_MS}', '"heartbeat.interval.ms" = 300', "[limits]", "cores = 2",
+                 f'"session.timeout.ms" = {SESSION_MS}', '"heartbeat.interval.ms" = 200', "[limits]", "cores = 2",
                  'memory = "160MiB"', "pin = false", "[admin]", 'listen = "127.0.0.1:0"']
         lines = text.splitlines()
         at = next(number for number, line in enumerate(lines) if line.startswith("brokers"))
@@ -56,7 +56,7 @@ class Group:
 
 def random_turn(bench, group, done):
     """One thing that happens to one instance."""
-    choice = bench.random.choice(["join", "leave", "kill", "freeze", "freeze"])
+    choice = bench.random.choice(["join", "leave", "kill", "freeze", "freeze", "freeze"])
     if len(group.running) < 2 or (choice == "join" and len(group.running) < INSTANCES):
         group.start()
         done["joins"] += 1
@@ -72,11 +72,13 @@ def random_turn(bench, group, done):
             run.wait()
             done["kills"] += 1
     else:
-        run = bench.random.choice(group.running)
-        run.send_signal(signal.SIGSTOP)
+        runs = bench.random.sample(group.running, bench.random.randint(1, len(group.running) - 1))
+        for run in runs:
+            run.send_signal(signal.SIGSTOP)
         time.sleep(FROZEN_SECONDS if bench.random.random() < 0.8 else 0.5)
-        run.send_signal(signal.SIGCONT)
-        done["freezes"] += 1
+        for run in runs:
+            run.send_signal(signal.SIGCONT)
+        done["freezes"] += len(runs)
 
 
 def ends_of(bench, topic):
@@ -130,7 +132,7 @@ def shared_out(bench, assignor, store, turns, malformed):
     try:
         while sum(done.values()) < turns:
             random_turn(bench, group, done)
-            time.sleep(bench.random.uniform(0.2, 2.0))
+            time.sleep(bench.random.uniform(0.2, 1.2))
             group.alive()
         load.join()
         while len(group.running) < 2:
