@@ -26,6 +26,8 @@ use crate::source::group::{Decision, Member, Place};
 const POLL_WAIT: Duration = Duration::from_millis(20);
 /// How often offsets are told to the group.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+/// The group may have missed something: all of it is told again.
+const TELL_ALL_EVERY: Duration = Duration::from_secs(30);
 /// A hand-over takes no longer than a drain.
 const HAND_OVER_MAX: Duration = Duration::from_secs(9);
 /// How long the end waits for the group to hear the last offsets.
@@ -91,6 +93,7 @@ impl Members {
                 left,
                 told: BTreeMap::new(),
                 tell_at: Duration::ZERO,
+                tell_all_at: Duration::ZERO,
                 index,
                 news: news_out.clone(),
             };
@@ -143,6 +146,7 @@ struct One {
     /// What the group was told last.
     told: BTreeMap<Place, Offset>,
     tell_at: Duration,
+    tell_all_at: Duration,
     index: usize,
     news: Sender<News>,
 }
@@ -171,6 +175,10 @@ impl One {
                     Ok((_, source, tenure)) => told = Told::Left((source.topic, source.partition), tenure),
                     Err(_) => break,
                 }
+            }
+            if now >= self.tell_all_at {
+                self.tell_all_at = now + TELL_ALL_EVERY;
+                self.told.clear();
             }
             if now >= self.tell_at {
                 self.tell_at = now + TELL_EVERY;
