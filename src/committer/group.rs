@@ -240,3 +240,262 @@ impl Committer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crossbeam_channel::Receiver;
+    use tokio::sync::mpsc::UnboundedSender;
+    use tokio::task::{JoinHandle, block_in_place};
+
+    use super::*;
+    use crate::clock::{SharedClock, SystemClock};
+    use crate::committer::{Identity, Places, Wiring, open};
+    use crate::config::Compression;
+    use crate::error::ErrorKind;
+    use crate::health::Health;
+    use crate::ids::{OffsetRange, Partition, Version};
+    use crate::protocol::anchor::Watermarks;
+    use crate::protocol::fence::Writer;
+    use crate::source::catalog::Topic;
+    use crate::source::witness::Witness;
+    use crate::table::checkpoint::Turns;
+    use crate::table::log;
+    use crate::table::sweeper::Sweeper;
+    use crate::table::testing::{HandMade, TABLE_ID, full, source};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A committer of the group `g` with two shards, which the test plays.
+    struct Stage {
+        table: HandMade,
+        to_committer: UnboundedSender<ToCommitter>,
+        shards: Vec<Receiver<ToShard>>,
+        ended: JoinHandle<Result<BTreeMap<TopicPartition, Offset>>>,
+    }
+
+    impl Stage {
+        async fn new() -> Stage {
+            let mut table = HandMade::new().await;
+            let clock: SharedClock = Arc::new(SystemClock);
+            let places = Places { current: None, reach: Arc::new(|_| panic!("no dead letters here")) };
+            let group = Some("g".to_owned());
+            let writer = Writer { instance: "me".into(), host: "h".into(), pid: 1, started: 2, group };
+            let identity = Identity { table_id: TABLE_ID.to_owned(), writer, is_alive: |_| false };
+            let topic = Topic {
+                name: source(0).topic,
+                id: source(0).topic_id,
+                partitions: vec![Partition(0), Partition(1)],
+            };
+            let marks = Watermarks { low: Offset(0), end: Offset(1000), first_run: Offset(0) };
+            let marks = || Ok([(Partition(0), marks), (Partition(1), marks)].into());
+            let mut opened =
+                open(&table.store, &identity, &topic, marks, None, &places, &clock).await.unwrap();
+            opened.plan.starts.clear();
+            #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
+            let (to_committer, inbox) = tokio::sync::mpsc::unbounded_channel();
+            let (shards, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| crossbeam_channel::bounded(64)).unzip();
+            let wiring = Wiring {
+                table: 0,
+                inbox,
+                shards,
+                health: Arc::new(Health::new(Arc::clone(&clock))),
+                clock,
+                witness: Witness::of_nothing(),
+                sweeper: Sweeper::new(tokio::runtime::Handle::current()),
+                checkpoints: Turns::default(),
+                compression: Compression::None,
+                tips: None,
+            };
+            let committer = Committer::new(table.store.clone(), identity, places, opened, wiring);
+            table.group = Some("g".to_owned());
+            Stage { table, to_committer, shards: inboxes, ended: tokio::spawn(committer.run()) }
+        }
+
+        fn tell(&self, message: ToCommitter) {
+            self.to_committer.send(message).unwrap();
+        }
+
+        fn join(&self, shard: usize, partition: i32) {
+            let sources = vec![source(partition)];
+            self.tell(ToCommitter::Join { shard, sources, tenure: Tenure(1) });
+        }
+
+        fn hear(&self, shard: usize) -> ToShard {
+            block_in_place(|| self.shards[shard].recv_timeout(PATIENCE)).unwrap()
+        }
+
+        /// The next partition that the shard reads, and from where.
+        fn owned(&self, shard: usize) -> Owned {
+            loop {
+                if let ToShard::Own(owned) = self.hear(shard) {
+                    return owned;
+                }
+            }
+        }
+
+        fn left(&self, shard: usize) -> TopicPartition {
+            loop {
+                if let ToShard::Left { source, .. } = self.hear(shard) {
+                    return source;
+                }
+            }
+        }
+
+        fn committed(&self, shard: usize) -> Vec<u64> {
+            loop {
+                if let ToShard::Committed { units, .. } = self.hear(shard) {
+                    return units;
+                }
+            }
+        }
+
+        fn finish(&self, generation: Generation, unit: u64, ranges: &[OffsetRange]) {
+            let file = DataFile {
+                path: format!("part-{unit}.parquet"),
+                size: 1,
+                rows: 1,
+                stats: "{}".to_owned(),
+                checksum: 0,
+                begun: crate::clock::Clock::boot(&SystemClock),
+                modified_ms: 0,
+                oldest_ms: None,
+            };
+            let work = Work {
+                shard: 0,
+                unit,
+                file: Some(file),
+                letters: None,
+                ranges: ranges.to_vec(),
+                vouched: false,
+            };
+            self.tell(ToCommitter::Finished { generation, work });
+        }
+
+        /// Another instance commits.
+        async fn other(&mut self, ranges: &[OffsetRange]) {
+            let log = self.table.directory.path().join("_delta_log");
+            let versions = std::fs::read_dir(log).unwrap().count();
+            self.table.next = Version(versions as u64);
+            self.table.append(ranges).await;
+        }
+
+        async fn txns(&self) -> [i64; 2] {
+            let snapshot = log::load(&self.table.store).await.unwrap().unwrap();
+            [0, 1].map(|partition| {
+                let id = crate::protocol::app_id::AppId::new(TABLE_ID, source(partition));
+                snapshot.txns[&id.to_string()]
+            })
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_partition_is_read_on_where_the_table_stands_and_the_others_are_left_alone() {
+        let mut stage = Stage::new().await;
+        stage.other(&[full(0, 0, 10)]).await;
+        stage.join(0, 0);
+        assert_eq!(stage.owned(0).start, Offset(10));
+        stage.other(&[full(1, 0, 5)]).await;
+        stage.join(1, 1);
+        assert_eq!(stage.owned(1).start, Offset(5));
+        assert!(stage.shards[0].is_empty(), "nobody begins again");
+        // Others move what is not ours.
+        stage.other(&[full(1, 5, 9)]).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_partition_has_left_when_all_that_was_read_of_it_is_committed_and_not_before() {
+        let mut stage = Stage::new().await;
+        stage.join(0, 0);
+        stage.join(0, 1);
+        let generation = [stage.owned(0), stage.owned(0)][1].generation;
+        let (source, at) = (source(0), Some(Offset(10)));
+        stage.tell(ToCommitter::Leave { shard: 0, generation, source, tenure: Tenure(1), at });
+        stage.finish(generation, 0, &[full(1, 0, 3)]);
+        assert_eq!(stage.committed(0), [0]);
+        assert!(stage.shards[0].is_empty(), "its work is on its way");
+        stage.finish(generation, 1, &[full(0, 0, 10)]);
+        assert_eq!(stage.committed(0), [1]);
+        assert_eq!(stage.left(0).partition, Partition(0));
+        // It is another's now; ours goes on beside it.
+        stage.other(&[full(0, 10, 20)]).await;
+        stage.finish(generation, 2, &[full(1, 3, 6)]);
+        assert_eq!(stage.committed(0), [2]);
+        assert_eq!(stage.txns().await, [20, 6]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn files_with_a_lost_partition_never_count_and_the_others_do() {
+        let stage = Stage::new().await;
+        stage.join(0, 0);
+        stage.join(0, 1);
+        let generation = [stage.owned(0), stage.owned(0)][1].generation;
+        // 0 is on its way; 1 waits for it.
+        stage.finish(generation, 1, &[full(0, 0, 5), full(1, 10, 20)]);
+        stage.tell(ToCommitter::Abandon(Abandoned {
+            shard: 0,
+            generation,
+            lost: vec![source(0)],
+            since: 3,
+            kept: [0].into(),
+            rewound: vec![(source(1), Offset(10), Tenure(1))],
+        }));
+        let again = stage.owned(0);
+        assert_eq!((again.source.partition, again.start), (Partition(1), Offset(10)));
+        // 2 was void before it arrived.
+        stage.finish(generation, 2, &[full(0, 5, 9), full(1, 20, 30)]);
+        stage.finish(generation, 3, &[full(1, 10, 15)]);
+        stage.finish(generation, 0, &[full(1, 0, 10)]);
+        assert_eq!([stage.committed(0), stage.committed(0)].concat(), [0, 3]);
+        assert_eq!(stage.txns().await, [0, 15]);
+        drop(stage.to_committer);
+        assert_eq!(stage.ended.await.unwrap().unwrap(), [(source(1), Offset(15))].into());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_partition_that_another_shard_of_ours_has_not_let_go_is_waited_for() {
+        let stage = Stage::new().await;
+        stage.join(0, 0);
+        let generation = stage.owned(0).generation;
+        stage.join(1, 0);
+        stage.finish(generation, 0, &[full(0, 0, 10)]);
+        assert_eq!(stage.committed(0), [0]);
+        assert!(!stage.shards[1].try_iter().any(|message| matches!(message, ToShard::Own(_))));
+        stage.tell(ToCommitter::Abandon(Abandoned {
+            shard: 0,
+            generation,
+            lost: vec![source(0)],
+            since: 1,
+            kept: BTreeSet::new(),
+            rewound: Vec::new(),
+        }));
+        assert_eq!(stage.owned(1).start, Offset(10));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_peer_that_moved_our_partition_makes_us_begin_again_and_a_stranger_ends_us() {
+        let mut stage = Stage::new().await;
+        stage.join(0, 0);
+        let mut generation = stage.owned(0).generation;
+        for round in 0..3 {
+            let at = 10 * round;
+            stage.other(&[full(0, at, at + 10)]).await;
+            stage.finish(generation, round as u64, &[full(0, at, at + 7)]);
+            let ToShard::Reset { generation: fresh, starts, .. } = stage.hear(0) else { panic!() };
+            assert_eq!(starts[&source(0)], Offset(at + 10));
+            generation = fresh;
+        }
+        stage.table.group = Some("another".to_owned());
+        for _ in 0..2 {
+            let [at, _] = stage.txns().await;
+            stage.other(&[full(0, at, at + 10)]).await;
+            stage.finish(generation, 9, &[full(0, at, at + 1)]);
+            match block_in_place(|| stage.shards[0].recv_timeout(PATIENCE)) {
+                Ok(ToShard::Reset { generation: fresh, .. }) => generation = fresh,
+                _ => break,
+            }
+        }
+        assert_eq!(stage.ended.await.unwrap().unwrap_err().kind, ErrorKind::Fenced);
+    }
+}

@@ -26,6 +26,8 @@ pub struct HandMade {
     pub directory: tempfile::TempDir,
     pub store: Store,
     pub next: Version,
+    /// Of the writer whose commits these are.
+    pub group: Option<String>,
 }
 
 pub fn source(partition: i32) -> TopicPartition {
@@ -67,7 +69,7 @@ impl HandMade {
         let directory = tempfile::tempdir().unwrap();
         let url = url::Url::from_file_path(directory.path()).unwrap();
         let store = Store::open(&url, &BTreeMap::new()).unwrap();
-        let mut table = HandMade { directory, store, next: Version(0) };
+        let mut table = HandMade { directory, store, next: Version(0), group: None };
         let mut actions = create::actions(&schema(), "uuid".to_owned(), NOW_MS);
         actions.extend([txn(0, 0), txn(1, 0)]);
         table.commit("CREATE TABLE", &[], actions).await;
@@ -130,7 +132,13 @@ impl HandMade {
             engine_info: None,
             txn_id: Some(format!("commit {}", self.next)),
             thalweg: Some(CommitFacts {
-                writer: Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2, group: None },
+                writer: Writer {
+                    instance: "i".into(),
+                    host: "h".into(),
+                    pid: 1,
+                    started: 2,
+                    group: self.group.clone(),
+                },
                 version: "0".to_owned(),
                 ranges: ranges.to_vec(),
             }),

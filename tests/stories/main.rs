@@ -21,6 +21,7 @@ mod dead_letters;
 mod equality;
 mod existing;
 mod faults;
+mod groups;
 mod init;
 mod pages;
 mod security;

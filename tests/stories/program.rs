@@ -115,6 +115,12 @@ impl Running {
         self.stderr.contains(text)
     }
 
+    /// How often it has said this on stderr by now.
+    pub fn times_said(&mut self, text: &str) -> usize {
+        assert!(self.watch(Duration::from_millis(50)), "it ended:\n{}", self.stderr);
+        self.stderr.matches(text).count()
+    }
+
     /// Watches until the condition holds.
     pub fn watch_until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
         let deadline = after(PATIENCE);
