@@ -4,8 +4,7 @@ mod workload;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use thalweg::columnar::{Columns, Decoder};
-use thalweg::config::{Decoding, OnNewField};
-use workload::{ROWS, Workload};
+use workload::{ROWS, Workload, append_all};
 
 fn decode(criterion: &mut Criterion) {
     for workload in workload::NAMES.map(|name| workload::named(name, ROWS)) {
@@ -13,11 +12,7 @@ fn decode(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(ROWS as u64));
         println!("{}: {} bytes a row", workload.name, workload.bytes_per_row());
         group.bench_function("ours", |bencher| {
-            let mut columns = Columns::new(&workload.schema);
-            let mut decoder = Decoder::new(
-                &workload.schema,
-                &Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() },
-            );
+            let (mut decoder, mut columns) = workload.decoder();
             bencher.iter(|| ours(&workload, &mut decoder, &mut columns));
         });
         group.bench_function("arrow_json", |bencher| {
@@ -29,10 +24,7 @@ fn decode(criterion: &mut Criterion) {
 }
 
 fn ours(workload: &Workload, decoder: &mut Decoder, columns: &mut Columns) {
-    for (offset, payload) in workload.padded().enumerate() {
-        let facts = workload::facts(offset as i64);
-        decoder.append(columns, payload, &facts).expect("generated rows fit");
-    }
+    append_all(workload.padded(), decoder, columns);
     let batch = columns.freeze();
     assert_eq!(batch.num_rows(), ROWS);
     columns.recover(batch);

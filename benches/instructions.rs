@@ -14,10 +14,9 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{self, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
 use parquet::schema::types::ColumnPath;
-use thalweg::columnar::{Columns, Decoder, Encoder, ParquetFile};
-use thalweg::config::{Compression, Decoding, OnNewField};
-use thalweg::record::Padded;
-use workload::{ROWS, Workload};
+use thalweg::columnar::{Columns, Encoder, ParquetFile};
+use thalweg::config::Compression;
+use workload::{ROWS, Workload, append_all};
 
 /// Batches a file, each of other rows: enough for dictionaries to pay or to be given up.
 const BATCHES: usize = 8;
@@ -72,21 +71,9 @@ fn bytes_per_row(stage: &str) -> usize {
 
 // ---- ours ---------------------------------------------------------------------------------------------------------
 
-fn decoder(workload: &Workload) -> (Decoder, Columns) {
-    let decoding = Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() };
-    (Decoder::new(&workload.schema, &decoding), Columns::new(&workload.schema))
-}
-
-fn append_all<'a>(payloads: impl Iterator<Item = Padded<'a>>, decoder: &mut Decoder, columns: &mut Columns) {
-    for (offset, payload) in payloads.enumerate() {
-        let facts = workload::facts(offset as i64);
-        decoder.append(columns, payload, &facts).expect("generated rows fit");
-    }
-}
-
 /// The rows as batches of columns, no two alike.
 fn batches(workload: &Workload) -> Vec<Columns> {
-    let (mut decoder, _) = decoder(workload);
+    let (mut decoder, _) = workload.decoder();
     let mut payloads = workload.padded();
     let batch = |_| {
         let mut columns = Columns::new(&workload.schema);
@@ -97,7 +84,7 @@ fn batches(workload: &Workload) -> Vec<Columns> {
 }
 
 fn decode(workload: &Workload, passes: u64) {
-    let (mut decoder, mut columns) = decoder(workload);
+    let (mut decoder, mut columns) = workload.decoder();
     for _ in 0..passes {
         append_all(workload.padded(), &mut decoder, &mut columns);
         let batch = columns.freeze();
@@ -132,7 +119,7 @@ fn encode(workload: &Workload, passes: u64) {
 
 /// What a shard does with its records: decode, encode, take the memory back.
 fn turn(workload: &Workload, passes: u64) {
-    let (mut decoder, mut columns) = decoder(workload);
+    let (mut decoder, mut columns) = workload.decoder();
     let mut encoder = encoder(workload);
     for _ in 0..passes {
         let mut payloads = workload.padded();

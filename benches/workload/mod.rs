@@ -1,23 +1,21 @@
-//! Seeded payloads in the shapes that we measure with: W1 (clickstream, flat)
-//! and W3 (repository events, nested), and variations of W1.
+//! Seeded payloads in the shapes that we measure with, as a decoder is given them.
+//!
+//! Owns the names and the memory; the records are those of `tools/bench/workloads`,
+//! which fills the topics of the other tools, too. One more is here: `w3_nested`,
+//! W3's push events alone, a nested record whose shape never changes.
 
 use std::fmt::Write;
 
-use thalweg::columnar::RecordFacts;
+use thalweg::columnar::{Columns, Decoder, RecordFacts};
+use thalweg::config::{Decoding, OnNewField};
 use thalweg::ids::Offset;
 use thalweg::record::{PADDING, Padded, Record};
 use thalweg::schema::Schema;
+use thalweg_workloads::{Random, Stream, Variation, Workload as Records};
 
 pub const ROWS: usize = 4096;
 
-const W1: &str = "id BIGINT, user_id BIGINT, ts BIGINT, event_type STRING, page STRING, country STRING, \
-                      device STRING, price DOUBLE, qty BIGINT, ok BOOLEAN";
-
-const W3: &str = "id STRING, type STRING, actor STRUCT<id: BIGINT, login: STRING, gravatar_id: STRING, \
-    url: STRING, avatar_url: STRING>, repo STRUCT<id: BIGINT, name: STRING, url: STRING>, \
-    payload STRUCT<push_id: BIGINT, size: BIGINT, ref: STRING, commits: ARRAY<STRUCT<sha: STRING, \
-    author: STRUCT<email: STRING, name: STRING>, message: STRING, distinct: BOOLEAN, url: STRING>>>, \
-    public BOOLEAN, created_at BIGINT";
+const SEED: u64 = 42;
 
 /// Payloads and the schema of their table.
 pub struct Workload {
@@ -29,14 +27,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    fn new(
-        name: &'static str,
-        ddl: &str,
-        rows: usize,
-        mut payload: impl FnMut(u64, &mut Random) -> String,
-    ) -> Workload {
-        let mut random = Random(42);
-        let payloads: Vec<String> = (0..rows as u64).map(|row| payload(row, &mut random)).collect();
+    pub fn new(name: &'static str, ddl: &str, payloads: Vec<String>) -> Workload {
         let mut arena: Vec<u8> = payloads.iter().flat_map(|text| [text.as_bytes(), b"\0"].concat()).collect();
         arena.resize(arena.len() + PADDING, 0);
         Workload { name, schema: Schema::from_ddl(ddl).expect("a constant schema"), payloads, arena }
@@ -56,6 +47,23 @@ impl Workload {
     pub fn bytes_per_row(&self) -> usize {
         self.payloads.iter().map(String::len).sum::<usize>() / self.payloads.len()
     }
+
+    /// A decoder that ignores what the schema does not know, as the stock crates do, and its columns.
+    pub fn decoder(&self) -> (Decoder, Columns) {
+        let decoding = Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() };
+        (Decoder::new(&self.schema, &decoding), Columns::new(&self.schema))
+    }
+}
+
+/// Appends each payload as a row.
+pub fn append_all<'a>(
+    payloads: impl Iterator<Item = Padded<'a>>,
+    decoder: &mut Decoder,
+    columns: &mut Columns,
+) {
+    for (offset, payload) in payloads.enumerate() {
+        decoder.append(columns, payload, &facts(offset as i64)).expect("generated rows fit");
+    }
 }
 
 /// The facts of a record with nothing but an offset.
@@ -64,100 +72,91 @@ pub fn facts(offset: i64) -> RecordFacts<'static> {
     RecordFacts { topic: "topic", partition: 0, record }
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    /// Small numbers are likelier, about as in Zipf's law.
-    fn skewed(&mut self, limit: u64) -> u64 {
-        let exponent = self.below(1 << 20) as f64 / f64::from(1 << 20);
-        ((limit as f64).powf(exponent) as u64).min(limit - 1)
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.skewed(from.len() as u64) as usize]
-    }
-}
-
-pub const NAMES: [&str; 4] = ["w1_stable", "w1_shuffled", "w1_missing", "w3_nested"];
+/// What the workloads are called, and what each is.
+///
+/// | name | is |
+/// |---|---|
+/// | `w1_stable`, `w2_union`, `w3_events`, `w4_changes`, `w5_logs` | the workload as it is |
+/// | `w4schema_inline` | W4 with Kafka Connect's schema in each record |
+/// | `w3_nested` | W3's push events alone: one shape |
+/// | `…_shuffled` | the keys of every object in a new order in every row |
+/// | `…_missing` | each key missing in a fifth of the rows |
+/// | `…_escapes` | a third of the strings end in something escaped or not ASCII; `…_escaped` and `…_non_ascii`: only one of both |
+/// | `…_shapes` | ten shapes interleaved: ten orders of keys, each without a fifth of them |
+/// | `…_unknown` | ten members more, which the schema does not know |
+pub const NAMES: [&str; 19] = [
+    "w1_stable",
+    "w1_shuffled",
+    "w1_missing",
+    "w1_escapes",
+    "w1_escaped",
+    "w1_non_ascii",
+    "w1_shapes",
+    "w1_unknown",
+    "w2_union",
+    "w3_nested",
+    "w3_events",
+    "w3_shuffled",
+    "w3_missing",
+    "w3_escapes",
+    "w3_shapes",
+    "w3_unknown",
+    "w4_changes",
+    "w4schema_inline",
+    "w5_logs",
+];
 
 /// So many rows of a workload.
-///
-/// - `w1_stable`: keys in one order, none missing;
-/// - `w1_shuffled`: in any order;
-/// - `w1_missing`: each key missing in a third of the rows;
-/// - `w3_nested`: W3.
 pub fn named(name: &str, rows: usize) -> Workload {
-    let clicks = |vary: fn(&mut Members, &mut Random)| {
-        move |row, random: &mut Random| {
-            let mut members = clickstream(row, random);
-            vary(&mut members, random);
-            object(&members)
-        }
+    let Some(&name) = NAMES.iter().find(|known| **known == name) else {
+        panic!("{name} is none of {NAMES:?}")
     };
+    if name == "w3_nested" {
+        let mut random = Random::new(SEED);
+        return Workload::new(
+            name,
+            W3_NESTED,
+            (0..rows as u64).map(|row| push_event(row, &mut random)).collect(),
+        );
+    }
+    let (records, variation) = name.split_once('_').expect("a workload and a variation");
+    let records: Records = records.parse().expect("a workload of the names");
+    // New fields appear in the second half of W3, which therefore is not reached.
+    let mut stream = Stream::new(records, SEED, 2 * rows as u64).varied(variation_of(variation), SEED);
+    let mut payload = Vec::new();
+    let payloads = (0..rows).map(|_| {
+        stream.next_record(&mut payload);
+        String::from_utf8(payload.clone()).expect("good records are UTF-8")
+    });
+    Workload::new(name, records.ddl(), payloads.collect())
+}
+
+fn variation_of(name: &str) -> Variation {
+    let as_it_is = Variation::default();
     match name {
-        "w1_stable" => Workload::new(NAMES[0], W1, rows, clicks(|_, _| {})),
-        "w1_shuffled" => Workload::new(NAMES[1], W1, rows, clicks(shuffle)),
-        "w1_missing" => Workload::new(
-            NAMES[2],
-            W1,
-            rows,
-            clicks(|members, random| members.retain(|_| random.below(3) > 0)),
-        ),
-        "w3_nested" => Workload::new(NAMES[3], W3, rows, repository_event),
-        _ => panic!("{name} is none of {NAMES:?}"),
+        "shuffled" => Variation { shuffled: true, ..as_it_is },
+        "missing" => Variation { missing: 0.2, ..as_it_is },
+        "escapes" => Variation { escapes: true, non_ascii: true, ..as_it_is },
+        "escaped" => Variation { escapes: true, ..as_it_is },
+        "non_ascii" => Variation { non_ascii: true, ..as_it_is },
+        "shapes" => Variation { shapes: 10, ..as_it_is },
+        "unknown" => Variation { unknown: 10, ..as_it_is },
+        _ => as_it_is,
     }
 }
 
-type Members = Vec<(&'static str, String)>;
+const W3_NESTED: &str = "id STRING, type STRING, actor STRUCT<id: BIGINT, login: STRING, gravatar_id: STRING, \
+    url: STRING, avatar_url: STRING>, repo STRUCT<id: BIGINT, name: STRING, url: STRING>, \
+    payload STRUCT<push_id: BIGINT, size: BIGINT, ref: STRING, commits: ARRAY<STRUCT<sha: STRING, \
+    author: STRUCT<email: STRING, name: STRING>, message: STRING, distinct: BOOLEAN, url: STRING>>>, \
+    public BOOLEAN, created_at BIGINT";
 
-fn shuffle(members: &mut Members, random: &mut Random) {
-    for last in (1..members.len()).rev() {
-        members.swap(last, random.below(last as u64 + 1) as usize);
-    }
-}
-
-fn object(members: &[(&str, String)]) -> String {
-    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
-    format!("{{{}}}", members.join(","))
-}
-
-fn clickstream(row: u64, random: &mut Random) -> Members {
-    const EVENTS: [&str; 6] = ["view", "click", "add_to_cart", "purchase", "search", "login"];
-    const COUNTRIES: [&str; 10] = ["DE", "US", "FR", "GB", "IT", "ES", "PL", "NL", "SE", "IN"];
-    const DEVICES: [&str; 3] = ["mobile", "desktop", "tablet"];
-    let price = random.below(100_000);
-    vec![
-        ("id", (10_000_000 + row).to_string()),
-        ("user_id", random.below(1_000_000).to_string()),
-        ("ts", (1_718_000_000_000 + row * 2 + random.below(3)).to_string()),
-        ("event_type", format!("\"{}\"", random.pick(&EVENTS))),
-        ("page", format!("\"/shop/item/{}\"", random.skewed(20_000))),
-        ("country", format!("\"{}\"", random.pick(&COUNTRIES))),
-        ("device", format!("\"{}\"", random.pick(&DEVICES))),
-        ("price", format!("{}.{:02}", price / 100, price % 100)),
-        ("qty", (1 + random.below(9)).to_string()),
-        ("ok", (random.below(10) > 0).to_string()),
-    ]
-}
-
-fn repository_event(row: u64, random: &mut Random) -> String {
+fn push_event(row: u64, random: &mut Random) -> String {
     let (actor, repo) = (random.below(300_000), random.skewed(100_000));
     let site = "https://api.example.com";
     let mut commits = String::new();
     for commit in 0..2 {
-        let sha = format!("{:016x}{:016x}{:08x}", random.next(), random.next(), random.next() as u32);
+        let sha = format!("{:016x}{:016x}{:08x}", random.draw(), random.draw(), random.draw() as u32);
         let developer = random.below(50_000);
         let comma = if commit > 0 { "," } else { "" };
         write!(

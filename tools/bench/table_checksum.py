@@ -4,7 +4,7 @@ usage: tools/python tools/bench/table_checksum.py LOCATION --schema DDL
 
 Owns the reading: DuckDB's own Delta reader for the rows, the log's `add`
 actions for files and bytes. The canonical text of a row is defined in
-generate/src/lib.rs. Prints one JSON line; a table with `_partition` and
+workloads/src/lib.rs. Prints one JSON line; a table with `_partition` and
 `_offset` is also counted by partition.
 """
 import json

@@ -8,7 +8,7 @@ mod produce;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use serde_json::{Map, Value, json};
-use thalweg_generate::{Checksum, Variation, Workload};
+use thalweg_workloads::{Checksum, Variation, Workload};
 
 use crate::produce::Sent;
 
@@ -18,7 +18,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Fills a Kafka topic with a seeded workload
 #[derive(Parser, Debug)]
 struct Arguments {
-    /// w1 (flat, ~170 B) or w3 (nested, ~1 KB)
+    /// w1: clicks, flat, ~165 B; w2: Nexmark's union of three structs, ~385 B; w3: repository events, nested, ~1 KB;
+    /// w5: logs with a map, 120 to 1,500 B. All are JSON
     #[arg(long)]
     workload: Workload,
     /// Prints the workload's schema as Spark DDL and does nothing else
@@ -45,15 +46,24 @@ struct Arguments {
     /// Records a second, sent on schedule and stamped with the intended time; without it, as fast as it goes
     #[arg(long)]
     rate: Option<f64>,
-    /// The keys of a record's object come in a new order in every record
+    /// The keys of each object come in a new order in every record
     #[arg(long)]
     shuffled: bool,
-    /// Share of the keys of a record's object that are missing, 0 to 1
+    /// Share of the keys of each object that are missing, 0 to 1
     #[arg(long, default_value_t = 0.0)]
     missing: f64,
-    /// A third of the strings end in something that is escaped or is not ASCII
+    /// So many shapes interleaved: each has its own order of keys and lacks a fifth of them
+    #[arg(long, default_value_t = 0)]
+    shapes: u64,
+    /// So many keys more in each record, which the schema does not know
+    #[arg(long, default_value_t = 0)]
+    unknown: usize,
+    /// A third of the strings end in something that is escaped, text that is not ASCII included
     #[arg(long)]
     escapes: bool,
+    /// A third of the strings end in something that is not ASCII; with --escapes half of them are escaped
+    #[arg(long)]
+    non_ascii: bool,
     /// Few partitions get most records, instead of each in turn
     #[arg(long)]
     skew: bool,
@@ -85,7 +95,10 @@ fn main() -> Result<()> {
         variation: Variation {
             shuffled: arguments.shuffled,
             missing: arguments.missing,
+            shapes: arguments.shapes,
+            unknown: arguments.unknown,
             escapes: arguments.escapes,
+            non_ascii: arguments.non_ascii,
         },
         records_per_second: arguments.rate,
         skew: arguments.skew,

@@ -12,7 +12,7 @@ use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, Message};
-use thalweg_generate::{Checksum, Random, Record, Stream, Variation, Workload};
+use thalweg_workloads::{Checksum, Random, Record, Stream, Variation, Workload};
 
 /// Delivery reports are served at least this often, in records.
 const POLL_EVERY: u64 = 1_000;

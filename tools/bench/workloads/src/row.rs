@@ -4,32 +4,24 @@
 //! other by mistake. Fields come in schema order; one that the JSON leaves out
 //! is `absent`, one that the schema does not know is `unknown`.
 
-use crate::random::Random;
+use std::io::Write;
 
-/// Where a member of the row's outermost object begins in both texts, and how many leaves it has.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Member {
-    pub json: usize,
-    pub canonical: usize,
-    pub leaves: usize,
-}
+use crate::outline::{Outline, Place};
+use crate::vary::Endings;
 
-/// What strings may get at their end, so that they are not plain ASCII.
+/// What strings may get at their end; the last three need no escapes.
 const ENDINGS: [&str; 6] =
-    [" größer", " \"quoted\"", "\\path\tand tab", " 修正\n", " naïve 🚀", "\u{1}\u{7f}"];
+    [" \"quoted\"", "\\path\tand tab", " line\n\u{1}", " größer", " 修正", " naïve 🚀"];
 
 /// A row under construction.
 pub(crate) struct Row<'a> {
     json: &'a mut Vec<u8>,
     canonical: &'a mut Vec<u8>,
-    members: &'a mut Vec<Member>,
+    outline: &'a mut Outline,
     /// Draws which strings get an ending; none do without it.
-    endings: Option<&'a mut Random>,
+    endings: Option<Endings<'a>>,
     /// Nothing stands in the innermost JSON object or array yet.
     empty: bool,
-    /// Objects and lists that are open below the outermost object, and how many of them are lists.
-    depth: usize,
-    lists: usize,
 }
 
 impl<'a> Row<'a> {
@@ -37,18 +29,19 @@ impl<'a> Row<'a> {
     pub fn begin(
         json: &'a mut Vec<u8>,
         canonical: &'a mut Vec<u8>,
-        members: &'a mut Vec<Member>,
-        endings: Option<&'a mut Random>,
+        outline: &'a mut Outline,
+        endings: Option<Endings<'a>>,
     ) -> Row<'a> {
         json.clear();
         canonical.clear();
-        members.clear();
-        json.push(b'{');
-        Row { json, canonical, members, endings, empty: true, depth: 0, lists: 0 }
+        outline.clear();
+        let mut row = Row { json, canonical, outline, endings, empty: true };
+        row.begin_object();
+        row
     }
 
-    pub fn end(self) {
-        self.json.push(b'}');
+    pub fn end(mut self) {
+        self.close();
     }
 
     pub fn integer(&mut self, name: &str, value: i64) {
@@ -93,15 +86,40 @@ impl<'a> Row<'a> {
     pub fn timestamp(&mut self, name: &str, epoch_seconds: i64) {
         self.key(name);
         self.json.push(b'"');
-        write_rfc3339(epoch_seconds, self.json);
-        self.json.push(b'"');
+        write_seconds(epoch_seconds, self.json);
+        self.json.extend_from_slice(b"Z\"");
         self.leaf(itoa::Buffer::new().format(epoch_seconds * 1_000_000).as_bytes());
     }
 
+    /// RFC 3339 with milliseconds, in UTC.
+    pub fn timestamp_ms(&mut self, name: &str, epoch_ms: i64) {
+        self.key(name);
+        self.json.push(b'"');
+        write_seconds(epoch_ms.div_euclid(1000), self.json);
+        self.json.extend_from_slice(format!(".{:03}Z\"", epoch_ms.rem_euclid(1000)).as_bytes());
+        self.leaf(itoa::Buffer::new().format(epoch_ms * 1000).as_bytes());
+    }
+
+    /// A string whose text is also the leaf's: a date, or a decimal with all digits of its scale.
+    pub fn verbatim(&mut self, name: &str, text: std::fmt::Arguments<'_>) {
+        self.key(name);
+        self.json.push(b'"');
+        let start = self.json.len();
+        self.json.write_fmt(text).expect("memory takes every byte");
+        self.canonical.extend_from_slice(&self.json[start..]);
+        self.leaf(b"");
+        self.json.push(b'"');
+    }
+
     pub fn null(&mut self, name: &str) {
+        self.null_of(name, 1);
+    }
+
+    /// `null` for a struct with so many leaves.
+    pub fn null_of(&mut self, name: &str, leaves: usize) {
         self.key(name);
         self.json.extend_from_slice(b"null");
-        self.absent(1);
+        self.absent(leaves);
     }
 
     /// `leaves` of the schema are not in this record's JSON.
@@ -119,32 +137,25 @@ impl<'a> Row<'a> {
 
     pub fn open(&mut self, name: &str) {
         self.key(name);
-        self.json.push(b'{');
-        self.empty = true;
-        self.depth += 1;
+        self.begin_object();
     }
 
     pub fn close(&mut self) {
+        self.outline.close_object(self.place());
         self.json.push(b'}');
         self.empty = false;
-        self.depth -= 1;
     }
 
     pub fn open_list(&mut self, name: &str) {
         self.key(name);
         self.json.push(b'[');
-        self.canonical.push(b'[');
-        self.empty = true;
-        self.depth += 1;
-        self.lists += 1;
+        self.begin_entries();
     }
 
     /// Opens a struct that is the next element of the list.
     pub fn open_element(&mut self) {
         self.comma();
-        self.json.push(b'{');
-        self.empty = true;
-        self.depth += 1;
+        self.begin_object();
     }
 
     pub fn string_element(&mut self, value: &str) {
@@ -154,20 +165,58 @@ impl<'a> Row<'a> {
 
     pub fn close_list(&mut self) {
         self.json.push(b']');
+        self.end_entries();
+    }
+
+    /// A map with STRING keys: an object in the JSON, a list of keys and values in the canonical text.
+    pub fn open_map(&mut self, name: &str) {
+        self.key(name);
+        self.json.push(b'{');
+        self.begin_entries();
+    }
+
+    pub fn entry(&mut self, key: &str, value: &str) {
+        self.comma();
+        self.quoted(key, false);
+        self.leaf(key.as_bytes());
+        self.json.push(b':');
+        self.text(value, false);
+    }
+
+    pub fn close_map(&mut self) {
+        self.json.push(b'}');
+        self.end_entries();
+    }
+
+    fn begin_object(&mut self) {
+        self.json.push(b'{');
+        self.empty = true;
+        self.outline.open_object();
+    }
+
+    fn begin_entries(&mut self) {
+        self.canonical.push(b'[');
+        self.empty = true;
+        self.outline.open_list();
+    }
+
+    fn end_entries(&mut self) {
         self.empty = false;
-        self.depth -= 1;
-        self.lists -= 1;
+        self.outline.close_list();
         self.leaf(b"]");
     }
 
     fn key(&mut self, name: &str) {
+        self.outline.end_member(self.place());
         self.comma();
-        if self.depth == 0 {
-            self.members.push(Member { json: self.json.len(), canonical: self.canonical.len(), leaves: 0 });
-        }
+        self.outline.begin_member(self.place());
         self.json.push(b'"');
         self.json.extend_from_slice(name.as_bytes());
         self.json.extend_from_slice(b"\":");
+    }
+
+    fn place(&self) -> Place {
+        Place { json: self.json.len(), canonical: self.canonical.len() }
     }
 
     fn comma(&mut self) {
@@ -180,16 +229,11 @@ impl<'a> Row<'a> {
     fn leaf(&mut self, text: &[u8]) {
         self.canonical.extend_from_slice(text);
         self.canonical.push(b'|');
-        if let (0, Some(member)) = (self.lists, self.members.last_mut()) {
-            member.leaves += 1;
-        }
+        self.outline.leaf();
     }
 
     fn text(&mut self, value: &str, ascii: bool) {
-        let ending = self.endings.as_deref_mut().and_then(|random| {
-            let (drawn, escaped) = (random.below(3) == 0, random.below(2) == 0);
-            drawn.then(|| (random.pick(&ENDINGS), escaped))
-        });
+        let ending = self.endings.as_mut().and_then(Endings::draw);
         match ending {
             None => {
                 self.quoted(value, ascii);
@@ -226,12 +270,25 @@ impl<'a> Row<'a> {
     }
 }
 
-/// `2026-11-22T12:34:56Z`, for years that have four digits.
-fn write_rfc3339(epoch_seconds: i64, out: &mut Vec<u8>) {
+impl Endings<'_> {
+    /// What this string gets, if anything, and whether its JSON is to be pure ASCII.
+    fn draw(&mut self) -> Option<(&'static str, bool)> {
+        if self.random.below(3) > 0 {
+            return None;
+        }
+        let first = if self.escapes { 0 } else { 3 };
+        let ending = ENDINGS[first + self.random.below(6 - first as u64) as usize];
+        let ascii = self.escapes && (!self.non_ascii || self.random.below(2) == 0);
+        Some((ending, ascii))
+    }
+}
+
+/// `2026-11-22T12:34:56`, for years that have four digits.
+fn write_seconds(epoch_seconds: i64, out: &mut Vec<u8>) {
     let (days, second) = (epoch_seconds.div_euclid(86_400), epoch_seconds.rem_euclid(86_400));
     let (year, month, day) = civil_from_days(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
+    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
     out.extend_from_slice(text.as_bytes());
 }
 
@@ -255,8 +312,8 @@ mod tests {
 
     #[test]
     fn json_and_canonical_text_say_the_same() {
-        let (mut json, mut canonical, mut members) = (Vec::new(), Vec::new(), Vec::new());
-        let mut row = Row::begin(&mut json, &mut canonical, &mut members, None);
+        let (mut json, mut canonical, mut outline) = (Vec::new(), Vec::new(), Outline::default());
+        let mut row = Row::begin(&mut json, &mut canonical, &mut outline, None);
         row.integer("a", -7);
         row.cents("b", 1205);
         row.open("c");
@@ -275,8 +332,8 @@ mod tests {
         row.end();
         let expected = r#"{"a":-7,"b":12.05,"c":{"d":"x\"\n\u0001é","e":null},"f":[{"g":"\u00e9\ud83d\ude00"},"h"],"i":1,"j":true}"#;
         assert_eq!(std::str::from_utf8(&json), Ok(expected));
-        let leaves: Vec<_> = members.iter().map(|member| member.leaves).collect();
-        assert_eq!(leaves, [1, 1, 4, 1, 0, 1], "absent leaves are the member's before them");
+        let leaves: Vec<_> = outline.members.iter().map(|member| member.leaves).collect();
+        assert_eq!(leaves, [1, 1, 4, 1, 1, 1, 1, 0, 1], "absent leaves are the member's before them");
         let bits = 12.05f64.to_bits();
         let expected = format!("-7|{bits}|x\"\n\u{1}é|~|~|~|[é😀|h|]|true|");
         assert_eq!(std::str::from_utf8(&canonical), Ok(expected.as_str()));
@@ -286,11 +343,11 @@ mod tests {
     fn timestamps_are_civil_dates() {
         let text = |seconds| {
             let mut out = Vec::new();
-            write_rfc3339(seconds, &mut out);
+            write_seconds(seconds, &mut out);
             String::from_utf8(out).unwrap()
         };
-        assert_eq!(text(0), "1970-01-01T00:00:00Z");
-        assert_eq!(text(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(text(1_795_350_896), "2026-11-22T12:34:56Z");
+        assert_eq!(text(0), "1970-01-01T00:00:00");
+        assert_eq!(text(951_782_400), "2000-02-29T00:00:00");
+        assert_eq!(text(1_795_350_896), "2026-11-22T12:34:56");
     }
 }
