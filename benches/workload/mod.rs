@@ -4,6 +4,8 @@
 //! which fills the topics of the other tools, too. One more is here: `w3_nested`,
 //! W3's push events alone, a nested record whose shape never changes.
 
+pub mod counting;
+
 use std::fmt::Write;
 
 use thalweg::columnar::{Columns, Decoder, RecordFacts};
@@ -21,14 +23,15 @@ const SEED: u64 = 42;
 pub struct Workload {
     pub name: &'static str,
     pub schema: Schema,
-    pub payloads: Vec<String>,
+    pub payloads: Vec<Vec<u8>>,
     /// The payloads as they lie in a record batch.
     arena: Vec<u8>,
 }
 
 impl Workload {
-    pub fn new(name: &'static str, ddl: &str, payloads: Vec<String>) -> Workload {
-        let mut arena: Vec<u8> = payloads.iter().flat_map(|text| [text.as_bytes(), b"\0"].concat()).collect();
+    pub fn new(name: &'static str, ddl: &str, payloads: Vec<Vec<u8>>) -> Workload {
+        let mut arena: Vec<u8> =
+            payloads.iter().flat_map(|bytes| [bytes, b"\0".as_slice()].concat()).collect();
         arena.resize(arena.len() + PADDING, 0);
         Workload { name, schema: Schema::from_ddl(ddl).expect("a constant schema"), payloads, arena }
     }
@@ -45,7 +48,7 @@ impl Workload {
 
     /// Mean bytes of a payload.
     pub fn bytes_per_row(&self) -> usize {
-        self.payloads.iter().map(String::len).sum::<usize>() / self.payloads.len()
+        self.payloads.iter().map(Vec::len).sum::<usize>() / self.payloads.len()
     }
 
     /// A decoder that ignores what the schema does not know, as the stock crates do, and its columns.
@@ -116,19 +119,29 @@ pub fn named(name: &str, rows: usize) -> Workload {
         return Workload::new(
             name,
             W3_NESTED,
-            (0..rows as u64).map(|row| push_event(row, &mut random)).collect(),
+            (0..rows as u64).map(|row| push_event(row, &mut random).into_bytes()).collect(),
         );
     }
     let (records, variation) = name.split_once('_').expect("a workload and a variation");
     let records: Records = records.parse().expect("a workload of the names");
     // New fields appear in the second half of W3, which therefore is not reached.
-    let mut stream = Stream::new(records, SEED, 2 * rows as u64).varied(variation_of(variation), SEED);
-    let mut payload = Vec::new();
-    let payloads = (0..rows).map(|_| {
+    let stream = Stream::new(records, SEED, 2 * rows as u64).varied(variation_of(variation), SEED);
+    Workload::new(name, records.ddl(), payloads(stream, rows))
+}
+
+/// W1, some of whose records are no rows.
+pub fn malformed(share: f64, rows: usize) -> Workload {
+    let stream = Stream::new(Records::W1, SEED, 2 * rows as u64).malformed(share);
+    Workload::new("w1_malformed", Records::W1.ddl(), payloads(stream, rows))
+}
+
+fn payloads(mut stream: Stream, rows: usize) -> Vec<Vec<u8>> {
+    let next = |_| {
+        let mut payload = Vec::new();
         stream.next_record(&mut payload);
-        String::from_utf8(payload.clone()).expect("good records are UTF-8")
-    });
-    Workload::new(name, records.ddl(), payloads.collect())
+        payload
+    };
+    (0..rows).map(next).collect()
 }
 
 fn variation_of(name: &str) -> Variation {

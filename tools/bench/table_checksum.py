@@ -77,6 +77,11 @@ def canonical(value, kind, depth=0):
         item = f"item_{depth}"
         inner = canonical(item, kind.children[0], depth + 1)
         text = f"'[' || array_to_string(list_transform({value}, lambda {item}: {inner}), '') || ']'"
+    elif kind.kind == "MAP":
+        entry = f"item_{depth}"
+        key, its_value = (canonical(f"{entry}.{part}", of, depth + 1) for part, of in zip(("key", "value"), kind.children))
+        entries = f"list_transform(map_entries({value}), lambda {entry}: {key} || {its_value})"
+        text = f"'[' || array_to_string({entries}, '') || ']'"
     elif kind.kind == "DOUBLE":
         text = f"CAST(CAST(CAST({value} AS BIT) AS BIGINT) AS VARCHAR)"
     elif kind.kind.startswith("TIMESTAMP"):

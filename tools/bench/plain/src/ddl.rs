@@ -3,7 +3,9 @@
 //! It is apart from thalweg's own parser, so that the peer shares no code with
 //! what it is compared to.
 
-use anyhow::{Result, bail, ensure};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
 pub fn parse(text: &str) -> Result<Fields> {
@@ -21,7 +23,7 @@ impl Parser<'_> {
     fn fields(&mut self) -> Result<Fields> {
         let mut fields = Vec::new();
         loop {
-            let name = self.word()?.to_owned();
+            let name = self.name()?;
             self.take(':');
             let data_type = self.data_type()?;
             let nullable = !self.not_null()?;
@@ -40,6 +42,15 @@ impl Parser<'_> {
             "BIGINT" => DataType::Int64,
             "DOUBLE" => DataType::Float64,
             "STRING" => DataType::Utf8,
+            "DATE" => DataType::Date32,
+            "DECIMAL" => {
+                self.expect('(')?;
+                let precision = self.word()?.parse()?;
+                self.expect(',')?;
+                let scale = self.word()?.parse()?;
+                self.expect(')')?;
+                DataType::Decimal128(precision, scale)
+            }
             "TIMESTAMP" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
             "ARRAY" => {
                 self.expect('<')?;
@@ -47,6 +58,15 @@ impl Parser<'_> {
                 let element = Field::new("element", self.data_type()?, true);
                 self.expect('>')?;
                 DataType::List(element.into())
+            }
+            "MAP" => {
+                self.expect('<')?;
+                let key = Field::new("key", self.data_type()?, false);
+                self.expect(',')?;
+                let value = Field::new("value", self.data_type()?, true);
+                self.expect('>')?;
+                let entries = DataType::Struct(vec![key, value].into());
+                DataType::Map(Arc::new(Field::new("key_value", entries, false)), false)
             }
             "STRUCT" => {
                 self.expect('<')?;
@@ -65,6 +85,17 @@ impl Parser<'_> {
         let (not, null) = (self.word()?.to_ascii_uppercase(), self.word()?.to_ascii_uppercase());
         ensure!(not == "NOT" && null == "NULL", "`{not} {null}` was not expected");
         Ok(true)
+    }
+
+    /// A column's name, which may stand in backquotes.
+    fn name(&mut self) -> Result<String> {
+        if !self.take('`') {
+            return Ok(self.word()?.to_owned());
+        }
+        let end = self.rest.find('`').context("a backquote is missing")?;
+        let (name, rest) = self.rest.split_at(end);
+        self.rest = &rest[1..];
+        Ok(name.to_owned())
     }
 
     fn word(&mut self) -> Result<&str> {
@@ -109,6 +140,9 @@ mod tests {
         let DataType::List(element) = fields[1].data_type() else { panic!("{:?}", fields[1]) };
         let DataType::Struct(inner) = element.data_type() else { panic!("{element:?}") };
         assert_eq!(inner[1].name(), "c");
+        let fields = parse("`@at` TIMESTAMP, m MAP<STRING, DECIMAL(15, 2)>, d DATE").unwrap();
+        assert_eq!(fields[0].name(), "@at");
+        assert!(matches!(fields[1].data_type(), DataType::Map(_, false)));
         assert!(parse("id BIGINTS").is_err());
         assert!(parse("id BIGINT)").is_err());
     }

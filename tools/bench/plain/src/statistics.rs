@@ -38,8 +38,8 @@ pub fn of(metadata: &ParquetMetaData) -> String {
 
 fn bounds(chunk: &ColumnChunkMetaData) -> Option<(Value, Value)> {
     match chunk.statistics()? {
-        Statistics::Int32(of) => Some(((*of.min_opt()?).into(), (*of.max_opt()?).into())),
-        Statistics::Int64(of) if !is_timestamp(chunk) => {
+        Statistics::Int32(of) if is_a_number(chunk) => Some(((*of.min_opt()?).into(), (*of.max_opt()?).into())),
+        Statistics::Int64(of) if is_a_number(chunk) => {
             Some(((*of.min_opt()?).into(), (*of.max_opt()?).into()))
         }
         Statistics::Double(of) => Some((finite(*of.min_opt()?)?, finite(*of.max_opt()?)?)),
@@ -50,8 +50,9 @@ fn bounds(chunk: &ColumnChunkMetaData) -> Option<(Value, Value)> {
     }
 }
 
-fn is_timestamp(chunk: &ColumnChunkMetaData) -> bool {
-    matches!(chunk.column_descr().logical_type_ref(), Some(LogicalType::Timestamp { .. }))
+/// Not a time, a date or a decimal, which Delta writes in another way.
+fn is_a_number(chunk: &ColumnChunkMetaData) -> bool {
+    matches!(chunk.column_descr().logical_type_ref(), None | Some(LogicalType::Integer { .. }))
 }
 
 fn finite(value: f64) -> Option<Value> {

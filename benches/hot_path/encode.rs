@@ -1,29 +1,29 @@
 //! Columns to Parquet: our encoder and the crate's, as it was tuned for us and as it comes, over the
 //! same rows in the same run.
 
-mod workload;
-
 use std::cell::RefCell;
 
 use arrow::array::RecordBatch;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{self, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
-use thalweg::columnar::{Columns, Decoder, Encoder, ParquetFile};
-use thalweg::config::{Compression, Decoding, OnNewField};
+use thalweg::columnar::{Columns, Encoder, ParquetFile};
+use thalweg::config::Compression;
 use thalweg::schema::Schema;
-use workload::{ROWS, Workload};
+
+use crate::cpu_time::CpuTime;
+use crate::workload::{self, ROWS, Workload, append_all};
 
 /// Batches a file: enough for dictionaries to pay or to be given up.
 const BATCHES: usize = 32;
 
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
-fn encode(criterion: &mut Criterion) {
-    // Shuffled keys make the same columns.
-    for name in workload::NAMES.into_iter().filter(|name| *name != "w1_shuffled") {
+pub fn benches(criterion: &mut Criterion<CpuTime>) {
+    // Shuffled keys make the same columns, missing ones nulls.
+    for name in ["w1_stable", "w1_missing", "w2_union", "w3_nested", "w3_events", "w4_changes", "w5_logs"] {
         let workload = workload::named(name, ROWS * BATCHES);
         let mut rows = columns_of(&workload);
         let batches: Vec<RecordBatch> = columns_of(&workload).iter_mut().map(Columns::freeze).collect();
@@ -50,16 +50,12 @@ fn encode(criterion: &mut Criterion) {
 
 /// Batches of the workload, each of them other rows.
 fn columns_of(workload: &Workload) -> Vec<Columns> {
-    let decoding = Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() };
-    let mut decoder = Decoder::new(&workload.schema, &decoding);
-    let facts = workload::facts(0);
+    let (mut decoder, _) = workload.decoder();
     let mut payloads = workload.padded().peekable();
     let mut batches = Vec::new();
     while payloads.peek().is_some() {
         let mut columns = Columns::new(&workload.schema);
-        for payload in payloads.by_ref().take(ROWS) {
-            decoder.append(&mut columns, payload, &facts).expect("generated rows fit");
-        }
+        append_all(payloads.by_ref().take(ROWS), &mut decoder, &mut columns);
         batches.push(columns);
     }
     batches
@@ -118,6 +114,3 @@ fn tuned(schema: &Schema) -> WriterProperties {
     }
     builder.build()
 }
-
-criterion_group!(benches, encode);
-criterion_main!(benches);

@@ -1,0 +1,65 @@
+//! A shard's thread allocates nothing for a record batch, decoded and encoded, between two files.
+//!
+//! Allocations are counted on its thread alone: uploads have threads of their own.
+
+use std::sync::Arc;
+
+use object_store::memory::InMemory;
+use thalweg::config::Compression;
+use thalweg::shard::Turn;
+use thalweg::table::store::Store;
+
+use crate::scripted::{BATCH, Scripted, Setting};
+use crate::workload::counting::allocations;
+use crate::workload::{self, Workload};
+
+/// Batches of a file.
+const FILE: usize = 64;
+
+/// Allocations of each turn between two files, after `files` files.
+fn turns_between_files(workload: Workload, files: usize) -> Vec<u64> {
+    let store = Store {
+        objects: Arc::new(InMemory::new()),
+        parts: None,
+        root: "table".into(),
+        url: "memory:///table".parse().unwrap(),
+    };
+    let mut scripted = Scripted::new(Setting {
+        workload,
+        store,
+        compression: Compression::Zstd(1),
+        target_file_size: 1 << 30,
+        budget: 1 << 30,
+    });
+    let turn = |scripted: &mut Scripted| {
+        let before = allocations();
+        assert_eq!(scripted.turn(), Turn::Worked);
+        allocations() - before
+    };
+    for _ in 0..files {
+        for _ in 0..FILE {
+            turn(&mut scripted);
+        }
+        scripted.clock.pass(11);
+        turn(&mut scripted);
+        let work = scripted.commit_next();
+        assert!(work.file.is_some_and(|file| file.rows as usize >= FILE * BATCH));
+    }
+    // The first batch begins the file.
+    for _ in 0..4 {
+        turn(&mut scripted);
+    }
+    (4..FILE).map(|_| turn(&mut scripted)).collect()
+}
+
+#[test]
+fn a_shard_allocates_nothing_for_a_batch_between_two_files() {
+    for workload in workload::NAMES.map(|name| workload::named(name, workload::ROWS)) {
+        let name = workload.name;
+        let turns = turns_between_files(workload, 2);
+        let allocating = turns.iter().filter(|&&count| count > 0).count();
+        let all: u64 = turns.iter().sum();
+        println!("{name}: {all} allocations in {} batches, {allocating} of which allocate", turns.len());
+        assert_eq!(all, 0, "{name}: by batch {turns:?}");
+    }
+}

@@ -1,0 +1,189 @@
+//! A shard with one partition of endless records, and both ends of its wires.
+//!
+//! It owns the source, the clock and the wiring. What is asserted is the tests' own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use thalweg::budget::Budget;
+use thalweg::clock::{Clock, SharedClock};
+use thalweg::config::{Compression, Decoding, OnBadRecord};
+use thalweg::error::Error;
+use thalweg::exchange::{DataFile, Generation, ToCommitter, ToShard};
+use thalweg::health::Health;
+use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
+use thalweg::protocol::ledger::Work;
+use thalweg::shard::{Lane, Reading, Report, Shard, Turn, Wiring};
+use thalweg::source::witness::Witness;
+use thalweg::source::{Assignment, Event, RecordBatch, Slot, Source};
+use thalweg::table::store::Store;
+use thalweg::table::sweeper::Sweeper;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::workload::Workload;
+
+/// Records of a batch, as many as the Kafka source takes at once.
+pub const BATCH: usize = 1024;
+
+/// The same payloads again and again, at growing offsets.
+pub struct Script {
+    payloads: Vec<Vec<u8>>,
+    next: usize,
+    told: bool,
+    polls: Arc<AtomicU64>,
+}
+
+impl Source for Script {
+    fn assign(&mut self, _: &[Assignment]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn release(&mut self, _: Slot) {}
+
+    fn poll(&mut self, _: Duration) {
+        self.told = false;
+        self.polls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn next(&mut self, batch: &mut RecordBatch) -> Option<Event> {
+        if std::mem::replace(&mut self.told, true) {
+            return None;
+        }
+        let mut filling = batch.start(Slot(0));
+        for offset in self.next..self.next + BATCH {
+            let payload = &self.payloads[offset % self.payloads.len()];
+            filling.push(Offset(offset as i64), Some(1_700_000_000_000), None, Some(payload));
+        }
+        self.next += BATCH;
+        Some(Event::Records)
+    }
+
+    fn headers(&self, _: usize, out: &mut Vec<u8>) {
+        out.clear();
+    }
+
+    fn end(&self, _: Slot) -> Option<Offset> {
+        None
+    }
+}
+
+/// Time that stands still until it is moved.
+#[derive(Default)]
+pub struct Still(AtomicU64);
+
+impl Still {
+    pub fn pass(&self, seconds: u64) {
+        self.0.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Still {
+    fn wall_ms(&self) -> i64 {
+        0
+    }
+
+    fn boot(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+
+    fn fresh_id(&self) -> String {
+        uuid::Uuid::new_v4().to_string()
+    }
+}
+
+/// What a story decides about its shard.
+pub struct Setting {
+    pub workload: Workload,
+    pub store: Store,
+    pub compression: Compression,
+    pub target_file_size: u64,
+    pub budget: usize,
+}
+
+pub struct Scripted {
+    pub shard: Shard<Script>,
+    pub clock: Arc<Still>,
+    pub budget: Budget,
+    /// Times that the source was asked for records.
+    pub polls: Arc<AtomicU64>,
+    finished: UnboundedReceiver<ToCommitter>,
+    inbox: Sender<ToShard>,
+    _reports: crossbeam_channel::Receiver<Report>,
+    _runtime: Runtime,
+}
+
+impl Scripted {
+    pub fn new(setting: Setting) -> Scripted {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+        let still = Arc::new(Still::default());
+        let clock: SharedClock = Arc::clone(&still) as SharedClock;
+        #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
+        let (to_committer, finished) = tokio::sync::mpsc::unbounded_channel();
+        let lane = Lane {
+            table: 0,
+            table_id: "t".to_owned(),
+            store: setting.store,
+            dead_letters: None,
+            schema: Arc::new(setting.workload.schema),
+            decoding: Decoding::default(),
+            on_bad_record: OnBadRecord::Fail,
+            max_latency: Duration::from_secs(10),
+            target_file_size: setting.target_file_size,
+            compression: setting.compression,
+            to_committer,
+            sweeper: Sweeper::new(runtime.handle().clone()),
+            health: Arc::new(Health::new(Arc::clone(&clock))),
+            witness: Witness::of_nothing(),
+        };
+        let source =
+            TopicPartition { topic: "t".to_owned(), topic_id: TopicId::unknown(), partition: Partition(0) };
+        let reading = Reading { table: 0, source, start: Offset(0), held: Vec::new(), end: None };
+        let (inbox, messages) = bounded(64);
+        let (reports, _reports) = bounded(1);
+        let budget = Budget::new(setting.budget);
+        let wiring = Wiring {
+            index: 0,
+            inbox: messages,
+            reports,
+            loads: None,
+            group: None,
+            clock,
+            runtime: runtime.handle().clone(),
+            budget: budget.clone(),
+        };
+        let polls = Arc::new(AtomicU64::new(0));
+        let script =
+            Script { payloads: setting.workload.payloads, next: 0, told: false, polls: Arc::clone(&polls) };
+        let shard = Shard::new(script, vec![lane], vec![reading], wiring).unwrap();
+        Scripted { shard, clock: still, budget, polls, finished, inbox, _reports, _runtime: runtime }
+    }
+
+    pub fn turn(&mut self) -> Turn {
+        self.shard.turn(Duration::ZERO).unwrap()
+    }
+
+    /// Waits for what the shard finished next, and tells it that this is committed.
+    pub fn commit_next(&mut self) -> Work<DataFile> {
+        let Some(ToCommitter::Finished { generation, work }) = self.finished.blocking_recv() else {
+            panic!("a file was due")
+        };
+        self.commit(generation, &work);
+        work
+    }
+
+    /// The same for what is finished by now.
+    pub fn commit_finished(&mut self) -> Option<Work<DataFile>> {
+        let ToCommitter::Finished { generation, work } = self.finished.try_recv().ok()? else {
+            panic!("a file was lost")
+        };
+        self.commit(generation, &work);
+        Some(work)
+    }
+
+    fn commit(&self, generation: Generation, work: &Work<DataFile>) {
+        self.inbox.send(ToShard::Committed { table: 0, generation, units: vec![work.unit] }).unwrap();
+    }
+}
