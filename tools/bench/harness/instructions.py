@@ -206,18 +206,30 @@ def ratios(result):
 
 
 def markdown(result):
-    lines = ["| stage | rows | instructions a row | of the twin |", "|---|---|---|---|"]
-    twins = {}
-    for (ours, twin), _, ratio in ratios(result):
-        twins.setdefault(ours, []).append(f"1/{ratio:.1f} of {twin.split('/')[0]}")
-    for name, count in result["counts"].items():
-        kind, rows = name.split("/")
-        lines.append(f"| {kind} | {rows}, {result['bytes'][name]} B | {count:,.0f} | {', '.join(twins.get(name, []))} |")
+    lines = table(result, "decode", ("arrow_json", "sonic_typed")) + [""]
+    lines += table(result, "encode", ("arrow_writer_tuned", "arrow_writer"), more=("turn",))
     lines += [""] if result["listings"] else []
     for name, functions in result["listings"].items():
         shares = "; ".join(f"{share:.0%} `{function}`" for share, function in functions)
         lines.append(f"- {name}: {shares}")
     return "\n".join(lines)
+
+
+def table(result, kind, twins, more=()):
+    """A row for each of a stage's workloads: ours, the twins and how many times as much they take, what was asked for."""
+    counts, goals = result["counts"], {ours: [] for ours, _ in GOALS}
+    for (ours, twin), goal in GOALS.items():
+        goals[ours].append(f"{goal:g} × {twin.split('/')[0]}")
+    lines = ["| " + " | ".join(["rows", kind, *twins, "asked for", *more]) + " |", "|---" * (3 + len(twins) + len(more)) + "|"]
+    for name in (name for name in counts if name.startswith(f"{kind}/")):
+        rows = name.split("/")[1]
+        cells = [f"{rows}, {result['bytes'][name]} B", f"{counts[name]:,.0f}"]
+        for twin in (counts.get(f"{twin}/{rows}") for twin in twins):
+            cells.append(f"{twin:,.0f}: {twin / counts[name]:.1f} ×" if twin else "")
+        cells.append(", ".join(goals.get(name, [])))
+        cells += [f"{counts[other]:,.0f}" if (other := f"{one}/{rows}") in counts else "" for one in more]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
 
 
 def plots(_result):

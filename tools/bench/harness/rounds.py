@@ -13,7 +13,7 @@ import peers
 from harness import plot
 from harness.judge import judge
 from harness.measured import measured
-from harness.tools import Generator, Services, Tools, machine, say
+from harness.tools import Failed, Generator, Services, Tools, machine, say
 
 OWN = "thalweg"
 
@@ -49,14 +49,26 @@ class Bench:
             topic, workload, getattr(self.options, workload), self.options.partitions,
             codec=self.options.codec, seed=self.options.seed, more=self.options.generate,
         )  # fmt: skip
+        left_out = {name: reason for name in self.systems if (reason := self.reason_without(name, workload, sent))}
+        for name, reason in left_out.items():
+            say(f"{workload} is left out for {name}: {reason}")
+        if len(left_out) == len(self.systems):
+            raise Failed(f"{workload}: no system is left")
         rounds = []
         for number in range(1, self.options.rounds + 1):
             runs = {}
-            for name in self.systems:
+            for name in (name for name in self.systems if name not in left_out):
                 runs[name] = self.run(name, sent, schema)
                 say(f"{workload} round {number} {line(name, runs[name])}")
             rounds.append(runs)
-        return {"sent": sent, "rounds": rounds} | summarized(rounds)
+        return {"sent": sent, "rounds": rounds, "left_out": left_out} | summarized(rounds)
+
+    def reason_without(self, name, workload, sent):
+        """Why this system does not read this topic; None if it does."""
+        peer = self.systems[name]
+        if sent["malformed"] and not getattr(peer, "SKIPS", False):
+            return "it ends at a record that is no row"
+        return getattr(peer, "LACKS", {}).get(workload)
 
     def run(self, name, sent, schema):
         scratch = self.scratch / "job"
@@ -65,6 +77,7 @@ class Bench:
         job = peers.Job(
             brokers=self.generator.brokers, topic=sent["topic"], schema=schema, table=self.scratch / "table",
             scratch=scratch, cores=self.options.cores, latency_s=self.options.latency, file_bytes_max=128 << 20,
+            bad_records=sent["malformed"] > 0,
         )  # fmt: skip
         shutil.rmtree(job.table, ignore_errors=True)
         cost = measured(name, self.systems[name].command(job), scratch)
@@ -140,6 +153,7 @@ def text(result):
         for name, ratio in figures["ratios"].items():
             each = ", ".join(f"{value:.2f}" for value in ratio["rounds"])
             lines.append(f"{OWN} / {name}: median {ratio['median']:.2f}, rounds {each}")
+        lines += left_out(figures)
     return "\n".join(lines)
 
 
@@ -163,8 +177,12 @@ def markdown(result):
                              f"{thousands(one['records_per_cpu_s_started'])} | "
                              f"{figures['summary'][OWN]['records_per_cpu_s'][1] / one['records_per_cpu_s_started'][1]:.1f} × "
                              "| | | | |" if OWN in figures["summary"] else "")
-        lines.append("")
+        lines += [f"\n{one}." for one in left_out(figures)] + [""]
     return "\n".join(lines + [f"{where(result)} Versions: {versions(result)}."])
+
+
+def left_out(figures):
+    return [f"Without {name}: {reason}" for name, reason in figures.get("left_out", {}).items()]
 
 
 def fastest_first(figures):

@@ -10,6 +10,9 @@ A person adds a peer by adding a file here. It is a module with
   command(job)    the words of a command that moves `job.topic`, from its
                   beginning to the end that it has when the command starts, into a
                   new Delta table at `job.table`, and then exits with 0
+  LACKS           may be there: {workload: why this system cannot read it}
+  SKIPS           may be there, and true: with `job.bad_records` it skips records that
+                  are no rows; without it, it does not get a topic with such records
 
 The command is measured with everything that it starts. It gets `job.cores`
 threads, cuts a file at `job.file_bytes_max` or after `job.latency_s`, writes
@@ -37,6 +40,7 @@ class Job:
     cores: int
     latency_s: int
     file_bytes_max: int
+    bad_records: bool = False
 
 
 def names():

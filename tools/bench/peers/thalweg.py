@@ -4,6 +4,7 @@ import subprocess
 
 ABOUT = "this project"
 EXACTLY_ONCE = "the commit that adds a file also moves the `txn` of each of its partitions, put-if-absent"
+SKIPS = True
 
 binary = None
 
@@ -37,5 +38,5 @@ schema = {text(job.schema)}
 max_latency = {text(latency or f"{job.latency_s}s")}
 target_file_size = {text(f"{job.file_bytes_max >> 20}MiB")}
 on_new_field = "ignore"
-on_bad_record = "fail"
+on_bad_record = "{"skip" if job.bad_records else "fail"}"
 {more}"""
