@@ -15,6 +15,9 @@
 //! | `encode` | columns → Parquet: the workloads |
 //! | `columns` | … each type of column, dictionaries, codecs, bytes, reading back |
 //! | `copies` | bytes copied for a record between fetch buffer and file |
+//!
+//! Not here: Avro, which thalweg does not read yet; end to end, which is
+//! `tools/bench/run`; uploads that stall, which is `tests/shard`.
 
 mod bad_records;
 mod buffers;

@@ -18,8 +18,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Fills a Kafka topic with a seeded workload
 #[derive(Parser, Debug)]
 struct Arguments {
-    /// w1: clicks, flat, ~165 B; w2: Nexmark's union of three structs, ~385 B; w3: repository events, nested, ~1 KB;
-    /// w4: Debezium envelopes over TPC-H, ~900 B; w4schema: each with its schema inside; w5: logs with a map, 120 to
+    /// w1: clicks, flat, ~165 B; w2: Nexmark's union of three structs, ~380 B; w3: repository events, nested, ~1 KB;
+    /// w4: Debezium envelopes over TPC-H, ~710 B; w4schema: each with its schema inside; w5: logs with a map, 120 to
     /// 1,500 B. All are JSON: thalweg reads no Avro and no Protobuf yet
     #[arg(long)]
     workload: Workload,
