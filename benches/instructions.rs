@@ -12,7 +12,6 @@ mod workload;
 use std::io::Write;
 
 use arrow::array::RecordBatch;
-use arrow::json::ReaderBuilder;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{self, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
@@ -140,8 +139,7 @@ fn turn(workload: &Workload, passes: u64) {
 // ---- twins --------------------------------------------------------------------------------------------------------
 
 fn arrow_json(workload: &Workload, passes: u64) {
-    let builder = ReaderBuilder::new(workload.schema.to_arrow()).with_batch_size(ROWS);
-    let mut decoder = builder.build_decoder().expect("arrow-json knows every type of ours");
+    let mut decoder = workload.arrow_json();
     for _ in 0..passes {
         for payload in &workload.payloads {
             decoder.decode(payload).expect("generated rows fit");

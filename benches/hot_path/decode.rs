@@ -19,8 +19,7 @@ pub fn benches(criterion: &mut Criterion<CpuTime>) {
             bencher.iter(|| ours(&workload, &mut decoder, &mut columns));
         });
         group.bench_function("arrow_json", |bencher| {
-            let builder = arrow::json::ReaderBuilder::new(workload.schema.to_arrow()).with_batch_size(ROWS);
-            let mut decoder = builder.build_decoder().expect("arrow-json knows every type of ours");
+            let mut decoder = workload.arrow_json();
             bencher.iter(|| twin(&workload, &mut decoder));
         });
     }

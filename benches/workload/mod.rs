@@ -7,7 +7,9 @@
 pub mod counting;
 
 use std::fmt::Write;
+use std::sync::Arc;
 
+use arrow::datatypes::{DataType, FieldRef, Fields};
 use thalweg::columnar::{Columns, Decoder, RecordFacts};
 use thalweg::config::{Decoding, OnNewField};
 use thalweg::ids::Offset;
@@ -51,11 +53,32 @@ impl Workload {
         self.payloads.iter().map(Vec::len).sum::<usize>() / self.payloads.len()
     }
 
+    /// arrow-json's decoder of the same columns. It knows time zones by their offsets only.
+    pub fn arrow_json(&self) -> arrow::json::reader::Decoder {
+        let fields = self.schema.to_arrow().fields().iter().map(utc_by_offset).collect::<Fields>();
+        arrow::json::ReaderBuilder::new(Arc::new(arrow::datatypes::Schema::new(fields)))
+            .with_batch_size(self.payloads.len())
+            .build_decoder()
+            .expect("arrow-json knows every type of ours")
+    }
+
     /// A decoder that ignores what the schema does not know, as the stock crates do, and its columns.
     pub fn decoder(&self) -> (Decoder, Columns) {
         let decoding = Decoding { on_new_field: OnNewField::Ignore, ..Decoding::default() };
         (Decoder::new(&self.schema, &decoding), Columns::new(&self.schema))
     }
+}
+
+fn utc_by_offset(field: &FieldRef) -> FieldRef {
+    let below = |field: &FieldRef| utc_by_offset(field);
+    let data_type = match field.data_type() {
+        DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("+00:00".into())),
+        DataType::List(element) => DataType::List(below(element)),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(below).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(below(entries), *sorted),
+        other => other.clone(),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
 /// Appends each payload as a row.
