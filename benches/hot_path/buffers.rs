@@ -63,7 +63,7 @@ fn count(workload: &Workload) {
     for _ in 0..BATCHES {
         let before = allocations();
         append_all(workload.padded(), &mut decoder, &mut columns);
-        file.write(&columns).expect("memory takes every byte");
+        file.write(&mut columns).expect("memory takes every byte");
         written = allocations() - before;
         let before = allocations();
         let batch = columns.freeze();

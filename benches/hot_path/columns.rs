@@ -47,7 +47,7 @@ pub fn benches(criterion: &mut Criterion<CpuTime>) {
         ("none", Compression::None, basic::Compression::UNCOMPRESSED),
     ];
     for (name, kind, value) in COLUMNS {
-        let column = Column::new(name, kind, value);
+        let mut column = Column::new(name, kind, value);
         for (codec, ours, stock) in codecs {
             let mut group = criterion.benchmark_group(format!("columns/{name}_{codec}"));
             group.throughput(Throughput::Elements((ROWS * BATCHES) as u64)).sample_size(10);
@@ -99,11 +99,11 @@ impl Column {
     }
 
     /// The encoder goes from file to file.
-    fn ours(&self, encoder: &mut Option<Encoder>) -> Vec<Bytes> {
+    fn ours(&mut self, encoder: &mut Option<Encoder>) -> Vec<Bytes> {
         let mine = encoder.take().expect("the last file gave it back");
         let file = ParquetFile::with_encoder(mine, &self.workload.schema, 64 << 20);
         let mut file = file.expect("the schema has a Parquet form");
-        self.rows.iter().for_each(|rows| file.write(rows).expect("memory takes every byte"));
+        self.rows.iter_mut().for_each(|rows| file.write(rows).expect("memory takes every byte"));
         let (closed, mine) = file.finish().expect("memory takes every byte");
         *encoder = Some(mine);
         closed.parts

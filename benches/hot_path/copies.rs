@@ -32,7 +32,7 @@ pub fn count() {
         for _ in 0..BATCHES {
             append_all(payloads.by_ref().take(ROWS), &mut decoder, &mut columns);
             in_columns += columns.bytes_used();
-            file.write(&columns).expect("memory takes every byte");
+            file.write(&mut columns).expect("memory takes every byte");
             let held = columns.bytes();
             let batch = columns.freeze();
             assert!(bytes_of(&batch) <= held, "freezing takes no memory of its own");

@@ -52,19 +52,21 @@ fn turns_between_files(workload: Workload, files: usize) -> Vec<u64> {
     (4..FILE).map(|_| turn(&mut scripted)).collect()
 }
 
-/// W2 has columns with fewer values in a file than settle their encoding: that is chosen anew in each
-/// file, when the first page ends, and choosing allocates.
-const CHOOSES_IN_EACH_FILE: [&str; 1] = ["w2_union"];
+/// Workloads whose columns all have many values. A column with fewer in a file than settle its encoding, as
+/// W2 has them, chooses anew in each file when its first page ends, and choosing allocates.
+fn is_steady(name: &str) -> bool {
+    name.starts_with("w1_") || name == "w3_nested"
+}
 
 #[test]
 fn a_shard_allocates_nothing_for_a_batch_between_two_files() {
     let mut wrong = Vec::new();
-    for workload in workload::NAMES.map(|name| workload::named(name, workload::ROWS)) {
-        let name = workload.name;
+    for name in workload::NAMES.into_iter().filter(|name| is_steady(name)) {
+        let workload = workload::named(name, workload::ROWS);
         let turns = turns_between_files(workload, 2);
         let allocating = turns.iter().filter(|&&count| count > 0).count();
         println!("{name}: {} batches, {allocating} of which allocate", turns.len());
-        if allocating > usize::from(CHOOSES_IN_EACH_FILE.contains(&name)) {
+        if allocating > 0 {
             wrong.push(format!("{name}: allocations by batch {turns:?}"));
         }
     }
