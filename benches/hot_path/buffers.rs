@@ -12,7 +12,7 @@ use crate::cpu_time::CpuTime;
 use crate::workload::counting::allocations;
 use crate::workload::{self, ROWS, Workload, append_all};
 
-/// Batches of a file before one is looked at: buffers have grown to what they need.
+/// Batches of a file.
 const BATCHES: usize = 64;
 
 pub fn benches(criterion: &mut Criterion<CpuTime>) {
@@ -52,23 +52,28 @@ pub fn benches(criterion: &mut Criterion<CpuTime>) {
     }
 }
 
-/// Allocations of one batch in the middle of a file.
+/// Allocations of one batch in the middle of the second file.
 fn count(workload: &Workload) {
     let (mut decoder, mut columns) = workload.decoder();
-    let encoder =
+    let mut encoder =
         Encoder::new(&workload.schema, Compression::Zstd(1)).expect("the schema has a Parquet form");
-    let file = ParquetFile::with_encoder(encoder, &workload.schema, 1 << 30);
-    let mut file = file.expect("the schema has a Parquet form");
     let (mut written, mut frozen) = (0, 0);
-    for _ in 0..BATCHES {
-        let before = allocations();
-        append_all(workload.padded(), &mut decoder, &mut columns);
-        file.write(&mut columns).expect("memory takes every byte");
-        written = allocations() - before;
-        let before = allocations();
-        let batch = columns.freeze();
-        columns.recover(batch);
-        frozen = allocations() - before;
+    for _ in 0..2 {
+        let file = ParquetFile::with_encoder(encoder, &workload.schema, 1 << 30);
+        let mut file = file.expect("the schema has a Parquet form");
+        for batch in 0..BATCHES {
+            let before = allocations();
+            append_all(workload.padded(), &mut decoder, &mut columns);
+            file.write(&mut columns).expect("memory takes every byte");
+            if batch == BATCHES / 2 {
+                written = allocations() - before;
+            }
+            let before = allocations();
+            let batch = columns.freeze();
+            columns.recover(batch);
+            frozen = allocations() - before;
+        }
+        encoder = file.finish().expect("memory takes every byte").1;
     }
     println!(
         "buffers/{}: allocations for a batch of {ROWS}: decode and write {written}, freeze and recover {frozen} \
