@@ -49,8 +49,12 @@ fn records_of_partition(size: usize) -> usize {
 
 pub fn benches(criterion: &mut Criterion<CpuTime>) {
     let broker = Broker::start();
-    let kafka =
-        Kafka { brokers: broker.address.clone(), security: Security::None, librdkafka: Default::default() };
+    let kafka = Kafka {
+        brokers: broker.address.clone(),
+        security: Security::None,
+        group: None,
+        librdkafka: Default::default(),
+    };
     for size in SIZES {
         for codec in CODECS {
             let (topic, records) = (topic(codec, size), PARTITIONS * records_of_partition(size));
