@@ -1,4 +1,4 @@
-//! `group` under [kafka] and what belongs to it.
+//! `group` under `[kafka]` and what belongs to it.
 //!
 //! It owns the keys, their words, and the limits of the group protocol as
 //! librdkafka will know them. What a group's decisions mean is
