@@ -57,14 +57,15 @@ impl Columns {
         self.rows
     }
 
-    /// Memory held, capacity included. Memory inside a frozen batch counts again once it is recovered.
+    /// Memory held, capacity included, and what the nulls that are owed will take. Memory inside a frozen
+    /// batch counts again once it is recovered.
     pub fn bytes(&self) -> usize {
-        self.columns.iter().map(|column| column.bytes(|vec| vec.capacity_bytes())).sum()
+        self.columns.iter().map(|column| column.bytes(|vec, more| vec.capacity_bytes(more), 0)).sum()
     }
 
-    /// Bytes of the rows held now: what decides when a batch is large enough.
+    /// Bytes of the rows held now, nulls that are owed included: what decides when a batch is large enough.
     pub fn bytes_used(&self) -> usize {
-        self.columns.iter().map(|column| column.bytes(|vec| vec.len_bytes())).sum()
+        self.columns.iter().map(|column| column.bytes(|vec, more| vec.len_bytes(more), 0)).sum()
     }
 
     /// Takes back every row past the first `rows`, complete or not.
@@ -357,22 +358,23 @@ impl Column {
         }
     }
 
-    fn bytes(&self, of: fn(&dyn Measure) -> usize) -> usize {
-        let data = fixed_width!(&self.data, values => of(values),
-            Data::Boolean(bits) => of(&bits.bits),
-            Data::String(slices) | Data::Binary(slices) => of(&slices.offsets.0) + of(&slices.bytes),
-            Data::Struct { children, .. } => children.iter().map(|child| child.bytes(of)).sum(),
-            Data::Array { offsets, element } => of(&offsets.0) + element.bytes(of),
-            Data::Map { offsets, key, value } => of(&offsets.0) + key.bytes(of) + value.bytes(of),
+    /// What its buffers come to once all that is owed is written, here and by the structs around it.
+    fn bytes(&self, of: fn(&dyn Measure, usize) -> usize, owed_around: usize) -> usize {
+        let owed = self.owed + owed_around;
+        let data = fixed_width!(&self.data, values => of(values, owed),
+            Data::Boolean(bits) => of(&bits.bits, (bits.len + owed).div_ceil(8) - bits.bits.len()),
+            Data::String(slices) | Data::Binary(slices) => of(&slices.offsets.0, owed) + of(&slices.bytes, 0),
+            Data::Struct { children, .. } => children.iter().map(|child| child.bytes(of, owed)).sum(),
+            Data::Array { offsets, element } => of(&offsets.0, owed) + element.bytes(of, 0),
+            Data::Map { offsets, key, value } => of(&offsets.0, owed) + key.bytes(of, 0) + value.bytes(of, 0),
         );
-        data + of(&self.validity.0)
+        let bits = if owed > 0 { (self.written() + owed).div_ceil(8) } else { 0 };
+        data + of(&self.validity.0, bits.saturating_sub(self.validity.0.len()))
     }
 
     fn freeze(&mut self, data_type: &ArrowType) -> ArrayRef {
+        self.open();
         let rows = self.len();
-        if self.owed > 0 {
-            self.pay();
-        }
         let nulls = self.validity.freeze(rows);
         match &mut self.data {
             Data::Boolean(bits) => Arc::new(BooleanArray::new(bits.freeze(), nulls)),
@@ -469,17 +471,18 @@ impl Column {
 
 /// Bytes of a `Vec`, whatever it holds.
 trait Measure {
-    fn len_bytes(&self) -> usize;
-    fn capacity_bytes(&self) -> usize;
+    /// With so many items more.
+    fn len_bytes(&self, more: usize) -> usize;
+    fn capacity_bytes(&self, more: usize) -> usize;
 }
 
 impl<T> Measure for Vec<T> {
-    fn len_bytes(&self) -> usize {
-        self.len() * size_of::<T>()
+    fn len_bytes(&self, more: usize) -> usize {
+        (self.len() + more) * size_of::<T>()
     }
 
-    fn capacity_bytes(&self) -> usize {
-        self.capacity() * size_of::<T>()
+    fn capacity_bytes(&self, more: usize) -> usize {
+        self.capacity().max(self.len() + more) * size_of::<T>()
     }
 }
 

@@ -56,7 +56,12 @@ proptest! {
                     columns.truncate(rows);
                     model.truncate(rows);
                 }
-                Action::Settle => columns.settle(),
+                Action::Settle => {
+                    // What is owed ends a batch as soon as what is written.
+                    let used = columns.bytes_used();
+                    columns.settle();
+                    prop_assert_eq!(columns.bytes_used(), used);
+                }
                 Action::Recover => {
                     let batch = columns.freeze();
                     prop_assert_eq!(rows_of(&batch), std::mem::take(&mut model));
