@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::judge;
 use crate::program::{run, run_until_end};
-use crate::services::tool;
+use crate::services::python;
 use crate::story::{FLAT, Story};
 
 /// Three times as many as there are versions between two checkpoints, and a few: some later one
@@ -52,5 +52,5 @@ fn a_table_that_we_checkpointed_opens_everywhere_with_equal_rows() {
     let rows = judge::equal(&story, &location, &topic, FLAT, &["duckdb", "deltalake", "polars"]);
     assert_eq!(rows, (COMMITS + 3).unsigned_abs());
     assert!(judge::sound(&location)["checkpoints"].as_u64().unwrap() >= 3);
-    assert!(tool("python", &["-c", COPIED, &location]).trim() != "0", "nothing was copied");
+    assert!(python(COPIED, &[&location]).trim() != "0", "nothing was copied");
 }

@@ -6,7 +6,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use serde_json::{Value, json};
 
 use crate::program::{PATIENCE, run_until_end, start};
-use crate::services::tool;
+use crate::services::{python, tool};
 use crate::story::{EPOCH_MS, Story};
 
 /// Every cell of the table, as pyarrow reads it, by offset.
@@ -89,7 +89,7 @@ deltalake.DeltaTable.create(sys.argv[1], pa.schema([('id', pa.int64()), (sys.arg
     for (column, word) in [("_Offset", "_Offset"), ("_key", "_key")] {
         let location = story.place(column);
         fs::create_dir_all(&location).unwrap();
-        tool("python", &["-c", make, &location, column]);
+        python(make, &[&location, column]);
         let table = format!("[[table]]\nid = \"n\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\n");
         let config = story.config(column, &table);
         for command in [&["check"][..], &["run", "--until-end"]] {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::judge;
 use crate::program::run_until_end;
-use crate::services::tool;
+use crate::services::python;
 use crate::story::{FLAT, Story};
 
 const LETTERS: &str = "
@@ -19,7 +19,7 @@ print(json.dumps([[topic, *at, value.decode(), reason] for topic, *at, value, re
 ";
 
 fn letters(location: &str) -> Value {
-    serde_json::from_str(&tool("python", &["-c", LETTERS, location])).unwrap()
+    serde_json::from_str(&python(LETTERS, &[location])).unwrap()
 }
 
 /// Takes back every commit of rows: where a crash right after the dead letters' commit would leave a table.
@@ -72,12 +72,11 @@ fn a_dead_letter_stays_one_when_the_config_changes_between_a_crash_and_the_resta
 }
 
 const HEADERS: &str = "
-import json, os, sys, deltalake
+import json, sys, deltalake
 table = deltalake.DeltaTable(sys.argv[1]).to_pyarrow_table().sort_by('offset')
 text = lambda value: None if value is None else value.decode()
 pairs = [[[header['key'], text(header['value'])] for header in headers] for headers in table['headers'].to_pylist()]
-print(json.dumps(list(zip(table['offset'].to_pylist(), pairs))), flush=True)
-os._exit(0)  # its threads may abort an orderly exit
+print(json.dumps(list(zip(table['offset'].to_pylist(), pairs))))
 ";
 
 #[test]
@@ -98,7 +97,7 @@ fn a_dead_letter_keeps_the_headers_of_its_own_record() {
     let location = story.place("table");
     let table = format!("[[table]]\nid = \"t\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\n");
     run_until_end(&story.config("config", &format!("{table}schema = \"{FLAT}\"\n"))).with(0);
-    let letters = tool("python", &["-c", HEADERS, &format!("{location}_dead_letters")]);
+    let letters = python(HEADERS, &[&format!("{location}_dead_letters")]);
     let expected = json!([[3, [["a", "1"], ["b", null]]], [5, []], [6, [["c", "6"]]]]);
     assert_eq!(serde_json::from_str::<Value>(&letters).unwrap(), expected);
 }

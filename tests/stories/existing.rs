@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::judge;
 use crate::program::{PATIENCE, run_until_end, start};
-use crate::services::tool;
+use crate::services::python;
 use crate::story::{FLAT, Story};
 
 const MAKE: &str = "
@@ -28,7 +28,7 @@ if kind == 'checkpointed':
 fn made(story: &Story, kind: &str) -> String {
     let location = story.place(kind);
     fs::create_dir_all(&location).unwrap();
-    tool("python", &["-c", MAKE, kind, &location]);
+    python(MAKE, &[kind, &location]);
     location
 }
 
@@ -50,7 +50,7 @@ fn a_table_with_a_checkpoint_and_more_columns_is_appended_to() {
 import sys, deltalake
 deltalake.DeltaTable(sys.argv[1]).alter.set_table_properties({'delta.checkpointInterval': '20'})
 ";
-    tool("python", &["-c", alter, &location]);
+    python(alter, &[&location]);
     story.produce(&topic, 1, 0..500);
     run_until_end(&config).with(0);
     assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["polars"]), 1_000);

@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::services::{self, path, tool};
+use crate::services::{self, path, python, tool};
 use crate::story::Story;
 
 /// (partition, offset) of every row, as deltalake-python reads them.
 const OFFSETS: &str = "
-import json, os, sys, deltalake
+import json, sys, deltalake
 read = deltalake.DeltaTable(sys.argv[1]).to_pyarrow_table(columns=['_partition', '_offset'])
-print(json.dumps(list(zip(read['_partition'].to_pylist(), read['_offset'].to_pylist()))), flush=True)
-os._exit(0)  # its threads may abort an orderly exit
+print(json.dumps(list(zip(read['_partition'].to_pylist(), read['_offset'].to_pylist()))))
 ";
 
 /// Every field of every committed record stands in the table once, the log is
@@ -55,7 +54,7 @@ pub fn oracle_on(location: &str, script: &str) -> Value {
 
 /// Every row's place in the topic. A row that stands twice fails.
 pub fn offsets(location: &str) -> BTreeSet<(i64, i64)> {
-    let rows: Vec<(i64, i64)> = serde_json::from_str(&tool("python", &["-c", OFFSETS, location])).unwrap();
+    let rows: Vec<(i64, i64)> = serde_json::from_str(&python(OFFSETS, &[location])).unwrap();
     let set: BTreeSet<(i64, i64)> = rows.iter().copied().collect();
     assert_eq!(set.len(), rows.len(), "{location}: rows stand twice");
     set

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::program::{Ended, PATIENCE, program, run_until_end};
-use crate::services::tool;
+use crate::services::python;
 use crate::story::{FLAT, Story};
 
 const OPTIMIZE: &str = "import sys, deltalake; deltalake.DeltaTable(sys.argv[1]).optimize.compact()";
@@ -47,9 +47,9 @@ fn what_others_rewrote_is_told_by_its_rows_and_what_they_deleted_is_unknown() {
         run_until_end(&config).with(0);
     }
     assert_eq!(verdicts(&location), all("proven", 1_500));
-    tool("python", &["-c", OPTIMIZE, &location]);
+    python(OPTIMIZE, &[&location]);
     assert_eq!(verdicts(&location), all("rows only", 1_500));
-    tool("python", &["-c", DELETE, &location]);
+    python(DELETE, &[&location]);
     assert_eq!(verdicts(&location), all("unknown", 1_200));
 
     // One byte of a live file changes.
