@@ -15,8 +15,9 @@ mod head;
 mod letters;
 mod open;
 
+pub use body::{Told, told};
 pub use letters::Places;
-pub use open::{Opened, open};
+pub use open::{Opened, at_start, open};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ use crate::exchange::{DataFile, Generation, Tips, ToCommitter, ToShard};
 use crate::health::Health;
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
 use crate::metrics::{self, Stage};
-use crate::protocol::app_id::AppId;
+use crate::protocol::app_id::{AppId, Handover, Jump};
 use crate::protocol::contention::Contention;
 use crate::protocol::dead_letters::Held;
 use crate::protocol::fence::{Fence, Fenced, Writer};
@@ -45,7 +46,7 @@ use crate::protocol::ledger::{Ledger, Offered, Work};
 use crate::protocol::verdict::{Relation, Verdict};
 use crate::schema::Schema;
 use crate::source::witness::{Vouched, Witness};
-use crate::table::action::{Action, RANGES_TAG};
+use crate::table::action::{self, Action, RANGES_TAG};
 use crate::table::checkpoint::Turns;
 use crate::table::log::{self, Found, Settled, Snapshot};
 use crate::table::store::Store;
@@ -60,6 +61,8 @@ const FILE_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// A topic that is gone for so many more answers is gone.
 const GONE_FOR_SURE: u32 = 3;
+/// A quiet committer looks this often for offsets that were set by hand.
+const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 /// A quiet committer still shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A committer that waits for its store is alive: a request may take a minute.
@@ -109,6 +112,8 @@ pub struct Committer {
     fence: Fence,
     contention: Contention,
     tenants: Tenants,
+    /// Boot time.
+    looked_around: Duration,
 }
 
 impl Committer {
@@ -133,6 +138,7 @@ impl Committer {
             fence: Fence::default(),
             contention: Contention::default(),
             tenants: Tenants::default(),
+            looked_around: wiring.clock.boot(),
             identity,
             places,
             wiring,
@@ -152,7 +158,10 @@ impl Committer {
         loop {
             self.wiring.health.heartbeat(&component, ALIVE_FOR);
             let message = match tokio::time::timeout(HEARTBEAT, self.wiring.inbox.recv()).await {
-                Err(_) => continue,
+                Err(_) => {
+                    self.look_around().await?;
+                    continue;
+                }
                 Ok(None) => break,
                 Ok(Some(message)) => message,
             };
@@ -176,6 +185,28 @@ impl Committer {
             dead_letters.head.end();
         }
         Ok(self.ledger.tips().clone())
+    }
+
+    /// With nothing to commit nobody would hear that a person moved our offsets: it is looked for now
+    /// and then. What others did is judged before the next commit.
+    async fn look_around(&mut self) -> Result<()> {
+        let now = self.wiring.clock.boot();
+        if self.head.is_trusted(now) || now.saturating_sub(self.looked_around) < LOOK_AROUND_EVERY {
+            return Ok(());
+        }
+        self.looked_around = now;
+        let Some(unseen) = self.head.unseen(&self.patience, now).await? else { return Ok(()) };
+        self.head.distrust();
+        let (table_id, tips) = (&self.identity.table_id, self.ledger.tips());
+        let is_moved = |body: &Bytes| {
+            let names = action::commit(body).map(|commit| commit.winner.txns).unwrap_or_default();
+            names.iter().any(|name| relation(table_id, tips, name) == Relation::Jump)
+        };
+        let moved = unseen.iter().any(|(_, body)| is_moved(body));
+        if moved && !self.catch_up().await? {
+            self.reset().await?;
+        }
+        Ok(())
     }
 
     async fn receive(&mut self, message: ToCommitter) -> Result<()> {
@@ -352,6 +383,11 @@ impl Committer {
         match self.head.meet(winner, |app_id| relation(table_id, tips, app_id))? {
             Verdict::Fenced(by) => self.fenced(by).await.map(|()| false),
             Verdict::HandedOver(by) => Err(self.gives_way_to(by)),
+            Verdict::SetByHand(by) => {
+                let by = by.map(tracing::field::display);
+                warn!(table = self.identity.table_id, by, "offsets were set by hand; reading on from them");
+                Ok(false)
+            }
             Verdict::Reload => {
                 let schema = gate::admit(&self.head.snapshot.protocol, &self.head.snapshot.metadata)?;
                 Ok(gate::still_fits(&self.schema, &schema))
@@ -630,6 +666,14 @@ impl Committer {
 
 /// What an app id in the log is to the partitions that we read.
 fn relation(table_id: &str, tips: &BTreeMap<TopicPartition, Offset>, app_id: &str) -> Relation {
+    if let Some(handover) = Handover::parse(app_id) {
+        let is_ours = |own: &TopicPartition| handover.is_from(table_id, &own.topic, &own.topic_id);
+        return if tips.keys().any(is_ours) { Relation::Successor } else { Relation::Foreign };
+    }
+    if let Some(jump) = Jump::parse(app_id) {
+        let is_ours = jump.id.table_id == table_id && tips.contains_key(&jump.id.source);
+        return if is_ours { Relation::Jump } else { Relation::Foreign };
+    }
     let Some(id) = AppId::parse(app_id).filter(|id| id.table_id == table_id) else {
         return Relation::Foreign;
     };

@@ -41,7 +41,7 @@
 //! | layer | modules | own |
 //! |---|---|---|
 //! | 6 | [`cli`] | arguments, exit codes, what a person sees |
-//! | 5 | [`ingester`], [`demo`] | threads, signals, drain; the whole shown without Kafka |
+//! | 5 | [`ingester`], [`demo`], [`hands`] | threads, signals, drain; the whole shown without Kafka; what a person does to a table |
 //! | 4 | [`shard`], [`committer`], [`member`], [`preflight`], [`admin`] | the two loops; a shard's place in a consumer group; what must hold before they start; the administration port |
 //! | 3 | [`source`], [`columnar`], [`table`], [`exchange`], [`host`] | Kafka; decoding and Parquet; Delta and stores; the loops' messages |
 //! | 2 | [`protocol`], [`config`] | every exactly-once decision, pure; the checked config |
@@ -66,6 +66,7 @@ pub mod config;
 pub mod demo;
 pub mod error;
 pub mod exchange;
+pub mod hands;
 pub mod health;
 pub mod host;
 pub mod ids;

@@ -16,7 +16,7 @@ const LAYERS: [&[&str]; 7] = [
     &["protocol", "config"],
     &["source", "columnar", "table", "host", "exchange"],
     &["shard", "committer", "member", "preflight", "admin"],
-    &["ingester", "demo"],
+    &["ingester", "demo", "hands"],
     &["cli"],
 ];
 

@@ -7,6 +7,7 @@ mod check;
 mod demo;
 mod init;
 mod logging;
+mod offsets;
 mod run;
 mod scaffold;
 pub mod screen;
@@ -20,6 +21,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub use offsets::{OffsetsCommand, SetArguments, ShowArguments};
 
 use crate::demo::Tamper;
 use crate::error::Result;
@@ -96,6 +99,9 @@ pub enum Command {
     /// Look at a table
     #[command(subcommand)]
     Table(TableCommand),
+    /// Show where each partition stands, and move it by hand
+    #[command(subcommand)]
+    Offsets(OffsetsCommand),
     /// Print the version
     Version(VersionArguments),
 }
@@ -107,6 +113,11 @@ pub struct RunArguments {
     /// Stop when everything that was in the topics at start is committed
     #[arg(long)]
     pub until_end: bool,
+    /// At start, go on behind what the topic's retention deleted before it was read
+    ///
+    /// What is given up is committed as such: `table verify` and `offsets show` name it from then on.
+    #[arg(long)]
+    pub accept_loss: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -244,6 +255,8 @@ fn dispatch(command: &Command) -> Result<()> {
         Command::Demo(arguments) => demo::demo(arguments),
         Command::Table(TableCommand::Verify(arguments)) => table::verify(arguments),
         Command::Table(TableCommand::Info(arguments)) => table::info(arguments),
+        Command::Offsets(OffsetsCommand::Show(arguments)) => offsets::show(arguments),
+        Command::Offsets(OffsetsCommand::Set(arguments)) => offsets::set(arguments),
         Command::Version(arguments) => version::version(arguments),
     }
 }

@@ -17,6 +17,9 @@ const ABORTED: i32 = 130;
 
 pub fn run(arguments: &RunArguments) -> Result<()> {
     let config = super::load_config(&arguments.config)?;
+    if arguments.accept_loss {
+        super::offsets::pass_lost(&config)?;
+    }
     let stop = stop_signals()?;
     ingester::run(&Run { config, until_end: arguments.until_end, clock: Arc::new(SystemClock), stop })
 }

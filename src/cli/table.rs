@@ -12,7 +12,7 @@
 //! | `rows`, `files`, `foreign_files` | rows and live files; those without our ranges |
 //! | `deep`, `checksums` | every byte was read; files whose bytes were compared with their commit's checksum |
 //! | `audited`, `not_audited_because` | every row was counted by its offset, or why not |
-//! | `partitions` | `table_id`, `topic`, `topic_id`, `partition`, `start`, `next`, `rows`, `skipped`, `tombstones`, `dead_letters`, `verdict` (null: see the violations), `proven`, `rows_only`, `given_up` and `unknown`: lists of `start`, `next` (and `why`, `rows`, `settled`); `doubled`, `out_of_range` where audited |
+//! | `partitions` | `table_id`, `topic`, `topic_id`, `partition`, `start`, `next`, `rows`, `skipped`, `tombstones`, `dead_letters`, `verdict` (null: see the violations), `proven`, `rows_only`, `given_up`, `read_again` and `unknown`: lists of `start`, `next` (and `why`, `rows`, `settled`); `rows_again` (rows that stand once more since they were read again), `doubled`, `out_of_range` where audited |
 //! | `violations`, `notes` | one line of text each |
 //!
 //! `info --json` prints the members of [`Info`].
@@ -83,12 +83,12 @@ fn open(arguments: &TableArguments) -> Result<Store> {
     Store::open(&location, &options)
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_runtime)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn no_runtime(error: std::io::Error) -> Error {
+pub(super) fn no_runtime(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("the I/O runtime cannot start: {error}"))
 }
 
@@ -130,7 +130,7 @@ impl ProgressLine {
     }
 }
 
-fn pretty(value: &Value) -> String {
+pub(super) fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).expect("plain values")
 }
 
@@ -171,6 +171,8 @@ fn partition_json(verdict: &Verdict, one: &PartitionVerdict) -> Value {
         "proven": one.proven,
         "rows_only": one.rows_only,
         "given_up": one.given_up,
+        "read_again": one.read_again,
+        "rows_again": one.rows_again,
         "unknown": one.unknown,
         "doubled": counted.map(|counted| counted.doubled),
         "out_of_range": counted.map(|counted| counted.out_of_range),
@@ -203,6 +205,16 @@ fn as_text(verdict: &Verdict) -> Vec<String> {
     let mut lines = laid_out(table, &[1, 2, 3, 4, 5]);
     lines.push(String::new());
     for one in &verdict.partitions {
+        let source = &one.id.source;
+        for Span { start, next } in &one.given_up {
+            lines.push(format!("given up: offsets {start}..{next} of {source}"));
+        }
+        for Span { start, next } in &one.read_again {
+            lines.push(format!("read again: offsets {start}..{next} of {source}"));
+        }
+        if one.rows_again > 0 {
+            lines.push(format!("read again: {} rows of {source} stand once more for it", one.rows_again));
+        }
         for unknown in &one.unknown {
             let (start, next) = (unknown.span.start, unknown.span.next);
             let counts = match (unknown.rows, unknown.settled) {
@@ -210,7 +222,6 @@ fn as_text(verdict: &Verdict) -> Vec<String> {
                 (Some(rows), None) => format!(" ({rows} rows are there)"),
                 _ => String::new(),
             };
-            let source = &one.id.source;
             lines.push(format!("unknown: offsets {start}..{next} of {source}: {}{counts}", unknown.why));
         }
     }
@@ -316,13 +327,13 @@ fn orphan_lines(orphans: &info::Orphans) -> Vec<String> {
 }
 
 /// A table without borders or colour: for eyes and for `awk`.
-fn columns(names: &[&str]) -> Table {
+pub(super) fn columns(names: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(names);
     table
 }
 
-fn laid_out(mut table: Table, right: &[usize]) -> Vec<String> {
+pub(super) fn laid_out(mut table: Table, right: &[usize]) -> Vec<String> {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }

@@ -33,31 +33,44 @@ pub(super) fn add(file: &DataFile, tag: &str, value: &impl Serialize) -> Action 
     })
 }
 
+/// What `commitInfo` says of a commit besides who made it.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    pub operation: &'static str,
+    /// Delta's `operationParameters`: texts.
+    pub parameters: Map<String, Value>,
+    pub ranges: Vec<OffsetRange>,
+}
+
 /// A commit's id and bytes: who, what, and the ranges it settles.
 pub(super) fn body(
     identity: &Identity,
-    operation: &str,
+    operation: &'static str,
     actions: Vec<Action>,
     ranges: Vec<OffsetRange>,
     clock: &SharedClock,
 ) -> (String, Bytes) {
+    let mut parameters = Map::new();
+    if operation != "CREATE TABLE" {
+        parameters.insert("outputMode".to_owned(), Value::from("Append"));
+    }
+    told(identity, Told { operation, parameters, ranges }, actions, clock)
+}
+
+/// The same with all that `commitInfo` is to say.
+pub fn told(identity: &Identity, told: Told, actions: Vec<Action>, clock: &SharedClock) -> (String, Bytes) {
     let commit_id = clock.fresh_id();
-    let appends = operation != "CREATE TABLE";
     let info = CommitInfo {
         timestamp: clock.wall_ms(),
-        operation: operation.to_owned(),
-        operation_parameters: if appends {
-            Map::from_iter([("outputMode".to_owned(), Value::from("Append"))])
-        } else {
-            Map::new()
-        },
-        is_blind_append: Some(appends),
+        is_blind_append: Some(told.operation != "CREATE TABLE"),
+        operation: told.operation.to_owned(),
+        operation_parameters: told.parameters,
         engine_info: Some(concat!("thalweg/", env!("CARGO_PKG_VERSION")).to_owned()),
         txn_id: Some(commit_id.clone()),
         thalweg: Some(CommitFacts {
             writer: identity.writer.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            ranges,
+            ranges: told.ranges,
         }),
     };
     let mut all = vec![Action::CommitInfo(Box::new(info))];

@@ -77,6 +77,11 @@ impl Head {
         now.saturating_sub(self.tip_seen) <= TIP_TRUSTED_FOR
     }
 
+    /// Has the log looked at before the next commit.
+    pub(super) fn distrust(&mut self) {
+        self.tip_seen = Duration::ZERO;
+    }
+
     /// The commits after ours, in order; `None` where some were cleaned up
     /// already, or there are many, so that only a fresh look helps.
     pub(super) async fn unseen(
@@ -226,7 +231,7 @@ pub(super) fn meet(
     let verdict = judge(&commit.winner, relation);
     match &verdict {
         Verdict::Harmless | Verdict::Reload => snapshot.apply(version, commit),
-        Verdict::Fenced(_) | Verdict::HandedOver(_) => {}
+        Verdict::Fenced(_) | Verdict::HandedOver(_) | Verdict::SetByHand(_) => {}
         Verdict::Replaced(operation) => return Err(since::replaced(store, version, operation)),
         Verdict::Unknown(name) => return Err(log::unknown_action(store, version, name)),
     }

@@ -134,14 +134,16 @@ async fn claim_stands(store: &Store, mut snapshot: Snapshot, table_id: &str, pla
             Found::Commit(body) => body,
         };
         let relation = |app_id: &str| relation(table_id, &plan.starts, app_id);
-        if let Verdict::Fenced(by) | Verdict::HandedOver(by) = meet(store, &mut snapshot, &body, relation)? {
+        if let Verdict::Fenced(by) | Verdict::HandedOver(by) | Verdict::SetByHand(by) =
+            meet(store, &mut snapshot, &body, relation)?
+        {
             return Ok(Claim::Lost(by));
         }
     }
 }
 
 /// Waits for a flaky store, not for one that is down.
-pub(super) fn at_start(store: &Store) -> impl FnMut(&object_store::Error) -> Result<()> {
+pub fn at_start(store: &Store) -> impl FnMut(&object_store::Error) -> Result<()> {
     let mut unclear = 0;
     move |error| {
         unclear += 1;

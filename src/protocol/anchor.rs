@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use super::app_id::AppId;
+use super::app_id::{AppId, superseded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 
@@ -34,6 +34,9 @@ pub struct TableFacts {
     pub may_hold_our_rows: bool,
 }
 
+/// How a person says that what is refused is meant.
+const ADOPT: &str = "`thalweg offsets set --adopt`";
+
 /// Where to read, and what to commit first.
 #[derive(Debug)]
 pub struct Plan {
@@ -53,9 +56,10 @@ pub fn plan(
     table: &TableFacts,
     partitions: &BTreeMap<Partition, Watermarks>,
 ) -> Result<Plan> {
-    let known = known_offsets(table_id, topic, table);
+    let known = known_offsets(table_id, topic, &table.txns);
     refuse_foreign_rows(table_id, table)?;
-    let topic_id = settle_topic_id(topic, topic_id, &known)?;
+    let topic_id = settle_topic_id(table_id, topic, topic_id, &known, &table.txns)?;
+    refuse_superseded(table_id, topic, &topic_id, &table.txns)?;
     let mut plan = Plan {
         topic_id: topic_id.clone(),
         starts: BTreeMap::new(),
@@ -88,11 +92,11 @@ pub fn plan(
     Ok(plan)
 }
 
-type Offsets = BTreeMap<TopicId, BTreeMap<Partition, Offset>>;
+pub(super) type Offsets = BTreeMap<TopicId, BTreeMap<Partition, Offset>>;
 
-fn known_offsets(table_id: &str, topic: &str, table: &TableFacts) -> Offsets {
+pub(super) fn known_offsets(table_id: &str, topic: &str, txns: &BTreeMap<String, i64>) -> Offsets {
     let mut known = Offsets::new();
-    for (app_id, &version) in &table.txns {
+    for (app_id, &version) in txns {
         if let Some(id) = AppId::parse(app_id)
             && id.table_id == table_id
             && id.source.topic == topic
@@ -105,7 +109,7 @@ fn known_offsets(table_id: &str, topic: &str, table: &TableFacts) -> Offsets {
 
 /// Rows of ours without our `txn`: a clone, or a changed table id. Reading
 /// from the start again would double them.
-fn refuse_foreign_rows(table_id: &str, table: &TableFacts) -> Result<()> {
+pub(super) fn refuse_foreign_rows(table_id: &str, table: &TableFacts) -> Result<()> {
     let mut ids: Vec<String> =
         table.txns.keys().filter_map(|app_id| AppId::parse(app_id)).map(|id| id.table_id).collect();
     ids.dedup();
@@ -118,7 +122,8 @@ fn refuse_foreign_rows(table_id: &str, table: &TableFacts) -> Result<()> {
             format!("the table was written under the id `{other}`, not `{table_id}`"),
         )
         .remedy(format!(
-            "set id = \"{other}\" again: it is the identity that keeps rows from being written twice"
+            "set id = \"{other}\" again: it is the identity that keeps rows from being written twice; \
+             to go on under the new id: {ADOPT}"
         )));
     }
     if table.may_hold_our_rows {
@@ -126,24 +131,51 @@ fn refuse_foreign_rows(table_id: &str, table: &TableFacts) -> Result<()> {
             ErrorKind::Disagree,
             "the table has files with `_partition` and `_offset`, but no offsets of ours: it may be a clone",
         )
-        .remedy("write into the original table, or into an empty one"));
+        .remedy(format!(
+            "write into the original table, or into an empty one; to go on behind the rows that are there: {ADOPT}"
+        )));
     }
     Ok(())
 }
 
 /// The id under which offsets go on. A known id that differs means that the
 /// topic was deleted and created again: its offsets mean other records now.
-fn settle_topic_id(topic: &str, told: &TopicId, known: &Offsets) -> Result<TopicId> {
-    let recorded = known.keys().find(|id| !id.is_unknown());
-    match recorded {
+pub(super) fn settle_topic_id(
+    table_id: &str,
+    topic: &str,
+    told: &TopicId,
+    known: &Offsets,
+    txns: &BTreeMap<String, i64>,
+) -> Result<TopicId> {
+    let goes_on = |id: &&TopicId| !id.is_unknown() && superseded(table_id, topic, id, txns).is_none();
+    match known.keys().find(goes_on) {
         Some(recorded) if told.is_unknown() => Ok(recorded.clone()),
         Some(recorded) if !known.contains_key(told) => Err(Error::new(
             ErrorKind::Disagree,
             format!("topic `{topic}` was created again: its id is {told}, the table knows {recorded}"),
         )
-        .remedy("ingest the new topic under another table id and location, or restore the old topic")),
+        .remedy(format!(
+            "ingest the new topic under another table id and location, or restore the old topic; to read the \
+             new one into this table, too: {ADOPT}"
+        ))),
         _ => Ok(told.clone()),
     }
+}
+
+/// Whoever took the offsets over goes on from them, and nobody else.
+pub(super) fn refuse_superseded(
+    table_id: &str,
+    topic: &str,
+    topic_id: &TopicId,
+    txns: &BTreeMap<String, i64>,
+) -> Result<()> {
+    let Some(by) = superseded(table_id, topic, topic_id, txns) else { return Ok(()) };
+    let message = match by.table_id == table_id {
+        true => format!("topic `{topic}` of id {topic_id} was handed over to the one of id {}", by.topic_id),
+        false => format!("the offsets of `{table_id}` were handed over to the table id `{}`", by.table_id),
+    };
+    Err(Error::new(ErrorKind::Disagree, message)
+        .remedy(format!("run it as it was handed over; to take the offsets back: {ADOPT}")))
 }
 
 /// Why a partition cannot be read on at an offset, if the broker's log no longer reaches it.
@@ -155,16 +187,20 @@ pub fn out_of_reach(source: &TopicPartition, offset: Offset, low: Offset, end: O
                 "{source}: offsets {offset}..{low} were deleted by the topic's retention before they were read"
             ),
         );
-        return Some(error.remedy("raise the topic's retention; the lost records cannot be ingested"));
+        return Some(error.remedy(
+            "raise the topic's retention; the lost records cannot be ingested: \
+             to go on without them, start once with `run --accept-loss`",
+        ));
     }
     if offset > end {
         let error = Error::new(
             ErrorKind::Disagree,
             format!("{source}: the table is at offset {offset}, beyond the topic's end {end}"),
         );
-        return Some(
-            error.remedy("the topic was truncated or created again: ingest it under another table id"),
-        );
+        return Some(error.remedy(
+            "the topic was truncated or created again: ingest it under another table id, or say where to \
+                 go on with `thalweg offsets set`",
+        ));
     }
     None
 }
@@ -253,6 +289,29 @@ mod tests {
         assert_eq!(starts(&plan), [(2, 20)]);
         let messages: Vec<&str> = plan.stopped.iter().map(|(_, error)| error.message.as_str()).collect();
         assert!(messages[0].contains("retention") && messages[1].contains("beyond the topic's end"));
+    }
+
+    #[test]
+    fn who_was_handed_over_stays_stopped_and_who_took_over_goes_on() {
+        let table = facts(&[
+            ("thalweg/orders/t/A/0", 20),
+            ("thalweg/returns/t/A/0", 20),
+            ("thalweg/adopt/returns/t/A/orders/A", 1),
+        ]);
+        let partitions: BTreeMap<_, _> = [(Partition(0), marks(0, 50, 0))].into();
+        let of = |table_id: &str| plan(table_id, "t", &id("A"), &table, &partitions);
+        assert!(of("orders").unwrap_err().message.contains("handed over to the table id `returns`"));
+        assert_eq!(starts(&of("returns").unwrap()), [(0, 20)]);
+
+        let again = facts(&[
+            ("thalweg/orders/t/A/0", 20),
+            ("thalweg/orders/t/B/0", 3),
+            ("thalweg/adopt/orders/t/B/orders/A", 1),
+        ]);
+        assert_eq!(starts(&run("B", &again, &[(0, marks(0, 50, 0))]).unwrap()), [(0, 3)]);
+        assert_eq!(starts(&run("-", &again, &[(0, marks(0, 50, 0))]).unwrap()), [(0, 3)]);
+        assert!(run("A", &again, &[(0, marks(0, 50, 0))]).unwrap_err().message.contains("of id B"));
+        assert!(run("C", &again, &[(0, marks(0, 50, 0))]).unwrap_err().message.contains("the table knows B"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! the parts are unambiguous. The topic id is part of the name because `txn`
 //! survives checkpoints and `commitInfo` does not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
@@ -52,7 +53,8 @@ impl fmt::Display for AppId {
 /// A deliberate jump of one partition: from the next offset that the table had to another one.
 ///
 /// `thalweg/gap/<table id>/<topic>/<topic id or ->/<partition>/<from>-<to>`. It is a `txn` of its own, so
-/// that it survives checkpoints: without it a jump is damage.
+/// that it survives checkpoints: without it a jump is damage. Forward, offsets are given up; back, they are
+/// read again. Its version counts how often this very jump was made.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Jump {
     pub id: AppId,
@@ -80,6 +82,120 @@ impl fmt::Display for Jump {
         let rest = id.strip_prefix(PREFIX).expect("every id begins so");
         write!(f, "{PREFIX}/gap{rest}/{}-{}", self.from, self.to)
     }
+}
+
+impl Jump {
+    pub fn is_back(&self) -> bool {
+        self.to < self.from
+    }
+}
+
+/// Offsets of a topic that were handed over: from another table id, from another incarnation of the
+/// topic, or from a table whose `txn` are gone (a clone).
+///
+/// `thalweg/adopt/<table id>/<topic>/<topic id or ->/<former table id>/<former topic id>`; `-/-` stands for
+/// a clone's former, of which nothing is known. Its version is the table's count of handovers: the latest
+/// one that names an ingestion says whether it may go on.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Handover {
+    pub table_id: String,
+    pub topic: String,
+    pub topic_id: TopicId,
+    pub former: Former,
+}
+
+/// Whose offsets were taken.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Former {
+    Ingestion {
+        table_id: String,
+        topic_id: TopicId,
+    },
+    /// Only the rows were there.
+    Rows,
+}
+
+impl Handover {
+    /// `None` for every name that is none of these.
+    pub fn parse(text: &str) -> Option<Handover> {
+        let rest = text.strip_prefix(PREFIX)?.strip_prefix("/adopt/")?;
+        let [table_id, topic, topic_id, former_id, former_topic_id] = rest.split('/').collect::<Vec<_>>()[..]
+        else {
+            return None;
+        };
+        if [table_id, topic, topic_id, former_id, former_topic_id].contains(&"") {
+            return None;
+        }
+        let former = match (former_id, former_topic_id) {
+            ("-", "-") => Former::Rows,
+            _ => Former::Ingestion {
+                table_id: former_id.to_owned(),
+                topic_id: TopicId(former_topic_id.to_owned()),
+            },
+        };
+        Some(Handover {
+            table_id: table_id.to_owned(),
+            topic: topic.to_owned(),
+            topic_id: TopicId(topic_id.to_owned()),
+            former,
+        })
+    }
+
+    /// In a sentence.
+    pub fn told(&self) -> String {
+        let Handover { table_id, topic, topic_id, former } = self;
+        match former {
+            Former::Rows => {
+                format!("table id `{table_id}` goes on behind the rows of `{topic}` that were there: a clone")
+            }
+            Former::Ingestion { topic_id: former, .. } if former != topic_id => {
+                format!(
+                    "table id `{table_id}` goes on with `{topic}` of id {topic_id}; what it was before had the id {former}"
+                )
+            }
+            Former::Ingestion { table_id: former, .. } => {
+                format!("table id `{table_id}` goes on with `{topic}` where `{former}` stood")
+            }
+        }
+    }
+
+    /// This ingestion took offsets over.
+    fn is_to(&self, table_id: &str, topic: &str, topic_id: &TopicId) -> bool {
+        self.topic == topic && self.table_id == table_id && self.topic_id == *topic_id
+    }
+
+    /// This ingestion's offsets were taken.
+    pub fn is_from(&self, table_id: &str, topic: &str, topic_id: &TopicId) -> bool {
+        let former = &self.former;
+        self.topic == topic
+            && matches!(former, Former::Ingestion { table_id: id, topic_id: of } if id == table_id && of == topic_id)
+    }
+}
+
+impl fmt::Display for Handover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Handover { table_id, topic, topic_id, former } = self;
+        write!(f, "{PREFIX}/adopt/{table_id}/{topic}/{topic_id}/")?;
+        match former {
+            Former::Ingestion { table_id, topic_id } => write!(f, "{table_id}/{topic_id}"),
+            Former::Rows => f.write_str("-/-"),
+        }
+    }
+}
+
+/// Who took over what this ingestion wrote, if it may not go on.
+pub fn superseded(
+    table_id: &str,
+    topic: &str,
+    topic_id: &TopicId,
+    txns: &BTreeMap<String, i64>,
+) -> Option<Handover> {
+    let all = txns.iter().filter_map(|(app_id, &count)| Some((count, Handover::parse(app_id)?)));
+    let of_it = all.filter(|(_, handover)| {
+        handover.is_to(table_id, topic, topic_id) || handover.is_from(table_id, topic, topic_id)
+    });
+    let (_, latest) = of_it.max_by_key(|(count, _)| *count)?;
+    latest.is_from(table_id, topic, topic_id).then_some(latest)
 }
 
 #[cfg(test)]
@@ -121,5 +237,34 @@ mod tests {
         {
             assert_eq!(Jump::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_handover_is_read_back_and_is_no_next_offset() {
+        for text in
+            ["thalweg/adopt/returns/t/A/orders/A", "thalweg/adopt/orders/t/A/-/-", "thalweg/adopt/o/t/A/o/-"]
+        {
+            let handover = Handover::parse(text).unwrap();
+            assert_eq!(handover.to_string(), text);
+            assert_eq!((AppId::parse(text), Jump::parse(text)), (None, None));
+        }
+        assert_eq!(Handover::parse("thalweg/adopt/o/t/A/-/-").unwrap().former, Former::Rows);
+        for text in
+            ["thalweg/adopt/o/t/A/-", "thalweg/adopt/o/t//-/-", "thalweg/o/t/A/0", "thalweg/gap/o/t/A/0/1-2"]
+        {
+            assert_eq!(Handover::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_latest_handover_says_who_may_go_on() {
+        let mut txns = BTreeMap::from([("thalweg/adopt/returns/t/A/orders/A".to_owned(), 1)]);
+        let may_go_on = |id: &str, topic: &str, txns: &BTreeMap<String, i64>| {
+            superseded(id, topic, &TopicId("A".into()), txns).is_none()
+        };
+        assert!(may_go_on("returns", "t", &txns) && !may_go_on("orders", "t", &txns));
+        assert!(may_go_on("orders", "another topic", &txns));
+        txns.insert("thalweg/adopt/orders/t/A/returns/A".to_owned(), 2);
+        assert!(may_go_on("orders", "t", &txns) && !may_go_on("returns", "t", &txns));
     }
 }

@@ -14,6 +14,7 @@
 //! | [`attempt`] | what an unclear answer of the store means for a commit |
 //! | [`verdict`] | what another writer's commit means for ours |
 //! | [`dead_letters`] | which offsets are in doubt between a table and its dead letters |
+//! | [`offsets`] | what offsets moved by hand mean, and what must be said for them |
 //! | [`balance`] | which partition moves to another shard |
 //! | [`membership`] | what a consumer group's assignments mean, and what is void without them |
 //! | [`contention`] | how writers of one table share its log |
@@ -31,5 +32,6 @@ pub mod dead_letters;
 pub mod fence;
 pub mod ledger;
 pub mod membership;
+pub mod offsets;
 pub mod progress;
 pub mod verdict;

@@ -26,8 +26,10 @@ pub enum Relation {
     Foreign,
     /// The offset of a partition that we read.
     Ours,
-    /// A partition that we read, under another topic id: its offsets were handed over.
+    /// A partition that we read, under another topic id or table id: its offsets were handed over.
     Successor,
+    /// The entry of a jump of a partition that we read.
+    Jump,
 }
 
 /// The judgement. Earlier rows win.
@@ -41,6 +43,8 @@ pub enum Verdict {
     /// It took our partitions over under another topic id: what we would
     /// commit under the old one, nobody would see as a conflict.
     HandedOver(Option<Writer>),
+    /// A person moved our offsets: what we hold no longer fits, and we read on from the new ones.
+    SetByHand(Option<Writer>),
     /// It moved one of our offsets: what we hold is somebody else's by now.
     Fenced(Option<Writer>),
     /// Protocol or schema changed: look at the table again before committing.
@@ -65,6 +69,9 @@ pub fn judge(winner: &Winner, relation: impl Fn(&str) -> Relation) -> Verdict {
     if moves(Relation::Successor) {
         return Verdict::HandedOver(winner.writer.clone());
     }
+    if moves(Relation::Jump) {
+        return Verdict::SetByHand(winner.writer.clone());
+    }
     if moves(Relation::Ours) {
         return Verdict::Fenced(winner.writer.clone());
     }
@@ -82,6 +89,7 @@ mod tests {
         match app_id {
             "ours" => Relation::Ours,
             "ours under another topic id" => Relation::Successor,
+            "a jump of ours" => Relation::Jump,
             _ => Relation::Foreign,
         }
     }
@@ -89,6 +97,14 @@ mod tests {
     #[test]
     fn partitions_that_were_handed_over_are_not_fought_for() {
         let txns = vec!["ours".into(), "ours under another topic id".into()];
+        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::HandedOver(None));
+    }
+
+    #[test]
+    fn offsets_that_a_person_moved_are_no_rivals() {
+        let txns = vec!["ours".into(), "a jump of ours".into()];
+        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::SetByHand(None));
+        let txns = vec!["a jump of ours".into(), "ours under another topic id".into()];
         assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::HandedOver(None));
     }
 

@@ -36,6 +36,7 @@ use tokio::sync::Semaphore;
 use self::bounds::Bounds;
 use self::offsets::{OffsetSet, PAGE_BYTES};
 use super::action::{self, Add, CHECKSUM_TAG};
+use super::by_hand::ByHand;
 use super::inventory::Inventory;
 use super::parquet_object::ParquetObject;
 use super::store::{Store, explain};
@@ -102,12 +103,15 @@ pub struct Audit {
 #[derive(Debug, Default)]
 pub struct Counted {
     pub rows: u64,
-    /// Rows whose offset was seen before.
+    /// Rows whose offset was seen before, oftener than it was read again by hand.
     pub doubled: u64,
+    /// Rows whose offset was seen before, and was read again by hand.
+    pub again: u64,
     /// Rows whose offset lies outside of their file's ranges, or, in a file of another writer, beyond the
     /// table's next offset.
     pub out_of_range: u64,
-    seen: OffsetSet,
+    /// What was seen once, twice, and so on: as often as it may.
+    seen: Vec<OffsetSet>,
 }
 
 /// Reads the live files. What cannot be counted is told in [`Audit::not_done`] and [`Audit::unplaced`].
@@ -125,6 +129,7 @@ pub async fn audit(store: &Store, inventory: &Inventory, depth: Depth, listener:
         // Physical names stand in the statistics then: they are not judged.
         schema: schema.ok().filter(|_| !maps_columns(inventory)),
         homes: homes(inventory),
+        by_hand: ByHand::of(&inventory.snapshot.txns),
         memory: Semaphore::new(READ_MIB_MAX),
         state: Mutex::new(State { audit: Audit { depth, not_done, ..Audit::default() }, progress }),
         listener,
@@ -167,12 +172,14 @@ enum Home {
 
 fn homes(inventory: &Inventory) -> BTreeMap<i32, Home> {
     let mut homes = BTreeMap::new();
+    let by_hand = ByHand::of(&inventory.snapshot.txns);
     for (app_id, &next) in &inventory.snapshot.txns {
-        let Some(AppId { source, .. }) = AppId::parse(app_id) else { continue };
+        let Some(id) = AppId::parse(app_id).filter(|id| !by_hand.is_renamed(id)) else { continue };
+        let reach = by_hand.reach(&id.source, Offset(next));
         homes
-            .entry(source.partition.0)
+            .entry(id.source.partition.0)
             .and_modify(|home| *home = Home::Several)
-            .or_insert(Home::One(source, Offset(next)));
+            .or_insert(Home::One(id.source, reach));
     }
     homes
 }
@@ -183,6 +190,7 @@ struct Job {
     /// `None` where the statistics cannot be judged.
     schema: Option<Schema>,
     homes: BTreeMap<i32, Home>,
+    by_hand: ByHand,
     /// MiB of row groups that may still be read.
     memory: Semaphore,
     state: Mutex<State>,
@@ -339,12 +347,13 @@ impl Job {
             let place = (partitions.is_valid(row) && offsets.is_valid(row))
                 .then(|| (partitions.value(row), offsets.value(row)));
             match (&tally.ranges, place) {
-                (Some(_), place) => tally.of_ours(place, audit),
+                (Some(_), place) => tally.of_ours(place, &self.by_hand, audit),
                 (None, None) => *audit.unplaced.entry(WITHOUT_OFFSETS).or_default() += 1,
                 (None, Some(place)) => self.of_another(place, audit),
             }
         }
-        let pages: usize = audit.partitions.values().map(|counted| counted.seen.pages()).sum();
+        let sets = audit.partitions.values().flat_map(|counted| &counted.seen);
+        let pages: usize = sets.map(OffsetSet::pages).sum();
         if pages * PAGE_BYTES > SEEN_BYTES_MAX {
             audit.not_done = Some(format!("one bit for each offset takes more than {SEEN_BYTES_MAX} bytes"));
             audit.partitions.clear();
@@ -357,29 +366,43 @@ impl Job {
             None => *audit.unplaced.entry(UNKNOWN_PARTITION).or_default() += 1,
             Some(Home::Several) => *audit.unplaced.entry(AMBIGUOUS).or_default() += 1,
             Some(Home::One(source, next)) => {
-                audit.partitions.entry(source.clone()).or_default().take(offset, offset < next.0);
+                let copies = self.by_hand.copies(source, Offset(offset));
+                audit.partitions.entry(source.clone()).or_default().take(offset, offset < next.0, copies);
             }
         }
     }
 }
 
 impl Counted {
-    fn take(&mut self, offset: i64, in_range: bool) {
+    /// `copies`: how often the offset may be a row.
+    fn take(&mut self, offset: i64, in_range: bool, copies: usize) {
         self.rows += 1;
         if !in_range {
             self.out_of_range += 1;
-        } else if !self.seen.insert(offset) {
-            self.doubled += 1;
+            return;
+        }
+        if self.seen.len() < copies {
+            self.seen.resize_with(copies, OffsetSet::default);
+        }
+        match self.seen[..copies].iter_mut().position(|seen| seen.insert(offset)) {
+            Some(0) => {}
+            Some(_) => self.again += 1,
+            None => self.doubled += 1,
         }
     }
 
     /// Distinct offsets of `[start, next)` that have a row.
     pub fn offsets_in(&self, start: Offset, next: Offset) -> u64 {
-        self.seen.count(start.0, next.0)
+        self.seen.first().map_or(0, |seen| seen.count(start.0, next.0))
+    }
+
+    /// Rows of these offsets; more than there are offsets where some were read again by hand.
+    pub fn rows_in(&self, start: Offset, next: Offset) -> u64 {
+        self.seen.iter().map(|seen| seen.count(start.0, next.0)).sum()
     }
 
     pub fn first_offset(&self) -> Option<Offset> {
-        self.seen.first().map(Offset)
+        self.seen.first().and_then(OffsetSet::first).map(Offset)
     }
 }
 
@@ -416,7 +439,7 @@ impl Tally<'_> {
     }
 
     /// A row of a file of ours.
-    fn of_ours(&mut self, place: Option<(i32, i64)>, audit: &mut Audit) {
+    fn of_ours(&mut self, place: Option<(i32, i64)>, by_hand: &ByHand, audit: &mut Audit) {
         let ranges = self.ranges.as_deref().unwrap_or_default();
         let found = place.and_then(|(number, offset)| {
             let of_partition = |range: &OffsetRange| range.source.partition == Partition(number);
@@ -431,7 +454,9 @@ impl Tally<'_> {
             return;
         };
         self.rows[home] += 1;
-        audit.partitions.entry(ranges[home].source.clone()).or_default().take(offset, inside);
+        let source = &ranges[home].source;
+        let copies = by_hand.copies(source, Offset(offset));
+        audit.partitions.entry(source.clone()).or_default().take(offset, inside, copies);
     }
 
     fn faults(&self, counted: bool) -> Vec<String> {
@@ -503,7 +528,7 @@ impl Audit {
                 .partitions
                 .iter()
                 .filter(|(source, _)| source.topic == *topic && source.partition == *partition)
-                .map(|(_, counted)| &counted.seen)
+                .flat_map(|(_, counted)| counted.seen.first())
                 .collect();
             let absent =
                 offsets.clone().filter(|&offset| !held.iter().any(|seen| seen.contains(offset))).count();

@@ -14,17 +14,20 @@
 //! | [`since`] | what others did to a table since our last commit |
 //! | [`create`] | version 0, with the anchor in it |
 //! | [`dead_letters`] | which dead letters stand above the main table's offsets |
+//! | [`rows_end`] | where the rows of a table end that has no offsets of ours |
 //! | [`upload`] | the way of a file's parts into the store |
 //! | [`sweeper`] | void files, deleted until they are gone |
 //! | [`retention`] | how long a table wants remembered what is gone |
 //! | [`checkpoint`] | checkpoints and log clean-up, off the commit path |
 //! | [`inventory`] | every live file, for those who ask: never on the commit path |
 //! | [`verify`] | what is proven, unknown or wrong in a table |
+//! | [`by_hand`] | which jumps and handovers of offsets were meant |
 //! | [`audit`] | every row counted by its offset, every byte compared where asked |
 //! | [`info`] | what a table is: schema, sizes, next offsets, leftovers |
 
 pub mod action;
 pub mod audit;
+pub mod by_hand;
 pub mod checkpoint;
 pub mod client;
 pub mod create;
@@ -38,6 +41,7 @@ pub mod parquet_object;
 pub mod probe;
 pub mod profile;
 pub mod retention;
+pub mod rows_end;
 pub mod since;
 pub mod store;
 pub mod sweeper;

@@ -8,6 +8,7 @@
 //! | proven | each offset of the span is settled once, and its rows are in live files of ours |
 //! | rows only | another writer rewrote the files, and each row that was settled is there once, told by its offset |
 //! | given up | a person jumped over these offsets, and the table says so (`thalweg/gap/…`) |
+//! | read again | a person moved the partition back, and the table says so: rows may stand once more for each time |
 //! | unknown | the log that would tell is cleaned up, or another writer deleted or changed rows |
 //! | violation | two facts contradict each other: a hole, an overlap, a lost file, a wrong count |
 //!
@@ -24,6 +25,7 @@ use self::files::check_files;
 pub use self::files::{hidden_rows, location, records, unreadable};
 use super::action::{self, Add};
 use super::audit::{self, Audit, Counted, Depth, Listener};
+use super::by_hand::ByHand;
 use super::inventory::{self, Inventory, Retained};
 use super::store::Store;
 use crate::error::Result;
@@ -66,6 +68,9 @@ pub struct PartitionVerdict {
     pub proven: Vec<Span>,
     pub rows_only: Vec<Span>,
     pub given_up: Vec<Span>,
+    pub read_again: Vec<Span>,
+    /// Rows that stand once more for it.
+    pub rows_again: u64,
     pub unknown: Vec<Unknown>,
 }
 
@@ -137,7 +142,7 @@ pub async fn verify_to(store: &Store, depth: Depth, listener: Listener) -> Resul
         partitions,
         audit,
         violations,
-        notes: notes(&inventory, &live),
+        notes: notes(&inventory, &history.by_hand, &live),
     })
 }
 
@@ -154,8 +159,8 @@ struct History {
     /// From this offset on the retained versions account for everything.
     base: BTreeMap<TopicPartition, Offset>,
     ranges: BTreeMap<TopicPartition, Vec<OffsetRange>>,
-    /// Deliberate jumps, from and to. They are the table's and not only the retained versions'.
-    jumps: BTreeMap<TopicPartition, Vec<(Offset, Offset)>>,
+    /// Of the whole table and not only of the retained versions.
+    by_hand: ByHand,
     /// Another writer removed rows in a retained version, or put other rows in their place.
     rows_changed: bool,
     violations: Vec<String>,
@@ -165,10 +170,8 @@ struct History {
 
 impl History {
     fn replay(inventory: &Inventory) -> History {
-        let mut history = History::default();
-        for jump in inventory.snapshot.txns.keys().filter_map(|app_id| Jump::parse(app_id)) {
-            history.jumps.entry(jump.id.source).or_default().push((jump.from, jump.to));
-        }
+        let by_hand = ByHand::of(&inventory.snapshot.txns);
+        let mut history = History { by_hand, ..History::default() };
         for retained in &inventory.history {
             history.rows_changed |= retained.removes_rows;
             history.apply(retained);
@@ -200,12 +203,16 @@ impl History {
             Some(facts) => by_source(facts.ranges.iter().cloned()),
             None => in_files.clone(),
         };
+        let jumps: Vec<Jump> = commit.txns.iter().filter_map(|txn| Jump::parse(&txn.app_id)).collect();
         let mut moved = BTreeSet::new();
         for txn in &commit.txns {
             let Some(id) = AppId::parse(&txn.app_id) else { continue };
             let before = self.txns.insert(txn.app_id.clone(), txn.version).map(Offset);
             let ranges = ranges.get(&id.source).map_or(&[][..], Vec::as_slice);
-            self.chain(version, &id.source, before, ranges, Offset(txn.version));
+            match jumps.iter().find(|jump| jump.id == id) {
+                Some(jump) => self.jump(version, jump, before, ranges, Offset(txn.version)),
+                None => self.chain(version, &id.source, before, ranges, Offset(txn.version)),
+            }
             moved.insert(id.source);
         }
         for source in ranges.keys().filter(|source| !moved.contains(*source)) {
@@ -230,6 +237,31 @@ impl History {
         }
     }
 
+    /// A person's move starts where the partition stood, and settles nothing.
+    fn jump(
+        &mut self,
+        version: Version,
+        jump: &Jump,
+        before: Option<Offset>,
+        ranges: &[OffsetRange],
+        txn: Offset,
+    ) {
+        let (source, from) = (&jump.id.source, jump.from);
+        let base = self.base.entry(source.clone()).or_insert(from);
+        // What lies above is settled anew, by the versions that follow.
+        *base = txn.min(*base);
+        if before.is_some_and(|before| before != from) || txn != jump.to || !ranges.is_empty() {
+            let stood = before.map_or("nowhere".to_owned(), |before| before.to_string());
+            self.wrong(
+                source,
+                format!(
+                    "version {version} says that {source} was moved by hand from {from} to {}: it stood at {stood} and went to {txn}",
+                    jump.to
+                ),
+            );
+        }
+    }
+
     /// A commit's ranges lead from the txn before it to its own txn.
     fn chain(
         &mut self,
@@ -242,17 +274,11 @@ impl History {
         // The first sight of a partition is its anchor, or the end of what was cleaned up.
         let mut at = before.or(ranges.first().map(|range| range.start)).unwrap_or(txn);
         self.base.entry(source.clone()).or_insert(at);
-        if let Some(back) = self.jumped(source, at).filter(|back| *back < at && txn < at) {
-            at = back;
-        }
         if txn < at {
             self.wrong(source, format!("version {version} moves {source} back from {at} to {txn}"));
             return;
         }
         for range in ranges {
-            if self.jumped(source, at) == Some(range.start) {
-                at = range.start;
-            }
             if range.start != at {
                 let what = if range.start < at { "settles again" } else { "skips" };
                 let (low, high) = (range.start.min(at), range.start.max(at));
@@ -264,23 +290,12 @@ impl History {
             }
             at = range.next;
         }
-        if at != txn && self.jumped(source, at) != Some(txn) {
+        if at != txn {
             self.wrong(
                 source,
                 format!("version {version} settles {source} up to {at}, and moves its txn to {txn}"),
             );
         }
-    }
-
-    /// Where a person sent the partition from an offset.
-    fn jumped(&self, source: &TopicPartition, from: Offset) -> Option<Offset> {
-        self.jumps.get(source)?.iter().find(|jump| jump.0 == from).map(|jump| jump.1)
-    }
-
-    /// The offsets that a person jumped over.
-    fn given_up(&self, source: &TopicPartition) -> Vec<Span> {
-        let jumps = self.jumps.get(source).into_iter().flatten();
-        merged(jumps.map(|&(start, next)| Span { start, next }).collect())
     }
 
     /// The rows that the retained versions settled in a span; `None` where they do not tell of all of it.
@@ -378,7 +393,7 @@ fn judge(
 ) -> Vec<PartitionVerdict> {
     let mut partitions = Vec::new();
     for (app_id, &next) in &inventory.snapshot.txns {
-        let Some(id) = AppId::parse(app_id) else { continue };
+        let Some(id) = AppId::parse(app_id).filter(|id| !history.by_hand.is_renamed(id)) else { continue };
         let counted = audit.partitions.get(&id.source).filter(|_| audit.not_done.is_none());
         let all_told = live.all_told && audit.unplaced.is_empty();
         let facts = Facts { history, live, counted, all_told };
@@ -403,12 +418,16 @@ impl Facts<'_> {
         let source = &id.source;
         let files = live.ranges.get(source).map_or(&[][..], Vec::as_slice);
         let settled = history.ranges.get(source).map_or(&[][..], Vec::as_slice);
-        check_overlap(files, next, violations);
+        let spans = |of: Vec<(Offset, Offset)>| {
+            merged(of.into_iter().map(|(start, next)| Span { start, next }).collect())
+        };
+        let read_again = spans(history.by_hand.read_again(source));
+        check_overlap(files, history.by_hand.reach(source, next), &read_again, violations);
         let base = history.base.get(source).copied().unwrap_or(next);
         let start = [files.first().map(|held| held.range.start), counted.and_then(Counted::first_offset)];
         let start = start.into_iter().flatten().fold(base, Offset::min).min(next);
         let whole = Span { start, next };
-        let given_up = history.given_up(source);
+        let given_up = spans(history.by_hand.given_up(source));
         // A range without rows is told by its commit only, unless a later file took it over.
         let in_files = union(files.iter().map(|held| &held.range));
         let idle: Vec<&OffsetRange> = settled
@@ -450,6 +469,8 @@ impl Facts<'_> {
             proven: gaps(whole, &gaps(whole, &proven)),
             rows_only: merged(rows_only),
             given_up,
+            read_again,
+            rows_again: counted.map_or(0, |counted| counted.again),
             unknown,
             id,
         }
@@ -458,7 +479,8 @@ impl Facts<'_> {
     /// What the rows say of offsets whose files are no longer ours.
     fn rewritten(&self, source: &TopicPartition, span: Span) -> Rewritten {
         let settled = self.history.settled_rows(source, span);
-        let rows = self.counted.map(|counted| counted.offsets_in(span.start, span.next));
+        let rows = self.counted.map(|counted| counted.rows_in(span.start, span.next));
+        let offsets = self.counted.map_or(0, |counted| counted.offsets_in(span.start, span.next));
         let unknown = |why| Rewritten::Unknown(Unknown { span, why, rows, settled });
         let Some(found) = rows.filter(|rows| *rows > 0) else {
             return unknown(match settled {
@@ -478,7 +500,7 @@ impl Facts<'_> {
             )),
             Some(_) => unknown(CHANGED),
             // Every offset has its row: nothing can be missing.
-            None if found == (next.0 - start.0).unsigned_abs() => Rewritten::Whole,
+            None if offsets == (next.0 - start.0).unsigned_abs() => Rewritten::Whole,
             None => unknown(CLEANED_UP),
         }
     }
@@ -491,20 +513,23 @@ enum Rewritten {
     Wrong(String),
 }
 
-/// No offset is in two live files, and none lies beyond the table's next offset.
-fn check_overlap(files: &[Held], next: Offset, violations: &mut Vec<String>) {
+/// No offset is in two live files that was not read again, and none lies beyond what the table has reached.
+fn check_overlap(files: &[Held], reach: Offset, read_again: &[Span], violations: &mut Vec<String>) {
     let mut furthest: Option<&Held> = None;
     for held in files {
         let range = &held.range;
         if let Some(before) = furthest.filter(|before| range.start < before.range.next) {
             let high = before.range.next.min(range.next);
-            violations.push(format!(
-                "offsets {}..{high} of {} are in {} and in {}",
-                range.start, range.source, before.path, held.path
-            ));
+            let meant = gaps(Span { start: range.start, next: high }, read_again).is_empty();
+            violations.extend((!meant).then(|| {
+                format!(
+                    "offsets {}..{high} of {} are in {} and in {}",
+                    range.start, range.source, before.path, held.path
+                )
+            }));
         }
-        if range.next > next {
-            violations.push(format!("{} holds {range}, beyond the table's offset {next}", held.path));
+        if range.next > reach {
+            violations.push(format!("{} holds {range}, beyond the table's offset {reach}", held.path));
         }
         if furthest.is_none_or(|before| before.range.next < range.next) {
             furthest = Some(held);
@@ -550,15 +575,21 @@ fn gaps(whole: Span, spans: &[Span]) -> Vec<Span> {
     found
 }
 
-fn notes(inventory: &Inventory, live: &Live) -> Vec<String> {
-    let mut notes = Vec::new();
+fn notes(inventory: &Inventory, by_hand: &ByHand, live: &Live) -> Vec<String> {
+    let mut notes: Vec<String> = by_hand.handovers().map(|handover| handover.told()).collect();
     if live.foreign_files > 0 {
         notes.push(format!(
             "{} files were written or rewritten by others: what is said of their rows is said by `_partition` and `_offset`",
             live.foreign_files
         ));
     }
-    let ids: Vec<AppId> = inventory.snapshot.txns.keys().filter_map(|app_id| AppId::parse(app_id)).collect();
+    let ids: Vec<AppId> = inventory
+        .snapshot
+        .txns
+        .keys()
+        .filter_map(|app_id| AppId::parse(app_id))
+        .filter(|id| !by_hand.is_renamed(id))
+        .collect();
     for source in live.ranges.keys() {
         match ids.iter().filter(|id| id.source == *source).count() {
             0 => {

@@ -23,6 +23,7 @@ mod existing;
 mod faults;
 mod groups;
 mod init;
+mod offsets;
 mod pages;
 mod security;
 mod setup;

@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::*;
 use crate::config::Compression;
+use crate::table::action::Action;
 use crate::table::checkpoint::{self, Terms};
+use crate::table::create;
 use crate::table::testing::{HandMade, NOW_MS, full, source, txn, with_rows};
 
 /// Tombstones of the tables here have not expired.
@@ -406,4 +408,82 @@ async fn offsets_that_a_person_gave_up_are_neither_missing_nor_proven() {
         (&[span(10, 15)][..], &[span(0, 10), span(15, 20)][..])
     );
     assert_eq!(zero.word(), Some("proven besides what was given up"));
+}
+
+/// What `offsets set` commits.
+async fn moved_by_hand(table: &mut HandMade, from: i64, to: i64, times: i64) {
+    let jump = format!("thalweg/gap/t/orders/id/0/{from}-{to}");
+    let lines = [("thalweg/t/orders/id/0", to), (jump.as_str(), times)]
+        .map(|(name, version)| json!({"txn": {"appId": name, "version": version}}));
+    table.commit_lines(&lines).await;
+}
+
+#[tokio::test]
+async fn rows_that_a_person_had_read_again_are_explained_and_counted() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    moved_by_hand(&mut table, 10, 4, 1).await;
+    let verdict = assert_violations(&table, &[]).await;
+    assert_eq!((verdict.partitions[0].span, verdict.partitions[0].word()), (span(0, 4), Some("proven")));
+    table.append(&[full(0, 4, 12)]).await;
+    let verdict = assert_deep_violations(&table, &[]).await;
+    let zero = &verdict.partitions[0];
+    assert_eq!((&zero.read_again[..], zero.rows_again, zero.rows), (&[span(4, 10)][..], 6, 18));
+    assert_eq!((zero.word(), &zero.given_up[..]), (Some("proven"), &[][..]));
+}
+
+#[tokio::test]
+async fn rows_that_stand_oftener_than_they_were_read_again_are_named() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    moved_by_hand(&mut table, 10, 4, 1).await;
+    table.append(&[full(0, 4, 10)]).await;
+    let rows = [(0, 3), (0, 9)];
+    rewrite(&mut table, &[], &rows, true).await;
+    assert_violations(&table, &["2 rows of orders [0] are there twice"]).await;
+}
+
+#[tokio::test]
+async fn a_move_back_that_did_not_start_where_the_partition_stood_is_named() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    moved_by_hand(&mut table, 9, 4, 1).await;
+    assert_violations(
+        &table,
+        &["was moved by hand from 9 to 4: it stood at 10 and went to 4", "beyond the table"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn rows_read_again_and_rewritten_are_told_by_their_offsets() {
+    let mut table = HandMade::new().await;
+    let first = table.append(&[full(0, 0, 4)]).await;
+    moved_by_hand(&mut table, 4, 2, 1).await;
+    let second = table.append(&[full(0, 2, 6)]).await;
+    let rows = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 2), (0, 3), (0, 4), (0, 5)];
+    rewrite(&mut table, &[&first, &second], &rows, false).await;
+    let verdict = assert_violations(&table, &[]).await;
+    assert_eq!((verdict.partitions[0].word(), verdict.partitions[0].rows_again), (Some("rows only"), 2));
+}
+
+#[tokio::test]
+async fn a_table_whose_id_was_changed_is_judged_under_the_new_one() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    let entries = [
+        ("thalweg/new/orders/id/0", 10),
+        ("thalweg/new/orders/id/1", 0),
+        ("thalweg/adopt/new/orders/id/t/id", 1),
+    ];
+    let lines = entries.map(|(name, version)| json!({"txn": {"appId": name, "version": version}}));
+    table.commit_lines(&lines).await;
+    let ranges = [full(0, 10, 20)];
+    let add = table.file(&(10..20).map(|offset| (0, offset)).collect::<Vec<_>>(), &ranges);
+    let next = create::txn("thalweg/new/orders/id/0".to_owned(), 20, NOW_MS);
+    table.commit("STREAMING UPDATE", &ranges, vec![next, Action::Add(add)]).await;
+    let verdict = assert_violations(&table, &[]).await;
+    let [zero, _] = &verdict.partitions[..] else { panic!("{:?}", verdict.partitions) };
+    assert_eq!((zero.id.table_id.as_str(), zero.span, zero.word()), ("new", span(0, 20), Some("proven")));
+    assert_eq!(verdict.notes, ["table id `new` goes on with `orders` where `t` stood"]);
 }

@@ -1,0 +1,403 @@
+//! Where partitions stand, and moving them by hand.
+//!
+//! It owns the look at a table and its topic, and the commit of a move. What a
+//! move means, and what must be said for it, is `protocol::offsets`.
+//!
+//! A move is decided from the table as it is, and put at the version after
+//! it: if anybody commits in between, it is decided anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::identity;
+use crate::clock::SharedClock;
+use crate::committer::{Told, at_start, told};
+use crate::config::{Config, Start, Table};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Offset, Partition, TopicId, Version};
+use crate::protocol::anchor::{self, TableFacts, Watermarks};
+use crate::protocol::app_id::{AppId, Former, Handover, Jump, superseded};
+use crate::protocol::dead_letters;
+use crate::protocol::offsets::{self, Consent, Decision, Facts, To, Wish};
+use crate::source::catalog::{Catalog, Topic};
+use crate::table::log::{self, Settled, Snapshot};
+use crate::table::rows_end::rows_end;
+use crate::table::store::Store;
+use crate::table::{create, gate};
+
+/// Where to, as a person says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Target {
+    Earliest,
+    Latest,
+    /// The first record at or after this, milliseconds since the epoch.
+    Time(i64),
+    Offset(Offset),
+}
+
+/// Which move is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// `None`: stay, which makes sense for what is adopted.
+    pub to: Option<Target>,
+    /// None of them: all.
+    pub partitions: BTreeSet<Partition>,
+    pub adopt: bool,
+}
+
+/// What a move comes to: shown before it is made, and after.
+#[derive(Debug)]
+pub struct Moved {
+    pub decision: Decision,
+    /// The version that holds it; `None` where nothing was committed.
+    pub version: Option<Version>,
+}
+
+/// A table and its topic as they are now.
+struct Seen {
+    snapshot: Snapshot,
+    facts: TableFacts,
+    watermarks: BTreeMap<Partition, Watermarks>,
+    rows_end: Option<BTreeMap<Partition, Offset>>,
+}
+
+/// What a move would do now. Nothing is changed.
+pub async fn look_ahead(table: &Table, catalog: &Catalog, asked: &Asked) -> Result<Moved> {
+    let store = Store::open(&table.location, &table.storage_options)?;
+    let topic = catalog.topic(&table.topic)?;
+    let seen = look(&store, table, catalog, &topic, asked).await?;
+    let decision = seen.decide(table, &topic, &asked.wish(&seen.watermarks))?;
+    Ok(Moved { decision, version: None })
+}
+
+/// Makes the move, if it is consented to.
+pub async fn set(
+    table: &Table,
+    catalog: &Catalog,
+    asked: &Asked,
+    consent: Consent,
+    clock: &SharedClock,
+) -> Result<Moved> {
+    let store = Store::open(&table.location, &table.storage_options)?;
+    let topic = catalog.topic(&table.topic)?;
+    loop {
+        let seen = look(&store, table, catalog, &topic, asked).await?;
+        let decision = seen.decide(table, &topic, &asked.wish(&seen.watermarks))?;
+        decision.permit(consent)?;
+        refuse_letters_in_doubt(table, &seen.snapshot, &decision).await?;
+        if let Some(moved) = commit(&store, table, &seen.snapshot, decision, clock).await? {
+            return Ok(moved);
+        }
+    }
+}
+
+/// Lets every partition of the tables go on whose next records were deleted by retention.
+/// What else keeps a table from starting is said by the start.
+pub async fn pass_lost(
+    config: &Config,
+    catalog: &Catalog,
+    clock: &SharedClock,
+) -> Result<Vec<(String, Moved)>> {
+    let consent = Consent { loss: true, duplicates: false };
+    let mut all = Vec::new();
+    for table in &config.tables {
+        let store = Store::open(&table.location, &table.storage_options)?;
+        let Some(topic) = catalog.find(&table.topic)? else { continue };
+        loop {
+            if log::load(&store).await?.is_none() {
+                break;
+            }
+            let seen = look(&store, table, catalog, &topic, &Asked::default()).await?;
+            let wish = Wish { to: To::PastLost, adopt: false };
+            let decision = match seen.decide(table, &topic, &wish) {
+                Ok(decision) => decision,
+                Err(error) if error.kind == ErrorKind::Disagree => break,
+                Err(error) => return Err(error.context(format!("table `{}`", table.id))),
+            };
+            decision.permit(consent)?;
+            if let Some(moved) = commit(&store, table, &seen.snapshot, decision, clock).await? {
+                all.push((table.id.clone(), moved));
+                break;
+            }
+        }
+    }
+    Ok(all)
+}
+
+impl Asked {
+    fn wish(&self, watermarks: &BTreeMap<Partition, Watermarks>) -> Wish {
+        let Some(target) = self.to else { return Wish { to: To::Stay, adopt: self.adopt } };
+        let named = self.partitions.iter().copied();
+        let all = watermarks.keys().copied().filter(|_| self.partitions.is_empty());
+        let offset = |partition: &Partition| {
+            let marks = watermarks.get(partition);
+            match target {
+                Target::Offset(offset) => offset,
+                Target::Earliest => marks.map_or(Offset(0), |marks| marks.low),
+                Target::Latest => marks.map_or(Offset(0), |marks| marks.end),
+                // The watermarks were asked for with this time.
+                Target::Time(_) => marks.map_or(Offset(0), |marks| marks.first_run),
+            }
+        };
+        let offsets = named.chain(all).map(|partition| (partition, offset(&partition))).collect();
+        Wish { to: To::Offsets(offsets), adopt: self.adopt }
+    }
+
+    fn start(&self) -> Start {
+        match self.to {
+            Some(Target::Time(ms)) => Start::Time(ms),
+            Some(Target::Latest) => Start::Latest,
+            _ => Start::Earliest,
+        }
+    }
+}
+
+/// The table first: an instance that commits meanwhile has then not read beyond the end that is seen.
+async fn look(store: &Store, table: &Table, catalog: &Catalog, topic: &Topic, asked: &Asked) -> Result<Seen> {
+    let Some(snapshot) = log::load(store).await? else {
+        return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table yet", store.url))
+            .remedy("`start` in the config says where its first run begins"));
+    };
+    let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
+    let facts = snapshot.facts(gate::has_offset_columns(&schema));
+    let watermarks = catalog.watermarks(topic, asked.start())?;
+    let is_ours = |name: &String| AppId::parse(name).is_some_and(|id| id.source.topic == topic.name);
+    let only_rows = asked.adopt && facts.may_hold_our_rows && !facts.txns.keys().any(is_ours);
+    let rows_end = if only_rows { Some(rows_end(store, &table.topic, &topic.id).await?) } else { None };
+    Ok(Seen { snapshot, facts, watermarks, rows_end })
+}
+
+impl Seen {
+    fn decide(&self, table: &Table, topic: &Topic, wish: &Wish) -> Result<Decision> {
+        let facts = Facts {
+            table_id: &table.id,
+            topic: &topic.name,
+            topic_id: &topic.id,
+            table: &self.facts,
+            rows_end: self.rows_end.as_ref(),
+            watermarks: &self.watermarks,
+        };
+        offsets::decide(&facts, wish)
+    }
+}
+
+/// Letters of another table id above its offsets are verdicts that we would not hear of
+/// (`protocol::dead_letters`).
+async fn refuse_letters_in_doubt(table: &Table, snapshot: &Snapshot, decision: &Decision) -> Result<()> {
+    for handover in &decision.handovers {
+        let Former::Ingestion { table_id: former, .. } = &handover.former else { continue };
+        for place in dead_letters::places(former, &snapshot.txns).iter().filter(|_| *former != table.id) {
+            let url = url::Url::parse(place).map_err(|error| {
+                Error::new(
+                    ErrorKind::Disagree,
+                    format!("the table remembers dead letters at `{place}`: {error}"),
+                )
+            })?;
+            let Some(letters) = log::load(&Store::open(&url, &table.storage_options)?).await? else {
+                continue;
+            };
+            let sources =
+                snapshot.txns.iter().filter_map(|(name, &next)| Some((AppId::parse(name)?, Offset(next))));
+            for (id, next) in sources.filter(|(id, _)| id.table_id == *former) {
+                if let Some(doubt) = dead_letters::in_doubt(former, &id.source, next, &letters.txns) {
+                    let message = format!(
+                        "{}: offsets {}..{} may have dead letters of `{former}` that are not settled",
+                        id.source, doubt.start, doubt.end
+                    );
+                    return Err(Error::new(ErrorKind::Disagree, message).remedy(format!(
+                        "run it once more with id = \"{former}\" and `--until-end`, then adopt its offsets"
+                    )));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `None`: somebody else committed meanwhile.
+async fn commit(
+    store: &Store,
+    table: &Table,
+    snapshot: &Snapshot,
+    decision: Decision,
+    clock: &SharedClock,
+) -> Result<Option<Moved>> {
+    if decision.txns.is_empty() {
+        return Ok(Some(Moved { decision, version: None }));
+    }
+    let now = clock.wall_ms();
+    let actions =
+        decision.txns.iter().map(|(name, &version)| create::txn(name.clone(), version, now)).collect();
+    let moves: Vec<String> = decision.moves.iter().map(told_of).collect();
+    let parameters = Map::from_iter([
+        ("tableId".to_owned(), Value::from(table.id.as_str())),
+        ("moves".to_owned(), Value::from(moves.join(", "))),
+    ]);
+    let operation = if decision.handovers.is_empty() { "SET OFFSETS" } else { "ADOPT OFFSETS" };
+    let identity = identity(table, clock);
+    let (commit_id, body) =
+        told(&identity, Told { operation, parameters, ranges: Vec::new() }, actions, clock);
+    let version = snapshot.version.next();
+    let settled = log::settle(store, version, &commit_id, &body, at_start(store)).await.map_err(|error| {
+        error.remedy("whether the offsets were moved is not known: look with `thalweg offsets show`")
+    })?;
+    match settled {
+        Settled::Won => Ok(Some(Moved { decision, version: Some(version) })),
+        Settled::Lost(_) => Ok(None),
+    }
+}
+
+/// `orders [0]: 20 -> 30`
+fn told_of(one: &offsets::Move) -> String {
+    let from = one.from.map_or("-".to_owned(), |from| from.to_string());
+    format!("{}: {from} -> {}", one.source, one.to)
+}
+
+/// Where a table stands.
+#[derive(Debug, Serialize)]
+pub struct Standing {
+    pub table_id: String,
+    pub topic: String,
+    /// As the broker tells it, else as the table knows it.
+    pub topic_id: TopicId,
+    pub location: String,
+    /// `None`: there is no table yet.
+    pub version: Option<Version>,
+    /// Why the broker was not asked.
+    pub broker: Option<String>,
+    pub partitions: Vec<PartitionStanding>,
+    /// What keeps a run from going on, and what to do about it.
+    pub trouble: Option<String>,
+    pub remedy: Option<String>,
+    pub jumps: Vec<JumpStanding>,
+    /// A sentence each.
+    pub handovers: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct PartitionStanding {
+    pub partition: Partition,
+    /// The next offset to read; `None` where the table has none yet.
+    pub next: Option<Offset>,
+    pub low: Option<Offset>,
+    /// The last stable offset.
+    pub end: Option<Offset>,
+    pub lag: Option<i64>,
+    /// `ok`, or what keeps it from being read.
+    pub state: String,
+}
+
+#[derive(Debug, Serialize)]
+pub struct JumpStanding {
+    pub topic_id: TopicId,
+    pub partition: Partition,
+    pub from: Offset,
+    pub to: Offset,
+    pub times: i64,
+    /// `given up` or `read again`.
+    pub kind: &'static str,
+}
+
+/// Where a table's partitions stand; `catalog` is what there is of the broker.
+pub async fn show(table: &Table, catalog: Result<&Catalog, &Error>) -> Result<Standing> {
+    let store = Store::open(&table.location, &table.storage_options)?;
+    let snapshot = log::load(&store).await?;
+    let asked = catalog.map_err(Error::clone).and_then(|catalog| {
+        let topic = catalog.topic(&table.topic)?;
+        let watermarks = catalog.watermarks(&topic, table.start)?;
+        Ok((topic, watermarks))
+    });
+    let (topic, watermarks, broker) = match asked {
+        Ok((topic, watermarks)) => (Some(topic), watermarks, None),
+        Err(error) => (None, BTreeMap::new(), Some(error.message)),
+    };
+    let txns = snapshot.as_ref().map(|snapshot| snapshot.txns.clone()).unwrap_or_default();
+    let told = topic.as_ref().map_or_else(TopicId::unknown, |topic| topic.id.clone());
+    let (topic_id, known) = known(&table.id, &table.topic, &told, &txns);
+    let mut standing = Standing {
+        table_id: table.id.clone(),
+        topic: table.topic.clone(),
+        topic_id,
+        location: store.url.to_string(),
+        version: snapshot.as_ref().map(|snapshot| snapshot.version),
+        broker,
+        partitions: Vec::new(),
+        trouble: None,
+        remedy: None,
+        jumps: jumps(&table.id, &table.topic, &txns),
+        handovers: txns.keys().filter_map(|name| Handover::parse(name)).map(|of| of.told()).collect(),
+    };
+    let mut stopped = BTreeMap::new();
+    if let (Some(topic), Some(snapshot)) = (&topic, &snapshot) {
+        let planned = gate::admit(&snapshot.protocol, &snapshot.metadata).and_then(|schema| {
+            let facts = snapshot.facts(gate::has_offset_columns(&schema));
+            anchor::plan(&table.id, &topic.name, &topic.id, &facts, &watermarks)
+        });
+        match planned {
+            Ok(plan) => {
+                stopped.extend(plan.stopped.into_iter().map(|(partition, error)| (partition, error.message)))
+            }
+            Err(error) => (standing.trouble, standing.remedy) = (Some(error.message), error.remedy),
+        }
+    }
+    let partitions: BTreeSet<Partition> = watermarks.keys().chain(known.keys()).copied().collect();
+    for partition in partitions {
+        let (next, marks) = (known.get(&partition).copied(), watermarks.get(&partition));
+        let state = match stopped.remove(&partition) {
+            Some(why) => why,
+            None if next.is_none() => "not begun".to_owned(),
+            None if marks.is_none() && topic.is_some() => "the topic has no such partition".to_owned(),
+            None if marks.is_none() => "not asked".to_owned(),
+            None => "ok".to_owned(),
+        };
+        standing.partitions.push(PartitionStanding {
+            partition,
+            next,
+            low: marks.map(|marks| marks.low),
+            end: marks.map(|marks| marks.end),
+            lag: next.zip(marks).map(|(next, marks)| (marks.end.0 - next.0).max(0)),
+            state,
+        });
+    }
+    Ok(standing)
+}
+
+/// The offsets of the incarnation that is told, else of the one that goes on.
+fn known(
+    table_id: &str,
+    topic: &str,
+    told: &TopicId,
+    txns: &BTreeMap<String, i64>,
+) -> (TopicId, BTreeMap<Partition, Offset>) {
+    let ids = || {
+        let own = txns.iter().filter_map(|(name, &next)| Some((AppId::parse(name)?, Offset(next))));
+        own.filter(|(id, _)| id.table_id == table_id && id.source.topic == topic)
+    };
+    let goes_on = |id: &TopicId| superseded(table_id, topic, id, txns).is_none();
+    let of = |wanted: &TopicId| ids().any(|(id, _)| id.source.topic_id == *wanted);
+    let topic_id = match of(told) {
+        true => told.clone(),
+        false => ids().map(|(id, _)| id.source.topic_id).rfind(goes_on).unwrap_or_else(|| told.clone()),
+    };
+    let offsets = ids()
+        .filter(|(id, _)| id.source.topic_id == topic_id)
+        .map(|(id, next)| (id.source.partition, next))
+        .collect();
+    (topic_id, offsets)
+}
+
+fn jumps(table_id: &str, topic: &str, txns: &BTreeMap<String, i64>) -> Vec<JumpStanding> {
+    let all = txns.iter().filter_map(|(name, &times)| Some((Jump::parse(name)?, times)));
+    let own = all.filter(|(jump, _)| jump.id.table_id == table_id && jump.id.source.topic == topic);
+    own.map(|(jump, times)| JumpStanding {
+        kind: if jump.is_back() { "read again" } else { "given up" },
+        topic_id: jump.id.source.topic_id,
+        partition: jump.id.source.partition,
+        from: jump.from,
+        to: jump.to,
+        times,
+    })
+    .collect()
+}
