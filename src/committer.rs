@@ -15,7 +15,8 @@ mod head;
 mod letters;
 mod open;
 
-pub use body::{Told, told};
+pub use body::{Told, add, told};
+pub use head::meet;
 pub use letters::Places;
 pub use open::{Opened, at_start, open};
 
@@ -27,7 +28,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use self::body::{add, body};
+use self::body::body;
 use self::group::Tenants;
 use self::head::{Head, Patience};
 use self::letters::{DeadLetters, Posted};

@@ -273,7 +273,7 @@ impl Sampled {
         let record = Record {
             offset: self.offset,
             timestamp_ms: self.timestamp_ms,
-            log_append_time: false,
+            log_append_time: Some(false),
             key: self.key.as_deref(),
             value: None,
             headers: Headers::over(&self.headers),

@@ -76,8 +76,8 @@ pub struct Record<'a> {
     pub offset: Offset,
     /// Milliseconds since the epoch; `None` where Kafka has -1.
     pub timestamp_ms: Option<i64>,
-    /// The broker set the timestamp when it appended the record, not the producer.
-    pub log_append_time: bool,
+    /// The broker set the timestamp when it appended the record, not the producer; `None` where nobody tells.
+    pub log_append_time: Option<bool>,
     pub key: Option<&'a [u8]>,
     /// `None` for a tombstone.
     pub value: Option<Padded<'a>>,
@@ -91,7 +91,7 @@ impl Record<'_> {
         Record {
             offset,
             timestamp_ms: None,
-            log_append_time: false,
+            log_append_time: Some(false),
             key: None,
             value: None,
             headers: Headers::NONE,

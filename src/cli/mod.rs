@@ -5,6 +5,7 @@
 
 mod check;
 mod demo;
+mod dlq;
 mod init;
 mod logging;
 mod offsets;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
+pub use dlq::DlqCommand;
 pub use offsets::{OffsetsCommand, SetArguments, ShowArguments};
 
 use crate::demo::Tamper;
@@ -102,6 +104,9 @@ pub enum Command {
     /// Show where each partition stands, and move it by hand
     #[command(subcommand)]
     Offsets(OffsetsCommand),
+    /// Look at a table's dead letters, and try them again
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Print the version
     Version(VersionArguments),
 }
@@ -257,6 +262,9 @@ fn dispatch(command: &Command) -> Result<()> {
         Command::Table(TableCommand::Info(arguments)) => table::info(arguments),
         Command::Offsets(OffsetsCommand::Show(arguments)) => offsets::show(arguments),
         Command::Offsets(OffsetsCommand::Set(arguments)) => offsets::set(arguments),
+        Command::Dlq(DlqCommand::Stats(arguments)) => dlq::stats(arguments),
+        Command::Dlq(DlqCommand::Show(arguments)) => dlq::show(arguments),
+        Command::Dlq(DlqCommand::Replay(arguments)) => dlq::replay(arguments),
         Command::Version(arguments) => version::version(arguments),
     }
 }

@@ -12,7 +12,7 @@
 //! | `rows`, `files`, `foreign_files` | rows and live files; those without our ranges |
 //! | `deep`, `checksums` | every byte was read; files whose bytes were compared with their commit's checksum |
 //! | `audited`, `not_audited_because` | every row was counted by its offset, or why not |
-//! | `partitions` | `table_id`, `topic`, `topic_id`, `partition`, `start`, `next`, `rows`, `skipped`, `tombstones`, `dead_letters`, `verdict` (null: see the violations), `proven`, `rows_only`, `given_up`, `read_again` and `unknown`: lists of `start`, `next` (and `why`, `rows`, `settled`); `rows_again` (rows that stand once more since they were read again), `doubled`, `out_of_range` where audited |
+//! | `partitions` | `table_id`, `topic`, `topic_id`, `partition`, `start`, `next`, `rows`, `skipped`, `tombstones`, `dead_letters`, `replayed` (dead letters that are rows by now), `verdict` (null: see the violations), `proven`, `rows_only`, `given_up`, `read_again` and `unknown`: lists of `start`, `next` (and `why`, `rows`, `settled`); `rows_again` (rows that stand once more since they were read again), `doubled`, `out_of_range` where audited |
 //! | `violations`, `notes` | one line of text each |
 //!
 //! `info --json` prints the members of [`Info`].
@@ -167,6 +167,7 @@ fn partition_json(verdict: &Verdict, one: &PartitionVerdict) -> Value {
         "skipped": one.skipped,
         "tombstones": one.tombstones,
         "dead_letters": one.dead_letters,
+        "replayed": one.replayed,
         "verdict": one.word(),
         "proven": one.proven,
         "rows_only": one.rows_only,
@@ -211,6 +212,9 @@ fn as_text(verdict: &Verdict) -> Vec<String> {
         }
         for Span { start, next } in &one.read_again {
             lines.push(format!("read again: offsets {start}..{next} of {source}"));
+        }
+        if one.replayed > 0 {
+            lines.push(format!("replayed: {} dead letters of {source} are rows by now", one.replayed));
         }
         if one.rows_again > 0 {
             lines.push(format!("read again: {} rows of {source} stand once more for it", one.rows_again));

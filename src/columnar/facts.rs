@@ -43,11 +43,13 @@ impl FactColumn {
                     None => return self.none(column),
                 }
             }
-            (MetadataColumn::TimestampType, Data::String(slices)) => match record.timestamp_ms {
-                Some(_) if record.log_append_time => slices.push(b"LogAppendTime"),
-                Some(_) => slices.push(b"CreateTime"),
-                None => return self.none(column),
-            },
+            (MetadataColumn::TimestampType, Data::String(slices)) => {
+                match record.log_append_time.filter(|_| record.timestamp_ms.is_some()) {
+                    Some(true) => slices.push(b"LogAppendTime"),
+                    Some(false) => slices.push(b"CreateTime"),
+                    None => return self.none(column),
+                }
+            }
             (MetadataColumn::Topic, Data::String(slices)) => slices.push(facts.topic.as_bytes()),
             (MetadataColumn::Key, Data::Binary(slices)) => match record.key {
                 Some(key) => slices.push(key),

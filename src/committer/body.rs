@@ -16,7 +16,7 @@ use crate::ids::OffsetRange;
 use crate::table::action::{self, Action, Add, CHECKSUM_TAG, CommitFacts, CommitInfo};
 
 /// A file's line, with what it settles or holds under its tag.
-pub(super) fn add(file: &DataFile, tag: &str, value: &impl Serialize) -> Action {
+pub fn add(file: &DataFile, tag: &str, value: &impl Serialize) -> Action {
     let value = serde_json::to_string(value).expect("tags are plain values");
     Action::Add(Add {
         path: file.path.clone(),
@@ -40,6 +40,7 @@ pub struct Told {
     /// Delta's `operationParameters`: texts.
     pub parameters: Map<String, Value>,
     pub ranges: Vec<OffsetRange>,
+    pub replayed: Vec<OffsetRange>,
 }
 
 /// A commit's id and bytes: who, what, and the ranges it settles.
@@ -54,7 +55,7 @@ pub(super) fn body(
     if operation != "CREATE TABLE" {
         parameters.insert("outputMode".to_owned(), Value::from("Append"));
     }
-    told(identity, Told { operation, parameters, ranges }, actions, clock)
+    told(identity, Told { operation, parameters, ranges, ..Told::default() }, actions, clock)
 }
 
 /// The same with all that `commitInfo` is to say.
@@ -71,6 +72,7 @@ pub fn told(identity: &Identity, told: Told, actions: Vec<Action>, clock: &Share
             writer: identity.writer.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ranges: told.ranges,
+            replayed: told.replayed,
         }),
     };
     let mut all = vec![Action::CommitInfo(Box::new(info))];

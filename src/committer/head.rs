@@ -220,7 +220,7 @@ impl Head {
 }
 
 /// The same before there is a head: while a table is opened.
-pub(super) fn meet(
+pub fn meet(
     store: &Store,
     snapshot: &mut Snapshot,
     body: &Bytes,

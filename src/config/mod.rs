@@ -162,6 +162,17 @@ impl fmt::Debug for Table {
     }
 }
 
+impl Compression {
+    /// As it stands in the names of data files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::Zstd(_) => "zstd",
+            Compression::Snappy => "snappy",
+            Compression::None => "uncompressed",
+        }
+    }
+}
+
 impl Default for Table {
     /// Every default of a `[[table]]`; `id`, `topic` and `location` are placeholders.
     fn default() -> Table {

@@ -23,7 +23,7 @@ use crate::protocol::dead_letters;
 use crate::protocol::offsets::{self, Consent, Decision, Facts, To, Wish};
 use crate::source::catalog::{Catalog, Topic};
 use crate::table::log::{self, Settled, Snapshot};
-use crate::table::rows_end::rows_end;
+use crate::table::places::rows_end;
 use crate::table::store::Store;
 use crate::table::{create, gate};
 
@@ -238,7 +238,7 @@ async fn commit(
     let operation = if decision.handovers.is_empty() { "SET OFFSETS" } else { "ADOPT OFFSETS" };
     let identity = identity(table, clock);
     let (commit_id, body) =
-        told(&identity, Told { operation, parameters, ranges: Vec::new() }, actions, clock);
+        told(&identity, Told { operation, parameters, ..Told::default() }, actions, clock);
     let version = snapshot.version.next();
     let settled = log::settle(store, version, &commit_id, &body, at_start(store)).await.map_err(|error| {
         error.remedy("whether the offsets were moved is not known: look with `thalweg offsets show`")
@@ -400,4 +400,62 @@ fn jumps(table_id: &str, topic: &str, txns: &BTreeMap<String, i64>) -> Vec<JumpS
         times,
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::protocol::dead_letters::{app_id, place_app_id};
+    use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source, txn};
+
+    fn of(table: &HandMade, id: &str) -> Table {
+        Table {
+            id: id.to_owned(),
+            topic: source(0).topic,
+            location: table.store.url.clone(),
+            ..Table::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_move_that_was_decided_before_another_commit_is_not_made() {
+        let mut table = HandMade::new().await;
+        table.append(&[full(0, 0, 10)]).await;
+        let before = log::load(&table.store).await.unwrap().unwrap();
+        table.append(&[full(0, 10, 20)]).await;
+        let txns = BTreeMap::from([("thalweg/t/orders/id/0".to_owned(), 4)]);
+        let decision = Decision { txns, ..Decision::default() };
+        let clock: SharedClock = std::sync::Arc::new(SystemClock);
+        let of = of(&table, TABLE_ID);
+        let made = commit(&table.store, &of, &before, decision.clone(), &clock).await.unwrap();
+        assert!(made.is_none());
+        let now = log::load(&table.store).await.unwrap().unwrap();
+        assert_eq!((now.version, now.txns["thalweg/t/orders/id/0"]), (table.tip(), 20));
+        let made = commit(&table.store, &of, &now, decision, &clock).await.unwrap().unwrap();
+        assert_eq!(made.version, Some(now.version.next()));
+    }
+
+    #[tokio::test]
+    async fn another_ids_offsets_are_not_adopted_while_its_letters_are_in_doubt() {
+        let (mut main, mut letters) = (HandMade::new().await, HandMade::new().await);
+        let place = place_app_id(TABLE_ID, letters.store.url.as_str());
+        main.commit("STREAMING UPDATE", &[], vec![txn(0, 10), create::txn(place, 1, NOW_MS)]).await;
+        let decision = Decision {
+            handovers: vec![Handover::parse("thalweg/adopt/new/orders/id/t/id").unwrap()],
+            ..Decision::default()
+        };
+        for (reach, refused) in [(10, false), (15, true)] {
+            letters
+                .commit(
+                    "STREAMING UPDATE",
+                    &[],
+                    vec![create::txn(app_id(TABLE_ID, &source(0)), reach, NOW_MS)],
+                )
+                .await;
+            let snapshot = log::load(&main.store).await.unwrap().unwrap();
+            let outcome = refuse_letters_in_doubt(&of(&main, "new"), &snapshot, &decision).await;
+            assert_eq!(outcome.is_err(), refused, "{reach}");
+        }
+    }
 }

@@ -15,6 +15,7 @@
 //! | [`verdict`] | what another writer's commit means for ours |
 //! | [`dead_letters`] | which offsets are in doubt between a table and its dead letters |
 //! | [`offsets`] | what offsets moved by hand mean, and what must be said for them |
+//! | [`replay`] | which dead letters are tried again, in which order |
 //! | [`balance`] | which partition moves to another shard |
 //! | [`membership`] | what a consumer group's assignments mean, and what is void without them |
 //! | [`contention`] | how writers of one table share its log |
@@ -34,4 +35,5 @@ pub mod ledger;
 pub mod membership;
 pub mod offsets;
 pub mod progress;
+pub mod replay;
 pub mod verdict;

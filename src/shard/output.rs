@@ -230,7 +230,7 @@ impl OpenFile {
         compression: Compression,
         wiring: &Wiring,
     ) -> Result<OpenFile> {
-        let path = format!("part-{}.{}.parquet", wiring.clock.fresh_id_in_order(), codec_name(compression));
+        let path = format!("part-{}.{}.parquet", wiring.clock.fresh_id_in_order(), compression.name());
         let parquet = ParquetFile::with_encoder(encoder, schema, wiring.row_group_bytes())?;
         Ok(OpenFile {
             parquet: parquet.parts_of(PART_BYTES),
@@ -369,13 +369,5 @@ impl Watch for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.health.forget(&self.component);
-    }
-}
-
-fn codec_name(compression: Compression) -> &'static str {
-    match compression {
-        Compression::Zstd(_) => "zstd",
-        Compression::Snappy => "snappy",
-        Compression::None => "uncompressed",
     }
 }

@@ -74,7 +74,7 @@ impl RecordBatch {
             Record {
                 offset: Offset(entry.offset),
                 timestamp_ms: (entry.timestamp_ms != i64::MIN).then_some(entry.timestamp_ms),
-                log_append_time: entry.log_append_time,
+                log_append_time: Some(entry.log_append_time),
                 key: (!entry.key_is_null).then_some(key),
                 value: (!entry.value_is_null).then(|| Padded::within(&self.arena, value)),
                 headers: Headers::over(&self.arena[entry.value_end as usize + 1..start]),
@@ -173,7 +173,10 @@ mod tests {
             drop(filling);
             assert_eq!(batch.slot(), Slot(3));
             let records: Vec<Record<'_>> = batch.records().collect();
-            assert_eq!(records.iter().map(|of| of.log_append_time).collect::<Vec<_>>(), [false, false, true]);
+            assert_eq!(
+                records.iter().map(|of| of.log_append_time == Some(true)).collect::<Vec<_>>(),
+                [false, false, true]
+            );
             assert_eq!(records[0].headers.collect::<Vec<_>>(), headers);
             assert_eq!(records[2].headers.collect::<Vec<_>>(), [(b"last".as_slice(), Some(b"x".as_slice()))]);
             let facts: Vec<_> = records

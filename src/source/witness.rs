@@ -245,8 +245,10 @@ fn grown(was: &Topic, now: &Topic) -> Option<Change> {
 
 fn created_again(was: &Topic, now: &Topic) -> Error {
     let message = format!("topic `{}` was created again: its id is {}, it was {}", was.name, now.id, was.id);
-    Error::new(ErrorKind::Disagree, message)
-        .remedy("ingest the new topic under another table id and location; what was committed stays")
+    Error::new(ErrorKind::Disagree, message).remedy(
+        "ingest the new topic under another table id and location; what was committed stays; to read the \
+             new one into this table, too: `thalweg offsets set --adopt`",
+    )
 }
 
 #[cfg(test)]

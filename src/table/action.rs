@@ -141,6 +141,9 @@ pub struct CommitFacts {
     pub writer: Writer,
     pub version: String,
     pub ranges: Vec<OffsetRange>,
+    /// What a replay of dead letters made of them; settles nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replayed: Vec<OffsetRange>,
 }
 
 /// One line of the log, as we write it.
@@ -269,6 +272,7 @@ mod tests {
             writer: Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2, group: None },
             version: "0".into(),
             ranges: vec![],
+            replayed: vec![],
         };
         let info = CommitInfo {
             timestamp: 1,

@@ -8,7 +8,7 @@
 //! | [`offsets`] | which offsets were seen |
 //! | [`bounds`] | a file's statistics against its data |
 //!
-//! The topic of a row is told by its file's ranges. A file that another
+//! The topic of a row is told by its file's ranges, be they settled or of replayed letters. A file that another
 //! writer made has none: its rows belong to the only partition of their
 //! number, if there is only one. Rows of a file with a deletion vector are not
 //! counted: which of them are hidden is not read.
@@ -37,6 +37,7 @@ use self::bounds::Bounds;
 use self::offsets::{OffsetSet, PAGE_BYTES};
 use super::action::{self, Add, CHECKSUM_TAG};
 use super::by_hand::ByHand;
+use super::dead_letters::replayed_of;
 use super::inventory::Inventory;
 use super::parquet_object::ParquetObject;
 use super::store::{Store, explain};
@@ -427,7 +428,7 @@ struct Tally<'a> {
 
 impl Tally<'_> {
     fn of(add: &Add) -> Tally<'_> {
-        let ranges = action::ranges_of(add);
+        let ranges = action::ranges_of(add).or_else(|| replayed_of(add));
         Tally {
             path: &add.path,
             rows: vec![0; ranges.as_ref().map_or(0, Vec::len)],

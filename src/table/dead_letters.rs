@@ -39,9 +39,22 @@ pub struct LettersTag {
 }
 
 impl LettersTag {
-    fn of(add: &Add) -> Option<LettersTag> {
-        serde_json::from_str(add.tags.as_ref()?.get(LETTERS_TAG)?.as_ref()?).ok()
+    pub fn of(add: &Add) -> Option<LettersTag> {
+        tag(add, LETTERS_TAG)
     }
+}
+
+fn tag(add: &Add, name: &str) -> Option<LettersTag> {
+    serde_json::from_str(add.tags.as_ref()?.get(name)?.as_ref()?).ok()
+}
+
+/// The tag of a file of the main table whose rows are letters that were replayed: a [`LettersTag`]. Its
+/// ranges go from the first letter that was tried to behind the last one; they settle nothing.
+pub const REPLAYED_TAG: &str = "thalweg.replayed";
+
+/// What a replay made of its letters; `None` for every other file.
+pub fn replayed_of(add: &Add) -> Option<Vec<OffsetRange>> {
+    tag(add, REPLAYED_TAG).map(|tag| tag.ranges)
 }
 
 /// Whether letters fit into a table that is there.

@@ -14,7 +14,8 @@
 //! | [`since`] | what others did to a table since our last commit |
 //! | [`create`] | version 0, with the anchor in it |
 //! | [`dead_letters`] | which dead letters stand above the main table's offsets |
-//! | [`rows_end`] | where the rows of a table end that has no offsets of ours |
+//! | [`letters`] | the letters of a dead-letter table, read whole or in part |
+//! | [`places`] | where the rows of a table come from, told by the rows |
 //! | [`upload`] | the way of a file's parts into the store |
 //! | [`sweeper`] | void files, deleted until they are gone |
 //! | [`retention`] | how long a table wants remembered what is gone |
@@ -36,12 +37,13 @@ pub mod disk;
 pub mod gate;
 pub mod info;
 pub mod inventory;
+pub mod letters;
 pub mod log;
 pub mod parquet_object;
+pub mod places;
 pub mod probe;
 pub mod profile;
 pub mod retention;
-pub mod rows_end;
 pub mod since;
 pub mod store;
 pub mod sweeper;

@@ -141,6 +141,7 @@ impl HandMade {
                 },
                 version: "0".to_owned(),
                 ranges: ranges.to_vec(),
+                replayed: Vec::new(),
             }),
         };
         let mut all = vec![Action::CommitInfo(Box::new(info))];

@@ -26,6 +26,7 @@ pub use self::files::{hidden_rows, location, records, unreadable};
 use super::action::{self, Add};
 use super::audit::{self, Audit, Counted, Depth, Listener};
 use super::by_hand::ByHand;
+use super::dead_letters::replayed_of;
 use super::inventory::{self, Inventory, Retained};
 use super::store::Store;
 use crate::error::Result;
@@ -65,6 +66,8 @@ pub struct PartitionVerdict {
     pub skipped: u64,
     pub tombstones: u64,
     pub dead_letters: u64,
+    /// Dead letters that are rows by now, in files of replays.
+    pub replayed: u64,
     pub proven: Vec<Span>,
     pub rows_only: Vec<Span>,
     pub given_up: Vec<Span>,
@@ -159,6 +162,8 @@ struct History {
     /// From this offset on the retained versions account for everything.
     base: BTreeMap<TopicPartition, Offset>,
     ranges: BTreeMap<TopicPartition, Vec<OffsetRange>>,
+    /// What replays of dead letters have added, from the first letter to behind the last of each commit.
+    replayed: BTreeMap<TopicPartition, Vec<OffsetRange>>,
     /// Of the whole table and not only of the retained versions.
     by_hand: ByHand,
     /// Another writer removed rows in a retained version, or put other rows in their place.
@@ -235,6 +240,9 @@ impl History {
         for (source, ranges) in ranges {
             self.ranges.entry(source).or_default().extend(ranges);
         }
+        for range in commit.facts.iter().flat_map(|facts| &facts.replayed) {
+            self.replayed.entry(range.source.clone()).or_default().push(range.clone());
+        }
     }
 
     /// A person's move starts where the partition stood, and settles nothing.
@@ -305,7 +313,11 @@ impl History {
             ranges.iter().filter(|range| range.start < whole.next && whole.start < range.next).collect();
         let cut = inside.iter().any(|range| range.start < whole.start || whole.next < range.next);
         let told = gaps(whole, &union(inside.iter().copied())).is_empty();
-        (told && !cut).then(|| inside.iter().map(|range| range.rows).sum())
+        let replayed = self.replayed.get(source).map_or(&[][..], Vec::as_slice);
+        let touching: Vec<&OffsetRange> =
+            replayed.iter().filter(|range| range.start < whole.next && whole.start < range.next).collect();
+        let cut = cut || touching.iter().any(|range| range.start < whole.start || whole.next < range.next);
+        (told && !cut).then(|| inside.iter().chain(&touching).map(|range| range.rows).sum())
     }
 
     fn wrong(&mut self, source: &TopicPartition, what: String) {
@@ -336,6 +348,8 @@ fn ranges_of(add: &Add) -> Vec<OffsetRange> {
 #[derive(Default)]
 struct Live {
     ranges: BTreeMap<TopicPartition, Vec<Held>>,
+    /// Ranges of files of replayed letters.
+    replayed: Vec<(OffsetRange, String)>,
     foreign_files: usize,
     /// No row is hidden, and no file damaged.
     all_told: bool,
@@ -362,7 +376,12 @@ impl Live {
         let mut live = Live { all_told: inventory.files.values().all(whole), ..Live::default() };
         for add in inventory.files.values() {
             let Some(ranges) = action::ranges_of(add) else {
-                live.foreign_files += 1;
+                match replayed_of(add) {
+                    Some(ranges) => {
+                        live.replayed.extend(ranges.into_iter().map(|range| (range, add.path.clone())))
+                    }
+                    None => live.foreign_files += 1,
+                }
                 continue;
             };
             let state = match add.deletion_vector {
@@ -422,6 +441,12 @@ impl Facts<'_> {
             merged(of.into_iter().map(|(start, next)| Span { start, next }).collect())
         };
         let read_again = spans(history.by_hand.read_again(source));
+        let replayed = || live.replayed.iter().filter(|(range, _)| range.source == *source);
+        for (range, path) in replayed().filter(|(range, _)| range.next > history.by_hand.reach(source, next))
+        {
+            violations
+                .push(format!("{path} holds replayed letters of {range}, beyond the table's offset {next}"));
+        }
         check_overlap(files, history.by_hand.reach(source, next), &read_again, violations);
         let base = history.base.get(source).copied().unwrap_or(next);
         let start = [files.first().map(|held| held.range.start), counted.and_then(Counted::first_offset)];
@@ -465,6 +490,7 @@ impl Facts<'_> {
             skipped: held.iter().map(|range| range.skipped).sum(),
             tombstones: held.iter().map(|range| range.tombstones).sum(),
             dead_letters: held.iter().map(|range| range.dead_letters).sum(),
+            replayed: replayed().map(|(range, _)| range.rows).sum(),
             span: whole,
             proven: gaps(whole, &gaps(whole, &proven)),
             rows_only: merged(rows_only),

@@ -25,6 +25,7 @@ mod groups;
 mod init;
 mod offsets;
 mod pages;
+mod replay;
 mod security;
 mod setup;
 mod setups;

@@ -32,11 +32,14 @@ import faults  # noqa: E402
 import groups  # noqa: E402
 import main_job  # noqa: E402
 import memory  # noqa: E402
+import replay  # noqa: E402
 import setups  # noqa: E402
 import topics  # noqa: E402
 import verify  # noqa: E402
 
-MODULES = [main_job, dead_letters, faults, every_type, setups, topics, verify, memory, checkpoints, commits, groups]
+MODULES = [
+    main_job, dead_letters, replay, faults, every_type, setups, topics, verify, memory, checkpoints, commits, groups,
+]
 ROWS = {row.__name__.replace("_", "-"): row for module in MODULES for row in module.ROWS}
 
 

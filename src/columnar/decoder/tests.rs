@@ -323,7 +323,7 @@ fn header(name: &str, value: Value) -> Value {
 #[test]
 fn topic_key_and_headers_fill_their_columns() {
     let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
-    let record = Record { key: Some(b"\xff\x00"), log_append_time: true, ..FACTS.record };
+    let record = Record { key: Some(b"\xff\x00"), log_append_time: Some(true), ..FACTS.record };
     let headers: [Header<'_>; 4] =
         [(b"a", Some(b"1")), (b"a", None), (b"b", Some(b"")), (b"a", Some(b"\xff"))];
     let row = facts_row(FACT_COLUMNS, record, &headers).unwrap();

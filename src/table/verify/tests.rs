@@ -6,8 +6,9 @@ use super::*;
 use crate::config::Compression;
 use crate::table::action::Action;
 use crate::table::checkpoint::{self, Terms};
-use crate::table::create;
+use crate::table::dead_letters::REPLAYED_TAG;
 use crate::table::testing::{HandMade, NOW_MS, full, source, txn, with_rows};
+use crate::table::{create, places};
 
 /// Tombstones of the tables here have not expired.
 const TERMS: Terms = Terms { expired_ms: NOW_MS - 1, compression: Compression::Snappy };
@@ -486,4 +487,57 @@ async fn a_table_whose_id_was_changed_is_judged_under_the_new_one() {
     let [zero, _] = &verdict.partitions[..] else { panic!("{:?}", verdict.partitions) };
     assert_eq!((zero.id.table_id.as_str(), zero.span, zero.word()), ("new", span(0, 20), Some("proven")));
     assert_eq!(verdict.notes, ["table id `new` goes on with `orders` where `t` stood"]);
+}
+
+/// Ten offsets of which 3 and 7 are dead letters, and what `dlq replay` makes of these letters.
+async fn with_replayed(letters: &[i64]) -> (HandMade, Vec<Add>) {
+    let mut table = HandMade::new().await;
+    let settled = [OffsetRange { dead_letters: 2, ..with_rows(0, 0, 10, 8) }];
+    let rows: Vec<(i32, i64)> =
+        (0..10).filter(|offset| ![3, 7].contains(offset)).map(|offset| (0, offset)).collect();
+    let first = table.file(&rows, &settled);
+    table.commit_file(&first, &settled).await;
+    let tried = OffsetRange { dead_letters: 0, ..with_rows(0, 3, 8, letters.len() as u64) };
+    let rows: Vec<(i32, i64)> = letters.iter().map(|&offset| (0, offset)).collect();
+    let mut second = table.file(&rows, &[]);
+    let tag = json!({"tableId": "t", "ranges": [tried]}).to_string();
+    second.tags = Some([(REPLAYED_TAG.to_owned(), Some(tag))].into());
+    let writer = json!({"instance": "i", "host": "h", "pid": 1, "started": 2});
+    let facts = json!({"writer": writer, "version": "0", "ranges": [], "replayed": [tried]});
+    table
+        .commit_lines(&[
+            json!({"commitInfo": {"operation": "REPLAY DEAD LETTERS", "txnId": "x", "thalweg": facts}}),
+            json!({"txn": {"appId": "thalweg-replay/t/orders/id/0", "version": 8}}),
+            json!({"add": second}),
+        ])
+        .await;
+    (table, vec![first, second])
+}
+
+#[tokio::test]
+async fn replayed_letters_are_counted_once_also_where_another_engine_rewrote_them() {
+    let (mut table, adds) = with_replayed(&[3, 7]).await;
+    let verdict = assert_deep_violations(&table, &[]).await;
+    let zero = &verdict.partitions[0];
+    assert_eq!((zero.replayed, zero.rows, zero.dead_letters, zero.word()), (2, 10, 2, Some("proven")));
+    assert_eq!(verdict.foreign_files, 0);
+    let rows: Vec<(i32, i64)> = (0..10).map(|offset| (0, offset)).collect();
+    rewrite(&mut table, &[&adds[0], &adds[1]], &rows, false).await;
+    let verdict = assert_violations(&table, &[]).await;
+    assert_eq!(verdict.partitions[0].word(), Some("rows only"));
+}
+
+#[tokio::test]
+async fn a_letter_that_was_replayed_over_a_row_is_there_twice() {
+    let (table, _) = with_replayed(&[3, 4]).await;
+    assert_violations(&table, &["1 rows of orders [0] are there twice"]).await;
+}
+
+#[tokio::test]
+async fn rows_of_replayed_letters_are_found_in_files_of_replays_and_of_other_engines() {
+    let (mut table, adds) = with_replayed(&[3]).await;
+    let wanted = [3, 7].map(|offset| (source(0), Offset(offset))).into();
+    assert_eq!(places::replayed_rows(&table.store, &wanted).await.unwrap(), [(source(0), Offset(3))].into());
+    rewrite(&mut table, &[&adds[1]], &[(0, 3)], false).await;
+    assert_eq!(places::replayed_rows(&table.store, &wanted).await.unwrap(), [(source(0), Offset(3))].into());
 }

@@ -1,0 +1,322 @@
+//! A table's dead letters, to be looked at.
+//!
+//! It owns which letters are a table's, their counts, and what of a payload is
+//! shown. Trying them again is `replay`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::config::Table;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Offset, Partition, TopicPartition};
+use crate::protocol::app_id::{AppId, Former, Handover};
+use crate::record::Headers;
+use crate::table::inventory;
+use crate::table::letters::{self, Batch, Letter, LetterFile};
+use crate::table::log;
+use crate::table::store::Store;
+
+/// The place of a table's letters.
+pub(super) fn store(table: &Table) -> Result<Store> {
+    let Some(place) = &table.dead_letters else {
+        return Err(Error::new(ErrorKind::Usage, format!("table `{}` keeps no dead letters", table.id))
+            .remedy("they are kept with on_bad_record = \"dlq\"; `dlq` names their place"));
+    };
+    Store::open(place, &table.storage_options)
+}
+
+/// Table ids whose offsets this one has taken over.
+pub(super) fn former_ids(table_id: &str, txns: &BTreeMap<String, i64>) -> BTreeSet<String> {
+    let handovers: Vec<Handover> = txns.keys().filter_map(|name| Handover::parse(name)).collect();
+    let mut ids = BTreeSet::from([table_id.to_owned()]);
+    // Each round finds the former of those that are known.
+    loop {
+        let known = ids.len();
+        for handover in
+            handovers.iter().filter(|handover| ids.contains(&handover.table_id)).collect::<Vec<_>>()
+        {
+            if let Former::Ingestion { table_id, .. } = &handover.former {
+                ids.insert(table_id.clone());
+            }
+        }
+        if ids.len() == known {
+            ids.remove(table_id);
+            return ids;
+        }
+    }
+}
+
+/// Whose letters are a table's.
+pub(super) struct Places {
+    table_ids: BTreeSet<String>,
+    known: BTreeMap<(String, Partition), Vec<TopicPartition>>,
+}
+
+impl Places {
+    pub(super) fn of(table_id: &str, txns: &BTreeMap<String, i64>) -> Places {
+        let mut table_ids = former_ids(table_id, txns);
+        table_ids.insert(table_id.to_owned());
+        let mut known: BTreeMap<(String, Partition), Vec<TopicPartition>> = BTreeMap::new();
+        for id in txns.keys().filter_map(|name| AppId::parse(name)) {
+            let sources = known.entry((id.source.topic.clone(), id.source.partition)).or_default();
+            if table_ids.contains(&id.table_id) && !sources.contains(&id.source) {
+                sources.push(id.source);
+            }
+        }
+        Places { table_ids, known }
+    }
+
+    pub(super) fn may_be_ours(&self, file: &LetterFile) -> bool {
+        file.tag.as_ref().is_none_or(|tag| self.table_ids.contains(&tag.table_id))
+    }
+
+    pub(super) fn source_of<'a>(
+        &'a self,
+        file: &'a LetterFile,
+        letter: &Letter<'_>,
+    ) -> Option<&'a TopicPartition> {
+        letters::source_of(file, letter, &self.table_ids, &self.known)
+    }
+}
+
+/// Which letters are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// None of them: all.
+    pub partitions: BTreeSet<Partition>,
+    pub reasons: BTreeSet<String>,
+    pub offset: Option<Offset>,
+    /// Milliseconds since the epoch, of the record; from, and up to.
+    pub since_ms: Option<i64>,
+    pub until_ms: Option<i64>,
+}
+
+impl Filter {
+    fn takes(&self, letter: &Letter<'_>) -> bool {
+        (self.partitions.is_empty() || self.partitions.contains(&letter.partition))
+            && (self.reasons.is_empty() || self.reasons.contains(letter.reason))
+            && self.offset.is_none_or(|offset| offset == letter.offset)
+            && self.since_ms.is_none_or(|since| letter.timestamp_ms.is_some_and(|at| at >= since))
+            && self.until_ms.is_none_or(|until| letter.timestamp_ms.is_some_and(|at| at < until))
+    }
+}
+
+/// What letters are counted by.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum By {
+    Topic,
+    Partition,
+    Reason,
+    /// Of the record's timestamp, UTC
+    Day,
+    /// Of the record's timestamp, UTC
+    Hour,
+}
+
+impl By {
+    pub fn name(self) -> &'static str {
+        match self {
+            By::Topic => "topic",
+            By::Partition => "partition",
+            By::Reason => "reason",
+            By::Day => "day",
+            By::Hour => "hour",
+        }
+    }
+
+    fn value(self, letter: &Letter<'_>) -> String {
+        let time = |form: &str| {
+            let at = letter.timestamp_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+            at.map_or_else(|| "-".to_owned(), |at| at.strftime(form).to_string())
+        };
+        match self {
+            By::Topic => letter.topic.to_owned(),
+            By::Partition => format!("{:>3}", letter.partition.0),
+            By::Reason => letter.reason.to_owned(),
+            By::Day => time("%Y-%m-%d"),
+            By::Hour => time("%Y-%m-%dT%H:00Z"),
+        }
+    }
+}
+
+/// Letters that are alike.
+#[derive(Debug, Default, Serialize)]
+pub struct Count {
+    pub letters: u64,
+    pub first_offset: Option<Offset>,
+    pub last_offset: Option<Offset>,
+    pub oldest_ms: Option<i64>,
+    pub newest_ms: Option<i64>,
+}
+
+impl Count {
+    fn take(&mut self, letter: &Letter<'_>) {
+        let lower = |one: Option<i64>, other: Option<i64>| [one, other].into_iter().flatten().min();
+        let higher = |one: Option<i64>, other: Option<i64>| [one, other].into_iter().flatten().max();
+        let offset = Some(letter.offset.0);
+        self.letters += 1;
+        self.first_offset = lower(self.first_offset.map(|of| of.0), offset).map(Offset);
+        self.last_offset = higher(self.last_offset.map(|of| of.0), offset).map(Offset);
+        self.oldest_ms = lower(self.oldest_ms, letter.timestamp_ms);
+        self.newest_ms = higher(self.newest_ms, letter.timestamp_ms);
+    }
+}
+
+/// Counts a table's letters; the key of a count has a value for each of `by`.
+pub async fn stats(table: &Table, filter: &Filter, by: &[By]) -> Result<BTreeMap<Vec<String>, Count>> {
+    let mut counts: BTreeMap<Vec<String>, Count> = BTreeMap::new();
+    each(table, filter, async |_, batch, row| {
+        let letter = batch.letter(row).expect("it was looked at");
+        let key = by.iter().map(|by| by.value(&letter).trim().to_owned()).collect();
+        counts.entry(key).or_default().take(&letter);
+    })
+    .await?;
+    Ok(counts)
+}
+
+/// Hears of every letter that is asked for: the number of its file, the batch, its row there.
+async fn each(
+    table: &Table,
+    filter: &Filter,
+    mut hear: impl AsyncFnMut((u32, u32), &Batch, usize),
+) -> Result<(Store, Vec<LetterFile>)> {
+    let letters = store(table)?;
+    let main = log::load(&Store::open(&table.location, &table.storage_options)?).await?;
+    let txns = main.map(|snapshot| snapshot.txns).unwrap_or_default();
+    let places = Places::of(&table.id, &txns);
+    let files = letters::files(&letters, &inventory::take(&letters).await?)?;
+    for (number, file) in (0..).zip(&files) {
+        if !places.may_be_ours(file) {
+            continue;
+        }
+        let look = async |first: usize, batch: Batch| {
+            for row in 0..batch.len() {
+                let asked = |letter: &Letter<'_>| letter.topic == table.topic && filter.takes(letter);
+                if batch.letter(row).as_ref().is_some_and(asked) {
+                    let at = u32::try_from(first + row).expect("a file has fewer than 4 billion rows");
+                    hear((number, at), &batch, row).await;
+                }
+            }
+            Ok(())
+        };
+        letters::read(&letters, file, &letters::PLAIN, None, look).await?;
+    }
+    Ok((letters, files))
+}
+
+/// A letter as it is shown: escaped, and cut where it is long.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    pub topic: String,
+    pub partition: Partition,
+    pub offset: Offset,
+    pub timestamp_ms: Option<i64>,
+    pub reason: String,
+    pub error: String,
+    pub key: Option<String>,
+    pub value: String,
+    /// Of the value, whole.
+    pub value_bytes: usize,
+    pub headers: Vec<(String, Option<String>)>,
+}
+
+/// How much is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub letters: usize,
+    /// The last ones instead of the first.
+    pub last: bool,
+    /// Characters of a key, a value, a header.
+    pub characters: usize,
+}
+
+/// Letters by partition and offset, and how many there are.
+pub async fn show(table: &Table, filter: &Filter, limits: Limits) -> Result<(Vec<Shown>, usize)> {
+    let mut found: Vec<(Partition, Offset, (u32, u32))> = Vec::new();
+    let (store, files) = each(table, filter, async |at, batch, row| {
+        let letter = batch.letter(row).expect("it was looked at");
+        found.push((letter.partition, letter.offset, at));
+    })
+    .await?;
+    found.sort_unstable();
+    let all = found.len();
+    if limits.last {
+        found.drain(..all.saturating_sub(limits.letters));
+    }
+    found.truncate(limits.letters);
+    let mut by_file: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    found.iter().for_each(|&(_, _, (file, row))| by_file.entry(file).or_default().push(row));
+    let mut shown = Vec::new();
+    for (file, mut rows) in by_file {
+        rows.sort_unstable();
+        let take = async |_, batch: Batch| {
+            let mut headers = Vec::new();
+            for row in 0..batch.len() {
+                batch.headers(row, &mut headers);
+                shown.extend(batch.letter(row).map(|letter| of(&letter, &headers, limits.characters)));
+            }
+            Ok(())
+        };
+        letters::read(&store, &files[file as usize], &letters::WHOLE, Some(&rows), take).await?;
+    }
+    shown.sort_unstable_by_key(|letter| (letter.partition, letter.offset));
+    Ok((shown, all))
+}
+
+fn of(letter: &Letter<'_>, headers: &[u8], characters: usize) -> Shown {
+    let text = |bytes: &[u8]| escaped(bytes, characters);
+    Shown {
+        topic: letter.topic.to_owned(),
+        partition: letter.partition,
+        offset: letter.offset,
+        timestamp_ms: letter.timestamp_ms,
+        reason: letter.reason.to_owned(),
+        error: letter.error.to_owned(),
+        key: letter.key.map(text),
+        value: text(letter.value),
+        value_bytes: letter.value.len(),
+        headers: Headers::over(headers).map(|(name, value)| (text(name), value.map(text))).collect(),
+    }
+}
+
+/// Bytes on one line: text as it is, what a terminal would act on escaped, other bytes as `\xff`.
+pub fn escaped(bytes: &[u8], characters: usize) -> String {
+    let mut all: Box<dyn Iterator<Item = char>> = match std::str::from_utf8(bytes) {
+        // Quotes are as they are: JSON should be readable.
+        Ok(text) => Box::new(text.chars().flat_map(|one| {
+            let plain = matches!(one, '"' | '\'');
+            plain.then_some(one).into_iter().chain((!plain).then(|| one.escape_debug()).into_iter().flatten())
+        })),
+        Err(_) => Box::new(bytes.escape_ascii().map(char::from)),
+    };
+    let mut shown: String = all.by_ref().take(characters).collect();
+    if all.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_shown_on_one_line_and_cut() {
+        assert_eq!(escaped(br#"{"a": "b"}"#, 99), r#"{"a": "b"}"#);
+        assert_eq!(escaped("a\u{1b}[31m\nb".as_bytes(), 99), r"a\u{1b}[31m\nb");
+        assert_eq!(escaped(b"k\xff\x00", 99), r"k\xff\x00");
+        assert_eq!(escaped("für immer".as_bytes(), 3), "für…");
+        assert_eq!(escaped(b"", 3), "");
+    }
+
+    #[test]
+    fn former_ids_are_found_through_each_other() {
+        let txns: BTreeMap<String, i64> = ["c/t/A/b/A", "b/t/A/a/A", "x/t/A/y/A", "c/t/A/-/-"]
+            .iter()
+            .map(|name| (format!("thalweg/adopt/{name}"), 1))
+            .collect();
+        assert_eq!(former_ids("c", &txns), ["a".to_owned(), "b".to_owned()].into());
+        assert_eq!(former_ids("a", &txns), BTreeSet::new());
+    }
+}

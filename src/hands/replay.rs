@@ -1,0 +1,591 @@
+//! Dead letters through the decoder again, into the main table.
+//!
+//! It owns the way of a replay: which files are read, one commit after the
+//! other, beside whoever writes the table. Which letter is due, the order, and
+//! the `txn` that a commit moves are `protocol::replay`'s. The dead-letter
+//! table is only read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use tracing::info;
+
+use super::identity;
+use super::letters::Places;
+use crate::budget::{Budget, Holding};
+use crate::clock::SharedClock;
+use crate::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
+use crate::committer::{Identity, Told, add, at_start, meet, told};
+use crate::config::Table;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exchange::DataFile;
+use crate::ids::{Offset, OffsetRange, Partition, TopicPartition, Version};
+use crate::protocol::app_id::{AppId, Handover, superseded};
+use crate::protocol::replay::{self, Due, Letter, Standing};
+use crate::protocol::verdict::{Relation, Verdict};
+use crate::record::{Headers, Padded, Record};
+use crate::schema::Schema;
+use crate::table::action::Action;
+use crate::table::dead_letters::{LettersTag, REPLAYED_TAG};
+use crate::table::letters::{self, LetterFile};
+use crate::table::log::{self, Settled, Snapshot};
+use crate::table::store::{Store, explain};
+use crate::table::sweeper::{Sweeper, Void};
+use crate::table::upload::{self, Name, PART_BYTES, Part, Uploaded};
+use crate::table::{create, gate, inventory, places, since};
+
+/// Letters of one commit.
+const LETTERS_MAX: usize = 20_000;
+/// Rows that are encoded at once.
+const ROWS_MAX: usize = 1_024;
+const ROW_GROUP_BYTES: usize = 16 << 20;
+/// Parts between the decoder and the store.
+const PARTS_WAITING: usize = 2;
+/// Letters that failed again and are told one by one.
+const FAILURES_TOLD: usize = 20;
+/// How long an end waits for void files to be deleted.
+const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// Try letters again that an earlier replay left.
+    pub again: bool,
+    /// Only decode: commit nothing.
+    pub dry_run: bool,
+}
+
+/// What a replay has done.
+#[derive(Debug, Default, Serialize)]
+pub struct Outcome {
+    /// Letters that were tried now.
+    pub tried: u64,
+    /// Of them, those that are rows now.
+    pub rows: u64,
+    /// Of them, those that stay letters, by reason.
+    pub failed: BTreeMap<String, u64>,
+    pub failures: Vec<Failure>,
+    /// Letters that an earlier replay tried.
+    pub tried_before: u64,
+    /// Letters whose row was in the table already.
+    pub rows_before: u64,
+    /// Letters whose offset the main table has not settled.
+    pub unsettled: u64,
+    /// Letters that nobody knows the table or the topic of.
+    pub unplaced: u64,
+    pub commits: u64,
+    /// The last version that holds rows of this replay.
+    pub version: Option<Version>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    pub topic: String,
+    pub partition: Partition,
+    pub offset: Offset,
+    pub reason: String,
+    pub error: String,
+}
+
+/// Replays a table's letters.
+pub async fn replay(table: &Table, asked: Asked, clock: &SharedClock) -> Result<Outcome> {
+    let store = Store::open(&table.location, &table.storage_options)?;
+    let mut replay = Replay::begin(table, store, asked, clock).await?;
+    let ended = replay.run().await;
+    replay.sweeper.finish(SWEEP_PATIENCE).await;
+    ended?;
+    Ok(replay.outcome)
+}
+
+struct Replay<'a> {
+    table: &'a Table,
+    asked: Asked,
+    clock: SharedClock,
+    identity: Identity,
+    store: Store,
+    snapshot: Snapshot,
+    schema: Arc<Schema>,
+    letters: Store,
+    files: Vec<LetterFile>,
+    /// The partitions of the replay, by their numbers.
+    sources: Vec<TopicPartition>,
+    due: Vec<Letter>,
+    budget: Budget,
+    sweeper: Sweeper,
+    outcome: Outcome,
+}
+
+impl<'a> Replay<'a> {
+    async fn begin(table: &'a Table, store: Store, asked: Asked, clock: &SharedClock) -> Result<Replay<'a>> {
+        let Some(snapshot) = log::load(&store).await? else {
+            return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table", store.url)));
+        };
+        let schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
+        since::not_replaced(&store, &snapshot, &table.id).await?;
+        refuse_handed_over(table, &snapshot)?;
+        let letters = super::letters::store(table)?;
+        let inventory = inventory::take(&letters).await?;
+        let files = letters::files(&letters, &inventory)?;
+        let mut replay = Replay {
+            table,
+            asked,
+            clock: Arc::clone(clock),
+            identity: identity(table, clock),
+            store,
+            snapshot,
+            schema,
+            letters,
+            files,
+            sources: Vec::new(),
+            due: Vec::new(),
+            budget: Budget::new(usize::MAX / 4),
+            sweeper: Sweeper::here(),
+            outcome: Outcome::default(),
+        };
+        replay.find_due().await?;
+        Ok(replay)
+    }
+
+    /// Looks at every letter.
+    async fn find_due(&mut self) -> Result<()> {
+        let places = Places::of(&self.table.id, &self.snapshot.txns);
+        let mut numbers: BTreeMap<TopicPartition, u32> = BTreeMap::new();
+        let mut all: Vec<Letter> = Vec::new();
+        for (number, file) in (0..).zip(&self.files) {
+            let (outcome, topic) = (&mut self.outcome, &self.table.topic);
+            let each = async |first: usize, batch: letters::Batch| {
+                for row in 0..batch.len() {
+                    let Some(letter) = batch.letter(row) else { continue };
+                    if letter.topic != topic || !places.may_be_ours(file) {
+                        continue;
+                    }
+                    let Some(source) = places.source_of(file, &letter) else {
+                        outcome.unplaced += 1;
+                        continue;
+                    };
+                    let partition = match numbers.get(source) {
+                        Some(&number) => number,
+                        None => {
+                            let next = u32::try_from(numbers.len());
+                            let next = next.expect("a topic has fewer than 4 billion partitions");
+                            *numbers.entry(source.clone()).or_insert(next)
+                        }
+                    };
+                    let row = u32::try_from(first + row).expect("a file has fewer than 4 billion rows");
+                    all.push(Letter { partition, offset: letter.offset, file: number, row });
+                }
+                Ok(())
+            };
+            letters::read(&self.letters, file, &letters::PLAIN, None, each).await?;
+        }
+        let mut sources: Vec<(u32, TopicPartition)> =
+            numbers.into_iter().map(|(source, number)| (number, source)).collect();
+        sources.sort_unstable();
+        self.sources = sources.into_iter().map(|(_, source)| source).collect();
+        let standings: Vec<Option<Standing>> =
+            (0..self.sources.len() as u32).map(|partition| self.standing(partition)).collect();
+        let standing = |letter: &Letter| standings[letter.partition as usize];
+        let tried = |letter: &&Letter| standing(letter).is_some_and(|of| letter.offset < of.tried);
+        let rows = match self.asked.again {
+            true => self.rows_of_earlier_replays(all.iter().filter(tried)).await?,
+            false => BTreeSet::new(),
+        };
+        replay::order(&mut all);
+        for letter in all {
+            let due = match standing(&letter) {
+                None => Due::Unsettled,
+                Some(standing) => replay::due(letter.offset, standing, self.asked.again, || {
+                    rows.contains(&(letter.partition, letter.offset))
+                }),
+            };
+            match due {
+                Due::Now => self.due.push(letter),
+                Due::Tried => self.outcome.tried_before += 1,
+                Due::Row => self.outcome.rows_before += 1,
+                Due::Unsettled => self.outcome.unsettled += 1,
+            }
+        }
+        Ok(())
+    }
+
+    fn standing(&self, partition: u32) -> Option<Standing> {
+        let source = &self.sources[partition as usize];
+        let txns = &self.snapshot.txns;
+        let main = AppId::new(&self.table.id, source.clone()).to_string();
+        let mut standing = Standing::of(&main, &self.app_id(partition), txns)?;
+        // What a former table id has tried stays tried.
+        for former in super::letters::former_ids(&self.table.id, txns) {
+            let tried = txns.get(&replay::app_id(&former, source)).copied().unwrap_or(0);
+            standing.tried = standing.tried.max(Offset(tried));
+        }
+        Some(standing)
+    }
+
+    fn app_id(&self, partition: u32) -> String {
+        replay::app_id(&self.table.id, &self.sources[partition as usize])
+    }
+
+    /// Those of the letters below the replay's `txn` whose row is in the main table.
+    async fn rows_of_earlier_replays(
+        &self,
+        tried: impl Iterator<Item = &Letter>,
+    ) -> Result<BTreeSet<(u32, Offset)>> {
+        let asked: BTreeMap<(TopicPartition, Offset), u32> = tried
+            .map(|letter| {
+                ((self.sources[letter.partition as usize].clone(), letter.offset), letter.partition)
+            })
+            .collect();
+        if asked.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        if !gate::has_offset_columns(&self.schema) {
+            let message = format!("{}: the table has no columns `_partition` and `_offset`", self.store.url);
+            return Err(Error::new(ErrorKind::CannotWrite, message)
+                .remedy("without them nobody can tell which letters are rows: replay without `--again`"));
+        }
+        let wanted: BTreeSet<(TopicPartition, Offset)> = asked.keys().cloned().collect();
+        let found = places::replayed_rows(&self.store, &wanted).await?;
+        Ok(found.into_iter().filter_map(|place| Some((*asked.get(&place)?, place.1))).collect())
+    }
+
+    async fn run(&mut self) -> Result<()> {
+        let due = std::mem::take(&mut self.due);
+        let mut left = &due[..];
+        while !left.is_empty() {
+            let (batch, rest) = left.split_at(left.len().min(self.batch_max(left)));
+            // Whoever changed the schema meanwhile: the same letters are decoded anew.
+            while !self.batch(batch).await? {}
+            left = rest;
+        }
+        Ok(())
+    }
+
+    /// As many letters as come to about one data file.
+    fn batch_max(&self, left: &[Letter]) -> usize {
+        let file = &self.files[left[0].file as usize];
+        let letters: u64 = crate::table::verify::records(&file.add).unwrap_or(1).max(1);
+        let each = (file.add.size.max(1) as u64).div_ceil(letters);
+        let fit = usize::try_from(self.table.target_file_size / each.max(1)).unwrap_or(usize::MAX);
+        fit.clamp(1, LETTERS_MAX)
+    }
+
+    /// Decodes letters and commits their rows. False: the table has changed, and nothing was committed.
+    async fn batch(&mut self, batch: &[Letter]) -> Result<bool> {
+        let decoded = self.decode(batch).await?;
+        if !self.asked.dry_run {
+            let path = decoded.file.as_ref().map(|file| self.store.path(&file.path));
+            match self.commit(batch, &decoded).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.sweep(path);
+                    return Ok(false);
+                }
+                // Another one has the version, for sure. What is not sure is left where it is.
+                Err(error) if error.kind == ErrorKind::Fenced => {
+                    self.sweep(path);
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let outcome = &mut self.outcome;
+        outcome.tried += batch.len() as u64;
+        outcome.rows += decoded.ranges.iter().map(|range| range.rows).sum::<u64>();
+        for failure in decoded.failures {
+            *outcome.failed.entry(failure.reason.clone()).or_default() += 1;
+            if outcome.failures.len() < FAILURES_TOLD {
+                outcome.failures.push(failure);
+            }
+        }
+        Ok(true)
+    }
+
+    fn sweep(&self, path: Option<object_store::path::Path>) {
+        if let Some(path) = path {
+            self.sweeper.sweep(&self.store, Void::whole(path));
+        }
+    }
+
+    /// Decodes letters into a file, and carries it into the store.
+    async fn decode(&self, batch: &[Letter]) -> Result<Decoded> {
+        let mut by_file: BTreeMap<u32, Vec<Letter>> = BTreeMap::new();
+        for letter in batch {
+            by_file.entry(letter.file).or_default().push(*letter);
+        }
+        let mut writer = Writer::new(self)?;
+        let mut ranges: BTreeMap<u32, OffsetRange> = BTreeMap::new();
+        let mut failures = Vec::new();
+        let mut decoder = Decoder::new(&self.schema, &self.table.decoding);
+        for (number, mut wanted) in by_file {
+            wanted.sort_unstable_by_key(|letter| letter.row);
+            let rows: Vec<u32> = wanted.iter().map(|letter| letter.row).collect();
+            let file = &self.files[number as usize];
+            let (mut room, mut headers) = (Vec::new(), Vec::new());
+            let each = async |first: usize, found: letters::Batch| {
+                for row in 0..found.len() {
+                    let at = wanted[first + row];
+                    let letter = found.letter(row).filter(|letter| letter.offset == at.offset);
+                    let letter = letter.ok_or_else(|| changed(&self.letters))?;
+                    found.headers(row, &mut headers);
+                    let record = Record {
+                        offset: letter.offset,
+                        timestamp_ms: letter.timestamp_ms,
+                        log_append_time: None,
+                        key: letter.key,
+                        value: None,
+                        headers: Headers::over(&headers),
+                    };
+                    let facts = RecordFacts { topic: letter.topic, partition: letter.partition.0, record };
+                    let decoded =
+                        decoder.append(&mut writer.columns, Padded::copied(letter.value, &mut room), &facts);
+                    let range = ranges.entry(at.partition).or_insert_with(|| self.empty_range(&at));
+                    range.start = range.start.min(at.offset);
+                    range.next = range.next.max(Offset(at.offset.0 + 1));
+                    match decoded {
+                        Ok(()) => {
+                            range.rows += 1;
+                            writer.row().await?;
+                        }
+                        Err(bad) => {
+                            range.dead_letters += 1;
+                            failures.push(Failure {
+                                topic: letter.topic.to_owned(),
+                                partition: letter.partition,
+                                offset: letter.offset,
+                                reason: bad.reason.as_str().to_owned(),
+                                error: bad.detail,
+                            });
+                        }
+                    }
+                }
+                Ok(())
+            };
+            letters::read(&self.letters, file, &letters::WHOLE, Some(&rows), each).await?;
+        }
+        Ok(Decoded { file: writer.end().await?, ranges: ranges.into_values().collect(), failures })
+    }
+
+    fn empty_range(&self, letter: &Letter) -> OffsetRange {
+        OffsetRange {
+            source: self.sources[letter.partition as usize].clone(),
+            start: letter.offset,
+            next: letter.offset,
+            rows: 0,
+            skipped: 0,
+            tombstones: 0,
+            dead_letters: 0,
+        }
+    }
+
+    /// Puts the rows of a batch. False: the table has changed.
+    async fn commit(&mut self, batch: &[Letter], decoded: &Decoded) -> Result<bool> {
+        loop {
+            let (commit_id, body) = self.body(batch, decoded);
+            let version = self.snapshot.version.next();
+            let settled = log::settle(&self.store, version, &commit_id, &body, at_start(&self.store)).await;
+            let settled = settled.map_err(|error| {
+                error.remedy(
+                    "whether the last letters became rows is not known: run it again, the table tells",
+                )
+            })?;
+            match settled {
+                Settled::Won => {
+                    let commit = crate::table::action::commit(&body).expect("we wrote it");
+                    self.snapshot.apply(version, commit);
+                    self.outcome.commits += 1;
+                    self.outcome.version = Some(version);
+                    let rows: u64 = decoded.ranges.iter().map(|range| range.rows).sum();
+                    info!(table = self.table.id, %version, letters = batch.len(), rows, "letters replayed");
+                    return Ok(true);
+                }
+                Settled::Lost(winner) => {
+                    if !self.give_way(&winner).await? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+    }
+
+    fn body(&self, batch: &[Letter], decoded: &Decoded) -> (String, bytes::Bytes) {
+        let now = self.clock.wall_ms();
+        let tried = |partition| self.standing(partition).map_or(Offset(0), |standing| standing.tried);
+        let moves = replay::moves(batch, tried);
+        let mut actions: Vec<Action> =
+            moves.into_iter().map(|(partition, at)| create::txn(self.app_id(partition), at.0, now)).collect();
+        let tag = LettersTag { table_id: self.table.id.clone(), ranges: decoded.ranges.clone() };
+        actions.extend(decoded.file.as_ref().map(|file| add(file, REPLAYED_TAG, &tag)));
+        let parameters = Map::from_iter([("outputMode".to_owned(), Value::from("Append"))]);
+        let told_of = Told {
+            operation: "REPLAY DEAD LETTERS",
+            parameters,
+            replayed: decoded.ranges.clone(),
+            ..Told::default()
+        };
+        told(&self.identity, told_of, actions, &self.clock)
+    }
+
+    /// Takes the winner of our version over. False: what was decoded no longer fits.
+    async fn give_way(&mut self, winner: &bytes::Bytes) -> Result<bool> {
+        let own: BTreeSet<String> =
+            (0..self.sources.len() as u32).map(|partition| self.app_id(partition)).collect();
+        let (id, sources) = (&self.table.id, &self.sources);
+        let relation = |name: &str| match Handover::parse(name) {
+            Some(handover) if sources.iter().any(|of| handover.is_from(id, &of.topic, &of.topic_id)) => {
+                Relation::Successor
+            }
+            _ if own.contains(name) => Relation::Ours,
+            _ => Relation::Foreign,
+        };
+        match meet(&self.store, &mut self.snapshot, winner, relation)? {
+            Verdict::Fenced(by) | Verdict::HandedOver(by) => {
+                let by = by.map_or_else(|| "an unknown writer".to_owned(), |writer| writer.to_string());
+                let message = format!("table `{id}`: its letters are replayed by {by}, too");
+                Err(Error::new(ErrorKind::Fenced, message)
+                    .remedy("what was committed stays: run it again once the other one has ended"))
+            }
+            Verdict::Reload => {
+                self.schema = Arc::new(gate::admit(&self.snapshot.protocol, &self.snapshot.metadata)?);
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
+    }
+}
+
+fn changed(letters: &Store) -> Error {
+    Error::new(
+        ErrorKind::Disagree,
+        format!("{}: a file of letters has changed while it was read", letters.url),
+    )
+    .remedy("run it again")
+}
+
+/// What a batch of letters has become.
+struct Decoded {
+    /// `None` where none became a row, or nothing is to be committed.
+    file: Option<DataFile>,
+    ranges: Vec<OffsetRange>,
+    failures: Vec<Failure>,
+}
+
+/// The file of a batch on its way: rows in, parts out.
+struct Writer<'a> {
+    replay: &'a Replay<'a>,
+    columns: Columns,
+    open: Option<Open>,
+}
+
+struct Open {
+    parquet: ParquetFile,
+    path: String,
+    begun: Duration,
+    parts: mpsc::Sender<Part>,
+    upload: tokio::task::JoinHandle<Uploaded>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(replay: &'a Replay<'a>) -> Result<Writer<'a>> {
+        Ok(Writer { columns: Columns::new(&replay.schema), replay, open: None })
+    }
+
+    /// A row was appended to the columns.
+    async fn row(&mut self) -> Result<()> {
+        if self.columns.rows() < ROWS_MAX && self.columns.bytes_used() < ROW_GROUP_BYTES / 4 {
+            return Ok(());
+        }
+        self.encode().await
+    }
+
+    async fn encode(&mut self) -> Result<()> {
+        if self.replay.asked.dry_run {
+            self.columns.truncate(0);
+        }
+        if self.columns.rows() == 0 {
+            return Ok(());
+        }
+        if self.open.is_none() {
+            self.open = Some(self.begin()?);
+        }
+        let open = self.open.as_mut().expect("just begun");
+        open.parquet.write(&mut self.columns)?;
+        self.columns.truncate(0);
+        for bytes in open.parquet.take_parts() {
+            open.send(bytes, false, &self.replay.budget).await;
+        }
+        Ok(())
+    }
+
+    fn begin(&self) -> Result<Open> {
+        let Replay { table, clock, schema, store, sweeper, .. } = self.replay;
+        let parquet = ParquetFile::create(schema, table.compression, ROW_GROUP_BYTES)?.parts_of(PART_BYTES);
+        let path = format!("part-{}.{}.parquet", clock.fresh_id_in_order(), table.compression.name());
+        let (parts, mut arriving) = mpsc::channel(PARTS_WAITING);
+        let (store, sweeper, name) = (store.clone(), sweeper.clone(), path.clone());
+        let upload = tokio::spawn(async move {
+            let arriving = futures::stream::poll_fn(move |context| arriving.poll_recv(context));
+            upload::file(&store, (&name, Name::Fresh), arriving, &(), &sweeper).await
+        });
+        Ok(Open { parquet, path, begun: clock.boot(), parts, upload })
+    }
+
+    /// The whole file, in the store.
+    async fn end(mut self) -> Result<Option<DataFile>> {
+        self.encode().await?;
+        let Some(open) = self.open.take() else { return Ok(None) };
+        let Open { parquet, path, begun, parts, upload } = open;
+        let closed = parquet.close()?;
+        let count = closed.parts.len();
+        for (number, bytes) in (1..).zip(closed.parts) {
+            let charge = self.replay.budget.charge(Holding::Parts, bytes.len());
+            // An upload that ended says why.
+            let _ = parts.send(Part { bytes, charge, last: number == count }).await;
+        }
+        drop(parts);
+        let Replay { store, clock, .. } = self.replay;
+        match upload.await {
+            Ok(Uploaded::Done) => {}
+            Ok(Uploaded::Failed(error)) => return Err(explain(&store.url, &error)),
+            Ok(Uploaded::Abandoned) | Err(_) => {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    format!("{}: the upload of {path} was let go", store.url),
+                ));
+            }
+        }
+        Ok(Some(DataFile {
+            path,
+            size: closed.size,
+            rows: closed.rows,
+            stats: closed.stats,
+            checksum: closed.checksum,
+            begun,
+            modified_ms: clock.wall_ms(),
+            oldest_ms: None,
+        }))
+    }
+}
+
+impl Open {
+    async fn send(&mut self, bytes: bytes::Bytes, last: bool, budget: &Budget) {
+        let charge = budget.charge(Holding::Parts, bytes.len());
+        // An upload that ended says why when the file does.
+        let _ = self.parts.send(Part { bytes, charge, last }).await;
+    }
+}
+
+/// Refuses a table whose letters are somebody else's by now.
+fn refuse_handed_over(table: &Table, snapshot: &Snapshot) -> Result<()> {
+    let own = snapshot.txns.keys().filter_map(|name| AppId::parse(name));
+    let own = own.filter(|id| id.table_id == table.id && id.source.topic == table.topic);
+    for id in own {
+        let by = superseded(&table.id, &table.topic, &id.source.topic_id, &snapshot.txns);
+        if let Some(by) = by.filter(|by| by.table_id != table.id) {
+            return Err(Error::new(ErrorKind::Disagree, by.told()).remedy("replay under that id"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! Dead letters that become rows after all: which of them, in which order, and
+//! what keeps one letter from becoming two rows.
+//!
+//! It owns the decision for each letter, the order, and the `txn` that a
+//! replay moves in the main table. It reads no table and decodes nothing.
+//!
+//! The replay `txn` of a partition is an offset: each letter below it was
+//! tried. The commit that adds the rows of some letters moves it past them,
+//! put-if-absent. So
+//!
+//! * a replay that was killed goes on behind its last commit;
+//! * of two replays at once one loses its put, finds the `txn` moved and stops;
+//! * whoever ingests beside a replay is not concerned: its offsets are others.
+//!
+//! A letter whose offset is not settled in the main table yet is left alone:
+//! what it will be is still open to whoever takes the table over
+//! (`protocol::dead_letters`). A letter that fails again stays a letter, and is
+//! passed. `again` tries those, too: a letter below the `txn` is due then unless
+//! its row is in the table.
+
+use std::collections::BTreeMap;
+
+use crate::ids::{Offset, TopicPartition};
+
+const PREFIX: &str = "thalweg-replay/";
+
+/// The `txn` of a partition in the main table: every letter below it was tried.
+pub fn app_id(table_id: &str, source: &TopicPartition) -> String {
+    let TopicPartition { topic, topic_id, partition } = source;
+    format!("{PREFIX}{table_id}/{topic}/{topic_id}/{partition}")
+}
+
+/// What the main table says of a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// Its next offset: everything below is settled.
+    pub settled: Offset,
+    /// Letters below were tried.
+    pub tried: Offset,
+}
+
+impl Standing {
+    /// `None` for a partition that the table has no offset of.
+    pub fn of(main_app_id: &str, replay_app_id: &str, txns: &BTreeMap<String, i64>) -> Option<Standing> {
+        let at = |name: &str| txns.get(name).copied().map(Offset);
+        Some(Standing { settled: at(main_app_id)?, tried: at(replay_app_id).unwrap_or(Offset(0)) })
+    }
+}
+
+/// What is to be done with a letter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Due {
+    Now,
+    /// An earlier replay tried it.
+    Tried,
+    /// It is a row already.
+    Row,
+    /// Its offset is not settled in the main table.
+    Unsettled,
+}
+
+/// `is_row`: the letter's row is in the main table; asked for what `again` is about only.
+pub fn due(letter: Offset, standing: Standing, again: bool, is_row: impl FnOnce() -> bool) -> Due {
+    if letter >= standing.settled {
+        Due::Unsettled
+    } else if letter >= standing.tried {
+        Due::Now
+    } else if !again {
+        Due::Tried
+    } else if is_row() {
+        Due::Row
+    } else {
+        Due::Now
+    }
+}
+
+/// A letter, and where it is to be read: row `row` of file `file`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Letter {
+    /// The number of its partition among those of the replay.
+    pub partition: u32,
+    pub offset: Offset,
+    pub file: u32,
+    pub row: u32,
+}
+
+/// Puts letters into the order of the replay: each partition's by offset, and as far as that allows file
+/// by file. Of letters that stand twice the first is taken.
+pub fn order(letters: &mut Vec<Letter>) {
+    letters.sort_unstable();
+    letters.dedup_by_key(|letter| (letter.partition, letter.offset));
+    // A letter waits for the last file that holds an earlier one of its partition.
+    let mut last: Option<(u32, u32)> = None;
+    let mut ranked: Vec<(u32, Letter)> = letters
+        .iter()
+        .map(|&letter| {
+            let rank = match last {
+                Some((partition, rank)) if partition == letter.partition => rank.max(letter.file),
+                _ => letter.file,
+            };
+            last = Some((letter.partition, rank));
+            (rank, letter)
+        })
+        .collect();
+    ranked.sort_by_key(|&(rank, letter)| (rank, letter.partition, letter.offset));
+    letters.clear();
+    letters.extend(ranked.into_iter().map(|(_, letter)| letter));
+}
+
+/// Where the replay `txn` of each partition stands once these letters are tried: never lower than before.
+pub fn moves(batch: &[Letter], tried: impl Fn(u32) -> Offset) -> BTreeMap<u32, Offset> {
+    let mut moves = BTreeMap::new();
+    for letter in batch {
+        let at = moves.entry(letter.partition).or_insert_with(|| tried(letter.partition));
+        *at = Offset(letter.offset.0 + 1).max(*at);
+    }
+    moves
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::{Partition, TopicId};
+    use crate::protocol::app_id::{AppId, Handover, Jump};
+
+    fn standing(settled: i64, tried: i64) -> Standing {
+        Standing { settled: Offset(settled), tried: Offset(tried) }
+    }
+
+    #[test]
+    fn a_letter_is_tried_once_and_only_when_it_is_settled() {
+        let due = |offset, again, row| super::due(Offset(offset), standing(20, 10), again, || row);
+        assert_eq!(
+            [due(9, false, false), due(10, false, true), due(19, false, false)],
+            [Due::Tried, Due::Now, Due::Now]
+        );
+        assert_eq!([due(20, false, false), due(99, true, false)], [Due::Unsettled, Due::Unsettled]);
+        assert_eq!(
+            [due(9, true, false), due(9, true, true), due(10, true, true)],
+            [Due::Now, Due::Row, Due::Now]
+        );
+    }
+
+    #[test]
+    fn a_replays_name_is_nobody_elses() {
+        let source =
+            TopicPartition { topic: "t".into(), topic_id: TopicId("A".into()), partition: Partition(3) };
+        let name = app_id("orders", &source);
+        assert_eq!(name, "thalweg-replay/orders/t/A/3");
+        assert_eq!((AppId::parse(&name), Jump::parse(&name), Handover::parse(&name)), (None, None, None));
+        let txns = BTreeMap::from([("main".to_owned(), 20), (name.clone(), 7)]);
+        assert_eq!(Standing::of("main", &name, &txns), Some(standing(20, 7)));
+        assert_eq!(Standing::of("main", "never", &txns), Some(standing(20, 0)));
+        assert_eq!(Standing::of("other", &name, &txns), None);
+    }
+
+    fn letter(partition: u32, offset: i64, file: u32, row: u32) -> Letter {
+        Letter { partition, offset: Offset(offset), file, row }
+    }
+
+    #[test]
+    fn files_are_read_one_after_the_other_where_offsets_allow_it() {
+        let mut letters = vec![
+            letter(0, 9, 2, 0),
+            letter(1, 2, 0, 1),
+            letter(0, 5, 0, 0),
+            letter(0, 7, 1, 0),
+            letter(1, 1, 1, 1),
+        ];
+        order(&mut letters);
+        let files: Vec<(u32, i64, u32)> =
+            letters.iter().map(|of| (of.partition, of.offset.0, of.file)).collect();
+        // Offset 2 of partition 1 waits for offset 1, which stands in a later file.
+        assert_eq!(files, [(0, 5, 0), (0, 7, 1), (1, 1, 1), (1, 2, 0), (0, 9, 2)]);
+    }
+
+    proptest! {
+        /// Killed after any commit, with any config, in any number of runs: no letter is a row twice,
+        /// and each is tried with every config that is asked to try it again.
+        #[test]
+        fn no_letter_becomes_two_rows(
+            placed in prop::collection::btree_map((0..3u32, 0..40i64), (0..4u32, 0..50u32), 0..60),
+            settled in prop::collection::vec(0..45i64, 3),
+            runs in prop::collection::vec((1..7usize, 0..6usize, any::<bool>(), 1..5i64), 1..6),
+        ) {
+            let mut tried = [Offset(0); 3];
+            let mut rows: BTreeSet<(u32, Offset)> = BTreeSet::new();
+            for (batch_max, commits, again, good) in runs {
+                let standing = |partition: u32| Standing { settled: Offset(settled[partition as usize]), tried: tried[partition as usize] };
+                let is_due = |(partition, offset): (u32, Offset)| {
+                    due(offset, standing(partition), again, || rows.contains(&(partition, offset))) == Due::Now
+                };
+                let mut letters: Vec<Letter> = placed
+                    .iter()
+                    .map(|(&(partition, offset), &(file, row))| letter(partition, offset, file, row))
+                    .filter(|letter| is_due((letter.partition, letter.offset)))
+                    .collect();
+                let all: BTreeSet<_> = letters.iter().map(|letter| (letter.partition, letter.offset)).collect();
+                order(&mut letters);
+                prop_assert_eq!(letters.len(), all.len());
+                for batch in letters.chunks(batch_max).take(commits) {
+                    for letter in batch {
+                        // This config makes every `good`-th of them a row.
+                        if letter.offset.0 % good == 0 {
+                            prop_assert!(rows.insert((letter.partition, letter.offset)), "twice: {:?}", letter);
+                        }
+                    }
+                    let before = tried;
+                    for (partition, at) in moves(batch, |partition| before[partition as usize]) {
+                        prop_assert!(at >= tried[partition as usize]);
+                        tried[partition as usize] = at;
+                    }
+                }
+                // Whoever is not killed leaves nothing that the config makes a row.
+                if commits * batch_max >= letters.len() {
+                    prop_assert!(all.iter().all(|&(partition, offset)| offset.0 % good != 0 || rows.contains(&(partition, offset))));
+                }
+            }
+            prop_assert!(rows.iter().all(|(partition, offset)| offset.0 < settled[*partition as usize]));
+        }
+    }
+}
