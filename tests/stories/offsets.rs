@@ -194,7 +194,7 @@ fn a_copied_table_goes_on_behind_its_rows_once_it_is_adopted() {
 }
 
 /// A clone as Spark makes one: the files, and a log that begins with all of them.
-const COPY: &str = "
+const COPY: &str = r"
 import json, pathlib, shutil, sys
 shutil.copytree(sys.argv[1], sys.argv[2])
 log = sorted(pathlib.Path(sys.argv[2], '_delta_log').glob('*.json'))

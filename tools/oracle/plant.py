@@ -1,10 +1,11 @@
 """Makes a table from a dump with deltalake, optionally with a planted bug: the oracles are tested by it.
 
 The table is what an ingester should have written, commit by commit: rows in
-offset order, a txn per partition, ranges in the tags of the files. With
+offset order, a txn per partition, ranges in the tags of the files, and in
+commitInfo where offsets were settled without a row. With
 --bug one thing is wrong, and an oracle must say so:
   drop, double, change, nested, extra, timestamp   rows (compare.py)
-  hole, rewind, twice, stats, size, lost-file, count, gone-version   log and files (table.py)
+  hole, rewind, twice, stats, size, lost-file, count, unfiled, gone-version   log and files (table.py)
   neighbour (a row in the place of the next), truncated, flipped     bytes of a file (table.py)
 """
 import json
@@ -18,7 +19,7 @@ import compare
 import lake
 
 BUGS = ["drop", "double", "change", "nested", "extra", "timestamp",
-        "hole", "rewind", "twice", "stats", "size", "lost-file", "count", "gone-version",
+        "hole", "rewind", "twice", "stats", "size", "lost-file", "count", "unfiled", "gone-version",
         "neighbour", "truncated", "flipped"]
 META = [("_partition", pa.int32()), ("_offset", pa.int64()), ("_timestamp", pa.timestamp("us", "UTC"))]
 APP, TOPIC_ID = "thalweg/planted", "AAAAAAAAAAAAAAAAAAAAAA"
@@ -87,6 +88,11 @@ def damage_bytes(file, bug):
         out.write(bytes([byte ^ 1]))
 
 
+def split(own):
+    """Where a partition's rows have a hole, about in the middle."""
+    return next(at for at in range(len(own) // 2, len(own)) if own[at]["_offset"] > own[at - 1]["_offset"] + 1)
+
+
 class Log:
     """A Delta log written by hand on local disk."""
 
@@ -102,6 +108,15 @@ class Log:
             file.writelines(json.dumps(action) + "\n" for action in actions)
 
 
+def without_rows(topic, partition, position, end, rows):
+    """A commit that settles offsets up to `end` and adds no file."""
+    span = {"topic": topic, "topic_id": TOPIC_ID, "partition": partition, "start": position[partition], "next": end,
+            "rows": rows, "skipped": 0, "tombstones": 0}
+    position[partition] = end
+    return [{"commitInfo": {"operation": "STREAMING UPDATE", "thalweg": {"ranges": [span]}}},
+            {"txn": {"appId": f"{APP}/{topic}/{TOPIC_ID}/{partition}", "version": end}}]
+
+
 def write(options):
     fields = lake.ddl(options.schema)
     found = list(rows_of(options.dump, fields))
@@ -115,13 +130,15 @@ def write(options):
     position, last_add = dict.fromkeys(partitions, 0), None
     for number, partition in enumerate(p for p in partitions for _ in range(2)):
         own = [row for row in rows if row["_partition"] == partition]
-        half = own[: len(own) // 2] if number % 2 == 0 else own[len(own) // 2 :]
+        half = own[: split(own)] if number % 2 == 0 else own[split(own) :]
         bug = options.bug if number == 3 else None
         if bug == "neighbour":
             half[5] = half[4]
         table = pa.Table.from_pylist(half, schema=schema)
         name = f"part-{number:05d}.parquet"
         pq.write_table(table, f"{options.table}/{name}", compression="zstd", write_page_checksum=True)
+        if number % 2:
+            log.commit(without_rows(topic, partition, position, half[0]["_offset"], int(bug == "unfiled")))
         start, end = position[partition], half[-1]["_offset"] + 1
         position[partition] = end
         if bug == "hole":

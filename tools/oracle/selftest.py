@@ -24,8 +24,8 @@ RECORDS, PARTITIONS = 4_000, 3
 ROW_BUGS = {"drop": "missing", "double": "doubled", "change": "different", "nested": "different",
             "extra": "extra", "timestamp": "different"}
 LOG_BUGS = {"hole": "does not begin at", "rewind": "back from", "twice": "a second time", "stats": "max of _offset",
-            "size": "the log says", "lost-file": "not in the store", "count": "names", "gone-version": "is missing",
-            "neighbour": "stand twice", "truncated": "the log says", "flipped": "cannot be read"}
+            "size": "the log says", "lost-file": "not in the store", "count": "names", "unfiled": "its files 0",
+            "gone-version": "is missing", "neighbour": "stand twice", "truncated": "the log says", "flipped": "cannot be read"}
 
 
 def make_dump(file, bad_in_1000):

@@ -7,7 +7,8 @@ Replays the Delta log in plain Python and checks
   rows     no (_partition, _offset) twice over the files that tell their ranges, but for offsets that were moved back over
   txn      every app id only moves forward, but for moves by hand: those are told by thalweg/gap/.../from-to in the same commit
   ranges   the offset ranges in tags["thalweg.ranges"] and in commitInfo chain per partition without a hole, end at
-           the txn of the same commit, and name as many rows as the file holds, all of them inside the range
+           the txn of the same commit, and name as many rows as the file holds, all of them inside the range;
+           offsets without rows (dead letters, markers) may stand in commitInfo alone
   readers  duckdb, deltalake and polars open the table and count the rows that the log says
 Prints one JSON line with figures and "violations" (their number); each
 violation is a line on stderr. Exit 0 without violations, 1 with, 2 when it
@@ -79,6 +80,7 @@ class State:
         self.live, self.ever, self.txns = {}, set(), {}
         self.schema = self.protocol = None
         self.tagged_to = {}  # app id -> the offset that the ranges of files reach
+        self.rowless = defaultdict(list)  # app id -> ranges that only commitInfo tells: no row, so no file
         self.commits = Counter()
 
 
@@ -177,6 +179,7 @@ def check_ranges(table, version, state, adds, txns, info_ranges):
             if (old is not None and old != start) or new != end or partition in in_files or partition in in_info:
                 table.wrong(f"version {version} moves {app_id} by hand from {start} to {end}: it stood at {old}, now {new}")
             state.tagged_to[app_id] = new
+            state.rowless[app_id] = []
             moved[partition] = None
             continue
         if old is not None and new < old:
@@ -193,25 +196,40 @@ def check_ranges(table, version, state, adds, txns, info_ranges):
         if old is None:
             old = 0  # a new partition of a known topic begins at its beginning, and may skip the anchor
             state.tagged_to[app_id] = min(spans[0]["start"], new)
-        reached = chain(table, f"version {version}, files", spans, state.tagged_to[app_id], new if spans else None)
+        told = in_info.get(partition, [])
+        rowless = state.rowless[app_id]
+        rowless.extend((span["start"], span["next"]) for span in told if not span["rows"])
+        reached = chain(table, f"version {version}, files", spans, state.tagged_to[app_id], new if spans else None, rowless=rowless)
         state.tagged_to[app_id] = reached
+        state.rowless[app_id] = [span for span in rowless if span[1] > reached]
         if info_ranges is not None and new != old:
-            chain(table, f"version {version}, commitInfo", in_info.get(partition, []), None, new, old)
+            chain(table, f"version {version}, commitInfo", told, None, new, old)
+            rows = [sum(span["rows"] for span in of) for of in (told, spans)]
+            if rows[0] != rows[1]:
+                table.wrong(f"version {version} tells {rows[0]} rows of {name(partition)}, its files {rows[1]}")
 
 
-def chain(table, where, spans, start, end, not_after=None):
+def past(at, to, rowless):
+    """How far ranges without rows lead from `at` towards `to`."""
+    for start, end in rowless:
+        if start == at and end <= to:
+            at = end
+    return at
+
+
+def chain(table, where, spans, start, end, not_after=None, rowless=()):
     """The spans must follow each other from `start` (if not None) to `end` (if not None)."""
     at = start
     for span in spans:
         text = f"{where}: {name((span['topic'], span['topic_id'], span['partition']))} [{span['start']}, {span['next']})"
-        if at is not None and span["start"] != at:
+        if at is not None and span["start"] != past(at, span["start"], rowless):
             table.wrong(f"{text} does not begin at {at}")
         if span["next"] < span["start"]:
             table.wrong(f"{text} ends before it begins")
         if span["rows"] + span["skipped"] + span["tombstones"] > span["next"] - span["start"]:
             table.wrong(f"{text} counts more records than it has offsets")
         at = span["next"]
-    if end is not None and at != end:
+    if end is not None and past(at, end, rowless) != end:
         table.wrong(f"{where}: ranges end at {at}, the txn of the same commit at {end}")
     if not_after is not None and spans and spans[0]["start"] > not_after:
         table.wrong(f"{where}: ranges begin at {spans[0]['start']}, the txn stood at {not_after}")
@@ -253,6 +271,8 @@ def load_checkpoint(table, version, state):
         spans = reached.get(partition_of(app_id))
         jumped = any(of == app_id for of, _, _, _ in jumps_of(state.txns))
         state.tagged_to[app_id] = spans[-1]["next"] if spans and not jumped else at
+        # What was settled without a row was told by versions that are gone.
+        state.rowless[app_id] = [(state.tagged_to[app_id], at)]
 
 
 def check_checkpoint(table, version, state):
