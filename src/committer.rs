@@ -10,6 +10,7 @@
 //! one put of a few kilobytes, however large the table.
 
 mod body;
+mod by_hand;
 mod group;
 mod head;
 mod letters;
@@ -29,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use self::body::body;
+use self::by_hand::relation;
 use self::group::Tenants;
 use self::head::{Head, Patience};
 use self::letters::{DeadLetters, Posted};
@@ -39,15 +41,15 @@ use crate::exchange::{DataFile, Generation, Tips, ToCommitter, ToShard};
 use crate::health::Health;
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
 use crate::metrics::{self, Stage};
-use crate::protocol::app_id::{AppId, Handover, Jump};
+use crate::protocol::app_id::AppId;
 use crate::protocol::contention::Contention;
 use crate::protocol::dead_letters::Held;
 use crate::protocol::fence::{Fence, Fenced, Writer};
 use crate::protocol::ledger::{Ledger, Offered, Work};
-use crate::protocol::verdict::{Relation, Verdict};
+use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
 use crate::source::witness::{Vouched, Witness};
-use crate::table::action::{self, Action, RANGES_TAG};
+use crate::table::action::{Action, RANGES_TAG};
 use crate::table::checkpoint::Turns;
 use crate::table::log::{self, Found, Settled, Snapshot};
 use crate::table::store::Store;
@@ -62,8 +64,6 @@ const FILE_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// A topic that is gone for so many more answers is gone.
 const GONE_FOR_SURE: u32 = 3;
-/// A quiet committer looks this often for offsets that were set by hand.
-const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 /// A quiet committer still shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A committer that waits for its store is alive: a request may take a minute.
@@ -186,28 +186,6 @@ impl Committer {
             dead_letters.head.end();
         }
         Ok(self.ledger.tips().clone())
-    }
-
-    /// With nothing to commit nobody would hear that a person moved our offsets: it is looked for now
-    /// and then. What others did is judged before the next commit.
-    async fn look_around(&mut self) -> Result<()> {
-        let now = self.wiring.clock.boot();
-        if self.head.is_trusted(now) || now.saturating_sub(self.looked_around) < LOOK_AROUND_EVERY {
-            return Ok(());
-        }
-        self.looked_around = now;
-        let Some(unseen) = self.head.unseen(&self.patience, now).await? else { return Ok(()) };
-        self.head.distrust();
-        let (table_id, tips) = (&self.identity.table_id, self.ledger.tips());
-        let is_moved = |body: &Bytes| {
-            let names = action::commit(body).map(|commit| commit.winner.txns).unwrap_or_default();
-            names.iter().any(|name| relation(table_id, tips, name) == Relation::Jump)
-        };
-        let moved = unseen.iter().any(|(_, body)| is_moved(body));
-        if moved && !self.catch_up().await? {
-            self.reset().await?;
-        }
-        Ok(())
     }
 
     async fn receive(&mut self, message: ToCommitter) -> Result<()> {
@@ -383,10 +361,10 @@ impl Committer {
         let (table_id, tips) = (&self.identity.table_id, self.ledger.tips());
         match self.head.meet(winner, |app_id| relation(table_id, tips, app_id))? {
             Verdict::Fenced(by) => self.fenced(by).await.map(|()| false),
-            Verdict::HandedOver(by) => Err(self.gives_way_to(by)),
-            Verdict::SetByHand(by) => {
+            Verdict::HandedOver(by, entries) => Err(by_hand::handed_over(table_id, by, &entries)),
+            Verdict::SetByHand(by, entries) => {
                 let by = by.map(tracing::field::display);
-                warn!(table = self.identity.table_id, by, "offsets were set by hand; reading on from them");
+                warn!(table = table_id, by, %entries, "offsets were set by hand; reading on from them");
                 Ok(false)
             }
             Verdict::Reload => {
@@ -525,6 +503,7 @@ impl Committer {
             };
             tips.insert(source.clone(), Offset(offset));
         }
+        by_hand::refuse_handed_over(&self.identity.table_id, &tips, &snapshot.txns)?;
         Ok(tips)
     }
 
@@ -662,26 +641,5 @@ impl Committer {
         let id = self.wiring.clock.fresh_id();
         let part = id.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         tokio::time::sleep(limit.mul_f64(f64::from(part) / f64::from(u32::MAX))).await;
-    }
-}
-
-/// What an app id in the log is to the partitions that we read.
-fn relation(table_id: &str, tips: &BTreeMap<TopicPartition, Offset>, app_id: &str) -> Relation {
-    if let Some(handover) = Handover::parse(app_id) {
-        let is_ours = |own: &TopicPartition| handover.is_from(table_id, &own.topic, &own.topic_id);
-        return if tips.keys().any(is_ours) { Relation::Successor } else { Relation::Foreign };
-    }
-    if let Some(jump) = Jump::parse(app_id) {
-        let is_ours = jump.id.table_id == table_id && tips.contains_key(&jump.id.source);
-        return if is_ours { Relation::Jump } else { Relation::Foreign };
-    }
-    let Some(id) = AppId::parse(app_id).filter(|id| id.table_id == table_id) else {
-        return Relation::Foreign;
-    };
-    let same = |own: &&TopicPartition| own.topic == id.source.topic && own.partition == id.source.partition;
-    match tips.keys().find(same) {
-        Some(own) if own.topic_id == id.source.topic_id => Relation::Ours,
-        Some(_) => Relation::Successor,
-        None => Relation::Foreign,
     }
 }

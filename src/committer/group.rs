@@ -253,17 +253,19 @@ mod tests {
     use crate::clock::{SharedClock, SystemClock};
     use crate::committer::{Identity, Places, Wiring, open};
     use crate::config::Compression;
-    use crate::error::ErrorKind;
+    use crate::error::{Error, ErrorKind};
     use crate::health::Health;
     use crate::ids::{OffsetRange, Partition, Version};
     use crate::protocol::anchor::Watermarks;
+    use crate::protocol::app_id::{AppId, Jump};
     use crate::protocol::fence::Writer;
     use crate::source::catalog::Topic;
     use crate::source::witness::Witness;
+    use crate::table::action::Action;
     use crate::table::checkpoint::Turns;
-    use crate::table::log;
     use crate::table::sweeper::Sweeper;
-    use crate::table::testing::{HandMade, TABLE_ID, full, source};
+    use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source, txn};
+    use crate::table::{create, log};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -375,10 +377,18 @@ mod tests {
 
         /// Another instance commits.
         async fn other(&mut self, ranges: &[OffsetRange]) {
+            self.at_the_tip().append(ranges).await;
+        }
+
+        /// A person commits.
+        async fn by_hand(&mut self, actions: Vec<Action>) {
+            self.at_the_tip().commit("SET OFFSETS", &[], actions).await;
+        }
+
+        fn at_the_tip(&mut self) -> &mut HandMade {
             let log = self.table.directory.path().join("_delta_log");
-            let versions = std::fs::read_dir(log).unwrap().count();
-            self.table.next = Version(versions as u64);
-            self.table.append(ranges).await;
+            self.table.next = Version(std::fs::read_dir(log).unwrap().count() as u64);
+            &mut self.table
         }
 
         async fn txns(&self) -> [i64; 2] {
@@ -476,6 +486,55 @@ mod tests {
             rewound: Vec::new(),
         }));
         assert_eq!(stage.owned(1).start, Offset(10));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn only_the_member_whose_partition_was_set_by_hand_begins_again() {
+        let mut stage = Stage::new().await;
+        stage.join(0, 0);
+        let generation = stage.owned(0).generation;
+        stage.finish(generation, 0, &[full(0, 0, 10)]);
+        assert_eq!(stage.committed(0), [0]);
+        let to = |partition, from: i64, to: i64| {
+            let id = AppId::new(TABLE_ID, source(partition));
+            let jump = Jump { id, from: Offset(from), to: Offset(to) };
+            vec![create::txn(jump.to_string(), 1, NOW_MS), txn(partition, to)]
+        };
+        stage.by_hand(to(1, 0, 30)).await;
+        stage.finish(generation, 1, &[full(0, 10, 20)]);
+        assert_eq!(stage.committed(0), [1], "another member's partition was moved");
+        stage.by_hand(to(0, 20, 5)).await;
+        stage.finish(generation, 2, &[full(0, 20, 25)]);
+        let ToShard::Reset { starts, generation, .. } = stage.hear(0) else { panic!() };
+        assert_eq!((starts, stage.txns().await), ([(source(0), Offset(5))].into(), [5, 30]));
+        stage.join(1, 1);
+        assert_eq!(stage.owned(1).start, Offset(30));
+        stage.finish(generation, 3, &[full(0, 5, 9)]);
+        assert_eq!(stage.committed(0), [3]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn offsets_that_were_handed_over_unseen_are_not_read_on_from() {
+        let entry = "thalweg/adopt/new/orders/id/t/id";
+        for has_a_partition in [false, true] {
+            let mut stage = Stage::new().await;
+            let mut failed = None;
+            if has_a_partition {
+                stage.join(0, 0);
+                let error = Error::new(ErrorKind::Unavailable, "cut");
+                let generation = stage.owned(0).generation;
+                failed = Some(ToCommitter::UploadFailed { generation, error, hopeless: false });
+            }
+            stage.by_hand(vec![create::txn(entry.to_owned(), 1, NOW_MS)]).await;
+            // A fresh look follows, that judges no version.
+            match failed {
+                Some(failed) => stage.tell(failed),
+                None => stage.join(0, 0),
+            }
+            let ended = stage.ended.await.unwrap().unwrap_err();
+            assert_eq!(ended.kind, ErrorKind::Fenced);
+            assert!(ended.message.contains(entry), "{ended}");
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -231,7 +231,7 @@ pub fn meet(
     let verdict = judge(&commit.winner, relation);
     match &verdict {
         Verdict::Harmless | Verdict::Reload => snapshot.apply(version, commit),
-        Verdict::Fenced(_) | Verdict::HandedOver(_) | Verdict::SetByHand(_) => {}
+        Verdict::Fenced(_) | Verdict::HandedOver(..) | Verdict::SetByHand(..) => {}
         Verdict::Replaced(operation) => return Err(since::replaced(store, version, operation)),
         Verdict::Unknown(name) => return Err(log::unknown_action(store, version, name)),
     }

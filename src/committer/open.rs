@@ -134,7 +134,7 @@ async fn claim_stands(store: &Store, mut snapshot: Snapshot, table_id: &str, pla
             Found::Commit(body) => body,
         };
         let relation = |app_id: &str| relation(table_id, &plan.starts, app_id);
-        if let Verdict::Fenced(by) | Verdict::HandedOver(by) | Verdict::SetByHand(by) =
+        if let Verdict::Fenced(by) | Verdict::HandedOver(by, _) | Verdict::SetByHand(by, _) =
             meet(store, &mut snapshot, &body, relation)?
         {
             return Ok(Claim::Lost(by));

@@ -441,7 +441,7 @@ impl<'a> Replay<'a> {
             _ => Relation::Foreign,
         };
         match meet(&self.store, &mut self.snapshot, winner, relation)? {
-            Verdict::Fenced(by) | Verdict::HandedOver(by) => {
+            Verdict::Fenced(by) | Verdict::HandedOver(by, _) => {
                 let by = by.map_or_else(|| "an unknown writer".to_owned(), |writer| writer.to_string());
                 let message = format!("table `{id}`: its letters are replayed by {by}, too");
                 Err(Error::new(ErrorKind::Fenced, message)
@@ -589,3 +589,6 @@ fn refuse_handed_over(table: &Table, snapshot: &Snapshot) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

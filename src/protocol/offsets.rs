@@ -22,6 +22,9 @@ use super::app_id::{AppId, Former, Handover, Jump, superseded};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 
+/// Ranges that a refusal names; `offsets set` without `--execute` lists all of them.
+const RANGES_TOLD: usize = 8;
+
 /// What is known before a move.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
@@ -64,7 +67,7 @@ pub struct Consent {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Move {
     pub source: TopicPartition,
-    /// `None`: the table knew nothing of the partition.
+    /// `None`: the table knew nothing of the partition, and it begins at its first record.
     pub from: Option<Offset>,
     pub to: Offset,
 }
@@ -119,16 +122,31 @@ impl Decision {
         }
         let mut means = Vec::new();
         if self.offsets_given_up() > 0 {
-            means.push(format!("{} offsets would never be read", self.offsets_given_up()));
+            let which = self.told(Move::given_up);
+            means.push(format!("{} offsets would never be read: {which}", self.offsets_given_up()));
         }
         if self.offsets_again() > 0 {
-            means.push(format!(
-                "{} offsets would be read again, and their rows stand twice",
-                self.offsets_again()
-            ));
+            let which = self.told(Move::again);
+            let count = self.offsets_again();
+            means.push(format!("{count} offsets would be read again, and their rows stand twice: {which}"));
         }
         Err(Error::new(ErrorKind::Usage, means.join("; "))
             .remedy(format!("if that is meant, add `{}`", needed.join(" "))))
+    }
+}
+
+impl Decision {
+    /// The ranges of some of the moves, as a person names them.
+    fn told(&self, range: impl Fn(&Move) -> Option<Range<i64>>) -> String {
+        let all = self.moves.iter().filter_map(|one| Some((&one.source, range(one)?)));
+        let mut told: Vec<String> =
+            all.map(|(source, range)| format!("{source} {}..{}", range.start, range.end)).collect();
+        let more = told.len().saturating_sub(RANGES_TOLD);
+        told.truncate(RANGES_TOLD);
+        match more {
+            0 => told.join(", "),
+            more => format!("{} and {more} more", told.join(", ")),
+        }
     }
 }
 
@@ -140,8 +158,10 @@ pub fn decide(facts: &Facts<'_>, wish: &Wish) -> Result<Decision> {
     let begun = if wish.adopt { adopted(facts)? } else { own(facts)? };
     let mut decision = Decision { handovers: begun.handovers, ..Decision::default() };
     for (&partition, marks) in facts.watermarks {
-        let from = begun.offsets.get(&partition).copied();
-        let Some(to) = target(wish, partition, from, marks) else { continue };
+        let stood = begun.offsets.get(&partition).copied();
+        let Some(to) = target(wish, partition, stood, marks) else { continue };
+        // What nobody has begun is read from its first record: to begin elsewhere gives up what lies before.
+        let from = stood.or_else(|| Some(marks.low).filter(|low| *low != to));
         let source =
             TopicPartition { topic: facts.topic.to_owned(), topic_id: begun.topic_id.clone(), partition };
         refuse_outside(&source, to, marks, &wish.to)?;

@@ -3,6 +3,8 @@
 //! It owns the judgement of one winner. It does not own reading the log
 //! (`table::log`), nor what a changed schema allows (`table::gate`).
 
+use std::fmt;
+
 use super::fence::Writer;
 
 /// What a commit that took our version did, as far as it matters to us.
@@ -40,11 +42,11 @@ pub enum Verdict {
     Unknown(String),
     /// The table was put back to another state: a person must decide.
     Replaced(String),
-    /// It took our partitions over under another topic id: what we would
+    /// It took our partitions over under another topic id or table id: what we would
     /// commit under the old one, nobody would see as a conflict.
-    HandedOver(Option<Writer>),
+    HandedOver(Option<Writer>, Entries),
     /// A person moved our offsets: what we hold no longer fits, and we read on from the new ones.
-    SetByHand(Option<Writer>),
+    SetByHand(Option<Writer>, Entries),
     /// It moved one of our offsets: what we hold is somebody else's by now.
     Fenced(Option<Writer>),
     /// Protocol or schema changed: look at the table again before committing.
@@ -52,6 +54,24 @@ pub enum Verdict {
     /// It stands beside ours.
     Harmless,
 }
+
+/// App ids of a commit that say why.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Entries(pub Vec<String>);
+
+impl fmt::Display for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = self.0.iter().take(ENTRIES_TOLD).map(String::as_str).collect::<Vec<_>>();
+        f.write_str(&first.join(", "))?;
+        match self.0.len().saturating_sub(ENTRIES_TOLD) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+/// A topic may have a thousand partitions, and all of them move.
+const ENTRIES_TOLD: usize = 8;
 
 /// Operations that put a table into an earlier or another state.
 const REPLACING: [&str; 3] = ["RESTORE", "CLONE", "REPLACE TABLE"];
@@ -65,14 +85,17 @@ pub fn judge(winner: &Winner, relation: impl Fn(&str) -> Relation) -> Verdict {
     {
         return Verdict::Replaced(operation.clone());
     }
-    let moves = |wanted| winner.txns.iter().any(|app_id| relation(app_id) == wanted);
-    if moves(Relation::Successor) {
-        return Verdict::HandedOver(winner.writer.clone());
+    let that = |wanted| {
+        let entries = winner.txns.iter().filter(|app_id| relation(app_id) == wanted).cloned();
+        Some(Entries(entries.collect())).filter(|entries| !entries.0.is_empty())
+    };
+    if let Some(entries) = that(Relation::Successor) {
+        return Verdict::HandedOver(winner.writer.clone(), entries);
     }
-    if moves(Relation::Jump) {
-        return Verdict::SetByHand(winner.writer.clone());
+    if let Some(entries) = that(Relation::Jump) {
+        return Verdict::SetByHand(winner.writer.clone(), entries);
     }
-    if moves(Relation::Ours) {
+    if that(Relation::Ours).is_some() {
         return Verdict::Fenced(winner.writer.clone());
     }
     if winner.changes_protocol || winner.changes_metadata {
@@ -97,15 +120,25 @@ mod tests {
     #[test]
     fn partitions_that_were_handed_over_are_not_fought_for() {
         let txns = vec!["ours".into(), "ours under another topic id".into()];
-        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::HandedOver(None));
+        let entries = Entries(vec!["ours under another topic id".into()]);
+        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::HandedOver(None, entries));
     }
 
     #[test]
-    fn offsets_that_a_person_moved_are_no_rivals() {
+    fn offsets_that_a_person_moved_are_no_rivals_and_the_entry_is_named() {
         let txns = vec!["ours".into(), "a jump of ours".into()];
-        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::SetByHand(None));
+        let entries = Entries(vec!["a jump of ours".into()]);
+        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::SetByHand(None, entries));
         let txns = vec!["a jump of ours".into(), "ours under another topic id".into()];
-        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::HandedOver(None));
+        let verdict = judge(&Winner { txns, ..Winner::default() }, ours);
+        assert!(matches!(verdict, Verdict::HandedOver(None, _)), "{verdict:?}");
+    }
+
+    #[test]
+    fn many_entries_are_told_by_the_first_and_their_number() {
+        assert_eq!(Entries(vec!["a".into(), "b".into()]).to_string(), "a, b");
+        let many = Entries((0..11).map(|number| number.to_string()).collect());
+        assert_eq!(many.to_string(), "0, 1, 2, 3, 4, 5, 6, 7 and 3 more");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod services;
 mod story;
 
 mod admin;
+mod adopt;
 mod checkpoints;
 mod columns;
 mod crashes;

@@ -1,5 +1,5 @@
-//! Offsets moved by hand, under a running writer and past what is gone; tables
-//! that are adopted.
+//! Offsets moved by hand: to each kind of place, under a running writer, in a
+//! group, past what is gone.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,30 +10,33 @@ use serde_json::Value;
 
 use crate::judge::{self, range};
 use crate::program::{Ended, PATIENCE, Running, metric, program, run, run_until_end, start};
-use crate::services::tool;
-use crate::story::{FLAT, Story};
+use crate::services::python;
+use crate::story::{EPOCH_MS, FLAT, Story};
 
 /// How many rows have each place, as deltalake-python reads them.
 const COUNTS: &str = "
-import json, os, sys, deltalake
+import json, sys, deltalake
 from collections import Counter
 read = deltalake.DeltaTable(sys.argv[1]).to_pyarrow_table(columns=['_partition', '_offset'])
 counts = Counter(zip(read['_partition'].to_pylist(), read['_offset'].to_pylist()))
-print(json.dumps([[*place, count] for place, count in counts.items()]), flush=True)
-os._exit(0)  # its threads may abort an orderly exit
+print(json.dumps([[*place, count] for place, count in counts.items()]))
 ";
 
-/// A checkpoint by another writer, and none of the versions before it.
-const CHECKPOINT: &str = "import sys, deltalake; deltalake.DeltaTable(sys.argv[1]).create_checkpoint()";
+/// More than there are versions between two checkpoints.
+const COMMITS: i64 = 104;
 
-fn counts(location: &str) -> BTreeMap<(i64, i64), i64> {
-    let rows: Vec<(i64, i64, i64)> =
-        serde_json::from_str(&tool("python", &["-c", COUNTS, location])).unwrap();
+pub fn counts(location: &str) -> BTreeMap<(i64, i64), i64> {
+    let rows: Vec<(i64, i64, i64)> = serde_json::from_str(&python(COUNTS, &[location])).unwrap();
     rows.into_iter().map(|(partition, offset, count)| ((partition, offset), count)).collect()
 }
 
 /// The table alone in a config; `latency` of its commits.
-fn config(story: &Story, name: &str, (id, topic, location): (&str, &str, &str), latency: &str) -> PathBuf {
+pub fn config(
+    story: &Story,
+    name: &str,
+    (id, topic, location): (&str, &str, &str),
+    latency: &str,
+) -> PathBuf {
     let quick = "[kafka.librdkafka]\n\"fetch.wait.max.ms\" = \"10\"\n";
     let table = format!(
         "[[table]]\nid = \"{id}\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\nschema = \"{FLAT}\"\nmax_latency = \"{latency}\"\n"
@@ -41,12 +44,12 @@ fn config(story: &Story, name: &str, (id, topic, location): (&str, &str, &str), 
     story.config(name, &format!("{quick}{table}"))
 }
 
-fn set(config: &Path, options: &[&str]) -> Ended {
+pub fn set(config: &Path, options: &[&str]) -> Ended {
     start(&[&["offsets", "set"], options].concat(), config).end(PATIENCE)
 }
 
 /// What `table verify` says, with no violation.
-fn verified(location: &str) -> Value {
+pub fn verified(location: &str) -> Value {
     let ended = program(&["table", "verify", "--json", location]).end(PATIENCE).with(0);
     serde_json::from_str(&ended.stdout).unwrap()
 }
@@ -61,7 +64,7 @@ fn consumed(running: &mut Running, address: &str, records: f64) {
         .watch_until("the records are read", || metric(address, "thalweg_records_consumed_total") >= records);
 }
 
-fn committed(running: &mut Running, address: &str, rows: f64) {
+pub fn committed(running: &mut Running, address: &str, rows: f64) {
     running.watch_until("the rows are committed", || metric(address, "thalweg_rows_committed_total") >= rows);
 }
 
@@ -86,7 +89,8 @@ fn a_running_writer_reads_on_from_offsets_that_were_set_by_hand() {
         .saying("done: version");
 
     (0..2).for_each(|partition| story.produce(&topic, partition, 100..110));
-    running.until("offsets were set by hand");
+    // The line names the entry of the log.
+    assert!(running.until("offsets were set by hand").contains("/0/100-40"));
     committed(&mut running, &address, 280.0);
     running.signal("-TERM");
     running.end(Duration::from_secs(10)).with(0);
@@ -118,7 +122,9 @@ fn nothing_that_a_writer_had_read_lands_after_its_offsets_were_moved() {
     let address = running.address();
     story.produce(&topic, 0, 50..100);
     consumed(&mut running, &address, 50.0);
-    set(&quick, &["--to", "latest", "--execute"]).with(2).saying("50 offsets would never be read");
+    set(&quick, &["--to", "latest", "--execute"])
+        .with(2)
+        .saying("50 offsets would never be read: set-fences-events [0] 50..100");
     set(&quick, &["--to", "latest", "--execute", "--accept-loss"]).with(0).saying("50 offsets are given up");
     running.signal("-TERM");
     running.end(Duration::from_secs(10)).with(0).saying("offsets were set by hand");
@@ -136,7 +142,7 @@ fn what_retention_took_is_given_up_by_name_and_stays_named_behind_a_checkpoint()
     let Some(story) = Story::begin("accept-loss") else { return };
     let topic = story.topic("events", 2);
     let location = story.place("table");
-    let config = config(&story, "config", ("accept-loss", &topic, &location), "50ms");
+    let config = config(&story, "config", ("accept-loss", &topic, &location), "10ms");
     (0..2).for_each(|partition| story.produce(&topic, partition, 0..100));
     run_until_end(&config).with(0);
     (0..2).for_each(|partition| story.produce(&topic, partition, 100..150));
@@ -151,106 +157,177 @@ fn what_retention_took_is_given_up_by_name_and_stays_named_behind_a_checkpoint()
     assert_eq!(judge::offsets(&location), expected.collect());
     judge::sound(&location);
 
-    // The log is cleaned up: only the checkpoint tells.
-    tool("python", &["-c", CHECKPOINT, &location]);
-    let log = Path::new(&location).join("_delta_log");
-    for entry in fs::read_dir(log).unwrap().map(|entry| entry.unwrap().path()) {
-        if entry.extension().is_some_and(|extension| extension == "json") {
-            fs::remove_file(entry).unwrap();
+    // The log is cleaned up: only our checkpoint tells.
+    let mut running = run(&config);
+    running.until("table open");
+    let one_by_one = (150..150 + COMMITS).inspect(|number| {
+        if *number > 150 {
+            running.until("committed");
         }
+    });
+    story.produce(&topic, 0, one_by_one);
+    running.until("committed");
+    let hint = Path::new(&location).join("_delta_log/_last_checkpoint");
+    running.watch_until("the checkpoint is written", || hint.exists());
+    running.signal("-TERM");
+    running.end(Duration::from_secs(10)).with(0);
+    let hint: Value = serde_json::from_str(&fs::read_to_string(hint).unwrap()).unwrap();
+    for version in 0..=hint["version"].as_u64().unwrap() {
+        fs::remove_file(Path::new(&location).join(format!("_delta_log/{version:020}.json"))).unwrap();
     }
+    let end = 150 + COMMITS;
     let zero = &verified(&location)["partitions"][0];
     assert_eq!(
         (spans(&zero["given_up"]), spans(&zero["proven"])),
-        (vec![(100, 120)], vec![(0, 100), (120, 150)])
+        (vec![(100, 120)], vec![(0, 100), (120, end)])
     );
-    story.produce(&topic, 0, 150..160);
+    assert_eq!(zero["verdict"], "proven besides what was given up");
+    story.produce(&topic, 0, end..end + 10);
     run_until_end(&config).with(0);
-    assert_eq!(judge::offsets(&location).len(), 140 + 150);
+    let expected = range(0, 0..100).chain(range(0, 120..end + 10)).chain(range(1, 0..150));
+    assert_eq!(judge::offsets(&location), expected.collect());
     assert_eq!(spans(&verified(&location)["partitions"][0]["given_up"]), [(100, 120)]);
     judge::sound(&location);
 }
 
-#[test]
-fn a_copied_table_goes_on_behind_its_rows_once_it_is_adopted() {
-    let Some(story) = Story::begin("adopt-copy") else { return };
-    let topic = story.topic("events", 2);
-    let (original, copy) = (story.place("original"), story.place("copy"));
-    (0..2).for_each(|partition| story.produce(&topic, partition, 0..100));
-    run_until_end(&config(&story, "original", ("adopt", &topic, &original), "50ms")).with(0);
-    tool("python", &["-c", COPY, &original, &copy]);
-    let config = config(&story, "copy", ("adopt", &topic, &copy), "50ms");
-    (0..2).for_each(|partition| story.produce(&topic, partition, 100..130));
-    run_until_end(&config).with(76).saying("it may be a clone").saying("offsets set --adopt");
-    set(&config, &["--adopt"]).with(0).saying("100").saying("dry run");
-    run_until_end(&config).with(76);
-    set(&config, &["--adopt", "--execute"]).with(0).saying("a clone");
-    run_until_end(&config).with(0);
-    assert_eq!(judge::offsets(&copy), range(0, 0..130).chain(range(1, 0..130)).collect());
-    let verdict = verified(&copy);
-    assert!(verdict["notes"].to_string().contains("behind the rows"), "{verdict:#}");
-    assert_eq!(verdict["partitions"][0]["verdict"], "proven");
-    set(&config, &["--adopt", "--execute"]).with(2).saying("nothing to adopt");
+/// Where `offsets set --json` would move partitions, or has moved them.
+fn moves(ended: &Ended) -> Vec<(i64, i64)> {
+    let told: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let number = |one: &Value, key: &str| one[key].as_i64().unwrap();
+    let moves = told["moves"].as_array().unwrap().iter();
+    moves.map(|one| (number(one, "partition"), number(one, "to"))).collect()
 }
 
-/// A clone as Spark makes one: the files, and a log that begins with all of them.
-const COPY: &str = r"
-import json, pathlib, shutil, sys
-shutil.copytree(sys.argv[1], sys.argv[2])
-log = sorted(pathlib.Path(sys.argv[2], '_delta_log').glob('*.json'))
-lines = [json.loads(line) for file in log for line in file.read_text().splitlines()]
-kept = [line for line in lines if set(line) & {'protocol', 'metaData', 'add'}]
-[file.unlink() for file in log]
-begun = [{'commitInfo': {'operation': 'CLONE'}}] + kept
-log[0].write_text(''.join(json.dumps(line) + '\n' for line in begun))
-";
+#[test]
+fn every_kind_of_place_is_the_one_that_the_topic_has_for_the_named_partitions_or_all() {
+    let Some(story) = Story::begin("set-forms") else { return };
+    let topic = story.topic("events", 3);
+    let location = story.place("table");
+    let config = config(&story, "config", ("set-forms", &topic, &location), "50ms");
+    (0..3).for_each(|partition| story.produce(&topic, partition, 0..100));
+    run_until_end(&config).with(0);
+    (0..3).for_each(|partition| story.produce(&topic, partition, 100..120 + i64::from(partition)));
+    story.delete_records(&topic, 2, 7);
+
+    let second =
+        |number: i64| jiff::Timestamp::from_millisecond(EPOCH_MS + number * 1000).unwrap().to_string();
+    let (inside, before, after) = (second(60), second(-5), second(9_999));
+    let all = |zero, one, two| vec![(0, zero), (1, one), (2, two)];
+    for (options, expected) in [
+        (&["--to", "earliest"][..], all(0, 0, 7)),
+        (&["--to", "earliest", "--partition", "2"], vec![(2, 7)]),
+        (&["--to", "latest"], all(120, 121, 122)),
+        (&["--to", "latest", "--partition", "0,1"], vec![(0, 120), (1, 121)]),
+        (&["--to", &inside], all(60, 60, 60)),
+        (&["--to", &before], all(0, 0, 7)),
+        (&["--to", &after], all(120, 121, 122)),
+        (&["--to", &inside, "--partition", "1"], vec![(1, 60)]),
+        (&["--to", "90"], all(90, 90, 90)),
+        (&["--to", "110", "--partition", "2"], vec![(2, 110)]),
+        // It stands there.
+        (&["--to", "100"], vec![]),
+    ] {
+        let ended = set(&config, &[options, &["--json"]].concat()).with(0);
+        assert_eq!(moves(&ended), expected, "{options:?}");
+    }
+    set(&config, &["--to", "121"]).with(2).saying("the topic has offsets 0..120, and 121 is not among them");
+    set(&config, &["--to", "6", "--partition", "2"]).with(2).saying("7..122");
+    set(&config, &["--to", "9", "--partition", "3"]).with(2).saying("no partition 3");
+    set(&config, &["--to", "yesterday"]).with(2).saying("2026-11-22T00:00:00Z");
+    assert_eq!(verified(&location)["partitions"][1]["next"], 100, "nothing was moved yet");
+
+    let accepted = ["--execute", "--json", "--accept-loss", "--accept-duplicates"];
+    for (options, expected) in [
+        (["--to", "latest", "--partition", "0"], (0, 120)),
+        (["--to", &inside, "--partition", "1"], (1, 60)),
+        (["--to", "110", "--partition", "2"], (2, 110)),
+    ] {
+        assert_eq!(moves(&set(&config, &[&options[..], &accepted].concat()).with(0)), [expected]);
+    }
+    run_until_end(&config).with(0);
+    let expected: BTreeMap<(i64, i64), i64> = range(0, 0..100)
+        .chain(range(1, 0..121))
+        .chain(range(2, 0..100).chain(range(2, 110..122)))
+        .map(|place| (place, if place.0 == 1 && (60..100).contains(&place.1) { 2 } else { 1 }))
+        .collect();
+    assert_eq!(counts(&location), expected);
+    let verdict = verified(&location);
+    let told = |partition: usize, key: &str| spans(&verdict["partitions"][partition][key]);
+    assert_eq!((told(0, "given_up"), told(2, "given_up")), (vec![(100, 120)], vec![(100, 110)]));
+    assert_eq!(told(1, "read_again"), [(60, 100)]);
+    judge::sound(&location);
+}
 
 #[test]
-fn a_table_id_that_changed_is_adopted_and_the_former_writer_ends_for_good() {
-    let Some(story) = Story::begin("adopt-rename") else { return };
-    let topic = story.topic("events", 1);
+fn the_member_of_a_group_that_owns_the_moved_partition_reads_on_from_there_and_no_other() {
+    let Some(story) = Story::begin("set-group") else { return };
+    let topic = story.topic("events", 4);
     let location = story.place("table");
-    story.produce(&topic, 0, 0..100);
-    let old = config(&story, "old", ("old-name", &topic, &location), "50ms");
-    let new = config(&story, "new", ("new-name", &topic, &location), "50ms");
-    let mut running = run(&old);
-    let address = running.address();
-    committed(&mut running, &address, 100.0);
-    run_until_end(&new).with(76).saying("`old-name`").saying("offsets set --adopt");
-    set(&new, &["--adopt", "--execute"]).with(0).saying("goes on here");
-    story.produce(&topic, 0, 100..150);
-    running.end(PATIENCE).with(75).saying("gives way");
-    run_until_end(&old).with(76).saying("handed over to the table id `new-name`");
-    run_until_end(&new).with(0);
-    assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 150);
-    let verdict = verified(&location);
-    assert_eq!(verdict["partitions"].as_array().unwrap().len(), 1);
-    assert_eq!(
-        (&verdict["partitions"][0]["table_id"], &verdict["partitions"][0]["verdict"]),
-        (&"new-name".into(), &"proven".into())
+    let quick =
+        "\"session.timeout.ms\" = 2000\n\"heartbeat.interval.ms\" = 300\n\"fetch.wait.max.ms\" = 10\n";
+    let kafka =
+        format!("brokers = \"{}\"\ngroup = \"set-group\"\n[kafka.librdkafka]\n{quick}", story.brokers);
+    let table = format!(
+        "[[table]]\nid = \"set-group\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\nschema = \"{FLAT}\"\nmax_latency = \"50ms\"\n"
     );
+    let config = story.config_with(&kafka, "config", &table);
+    let (mut first, mut second) = (run(&config), run(&config));
+    let of = [first.address(), second.address()];
+    first.until("reading on");
+    second.until("reading on");
+    let rows = |members: [&mut Running; 2], wanted: f64| {
+        let [one, other] = members;
+        one.watch_until("all rows are committed", || {
+            of.iter().map(|address| metric(address, "thalweg_rows_committed_total")).sum::<f64>() >= wanted
+        });
+        assert!(other.watch(Duration::ZERO), "both members stay");
+    };
+    (0..4).for_each(|partition| story.produce(&topic, partition, 0..200));
+    rows([&mut first, &mut second], 800.0);
+    set(&config, &["--to", "150", "--partition", "2", "--execute", "--accept-duplicates"]).with(0);
+    (0..4).for_each(|partition| story.produce(&topic, partition, 200..250));
+    rows([&mut first, &mut second], 800.0 + 50.0 + 4.0 * 50.0);
+    let told = [&mut first, &mut second].map(|member| member.times_said("offsets were set by hand"));
+    assert_eq!(told.iter().sum::<usize>(), 1, "only its owner is told: {told:?}");
+    for member in [first, second] {
+        member.signal("-TERM");
+        member.end(Duration::from_secs(12)).with(0);
+    }
+    let twice = |place: &(i64, i64)| if place.0 == 2 && (150..200).contains(&place.1) { 2 } else { 1 };
+    let expected: BTreeMap<(i64, i64), i64> =
+        (0..4).flat_map(|partition| range(partition, 0..250)).map(|place| (place, twice(&place))).collect();
+    assert_eq!(counts(&location), expected);
+    assert_eq!(spans(&verified(&location)["partitions"][2]["read_again"]), [(150, 200)]);
+    judge::sound(&location);
 }
 
 #[test]
-fn a_topic_that_was_created_again_is_adopted_from_its_first_record() {
-    let Some(story) = Story::begin("adopt-again") else { return };
+fn letters_that_are_read_again_stay_the_letters_that_they_are() {
+    let Some(story) = Story::begin("set-letters") else { return };
     let topic = story.topic("events", 1);
     let location = story.place("table");
-    let config = config(&story, "config", ("again", &topic, &location), "50ms");
-    story.produce(&topic, 0, 0..100);
-    run_until_end(&config).with(0);
-    story.create_again(&topic, 1);
-    story.produce(&topic, 0, 0..30);
-    run_until_end(&config).with(76).saying("created again").saying("offsets set --adopt");
-    set(&config, &["--to", "earliest", "--execute"]).with(76);
-    set(&config, &["--adopt", "--execute"]).with(0).saying("begins here");
-    run_until_end(&config).with(0);
+    // Every third record has a member that the schema does not know.
+    let strange = |number: i64| match number % 3 {
+        0 => (number, format!("{{\"id\":{number},\"new\":1}}")),
+        _ => (number, format!("{{\"id\":{number}}}")),
+    };
+    story.produce_texts(&topic, 0, (0..90).map(strange));
+    let config = |name: &str, on_new_field: &str| {
+        let table = format!("[[table]]\nid = \"t\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\n");
+        story.config(name, &format!("{table}schema = \"{FLAT}\"\non_new_field = \"{on_new_field}\"\n"))
+    };
+    let (strict, mild) = (config("strict", "fail"), config("mild", "ignore"));
+    run_until_end(&strict).with(0);
+    // By this config they would be rows; they were settled as letters.
+    set(&mild, &["--to", "30", "--execute", "--accept-duplicates"]).with(0);
+    run_until_end(&mild).with(0);
+    let rows = (0..90).filter(|number| number % 3 > 0);
     let expected: BTreeMap<(i64, i64), i64> =
-        range(0, 0..100).map(|place| (place, if place.1 < 30 { 2 } else { 1 })).collect();
-    assert_eq!(counts(&location), expected, "offsets of two topics");
-    let verdict = verified(&location);
-    assert_eq!(verdict["partitions"].as_array().unwrap().len(), 2);
-    let shown = start(&["offsets", "show", "--json"], &config).end(PATIENCE).with(0);
-    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
-    assert_eq!(shown["tables"][0]["partitions"][0]["next"], 30);
+        rows.map(|number| ((0, number), if number < 30 { 1 } else { 2 })).collect();
+    assert_eq!(counts(&location), expected);
+    start(&["dlq", "stats"], &mild).end(PATIENCE).with(0).saying("30 letters");
+    // Trying them again is a replay's, and each becomes one row.
+    start(&["dlq", "replay"], &mild).end(PATIENCE).with(0).saying("30 of 30 letters became rows");
+    assert_eq!(counts(&location).values().sum::<i64>(), 90 + 40);
+    verified(&location);
 }

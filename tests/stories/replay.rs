@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::judge::{self, range};
 use crate::program::{Ended, PATIENCE, metric, program, run, run_until_end, start};
-use crate::services::tool;
+use crate::services::python;
 use crate::story::{FLAT, Story};
 
 const ADD_COLUMN: &str = "
@@ -18,13 +18,12 @@ deltalake.DeltaTable(sys.argv[1]).alter.add_columns([Field('extra', PrimitiveTyp
 
 /// Two tables hold the same rows, column for column.
 const SAME: &str = "
-import os, sys, deltalake
+import sys, deltalake
 one, other = (deltalake.DeltaTable(at).to_pyarrow_table() for at in sys.argv[1:])
 order = [('_partition', 'ascending'), ('_offset', 'ascending')]
 one, other = one.select(other.column_names).sort_by(order), other.sort_by(order)
 same = one.to_pylist() == other.to_pylist()
-print('same' if same else 'different', one.num_rows, other.num_rows, flush=True)
-os._exit(0)  # its threads may abort an orderly exit
+print('same' if same else 'different', one.num_rows, other.num_rows)
 ";
 
 const OPTIMIZE: &str = "import sys, deltalake; deltalake.DeltaTable(sys.argv[1]).optimize.compact()";
@@ -78,7 +77,7 @@ fn letters_that_fit_a_changed_schema_are_the_rows_of_a_fresh_ingest() {
     dlq("replay", &old, &[]).with(0).saying("0 of 48 letters became rows").saying("8 syntax");
 
     // Another engine adds the column: what was refused for it fits now.
-    tool("python", &["-c", ADD_COLUMN, &location]);
+    python(ADD_COLUMN, &[&location]);
     let wider = format!("{FLAT}, extra STRING");
     let new = story.config("new", &table(&topic, &location, &wider, strict));
     dlq("replay", &new, &[]).with(0).saying("0 of 0").saying("48 were tried by an earlier replay");
@@ -92,7 +91,7 @@ fn letters_that_fit_a_changed_schema_are_the_rows_of_a_fresh_ingest() {
     dlq("replay", &new, &["--again"]).with(0).saying("0 of 8 letters").saying("40 are rows already");
 
     run_until_end(&story.config("fresh", &table(&topic, &fresh, &wider, strict))).with(0);
-    let same = || tool("python", &["-c", SAME, &location, &fresh]);
+    let same = || python(SAME, &[&location, &fresh]);
     assert!(same().starts_with("same 392 392"), "{}", same());
     assert_eq!(replayed(&verified(&location)), 40);
     judge::sound(&location);
@@ -100,7 +99,7 @@ fn letters_that_fit_a_changed_schema_are_the_rows_of_a_fresh_ingest() {
     // The table goes on, also where another engine rewrites what was replayed.
     story.produce_texts(&topic, 0, (200..220).map(record));
     run_until_end(&new).with(0);
-    tool("python", &["-c", OPTIMIZE, &location]);
+    python(OPTIMIZE, &[&location]);
     dlq("replay", &new, &["--again"]).with(0).saying("0 of 9 letters").saying("40 are rows already");
     let verdict = verified(&location);
     assert_eq!(verdict["partitions"][1]["verdict"], "rows only", "{verdict:#}");

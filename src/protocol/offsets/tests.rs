@@ -76,6 +76,7 @@ fn a_move_forward_gives_offsets_up_and_must_be_meant() {
     assert_eq!((decision.offsets_given_up(), decision.offsets_again()), (10, 0));
     let refused = decision.permit(Consent { duplicates: true, loss: false }).unwrap_err();
     assert!(refused.remedy.unwrap().contains("`--accept-loss`"));
+    assert_eq!(refused.message, "10 offsets would never be read: t [0] 20..30");
     decision.permit(Consent { loss: true, duplicates: false }).unwrap();
 }
 
@@ -91,6 +92,30 @@ fn a_move_back_doubles_rows_and_must_be_meant() {
     world.table.txns.insert("thalweg/orders/t/A/0".into(), 20);
     let again = world.decide(there(&[(0, 5)]), false).unwrap();
     assert_eq!(again.txns["thalweg/gap/orders/t/A/0/20-5"], 2);
+}
+
+#[test]
+fn a_partition_that_nobody_has_begun_loses_what_lies_before_its_new_beginning() {
+    let mut world = World::new("A", &[("thalweg/orders/t/A/0", 20)], &[marks(0, 50), marks(4, 50)]);
+    let decision = world.decide(there(&[(1, 9)]), false).unwrap();
+    assert_eq!(txns(&decision), [("thalweg/gap/orders/t/A/1/4-9", 1), ("thalweg/orders/t/A/1", 9)]);
+    assert_eq!(decision.needs(Consent::default()), ["--accept-loss"]);
+    world.apply(&decision);
+    assert_eq!(world.starts().unwrap()[&Partition(1)], Offset(9));
+    let whole = World::new("A", &[("thalweg/orders/t/A/0", 20)], &[marks(0, 50), marks(4, 50)]);
+    let decision = whole.decide(there(&[(1, 4)]), false).unwrap();
+    assert_eq!((txns(&decision), decision.moves[0].from), (vec![("thalweg/orders/t/A/1", 4)], None));
+}
+
+#[test]
+fn a_refusal_names_the_ranges_and_not_all_of_a_thousand() {
+    let names: Vec<String> = (0..1000).map(|number| format!("thalweg/orders/t/A/{number}")).collect();
+    let known: Vec<(&str, i64)> = names.iter().map(|name| (name.as_str(), 20)).collect();
+    let world = World::new("A", &known, &[marks(0, 50); 1000]);
+    let to = |offset: i64| there(&(0..1000).map(|number| (number, offset)).collect::<Vec<_>>());
+    let refused = world.decide(to(5), false).unwrap().permit(Consent::default()).unwrap_err();
+    assert!(refused.message.starts_with("15000 offsets would be read again"), "{refused}");
+    assert!(refused.message.ends_with("t [7] 5..20 and 992 more"), "{refused}");
 }
 
 #[test]

@@ -1,0 +1,89 @@
+//! Offsets that a person moves while we write.
+//!
+//! It owns noticing such a move, and what becomes of an instance whose offsets
+//! another identity took over. What an entry means is `protocol::verdict`'s and
+//! `protocol::offsets`'; reading on from a moved offset is a reset like any.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Committer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Offset, TopicPartition};
+use crate::protocol::app_id::{AppId, Handover, Jump, superseded};
+use crate::protocol::fence::Writer;
+use crate::protocol::verdict::{Entries, Relation};
+use crate::table::action;
+
+/// A quiet committer looks this often for offsets that were set by hand.
+const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
+
+impl Committer {
+    /// With nothing to commit nobody would hear that a person moved our offsets: it is looked for now
+    /// and then. What others did is judged before the next commit.
+    pub(super) async fn look_around(&mut self) -> Result<()> {
+        let now = self.wiring.clock.boot();
+        if self.head.is_trusted(now) || now.saturating_sub(self.looked_around) < LOOK_AROUND_EVERY {
+            return Ok(());
+        }
+        self.looked_around = now;
+        let Some(unseen) = self.head.unseen(&self.patience, now).await? else { return Ok(()) };
+        self.head.distrust();
+        let (table_id, tips) = (&self.identity.table_id, self.ledger.tips());
+        let is_moved = |body: &Bytes| {
+            let names = action::commit(body).map(|commit| commit.winner.txns).unwrap_or_default();
+            names.iter().any(|name| relation(table_id, tips, name) == Relation::Jump)
+        };
+        let moved = unseen.iter().any(|(_, body)| is_moved(body));
+        if moved && !self.catch_up().await? {
+            self.reset().await?;
+        }
+        Ok(())
+    }
+}
+
+/// The end of an instance whose offsets were taken over.
+pub(super) fn handed_over(table_id: &str, by: Option<Writer>, entries: &Entries) -> Error {
+    let by = by.map_or_else(|| "an unknown writer".to_owned(), |writer| writer.to_string());
+    let message =
+        format!("table `{table_id}`: {by} took its offsets over ({entries}): this instance gives way");
+    Error::new(ErrorKind::Fenced, message)
+        .remedy("go on under the table id and the topic that took them over: `thalweg offsets show` tells")
+}
+
+/// A handover may stand in versions that nobody judged: a fresh look passes them by.
+pub(super) fn refuse_handed_over(
+    table_id: &str,
+    tips: &BTreeMap<TopicPartition, Offset>,
+    txns: &BTreeMap<String, i64>,
+) -> Result<()> {
+    let topics: BTreeSet<_> = tips.keys().map(|source| (&source.topic, &source.topic_id)).collect();
+    let by = topics.into_iter().find_map(|(topic, topic_id)| superseded(table_id, topic, topic_id, txns));
+    match by {
+        None => Ok(()),
+        Some(by) => Err(handed_over(table_id, None, &Entries(vec![by.to_string()]))),
+    }
+}
+
+/// What an app id in the log is to the partitions that we read.
+pub(super) fn relation(table_id: &str, tips: &BTreeMap<TopicPartition, Offset>, app_id: &str) -> Relation {
+    if let Some(handover) = Handover::parse(app_id) {
+        let is_ours = |own: &TopicPartition| handover.is_from(table_id, &own.topic, &own.topic_id);
+        return if tips.keys().any(is_ours) { Relation::Successor } else { Relation::Foreign };
+    }
+    if let Some(jump) = Jump::parse(app_id) {
+        let is_ours = jump.id.table_id == table_id && tips.contains_key(&jump.id.source);
+        return if is_ours { Relation::Jump } else { Relation::Foreign };
+    }
+    let Some(id) = AppId::parse(app_id).filter(|id| id.table_id == table_id) else {
+        return Relation::Foreign;
+    };
+    let same = |own: &&TopicPartition| own.topic == id.source.topic && own.partition == id.source.partition;
+    match tips.keys().find(same) {
+        Some(own) if own.topic_id == id.source.topic_id => Relation::Ours,
+        Some(_) => Relation::Successor,
+        None => Relation::Foreign,
+    }
+}
