@@ -1,7 +1,8 @@
 //! Whether the topics are still the ones that are read.
 //!
-//! It owns the thread that asks the broker: now and then, and whenever a
-//! committer wants to know. It does not decide what a change means for a run.
+//! It owns the desk that asks the broker: now and then, and whenever a
+//! committer wants to know. In a run a thread sits at it; the simulation
+//! works it by hand. It does not decide what a change means for a run.
 //!
 //! Why a committer asks: a client that reads a topic which is deleted and
 //! created again goes on reading at the old offset, silently, once the new
@@ -95,34 +96,70 @@ impl Witness {
     }
 }
 
-/// The thread and what it sees. It ends when this and every witness are gone.
+/// Who knows topics: a broker's catalog.
+pub trait Topics {
+    /// Whether the topic is the known one for sure, asked in the shortest way.
+    fn confirms(&self, known: &Topic) -> bool;
+
+    /// The topic as it is now, if there is one.
+    fn find(&self, name: &str) -> Result<Option<Topic>>;
+}
+
+impl Topics for Catalog {
+    fn confirms(&self, known: &Topic) -> bool {
+        Catalog::confirms(self, known)
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Topic>> {
+        Catalog::find(self, name)
+    }
+}
+
+/// What is seen of the topics. The desk closes when this and every witness are gone.
 pub struct Watch {
     pub changes: Receiver<(usize, Change)>,
     asks: Sender<Ask>,
     known: Vec<Topic>,
 }
 
+/// Where questions are answered.
+pub struct Desk<T> {
+    topics: T,
+    known: Vec<Topic>,
+    /// Growth is of interest.
+    growth: bool,
+    asked: Receiver<Ask>,
+    seen: Sender<(usize, Change)>,
+    /// Tables whose change was told.
+    told: Vec<bool>,
+    trouble: Trouble,
+    health: Arc<Health>,
+}
+
 impl Watch {
-    /// Watches the topics of tables, `known` in the order of the tables. Where
-    /// `growth` does not matter, nobody looks unasked.
+    /// Watches the topics of tables, `known` in the order of the tables, on a thread of its own.
+    /// Where `growth` does not matter, nobody looks unasked.
     pub fn start(catalog: Catalog, known: Vec<Topic>, growth: bool, health: Arc<Health>) -> Result<Watch> {
+        let (watch, mut desk) = Watch::with_desk(catalog, known, growth, health);
+        let looks = if growth { tick(LOOK_EVERY) } else { never() };
+        std::thread::Builder::new().name("topics".to_owned()).spawn(move || desk.sit(&looks)).map_err(
+            |error| Error::new(ErrorKind::Io, format!("the topics' thread cannot start: {error}")),
+        )?;
+        Ok(watch)
+    }
+
+    /// The same without the thread: nothing is answered until somebody works the desk.
+    pub fn with_desk<T: Topics>(
+        topics: T,
+        known: Vec<Topic>,
+        growth: bool,
+        health: Arc<Health>,
+    ) -> (Watch, Desk<T>) {
         let (asks, asked) = bounded(2 * known.len() + ASKS_IN_ADVANCE);
         let (seen, changes) = bounded(2 * known.len());
-        let topics = known.clone();
-        let looks = if growth { tick(LOOK_EVERY) } else { never() };
-        let tell = move |table, change| {
-            if growth || !matches!(change, Change::Grew) {
-                // There is room for a change of every table.
-                let _ = seen.try_send((table, change));
-            }
-        };
-        std::thread::Builder::new()
-            .name("topics".to_owned())
-            .spawn(move || watch(&catalog, &topics, &asked, &looks, &health, tell))
-            .map_err(|error| {
-                Error::new(ErrorKind::Io, format!("the topics' thread cannot start: {error}"))
-            })?;
-        Ok(Watch { changes, asks, known })
+        let watch = Watch { changes, asks, known: known.clone() };
+        let told = vec![false; known.len()];
+        (watch, Desk { topics, known, growth, asked, seen, told, trouble: Trouble::default(), health })
     }
 
     pub fn witness(&self, table: usize) -> Witness {
@@ -137,31 +174,44 @@ impl Watch {
     }
 }
 
-fn watch(
-    catalog: &Catalog,
-    known: &[Topic],
-    asked: &Receiver<Ask>,
-    looks: &Receiver<std::time::Instant>,
-    health: &Health,
-    tell: impl Fn(usize, Change),
-) {
-    let mut told = vec![false; known.len()];
-    let mut trouble = Trouble::default();
-    loop {
-        let asks: Vec<Ask> = select! {
-            recv(asked) -> ask => match ask {
-                Err(_) => return,
-                // What was asked meanwhile is older than the answer, too.
-                Ok(ask) => std::iter::once(ask).chain(asked.try_iter()).collect(),
-            },
-            recv(looks) -> _ => (0..known.len()).map(|table| Ask { table, answer: None }).collect(),
-        };
+impl<T: Topics> Desk<T> {
+    /// Answers and looks until nobody can ask any more.
+    fn sit(&mut self, looks: &Receiver<std::time::Instant>) {
+        loop {
+            select! {
+                recv(self.asked) -> ask => match ask {
+                    Err(_) => return,
+                    // What was asked meanwhile is older than the answer, too.
+                    Ok(ask) => {
+                        let asks = std::iter::once(ask).chain(self.asked.try_iter()).collect();
+                        self.answer(asks);
+                    }
+                },
+                recv(looks) -> _ => self.look(),
+            }
+        }
+    }
+
+    /// Answers all that was asked until now.
+    pub fn answer_all(&mut self) {
+        let asks: Vec<Ask> = self.asked.try_iter().collect();
+        if !asks.is_empty() {
+            self.answer(asks);
+        }
+    }
+
+    /// Looks at every topic unasked.
+    pub fn look(&mut self) {
+        self.answer((0..self.known.len()).map(|table| Ask { table, answer: None }).collect());
+    }
+
+    fn answer(&mut self, asks: Vec<Ask>) {
         let mut answers: BTreeMap<&str, Result<Option<Topic>>> = BTreeMap::new();
         let mut confirmed: BTreeMap<&str, bool> = BTreeMap::new();
         for Ask { table, answer } in asks {
-            let was = &known[table];
+            let was = &self.known[table];
             // A committer does not care for growth: the short question will do, unless there is more to say.
-            let mut vouched = |name| *confirmed.entry(name).or_insert_with(|| catalog.confirms(was));
+            let mut vouched = |name| *confirmed.entry(name).or_insert_with(|| self.topics.confirms(was));
             let answer = match answer {
                 Some(answer) if vouched(was.name.as_str()) => {
                     // A committer that has ended does not wait.
@@ -170,17 +220,21 @@ fn watch(
                 }
                 answer => answer,
             };
-            let now = answers.entry(&was.name).or_insert_with(|| catalog.find(&was.name));
+            let now = answers.entry(&was.name).or_insert_with(|| self.topics.find(&was.name));
             let (vouched, change) = compare(was, now);
-            if let Some(change) = change.filter(|_| !std::mem::replace(&mut told[table], true)) {
-                tell(table, change);
+            let is_wanted = |change: &Change| self.growth || !matches!(change, Change::Grew);
+            if let Some(change) = change.filter(|_| !std::mem::replace(&mut self.told[table], true))
+                && is_wanted(&change)
+            {
+                // There is room for a change of every table.
+                let _ = self.seen.try_send((table, change));
             }
             if let Some(answer) = answer {
                 // A committer that has ended does not wait.
                 let _ = answer.send(vouched);
             }
         }
-        trouble.report(answers.values().find_map(|answer| answer.as_ref().err()), health);
+        self.trouble.report(answers.values().find_map(|answer| answer.as_ref().err()), &self.health);
     }
 }
 
