@@ -15,9 +15,10 @@ mod group;
 mod head;
 mod letters;
 mod open;
+mod reset;
 
 pub use body::{Told, add, told};
-pub use head::meet;
+pub use head::{CHECKPOINT_EVERY, meet};
 pub use letters::Places;
 pub use open::{Opened, at_start, open};
 
@@ -41,17 +42,16 @@ use crate::exchange::{DataFile, Generation, Tips, ToCommitter, ToShard};
 use crate::health::Health;
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
 use crate::metrics::{self, Stage};
-use crate::protocol::app_id::AppId;
 use crate::protocol::contention::Contention;
-use crate::protocol::dead_letters::Held;
 use crate::protocol::fence::{Fence, Fenced, Writer};
 use crate::protocol::ledger::{Ledger, Offered, Work};
+use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
 use crate::source::witness::{Vouched, Witness};
 use crate::table::action::{Action, RANGES_TAG};
 use crate::table::checkpoint::Turns;
-use crate::table::log::{self, Found, Settled, Snapshot};
+use crate::table::log::{self, Found, Settled};
 use crate::table::store::Store;
 use crate::table::sweeper::{Sweeper, Void};
 use crate::table::{create, gate};
@@ -91,6 +91,8 @@ pub struct Wiring {
     pub sweeper: Sweeper,
     /// When checkpoints may be written.
     pub checkpoints: Turns,
+    /// Versions between two of them: [`CHECKPOINT_EVERY`] in a run.
+    pub checkpoint_every: u64,
     /// Of checkpoints; data files come compressed.
     pub compression: Compression,
     /// Where the table's offsets are told to the group; `None` without one.
@@ -192,7 +194,8 @@ impl Committer {
         let Some(message) = self.heed(message) else { return Ok(()) };
         match message {
             ToCommitter::Finished { generation, work }
-                if generation < self.generation || !self.tenants.count(&work) =>
+                if (generation < self.generation && !planted(Bug::TakesWorkFromBeforeAReset))
+                    || !self.tenants.count(&work) =>
             {
                 self.discard(vec![work]);
                 Ok(())
@@ -221,29 +224,38 @@ impl Committer {
 
     /// Commits this work, or finds out why it must not be committed.
     async fn commit(&mut self, mut work: Vec<Work<DataFile>>) -> Result<()> {
-        let now = self.wiring.clock.boot();
-        let files = || work.iter().flat_map(|unit| [&unit.file, &unit.letters]).flatten();
-        if files().any(|file| now.saturating_sub(file.begun) > FILE_AGE_MAX) {
-            warn!(table = self.identity.table_id, "files waited so long that a vacuum may have removed them");
-            self.discard(work);
-            return self.reset().await;
-        }
-        // In this order: letters go before the offsets that settle them, see `protocol::dead_letters`.
-        let vouched = work.iter().all(|unit| unit.vouched);
-        let may_go = match self.may_commit(now, vouched).await {
-            Ok(true) => self.post_letters(&mut work).await,
-            other => other,
-        };
+        let begun = self.wiring.clock.boot();
+        let may_go = self.prepare(&mut work).await;
         if !matches!(may_go, Ok(true)) {
             self.discard(work);
             may_go?;
             return self.reset().await;
         }
         loop {
+            // Whatever came before may have taken days: a broker that was down, a machine that stood still.
+            let still_fits = self.still_fits(&work).await;
+            if !matches!(still_fits, Ok(true)) {
+                self.discard(work);
+                still_fits?;
+                return self.reset().await;
+            }
             let body = self.commit_body(&work);
-            match self.put(&body).await? {
+            let settled = self.put(&body).await;
+            if settled.is_err() && planted(Bug::DeletesFilesOfAnUnknownCommit) {
+                self.discard(work);
+                return self.reset().await;
+            }
+            match settled? {
                 Settled::Won => {
-                    metrics::stage(Stage::Commit, self.wiring.clock.boot().saturating_sub(now));
+                    // After so long the version may have been another's, cleaned up, and free again: the
+                    // table says whether this commit is in it. If it is, its files are live.
+                    if !self.head.is_trusted(self.wiring.clock.boot()) && !self.catch_up().await? {
+                        return self.reset().await;
+                    }
+                    metrics::stage(Stage::Commit, self.wiring.clock.boot().saturating_sub(begun));
+                    if planted(Bug::LettersAfterOffsets) && !self.post_letters(&mut work).await? {
+                        return self.reset().await;
+                    }
                     self.committed(work);
                     let others_first = self.contention.won();
                     self.rest_within(others_first).await;
@@ -295,13 +307,31 @@ impl Committer {
         Ok(true)
     }
 
-    /// Whether the log and the topic are still those that the work belongs to.
-    async fn may_commit(&mut self, now: Duration, vouched: bool) -> Result<bool> {
-        if !self.head.is_trusted(now) && !self.catch_up().await? {
+    /// All that comes before the put. False: begin again.
+    async fn prepare(&mut self, work: &mut [Work<DataFile>]) -> Result<bool> {
+        if !work.iter().all(|unit| unit.vouched) {
+            self.vouched().await?;
+        }
+        if !self.still_fits(work).await? {
             return Ok(false);
         }
-        if !vouched {
-            self.vouched().await?;
+        // In this order: letters go before the offsets that settle them, see `protocol::dead_letters`.
+        if planted(Bug::LettersAfterOffsets) { Ok(true) } else { self.post_letters(work).await }
+    }
+
+    /// Whether the files are sure to be there, and the log is still the one that the work belongs to.
+    /// The version that is put next must be one that nobody can have written and cleaned up since.
+    async fn still_fits(&mut self, work: &[Work<DataFile>]) -> Result<bool> {
+        // The look may take its time, too.
+        while !self.head.is_trusted(self.wiring.clock.boot()) {
+            if !self.catch_up().await? {
+                return Ok(false);
+            }
+        }
+        let now = self.wiring.clock.boot();
+        if work.iter().any(|unit| unit.file.iter().chain(&unit.letters).any(|file| is_old(file, now))) {
+            warn!(table = self.identity.table_id, "files waited so long that a vacuum may have removed them");
+            return Ok(false);
         }
         Ok(true)
     }
@@ -309,6 +339,9 @@ impl Committer {
     /// What was fetched is of the topic that the table knows: asked after the
     /// fetch and before the commit, as long as it takes to get an answer.
     async fn vouched(&self) -> Result<()> {
+        if planted(Bug::NoTopicIdBeforeCommit) {
+            return Ok(());
+        }
         let mut gone = 0;
         loop {
             match self.wiring.witness.ask().await {
@@ -337,7 +370,7 @@ impl Committer {
                 Some((unit.letters.take()?, ranges))
             })
             .collect();
-        if files.is_empty() {
+        if files.is_empty() || planted(Bug::SkipsTheLetters) {
             return Ok(true);
         }
         let table = self.dead_letters.as_mut().expect("shards write letters only where there is a place");
@@ -351,6 +384,8 @@ impl Committer {
             }
             Posted::Fenced(by) => self.fenced(by).await?,
             Posted::Changed => {}
+            // Its files may be live.
+            Posted::Unsure => return Ok(false),
         }
         self.discard_letters(files.into_iter().map(|(file, _)| file));
         Ok(false)
@@ -369,7 +404,7 @@ impl Committer {
             }
             Verdict::Reload => {
                 let schema = gate::admit(&self.head.snapshot.protocol, &self.head.snapshot.metadata)?;
-                Ok(gate::still_fits(&self.schema, &schema))
+                Ok(gate::still_fits(&self.schema, &schema) || planted(Bug::IgnoresASchemaChange))
             }
             _ => Ok(true),
         }
@@ -421,108 +456,6 @@ impl Committer {
             }
         }
         Ok(true)
-    }
-
-    /// Discards everything uncommitted, takes the table over anew and lets the
-    /// shards read from its offsets.
-    async fn reset(&mut self) -> Result<()> {
-        self.generation.0 += 1;
-        let (tips, held) = loop {
-            self.heed_what_waits()?;
-            self.see_all_off();
-            let tips = self.look_again().await?;
-            let held = self.take_letters_over(&tips).await;
-            // A later claim is somebody else's, and so may be what was taken over since.
-            if self.catch_up().await? {
-                break (tips, held);
-            }
-        };
-        let Snapshot { protocol, metadata, .. } = &self.head.snapshot;
-        self.schema = Arc::new(gate::admit(protocol, metadata)?);
-        let dropped = self.ledger.reset(tips.clone());
-        self.discard(dropped);
-        (self.tenants.held, self.tenants.must_reset) = (Arc::new(held), false);
-        let reset = ToShard::Reset {
-            table: self.wiring.table,
-            generation: self.generation,
-            schema: Arc::clone(&self.schema),
-            starts: tips,
-            held: Arc::clone(&self.tenants.held),
-        };
-        for shard in 0..self.wiring.shards.len() {
-            self.tell(shard, reset.clone()).await;
-        }
-        Ok(())
-    }
-
-    /// Loads the table as it is now, claims it where dead letters may stand,
-    /// and returns our offsets in it.
-    async fn look_again(&mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
-        let store = self.head.store.clone();
-        loop {
-            let snapshot = self.patience.ask(&store, |store| async move { log::load(&store).await }).await;
-            let Some(snapshot) = snapshot else {
-                return Err(Error::new(ErrorKind::Disagree, format!("{}: the table is gone", store.url))
-                    .remedy("restore the table, or start again with a new table id"));
-            };
-            let tips = self.tips_in(&snapshot, self.ledger.tips().keys())?;
-            self.head.replace(snapshot, self.wiring.clock.boot());
-            let Some(claim) = self.claim(&tips) else { return Ok(tips) };
-            if let Settled::Won = self.put(&claim).await? {
-                return Ok(tips);
-            }
-        }
-    }
-
-    /// The commit that claims these partitions; `None` where none is needed.
-    fn claim(&self, tips: &BTreeMap<TopicPartition, Offset>) -> Option<(String, Bytes)> {
-        if tips.is_empty() {
-            return None;
-        }
-        let now = self.wiring.clock.wall_ms();
-        let claim = self.places.claim(&self.identity, Some(&self.head.snapshot), now)?;
-        let mut actions = create::txns(&self.identity.table_id, tips, now);
-        actions.extend(claim);
-        Some(body(&self.identity, "STREAMING UPDATE", actions, Vec::new(), &self.wiring.clock))
-    }
-
-    fn tips_in<'a>(
-        &self,
-        snapshot: &Snapshot,
-        sources: impl Iterator<Item = &'a TopicPartition>,
-    ) -> Result<BTreeMap<TopicPartition, Offset>> {
-        let mut tips = BTreeMap::new();
-        for source in sources {
-            let app_id = AppId::new(&self.identity.table_id, source.clone()).to_string();
-            let Some(&offset) = snapshot.txns.get(&app_id) else {
-                return Err(Error::new(
-                    ErrorKind::Disagree,
-                    format!("{}: the offset of {source} is gone", self.head.store.url),
-                )
-                .remedy("the table was restored or replaced: look at its history"));
-            };
-            tips.insert(source.clone(), Offset(offset));
-        }
-        by_hand::refuse_handed_over(&self.identity.table_id, &tips, &snapshot.txns)?;
-        Ok(tips)
-    }
-
-    /// Takes the dead letters of these partitions over, which are claimed and stand at `tips`.
-    async fn take_letters_over(&mut self, tips: &BTreeMap<TopicPartition, Offset>) -> Held {
-        if let Some(dead_letters) = &mut self.dead_letters {
-            dead_letters.head.end();
-        }
-        if tips.is_empty() {
-            self.dead_letters = None;
-            return Held::new();
-        }
-        let main = &self.head.snapshot;
-        let (places, identity, clock) = (&self.places, &self.identity, &self.wiring.clock);
-        let mut taken =
-            self.patience.ask(&self.head.store, |_| places.take_over(identity, main, tips, clock)).await;
-        let held = std::mem::take(&mut taken.held);
-        (self.dead_letters, self.forget) = DeadLetters::new(taken, identity, main, &self.wiring);
-        held
     }
 
     fn committed(&mut self, work: Vec<Work<DataFile>>) {
@@ -642,4 +575,9 @@ impl Committer {
         let part = id.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         tokio::time::sleep(limit.mul_f64(f64::from(part) / f64::from(u32::MAX))).await;
     }
+}
+
+/// A vacuum may have removed it.
+fn is_old(file: &DataFile, now: Duration) -> bool {
+    now.saturating_sub(file.begun) > FILE_AGE_MAX && !planted(Bug::CommitsFilesOfAnyAge)
 }

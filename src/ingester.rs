@@ -214,6 +214,7 @@ impl<'a> Generation<'a> {
                 witness: topics.witness(index),
                 sweeper: sweeper.clone(),
                 checkpoints: checkpoints.clone(),
+                checkpoint_every: committer::CHECKPOINT_EVERY,
                 compression: table.compression,
                 tips,
             };

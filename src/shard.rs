@@ -42,6 +42,7 @@ use crate::metrics::{self, Stage};
 use crate::protocol::balance::Load;
 use crate::protocol::dead_letters::Held;
 use crate::protocol::membership::Tenure;
+use crate::protocol::planted::{Bug, planted};
 use crate::protocol::progress::{Outcome, Progress};
 use crate::schema::Schema;
 use crate::source::batch::{Headers, Record};
@@ -301,7 +302,7 @@ impl<S: Source> Shard<S> {
             Event::Records => self.take_records(batch),
             Event::End { slot, next } => {
                 let partition = &mut self.partitions[slot.index()];
-                if partition.reading {
+                if partition.reading && !planted(Bug::IgnoresTheEndOfAPartition) {
                     let next = partition.end.map_or(next, |end| next.min(end));
                     partition.progress.pass(next);
                     self.note_progress(slot.index());
@@ -475,7 +476,9 @@ impl<S: Source> Shard<S> {
             if partition.moved {
                 continue;
             }
-            partition.progress.rewind(start);
+            if !planted(Bug::KeepsThePositionOverAReset) {
+                partition.progress.rewind(start);
+            }
             partition.held = held.get(partition.progress.source()).cloned().unwrap_or_default();
             // What had ended for good stays ended; what had reached its end may have lost its tail.
             partition.reading |= !self.draining && partition.end.is_some_and(|end| start < end);
@@ -570,7 +573,9 @@ impl PartitionState {
     }
 
     fn is_held(&self, offset: Offset) -> bool {
-        self.held.last().is_some_and(|&last| offset <= last) && self.held.binary_search(&offset).is_ok()
+        self.held.last().is_some_and(|&last| offset <= last)
+            && self.held.binary_search(&offset).is_ok()
+            && !planted(Bug::JudgesLettersAgain)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 use thalweg::clock::{SharedClock, SystemClock};
-use thalweg::committer::{self, Committer, Identity, Places, Wiring};
+use thalweg::committer::{self, CHECKPOINT_EVERY, Committer, Identity, Places, Wiring};
 use thalweg::config::Compression;
 use thalweg::exchange::{DataFile, Generation, ToCommitter, ToShard};
 use thalweg::health::Health;
@@ -76,6 +76,7 @@ impl Ingestion {
             witness: Witness::of_nothing(),
             sweeper: Sweeper::new(runtime.handle().clone()),
             checkpoints: Turns::default(),
+            checkpoint_every: CHECKPOINT_EVERY,
             compression: Compression::Zstd(1),
             tips: None,
         };

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::Committer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, TopicPartition};
-use crate::protocol::app_id::{AppId, Handover, Jump, superseded};
+use crate::protocol::app_id::{AppId, Handover, Jump, superseded, took_an_id};
 use crate::protocol::fence::Writer;
 use crate::protocol::verdict::{Entries, Relation};
 use crate::table::action;
@@ -53,7 +53,8 @@ pub(super) fn handed_over(table_id: &str, by: Option<Writer>, entries: &Entries)
         .remedy("go on under the table id and the topic that took them over: `thalweg offsets show` tells")
 }
 
-/// A handover may stand in versions that nobody judged: a fresh look passes them by.
+/// A handover, or a topic id that the broker began to tell, may stand in versions that nobody judged: a
+/// fresh look passes them by.
 pub(super) fn refuse_handed_over(
     table_id: &str,
     tips: &BTreeMap<TopicPartition, Offset>,
@@ -61,9 +62,10 @@ pub(super) fn refuse_handed_over(
 ) -> Result<()> {
     let topics: BTreeSet<_> = tips.keys().map(|source| (&source.topic, &source.topic_id)).collect();
     let by = topics.into_iter().find_map(|(topic, topic_id)| superseded(table_id, topic, topic_id, txns));
-    match by {
+    let by = by.map(|by| by.to_string());
+    match by.or_else(|| tips.keys().find_map(|source| took_an_id(table_id, source, txns))) {
         None => Ok(()),
-        Some(by) => Err(handed_over(table_id, None, &Entries(vec![by.to_string()]))),
+        Some(by) => Err(handed_over(table_id, None, &Entries(vec![by]))),
     }
 }
 

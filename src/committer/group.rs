@@ -216,13 +216,18 @@ impl Committer {
         let tips = self.tips_in(&self.head.snapshot, sources.iter())?;
         self.ledger.join(tips.clone());
         while let Some(claim) = self.claim(&tips) {
+            if !self.still_fits(&[]).await? {
+                return Ok(None);
+            }
             match self.put(&claim).await? {
-                Settled::Won => break,
+                Settled::Won if self.head.is_trusted(self.wiring.clock.boot()) => break,
+                // It may have landed where nobody looks any more.
+                Settled::Won => return Ok(None),
                 Settled::Lost(winner) if self.give_way(&winner).await? => {}
                 Settled::Lost(_) => return Ok(None),
             }
         }
-        let held = self.take_letters_over(&tips).await;
+        let held = self.take_letters_over(&tips).await?;
         // A later claim is somebody else's, and so may be what was taken over since.
         Ok(if self.catch_up().await? { Some(held) } else { None })
     }
@@ -251,7 +256,7 @@ mod tests {
 
     use super::*;
     use crate::clock::{SharedClock, SystemClock};
-    use crate::committer::{Identity, Places, Wiring, open};
+    use crate::committer::{CHECKPOINT_EVERY, Identity, Places, Wiring, open};
     use crate::config::Compression;
     use crate::error::{Error, ErrorKind};
     use crate::health::Health;
@@ -307,6 +312,7 @@ mod tests {
                 witness: Witness::of_nothing(),
                 sweeper: Sweeper::new(tokio::runtime::Handle::current()),
                 checkpoints: Turns::default(),
+                checkpoint_every: CHECKPOINT_EVERY,
                 compression: Compression::None,
                 tips: None,
             };

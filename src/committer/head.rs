@@ -17,10 +17,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::health::Health;
 use crate::ids::Version;
 use crate::metrics;
+use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::{Relation, Verdict, judge};
 use crate::table::action;
 use crate::table::checkpoint::{self, Terms, Turns};
-use crate::table::log::{self, Found, Settled, Snapshot};
+use crate::table::log::{self, Found, Meanwhile, Settled, Snapshot};
 use crate::table::retention::Retention;
 use crate::table::since;
 use crate::table::store::{Store, explain, is_hopeless};
@@ -28,11 +29,13 @@ use crate::table::sweeper::Sweeper;
 
 /// After this long without a commit the log is looked at before it is trusted:
 /// the next version may have been written, cleaned up, and be free again.
-const TIP_TRUSTED_FOR: Duration = Duration::from_secs(60);
+pub(super) const TIP_TRUSTED_FOR: Duration = Duration::from_secs(60);
 /// More versions than this are not followed one by one: a fresh look is less.
 const UNSEEN_MAX: usize = 256;
+/// A commit without an outcome is given up after this long: its files grow too old to be named.
+const UNRESOLVED_MAX: Duration = Duration::from_secs(12 * 3600);
 /// Versions between two checkpoints.
-const CHECKPOINT_EVERY: u64 = 100;
+pub const CHECKPOINT_EVERY: u64 = 100;
 /// A checkpoint rests for so many times as long as it took: with a hundred commits a second it would
 /// hardly end before the next.
 const CHECKPOINT_RESTS: u32 = 9;
@@ -46,6 +49,7 @@ pub(super) struct Head {
     tip_seen: Duration,
     sweeper: Sweeper,
     turns: Turns,
+    checkpoint_every: u64,
     compression: Compression,
     checkpointed: Version,
     cleaned_up: Option<Duration>,
@@ -58,6 +62,7 @@ impl Head {
             store,
             sweeper: wiring.sweeper.clone(),
             turns: wiring.checkpoints.clone(),
+            checkpoint_every: wiring.checkpoint_every,
             compression: wiring.compression,
             checkpointed: snapshot.checkpoint.unwrap_or(Version(0)),
             snapshot,
@@ -74,7 +79,7 @@ impl Head {
     }
 
     pub(super) fn is_trusted(&self, now: Duration) -> bool {
-        now.saturating_sub(self.tip_seen) <= TIP_TRUSTED_FOR
+        now.saturating_sub(self.tip_seen) <= TIP_TRUSTED_FOR || planted(Bug::TrustsTheTipForEver)
     }
 
     /// Has the log looked at before the next commit.
@@ -90,9 +95,14 @@ impl Head {
         now: Duration,
     ) -> Result<Option<Vec<(Version, Bytes)>>> {
         let tip = self.snapshot.version;
-        let listing =
-            patience.ask(&self.store, |store| async move { log::list(&store, Some(tip)).await }).await;
-        match log::get(&self.store, tip).await {
+        // Before the listing: what is missing then and was there before was cleaned up in between.
+        let at_the_tip = log::get(&self.store, tip).await;
+        let listing = patience.ask(|| log::list(&self.store, Some(tip))).await?;
+        let next = listing.versions.iter().find(|&&version| version > tip);
+        if next.is_some_and(|&version| version != tip.next()) {
+            return Ok(None);
+        }
+        match at_the_tip {
             Found::Commit(body) => {
                 let id = action::commit(&body).ok().and_then(|commit| commit.commit_id);
                 if id != self.snapshot.tip_commit_id && self.snapshot.tip_commit_id.is_some() {
@@ -132,7 +142,8 @@ impl Head {
         Error::new(ErrorKind::Disagree, message).remedy("look at the table's history, then start again")
     }
 
-    /// Puts the next version until it is sure whose it is.
+    /// Puts the next version until it is sure whose it is. Who finds the tip untrusted afterwards does not
+    /// know whether the version still counts: others may have gone far beyond it.
     pub(super) async fn put(
         &mut self,
         commit_id: &str,
@@ -141,12 +152,24 @@ impl Head {
         patience: &Patience,
         clock: &SharedClock,
     ) -> Result<Settled> {
-        let version = self.snapshot.version.next();
+        let (version, begun) = (self.snapshot.version.next(), clock.boot());
         let mut unclear = 0u32;
-        let settled = log::settle(&self.store, version, commit_id, body, |error| {
+        let settled = log::settle(&self.store, version, commit_id, body, |heard| {
+            let is_late = clock.boot().saturating_sub(begun) > UNRESOLVED_MAX;
+            let error = match heard {
+                // The machine may have stood still since the last answer.
+                Meanwhile::PutsAgain if is_late && !planted(Bug::PutsAgainHoweverLate) => {
+                    return Err(unresolved(&self.store, version));
+                }
+                Meanwhile::PutsAgain => return Ok(()),
+                Meanwhile::Unclear(error) => error,
+            };
             metrics::commit_failed(table_id);
-            if is_hopeless(error) {
+            if is_hopeless(error) || planted(Bug::DeletesFilesOfAnUnknownCommit) {
                 return Err(explain(&self.store.url, error));
+            }
+            if is_late {
+                return Err(unresolved(&self.store, version));
             }
             unclear += 1;
             if unclear.is_power_of_two() {
@@ -158,7 +181,8 @@ impl Head {
         })
         .await?;
         patience.answered();
-        self.tip_seen = clock.boot();
+        // What took longer says nothing of the tip.
+        self.tip_seen = if planted(Bug::BelievesALateCommit) { clock.boot() } else { begun };
         if let Settled::Won = settled {
             self.snapshot.apply(version, action::commit(body).expect("we wrote it"));
         }
@@ -176,7 +200,7 @@ impl Head {
         let version = self.snapshot.version;
         // With v2 checkpoints the table's other writers keep their own form.
         let v2 = self.snapshot.protocol.writer_features.iter().flatten().any(|name| name == "v2Checkpoint");
-        if busy || v2 || version.0 < self.checkpointed.0 + CHECKPOINT_EVERY {
+        if busy || v2 || version.0 < self.checkpointed.0 + self.checkpoint_every {
             return;
         }
         self.checkpointed = version;
@@ -187,12 +211,13 @@ impl Head {
         }
         let (store, clock) = (self.store.clone(), Arc::clone(clock));
         let (turns, sweeper) = (self.turns.clone(), self.sweeper.clone());
+        let checkpoint_every = self.checkpoint_every;
         let (kept, compression) = (Retention::of(&self.snapshot.metadata), self.compression);
         self.checkpointing = Some(tokio::spawn(async move {
             let turn = turns.take().await;
             // Other writers of the table write checkpoints, too.
             let last = log::last_checkpoint(&store).await.ok().flatten();
-            if last.is_some_and(|last| version.0 < last.0 + CHECKPOINT_EVERY / 2) {
+            if last.is_some_and(|last| version.0 < last.0 + checkpoint_every / 2) {
                 return;
             }
             let begun = clock.boot();
@@ -217,6 +242,14 @@ impl Head {
             checkpointing.abort();
         }
     }
+}
+
+fn unresolved(store: &Store, version: Version) -> Error {
+    let hours = UNRESOLVED_MAX.as_secs() / 3600;
+    let message =
+        format!("{}: for {hours} hours the store did not say what became of version {version}", store.url);
+    Error::new(ErrorKind::Unavailable, message)
+        .remedy("nothing is lost: the next start reads on from the table's offsets")
 }
 
 /// The same before there is a head: while a table is opened.
@@ -245,16 +278,15 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// Repeats a question until it is answered.
-    pub(super) async fn ask<T, F: Future<Output = Result<T>>>(
-        &self,
-        store: &Store,
-        question: impl Fn(Store) -> F,
-    ) -> T {
+    /// Repeats a question until it is answered. What a person must mend is an answer, too.
+    pub(super) async fn ask<T, F: Future<Output = Result<T>>>(&self, question: impl Fn() -> F) -> Result<T> {
         let mut wait = Duration::from_millis(100);
         loop {
-            match question(store.clone()).await {
-                Ok(answer) => return answer,
+            match question().await {
+                Err(error) if matches!(error.kind, ErrorKind::Disagree | ErrorKind::CannotWrite) => {
+                    return Err(error);
+                }
+                Ok(answer) => return Ok(answer),
                 Err(error) => {
                     self.waiting(&error);
                     tokio::time::sleep(wait).await;

@@ -8,15 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::body::{add, body};
-use super::head::{Head, Patience};
+use super::head::{Head, Patience, TIP_TRUSTED_FOR};
 use super::open::at_start;
-use super::{Identity, Wiring};
+use super::{Identity, Wiring, is_old};
 use crate::clock::SharedClock;
 use crate::error::Result;
 use crate::exchange::DataFile;
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
 use crate::protocol::dead_letters::{self, Held};
 use crate::protocol::fence::Writer;
+use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::{Relation, Verdict};
 use crate::schema::Schema;
 use crate::table::action::{self, Action};
@@ -39,7 +40,9 @@ pub struct Places {
 impl Places {
     /// Every place where a letter may stand: the table's memory, and the config's.
     fn of(&self, table_id: &str, snapshot: Option<&Snapshot>) -> BTreeSet<String> {
-        let remembered = snapshot.map(|snapshot| dead_letters::places(table_id, &snapshot.txns));
+        let remembered = snapshot
+            .filter(|_| !planted(Bug::ForgetsFormerPlaces))
+            .map(|snapshot| dead_letters::places(table_id, &snapshot.txns));
         let current = self.current.as_ref().map(|store| store.url.to_string());
         remembered.into_iter().flatten().chain(current).collect()
     }
@@ -101,7 +104,7 @@ impl Places {
             }
             if current.is_some() {
                 taken.current = claimed.map(|snapshot| (store, snapshot));
-            } else if in_doubt.is_empty() {
+            } else if in_doubt.is_empty() || planted(Bug::ForgetsAPlaceInDoubt) {
                 taken.spent.push(place);
             }
         }
@@ -128,6 +131,7 @@ async fn claim(
     clock: &SharedClock,
 ) -> Result<Option<Snapshot>> {
     loop {
+        let begun = clock.boot();
         let snapshot = log::load(store).await?;
         let (version, operation, mut actions) = match &snapshot {
             Some(snapshot) => {
@@ -141,14 +145,21 @@ async fn claim(
             None => return Ok(None),
         };
         let stands = |app_id: &str| snapshot.as_ref().and_then(|snapshot| snapshot.txns.get(app_id).copied());
-        actions.extend(settled.iter().map(|(source, offset)| {
-            let app_id = dead_letters::app_id(&identity.table_id, source);
-            let reach = offset.0.max(stands(&app_id).unwrap_or(0));
-            create::txn(app_id, reach, clock.wall_ms())
-        }));
+        for (source, offset) in settled {
+            let own = dead_letters::app_id(&identity.table_id, source);
+            for app_id in dead_letters::app_ids(&identity.table_id, source) {
+                // An older one is moved where it stands, so that who writes under it loses.
+                if let Some(reach) = stands(&app_id).or((app_id == own).then_some(0)) {
+                    actions.push(create::txn(app_id, offset.0.max(reach), clock.wall_ms()));
+                }
+            }
+        }
         let (commit_id, body) = body(identity, operation, actions, Vec::new(), clock);
-        let settled = log::settle(store, version, &commit_id, &body, at_start(store));
-        match (settled.await?, snapshot) {
+        let settled = log::settle(store, version, &commit_id, &body, at_start(store)).await?;
+        if clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR {
+            continue;
+        }
+        match (settled, snapshot) {
             (Settled::Won, None) => return Ok(Some(create::snapshot(&body))),
             (Settled::Won, Some(mut snapshot)) => {
                 snapshot.apply(version, action::commit(&body).expect("we wrote it"));
@@ -167,6 +178,8 @@ pub(super) enum Posted {
     Fenced(Option<Writer>),
     /// The table has changed: look at it again.
     Changed,
+    /// It took so long that only the table can tell.
+    Unsure,
 }
 
 /// The dead-letter table that is written now.
@@ -207,20 +220,20 @@ impl DeadLetters {
     ) -> Result<Posted> {
         let own: BTreeSet<String> =
             ours.keys().map(|source| dead_letters::app_id(&identity.table_id, source)).collect();
-        if !self.head.is_trusted(clock.boot()) {
-            let Some(unseen) = self.head.unseen(patience, clock.boot()).await? else {
-                return Ok(Posted::Changed);
-            };
-            for (_, body) in unseen {
-                if let Some(trouble) = self.meet(&body, &own)? {
-                    return Ok(trouble);
-                }
-            }
+        if let Some(trouble) = self.keep_up(&own, patience, clock).await? {
+            return Ok(trouble);
         }
         loop {
+            // The look at the log may have taken its time.
+            if files.iter().any(|(file, _)| is_old(file, clock.boot())) {
+                return Ok(Posted::Changed);
+            }
             let (commit_id, body) = self.body(files, identity, clock);
             match self.head.put(&commit_id, &body, &identity.table_id, patience, clock).await? {
                 Settled::Won => {
+                    if self.keep_up(&own, patience, clock).await?.is_some() {
+                        return Ok(Posted::Unsure);
+                    }
                     self.head.checkpoint_when_due(clock);
                     return Ok(Posted::Landed);
                 }
@@ -231,6 +244,26 @@ impl DeadLetters {
                 }
             }
         }
+    }
+
+    /// Meets what came unseen, where the tip was last seen long ago.
+    async fn keep_up(
+        &mut self,
+        own: &BTreeSet<String>,
+        patience: &Patience,
+        clock: &SharedClock,
+    ) -> Result<Option<Posted>> {
+        while !self.head.is_trusted(clock.boot()) {
+            let Some(unseen) = self.head.unseen(patience, clock.boot()).await? else {
+                return Ok(Some(Posted::Changed));
+            };
+            for (_, body) in unseen {
+                if let Some(trouble) = self.meet(&body, own)? {
+                    return Ok(Some(trouble));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn meet(&mut self, body: &bytes::Bytes, own: &BTreeSet<String>) -> Result<Option<Posted>> {
@@ -256,7 +289,8 @@ impl DeadLetters {
             let app_id = dead_letters::app_id(&identity.table_id, &range.source);
             let stands = self.head.snapshot.txns.get(&app_id).copied().unwrap_or(0);
             let reach = reach.entry(app_id).or_insert(stands);
-            *reach = range.next.0.max(*reach);
+            let floor = if planted(Bug::LetterOffsetsGoBack) { 0 } else { *reach };
+            *reach = range.next.0.max(floor);
         }
         let now = clock.wall_ms();
         let mut actions: Vec<Action> =

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Identity;
 use super::body::body;
-use super::head::meet;
+use super::head::{TIP_TRUSTED_FOR, meet};
 use super::letters::{Places, TakenOver};
 use super::relation;
 use crate::clock::SharedClock;
@@ -16,13 +16,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Partition, Version};
 use crate::protocol::anchor::{self, Plan, Watermarks};
 use crate::protocol::fence::Writer;
+use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
 use crate::source::catalog::Topic;
 use crate::table::action;
-use crate::table::log::{self, Found, Settled, Snapshot};
+use crate::table::log::{self, Found, Meanwhile, Settled, Snapshot};
 use crate::table::store::{Store, explain, is_hopeless};
-use crate::table::{create, gate};
+use crate::table::{create, gate, since};
 
 /// Answers that are none before a start is given up: the store may be flaky, or down.
 const UNCLEAR_AT_START_MAX: u32 = 4;
@@ -59,16 +60,29 @@ pub async fn open(
 ) -> Result<Opened> {
     let mut claims_lost = 0;
     loop {
+        let begun = clock.boot();
+        let asked_first = if planted(Bug::AsksForTheEndFirst) { Some(watermarks()?) } else { None };
         let snapshot = log::load(store).await?;
         let facts = match &snapshot {
             Some(snapshot) => {
+                if !planted(Bug::OpensARestoredTable) {
+                    since::not_replaced(store, snapshot, &identity.table_id).await?;
+                }
                 let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
                 snapshot.facts(gate::has_offset_columns(&schema))
             }
             None => anchor::TableFacts::default(),
         };
-        let watermarks = watermarks()?;
+        let watermarks = asked_first.map_or_else(&watermarks, Ok)?;
         let plan = anchor::plan(&identity.table_id, &topic.name, &topic.id, &facts, &watermarks)?;
+        // Another instance may have read on since the table was loaded: what seems out of reach is settled then.
+        if !plan.stopped.is_empty()
+            && !planted(Bug::StopsOnAnOldLook)
+            && let Some(snapshot) = &snapshot
+            && let Found::Commit(_) = log::get(store, snapshot.version.next()).await
+        {
+            continue;
+        }
         let created = snapshot.is_none();
         let (version, mut actions) = match (&snapshot, schema_if_new) {
             (Some(snapshot), _) => (snapshot.version.next(), Vec::new()),
@@ -80,16 +94,23 @@ pub async fn open(
         // Members of a group claim what they are assigned, when they are: others read now.
         let claims_all = identity.writer.group.is_none();
         let claim = claims_all.then(|| places.claim(identity, snapshot.as_ref(), clock.wall_ms())).flatten();
-        let to_move = if claim.is_some() { &plan.starts } else { &plan.to_anchor };
-        actions.extend(create::txns(&identity.table_id, to_move, clock.wall_ms()));
+        let claims = claim.is_some() && !planted(Bug::NoClaim);
+        let to_move = if claims { &plan.starts } else { &plan.to_anchor };
+        if !planted(Bug::NoAnchor) {
+            actions.extend(create::txns(&identity.table_id, to_move, clock.wall_ms()));
+        }
         actions.extend(claim.into_iter().flatten());
-        if actions.is_empty() {
+        if actions.is_empty() && !planted(Bug::NoClaim) {
             let snapshot = snapshot.expect("no action is needed only where there is a table");
             return opened(snapshot, plan, watermarks, false, TakenOver::default());
         }
         let operation = if created { "CREATE TABLE" } else { "STREAMING UPDATE" };
         let (commit_id, body) = body(identity, operation, actions, Vec::new(), clock);
         match log::settle(store, version, &commit_id, &body, at_start(store)).await? {
+            // Others may have gone far beyond that version meanwhile: the table says whether it counts.
+            Settled::Won
+                if clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR
+                    && !planted(Bug::BelievesALateCommit) => {}
             Settled::Won => {
                 let snapshot = match snapshot {
                     None => create::snapshot(&body),
@@ -143,9 +164,10 @@ async fn claim_stands(store: &Store, mut snapshot: Snapshot, table_id: &str, pla
 }
 
 /// Waits for a flaky store, not for one that is down.
-pub fn at_start(store: &Store) -> impl FnMut(&object_store::Error) -> Result<()> {
+pub fn at_start(store: &Store) -> impl FnMut(Meanwhile<'_>) -> Result<()> {
     let mut unclear = 0;
-    move |error| {
+    move |heard| {
+        let Meanwhile::Unclear(error) = heard else { return Ok(()) };
         unclear += 1;
         let give_up = unclear >= UNCLEAR_AT_START_MAX || is_hopeless(error);
         if give_up { Err(explain(&store.url, error)) } else { Ok(()) }

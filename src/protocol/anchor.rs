@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 
 use super::app_id::{AppId, superseded};
+use super::planted::{Bug, planted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 
@@ -73,6 +74,7 @@ pub fn plan(
         let handed_over =
             || known.get(&TopicId::unknown()).and_then(|offsets| offsets.get(&partition)).copied();
         let start = match own.or_else(handed_over) {
+            Some(offset) if planted(Bug::PassesWhatRetentionTook) => offset.max(marks.low),
             Some(offset) => {
                 if let Some(error) = out_of_reach(&source, offset, marks.low, marks.end) {
                     plan.stopped.push((partition, error));
@@ -80,7 +82,7 @@ pub fn plan(
                 }
                 offset
             }
-            None if known.is_empty() => marks.first_run,
+            None if known.is_empty() || planted(Bug::NewPartitionBeginsAtLatest) => marks.first_run,
             // A partition that a known topic has grown: nothing of it may be missed.
             None => marks.low,
         };
@@ -149,7 +151,7 @@ pub(super) fn settle_topic_id(
 ) -> Result<TopicId> {
     let goes_on = |id: &&TopicId| !id.is_unknown() && superseded(table_id, topic, id, txns).is_none();
     match known.keys().find(goes_on) {
-        Some(recorded) if told.is_unknown() => Ok(recorded.clone()),
+        Some(recorded) if told.is_unknown() || planted(Bug::NoTopicIdAtStart) => Ok(recorded.clone()),
         Some(recorded) if !known.contains_key(told) => Err(Error::new(
             ErrorKind::Disagree,
             format!("topic `{topic}` was created again: its id is {told}, the table knows {recorded}"),

@@ -198,6 +198,18 @@ pub fn superseded(
     latest.is_from(table_id, topic, topic_id).then_some(latest)
 }
 
+/// The name under which a partition goes on that was read while the broker told no topic ids.
+pub fn took_an_id(table_id: &str, source: &TopicPartition, txns: &BTreeMap<String, i64>) -> Option<String> {
+    let goes_on = |id: &AppId| {
+        let TopicPartition { topic, topic_id, partition } = &id.source;
+        (id.table_id.as_str(), topic, *partition) == (table_id, &source.topic, source.partition)
+            && !topic_id.is_unknown()
+            && superseded(table_id, topic, topic_id, txns).is_none()
+    };
+    let later = txns.keys().filter_map(|app_id| AppId::parse(app_id)).find(goes_on);
+    later.filter(|_| source.topic_id.is_unknown()).map(|id| id.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,6 +266,25 @@ mod tests {
         {
             assert_eq!(Handover::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_partition_without_a_topic_id_goes_on_under_one() {
+        let source = |id: &str| TopicPartition {
+            topic: "t".into(),
+            topic_id: TopicId(id.to_owned()),
+            partition: Partition(0),
+        };
+        let mut txns = BTreeMap::from([("thalweg/orders/t/-/0".to_owned(), 7)]);
+        let took = |id: &str, txns: &_| took_an_id("orders", &source(id), txns);
+        assert_eq!(took("-", &txns), None);
+        txns.insert("thalweg/orders/t/A/1".to_owned(), 9);
+        assert_eq!(took("-", &txns), None, "that is another partition");
+        txns.insert("thalweg/orders/t/A/0".to_owned(), 9);
+        assert_eq!(took("-", &txns).as_deref(), Some("thalweg/orders/t/A/0"));
+        assert_eq!(took("A", &txns), None);
+        txns.insert("thalweg/adopt/orders/t/-/orders/A".to_owned(), 1);
+        assert_eq!(took("-", &txns), None, "it was adopted from there");
     }
 
     #[test]

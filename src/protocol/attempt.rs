@@ -16,6 +16,8 @@
 //! answers can be lost and puts can land late; whichever copy lands is this
 //! commit and no other.
 
+use super::planted::{Bug, planted};
+
 /// The store's answer to a put-if-absent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PutReply {
@@ -67,6 +69,8 @@ impl Attempt {
     pub fn after_put(&mut self, reply: PutReply) -> Step {
         match reply {
             PutReply::Created => Step::Won,
+            PutReply::Exists if planted(Bug::ExistsIsWon) => Step::Won,
+            PutReply::Unclear if planted(Bug::UnclearIsWon) => Step::Won,
             PutReply::Exists => Step::Get { wait: Wait::No },
             PutReply::Unclear => Step::Get { wait: self.back_off() },
         }
@@ -74,6 +78,7 @@ impl Attempt {
 
     pub fn after_get(&mut self, reply: GetReply) -> Step {
         match reply {
+            GetReply::Found(_) if planted(Bug::OwnCommitIsAnothers) => Step::Lost,
             GetReply::Found(id) if id.as_deref() == Some(&*self.commit_id) => Step::Won,
             GetReply::Found(_) => Step::Lost,
             GetReply::Missing => {

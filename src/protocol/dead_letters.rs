@@ -26,7 +26,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::ids::{Offset, TopicPartition};
+use super::planted::{Bug, planted};
+use crate::ids::{Offset, TopicId, TopicPartition};
 
 /// Letters that stand above the main table's offset, by partition, offsets growing.
 pub type Held = BTreeMap<TopicPartition, Vec<Offset>>;
@@ -35,6 +36,17 @@ pub type Held = BTreeMap<TopicPartition, Vec<Offset>>;
 pub fn app_id(table_id: &str, source: &TopicPartition) -> String {
     let TopicPartition { topic, topic_id, partition } = source;
     format!("thalweg-dlq/{table_id}/{topic}/{topic_id}/{partition}")
+}
+
+/// The `txn`s under which letters of a partition may stand: its own, and the one from before the broker
+/// told topic ids.
+pub fn app_ids(table_id: &str, source: &TopicPartition) -> Vec<String> {
+    let before = TopicPartition { topic_id: TopicId::unknown(), ..source.clone() };
+    let mut all = vec![app_id(table_id, source)];
+    if !source.topic_id.is_unknown() && !planted(Bug::HandoverForgetsLetters) {
+        all.push(app_id(table_id, &before));
+    }
+    all
 }
 
 /// The `txn` by which a main table remembers where its dead letters go. Its
@@ -64,7 +76,8 @@ pub fn in_doubt(
     settled: Offset,
     letter_txns: &BTreeMap<String, i64>,
 ) -> Option<std::ops::Range<i64>> {
-    let reach = *letter_txns.get(&app_id(table_id, source))?;
+    let reach =
+        app_ids(table_id, source).iter().filter_map(|app_id| letter_txns.get(app_id)).copied().max()?;
     (settled.0 < reach).then_some(settled.0..reach)
 }
 
@@ -101,5 +114,13 @@ mod tests {
         assert_eq!(in_doubt("orders", &source(0), Offset(20), &txns), None);
         assert_eq!(in_doubt("orders", &source(1), Offset(0), &txns), None);
         assert_eq!(in_doubt("other", &source(0), Offset(0), &txns), None);
+    }
+
+    #[test]
+    fn letters_from_before_the_broker_told_topic_ids_are_in_doubt_too() {
+        let before = TopicPartition { topic_id: TopicId::unknown(), ..source(0) };
+        let txns = BTreeMap::from([(app_id("orders", &before), 20), (app_id("orders", &source(0)), 17)]);
+        assert_eq!(in_doubt("orders", &source(0), Offset(15), &txns), Some(15..20));
+        assert_eq!(in_doubt("orders", &before, Offset(15), &txns), Some(15..20));
     }
 }

@@ -20,6 +20,7 @@
 //! | [`membership`] | what a consumer group's assignments mean, and what is void without them |
 //! | [`contention`] | how writers of one table share its log |
 //! | [`fence`] | whether a moved offset is a predecessor's late commit or a live rival |
+//! | `planted` | nothing: bugs for the simulation's oracles to find, none in a program that is shipped |
 //!
 //! Architecture invariant: nothing in here does I/O, reads a clock or spawns.
 //! A real run and the simulator drive the same code.
@@ -34,6 +35,10 @@ pub mod fence;
 pub mod ledger;
 pub mod membership;
 pub mod offsets;
+#[cfg(feature = "planted")]
+pub mod planted;
+#[cfg(not(feature = "planted"))]
+pub(crate) mod planted;
 pub mod progress;
 pub mod replay;
 pub mod verdict;

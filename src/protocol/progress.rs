@@ -6,6 +6,7 @@
 //! Invariant: ranges that leave [`Progress::cut`] chain. Each starts where the
 //! one before ended, whatever was delivered twice, skipped or compacted away.
 
+use super::planted::{Bug, planted};
 use crate::ids::{Offset, OffsetRange, TopicPartition};
 
 #[derive(Clone, Debug)]
@@ -50,7 +51,7 @@ impl Progress {
     /// A record below the position was settled before: a consumer may deliver
     /// records from before a seek.
     pub fn is_due(&self, offset: Offset) -> bool {
-        offset >= self.position
+        offset >= self.position || planted(Bug::TakesWhatWasDeliveredBefore)
     }
 
     /// Accounts for a due record.
@@ -58,6 +59,7 @@ impl Progress {
         assert!(self.is_due(offset), "offset {offset} is below the position {}", self.position);
         match outcome {
             Outcome::Row => self.rows += 1,
+            Outcome::Skipped if planted(Bug::CountsSkippedAsRows) => self.rows += 1,
             Outcome::Skipped => self.skipped += 1,
             Outcome::DeadLetter => self.dead_letters += 1,
             Outcome::Tombstone => self.tombstones += 1,
@@ -85,16 +87,21 @@ impl Progress {
         if !self.is_open() {
             return None;
         }
+        if planted(Bug::RangeEndsTooLate) {
+            self.position.0 += 1;
+        }
+        let too_early = planted(Bug::RangeEndsTooEarly) && self.position.0 > self.start.0 + 1;
+        let next = if too_early { Offset(self.position.0 - 1) } else { self.position };
         let range = OffsetRange {
             source: self.source.clone(),
             start: self.start,
-            next: self.position,
+            next,
             rows: std::mem::take(&mut self.rows),
             skipped: std::mem::take(&mut self.skipped),
             tombstones: std::mem::take(&mut self.tombstones),
             dead_letters: std::mem::take(&mut self.dead_letters),
         };
-        self.start = self.position;
+        self.start = next;
         Some(range)
     }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use super::fence::Writer;
+use super::planted::{Bug, planted};
 
 /// What a commit that took our version did, as far as it matters to us.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -77,10 +78,11 @@ const ENTRIES_TOLD: usize = 8;
 const REPLACING: [&str; 3] = ["RESTORE", "CLONE", "REPLACE TABLE"];
 
 pub fn judge(winner: &Winner, relation: impl Fn(&str) -> Relation) -> Verdict {
-    if let Some(name) = winner.unknown_actions.first() {
+    if let Some(name) = winner.unknown_actions.first().filter(|_| !planted(Bug::IgnoresUnknownActions)) {
         return Verdict::Unknown(name.clone());
     }
     if let Some(operation) = &winner.operation
+        && !planted(Bug::IgnoresARestore)
         && REPLACING.iter().any(|name| operation.to_ascii_uppercase().contains(name))
     {
         return Verdict::Replaced(operation.clone());
@@ -89,13 +91,15 @@ pub fn judge(winner: &Winner, relation: impl Fn(&str) -> Relation) -> Verdict {
         let entries = winner.txns.iter().filter(|app_id| relation(app_id) == wanted).cloned();
         Some(Entries(entries.collect())).filter(|entries| !entries.0.is_empty())
     };
-    if let Some(entries) = that(Relation::Successor) {
+    if let Some(entries) = that(Relation::Successor)
+        && !planted(Bug::IgnoresAHandover)
+    {
         return Verdict::HandedOver(winner.writer.clone(), entries);
     }
     if let Some(entries) = that(Relation::Jump) {
         return Verdict::SetByHand(winner.writer.clone(), entries);
     }
-    if that(Relation::Ours).is_some() {
+    if that(Relation::Ours).is_some() && !planted(Bug::IgnoresAFence) {
         return Verdict::Fenced(winner.writer.clone());
     }
     if winner.changes_protocol || winner.changes_metadata {

@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::Moved;
 use crate::ids::{Offset, TopicPartition};
 use crate::protocol::balance::Load;
+use crate::protocol::planted::{Bug, planted};
 use crate::source::Source;
 
 impl<S: Source> Shard<S> {
@@ -28,9 +29,15 @@ impl<S: Source> Shard<S> {
         if !partition.reading || partition.end.is_some() || self.draining {
             return Ok(());
         }
-        self.stop_reading(index);
+        if !planted(Bug::ReadsOnAfterAMove) {
+            self.stop_reading(index);
+        }
         let place = self.partitions[index].table;
-        self.cut(place)?;
+        if planted(Bug::ForgetsBuffersOnAMove) {
+            self.tables[place].forget();
+        } else {
+            self.cut(place)?;
+        }
         let partition = &mut self.partitions[index];
         partition.moved = true;
         let start = partition.progress.position();
@@ -58,10 +65,14 @@ impl<S: Source> Shard<S> {
         if self.draining || state.stopped {
             return Ok(());
         }
-        if let Some(reset) = state.last_reset.as_ref().filter(|_| generation < state.generation) {
+        let before_a_reset = generation < state.generation && !planted(Bug::MoveMissesAReset);
+        if let Some(reset) = state.last_reset.as_ref().filter(|_| before_a_reset) {
             let Some(&again) = reset.starts.get(&source) else { return Ok(()) };
             start = again;
             held = reset.held.get(&source).cloned().unwrap_or_default();
+        }
+        if planted(Bug::MoveForgetsLetters) {
+            held.clear();
         }
         let known = self.index_of(table, &source);
         let state = PartitionState::new(place, Reading { table, source, start, held, end: None });

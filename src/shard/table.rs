@@ -21,6 +21,7 @@ use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::metrics::{self, Stage};
 use crate::protocol::dead_letters::Held;
 use crate::protocol::membership::Unit;
+use crate::protocol::planted::{Bug, planted};
 use crate::schema::Schema;
 use crate::source::batch::{Padded, Record};
 
@@ -173,12 +174,14 @@ impl TableState {
     ) {
         self.last_reset = Some(LastReset { starts: starts.clone(), held: Arc::clone(held) });
         self.decoder = Decoder::new(&schema, &self.lane.decoding);
-        self.rows.follow(&schema);
         self.wants_headers = wants_headers(&schema);
-        self.lane.schema = schema;
         self.generation = generation;
         self.uncommitted.clear();
-        self.forget();
+        if !planted(Bug::KeepsBuffersOverAReset) {
+            self.rows.follow(&schema);
+            self.forget();
+        }
+        self.lane.schema = schema;
     }
 
     pub(super) fn stop(&mut self) {

@@ -55,6 +55,7 @@ use crate::budget::Charge;
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
+use crate::protocol::planted::{Bug, planted};
 
 /// The checkpoints of one process are written one after the other: their memory does not add up.
 #[derive(Clone, Debug)]
@@ -122,6 +123,10 @@ async fn write_within(
     while base < Some(version) {
         let (reached, changes) = Changes::read(store, base, version, limits.step_bytes).await?;
         let name = format!("{:020}.checkpoint.parquet", reached.0);
+        if planted(Bug::HintBeforeTheCheckpoint) {
+            write_hint(store, reached, 0).await?;
+        }
+        names = names.filter(|_| !planted(Bug::CheckpointForgetsTheLast));
         let rows = write_file(store, (&name, names.as_deref()), &changes, terms, limits, sweeper).await?;
         write_hint(store, reached, rows).await?;
         (base, names) = (Some(reached), Some(vec![name]));
@@ -303,7 +308,7 @@ pub async fn clean_up(store: &Store, expired_ms: i64) -> Result<usize> {
     let mut removed = 0;
     for object in objects.iter().filter(|object| old(object)) {
         let version = object.location.filename().and_then(|name| name.get(..20)).and_then(|v| v.parse().ok());
-        if version.is_some_and(|version| Version(version) < floor) {
+        if version.is_some_and(|version| Version(version) < floor || planted(Bug::CleansUpTooMuch)) {
             store.objects.delete(&object.location).await.map_err(|error| explain(&store.url, &error))?;
             removed += 1;
         }

@@ -85,10 +85,13 @@ pub async fn held(
     let inventory = inventory::take(store).await?;
     for add in inventory.files.values() {
         if let Some(tag) = LettersTag::of(add) {
+            // They may be from before the broker told topic ids.
             let reaches = |range: &OffsetRange| {
-                in_doubt
-                    .get(&range.source)
-                    .is_some_and(|doubt| range.next.0 > doubt.start && range.start.0 < doubt.end)
+                in_doubt.iter().any(|(source, doubt)| {
+                    (&source.topic, source.partition) == (&range.source.topic, range.source.partition)
+                        && range.next.0 > doubt.start
+                        && range.start.0 < doubt.end
+                })
             };
             if tag.table_id != table_id || !tag.ranges.iter().any(reaches) {
                 continue;

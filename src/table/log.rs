@@ -29,9 +29,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 use crate::protocol::anchor::TableFacts;
 use crate::protocol::attempt::{Attempt, GetReply, PutReply, Step, Wait};
+use crate::protocol::planted::{Bug, planted};
 
 /// Version files read at once while a table is loaded.
 const PARALLEL_GETS: usize = 16;
+/// Times a log is read that is cleaned up meanwhile.
+const TRIES_MAX: u32 = 5;
 /// For one version file, the client's own retries included.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
@@ -80,30 +83,42 @@ pub enum Settled {
     Lost(Bytes),
 }
 
+/// What happens between a put and its sure outcome.
+#[derive(Clone, Copy, Debug)]
+pub enum Meanwhile<'a> {
+    /// The store's answer is none.
+    Unclear(&'a object_store::Error),
+    /// The version is free as yet: the same bytes are about to be put there again.
+    PutsAgain,
+}
+
 /// Puts a version until it is sure whose it is, however long that takes.
 ///
-/// `unclear` hears of every answer that is no answer, and may end the wait;
-/// it must not end it while the put may still take effect, unless the process
-/// ends with it.
+/// `hears` may end the wait; it must not end it while the put may still take
+/// effect, unless the process ends with it.
 pub async fn settle(
     store: &Store,
     version: Version,
     commit_id: &str,
     body: &Bytes,
-    mut unclear: impl FnMut(&object_store::Error) -> Result<()>,
+    mut hears: impl FnMut(Meanwhile<'_>) -> Result<()>,
 ) -> Result<Settled> {
+    let (mut version, mut body) = (version, body.clone());
     let mut attempt = Attempt::new(commit_id);
     let mut step = Step::Put { wait: Wait::No };
-    let mut there = Bytes::new();
+    let (mut there, mut was_put) = (Bytes::new(), false);
     loop {
         step = match step {
             Step::Won => return Ok(Settled::Won),
             Step::Lost => return Ok(Settled::Lost(there)),
             Step::Put { wait } => {
                 back_off(wait).await;
+                if std::mem::replace(&mut was_put, true) {
+                    hears(Meanwhile::PutsAgain)?;
+                }
                 let (reply, error) = put(store, version, body.clone()).await;
                 if let Some(error) = error {
-                    unclear(&error)?;
+                    hears(Meanwhile::Unclear(&error))?;
                 }
                 attempt.after_put(reply)
             }
@@ -116,9 +131,19 @@ pub async fn settle(
                         there = body;
                         GetReply::Found(id)
                     }
-                    Found::Missing => GetReply::Missing,
+                    Found::Missing => {
+                        if planted(Bug::SameBytesAtAnotherVersion) {
+                            version = version.next();
+                        }
+                        if planted(Bug::OtherBytesAtTheSameVersion) {
+                            let other: String = commit_id.chars().rev().collect();
+                            body = String::from_utf8_lossy(&body).replace(commit_id, &other).into();
+                            attempt = Attempt::new(other);
+                        }
+                        GetReply::Missing
+                    }
                     Found::Unclear(error) => {
-                        unclear(&error)?;
+                        hears(Meanwhile::Unclear(&error))?;
                         GetReply::Unclear
                     }
                 };
@@ -247,15 +272,34 @@ impl LogFile {
 
 /// The state of the table now; `None` where there is no table.
 pub async fn load(store: &Store) -> Result<Option<Snapshot>> {
-    let hint = last_checkpoint(store).await?;
-    let mut listing = list(store, hint).await?;
-    if let Some(hint) = hint
-        && !listing.checkpoints.contains_key(&hint)
-    {
-        // The hint names a checkpoint that is gone or incomplete: look at everything.
-        listing = list(store, None).await?;
+    let mut tries = 1;
+    loop {
+        let hint = last_checkpoint(store).await?;
+        let mut listing = list(store, hint).await?;
+        if let Some(hint) = hint
+            && !listing.checkpoints.contains_key(&hint)
+        {
+            // The hint names a checkpoint that is gone or incomplete: look at everything.
+            listing = list(store, None).await?;
+        }
+        match load_listed(store, &listing).await {
+            Err(_)
+                if tries < TRIES_MAX
+                    && !planted(Bug::TakesCleanUpForDamage)
+                    && has_shrunk(store, &listing).await? =>
+            {
+                tries += 1;
+            }
+            outcome => return outcome,
+        }
     }
-    load_listed(store, &listing).await
+}
+
+/// Whether another writer has cleaned up since: then what is needed stands further on.
+async fn has_shrunk(store: &Store, before: &Listing) -> Result<bool> {
+    let now = list(store, None).await?;
+    Ok(before.versions.iter().any(|version| now.versions.binary_search(version).is_err())
+        || before.checkpoints.keys().any(|version| !now.checkpoints.contains_key(version)))
 }
 
 async fn load_listed(store: &Store, listing: &Listing) -> Result<Option<Snapshot>> {
@@ -354,9 +398,32 @@ pub async fn open_checkpoint(
     ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|error| bad_checkpoint(store, name, error))
 }
 
-pub fn bad_checkpoint(store: &Store, name: &str, error: impl std::fmt::Display) -> Error {
+/// Why a checkpoint cannot be read: the store does not give it, or it is damaged.
+pub fn bad_checkpoint(
+    store: &Store,
+    name: &str,
+    error: impl Into<Box<dyn std::error::Error + 'static>>,
+) -> Error {
+    let error = error.into();
+    if let Some(answer) = answer_of_the_store(error.as_ref())
+        && !planted(Bug::TakesSilenceForDamage)
+    {
+        return explain(&store.url, answer);
+    }
     Error::new(ErrorKind::CannotWrite, format!("{}: checkpoint {name} cannot be read: {error}", store.url))
         .remedy("remove the damaged checkpoint and `_last_checkpoint` if the version files before it are still there")
+}
+
+/// The store's own error under that of a reader, unless it says that there is no such object.
+fn answer_of_the_store<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a object_store::Error> {
+    let mut layer = Some(error);
+    while let Some(error) = layer {
+        if let Some(answer) = error.downcast_ref::<object_store::Error>() {
+            return Some(answer).filter(|answer| !matches!(answer, object_store::Error::NotFound { .. }));
+        }
+        layer = error.source();
+    }
+    None
 }
 
 /// Reads protocol, metadata and txns of a checkpoint part: only the row

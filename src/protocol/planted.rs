@@ -1,0 +1,176 @@
+//! Bugs that can be planted, so that the simulation's oracles are put to the test themselves.
+//!
+//! It owns the list and the switch. Each bug is a real change of the code that it names: one rule of
+//! the commit that is not kept. What is not caught by the oracles is a hole in them.
+//!
+//! Architecture invariant: a program that is shipped has none of these. Without the feature `planted`
+//! the question is the constant `false`, and what stands behind it is compiled away; with it a build
+//! without debug assertions fails.
+
+#[cfg(all(feature = "planted", not(debug_assertions)))]
+compile_error!("the feature `planted` is for tests of the simulation: it must not be in a release build");
+
+macro_rules! bugs {
+    ($($(#[$what:meta])* $name:ident,)+) => {
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Bug { $($(#[$what])* $name,)+ }
+
+        #[cfg(feature = "planted")]
+        pub const ALL: &[Bug] = &[$(Bug::$name,)+];
+    };
+}
+
+bugs! {
+    // ---- which records a range settles
+    /// The record after the last one is settled, too.
+    RangeEndsTooLate,
+    /// The last record of a range is settled by the next one.
+    RangeEndsTooEarly,
+    /// Records from before a seek are taken.
+    TakesWhatWasDeliveredBefore,
+    /// The end of a partition does not move its position: a range ends at its last record.
+    IgnoresTheEndOfAPartition,
+    /// A skipped record is counted as a row.
+    CountsSkippedAsRows,
+
+    // ---- where a partition begins
+    /// Reading begins before the start of a partition is committed.
+    NoAnchor,
+    /// A new partition of a known topic begins where the config's first run does.
+    NewPartitionBeginsAtLatest,
+    /// Offsets that retention deleted are passed over.
+    PassesWhatRetentionTook,
+    /// The topic's end is asked for before the table is loaded.
+    AsksForTheEndFirst,
+    /// What seems out of reach is not looked at again: another instance may have read on meanwhile.
+    StopsOnAnOldLook,
+    /// A topic that was created again is read on at the old offsets after a start.
+    NoTopicIdAtStart,
+    /// What was fetched is committed without a look at the topic's id.
+    NoTopicIdBeforeCommit,
+
+    // ---- one commit
+    /// Finished work is committed whether it chains or not.
+    NoTxnCompare,
+    /// A put without an answer is taken for a commit.
+    UnclearIsWon,
+    /// A version that is taken is taken for our commit.
+    ExistsIsWon,
+    /// Our own commit, found after a lost answer, is taken for another's.
+    OwnCommitIsAnothers,
+    /// After a put without an answer the same bytes are put at the next version.
+    SameBytesAtAnotherVersion,
+    /// Between two tries of one put its bytes change.
+    OtherBytesAtTheSameVersion,
+    /// Files are deleted when it is unknown whether their commit landed.
+    DeletesFilesOfAnUnknownCommit,
+    /// A commit names a file before the store has it.
+    CommitsBeforeTheUploadEnds,
+    /// Files that a vacuum may have removed are committed.
+    CommitsFilesOfAnyAge,
+    /// A put without an outcome is repeated, however old the files that it names are by now.
+    PutsAgainHoweverLate,
+    /// The tip of the log is believed however long ago it was seen.
+    TrustsTheTipForEver,
+    /// The tip of a log that took days to be read is believed as if it had been seen now.
+    TrustsALookThatTookLong,
+    /// A put that took days counts, although its version may have been another's and cleaned up since.
+    BelievesALateCommit,
+    /// A store that does not answer makes a checkpoint count as damaged.
+    TakesSilenceForDamage,
+    /// A log that is cleaned up while it is read counts as damaged.
+    TakesCleanUpForDamage,
+
+    // ---- another writer
+    /// Another commit that moved our offsets does not stop ours.
+    IgnoresAFence,
+    /// Partitions that went over to another topic id are fought for.
+    IgnoresAHandover,
+    /// Who looks at a table anew does not see that its partitions went over to a topic id.
+    BeginsAgainAfterAHandover,
+    /// A commit with actions that nobody knows is taken for harmless.
+    IgnoresUnknownActions,
+    /// A table that was put back is written on.
+    IgnoresARestore,
+    /// A table that was put back is opened.
+    OpensARestoredTable,
+    /// A table that was put back is not noticed by who looks at it anew.
+    BeginsAgainAfterARestore,
+    /// Files are committed whatever became of the schema.
+    IgnoresASchemaChange,
+
+    // ---- beginning again
+    /// A shard keeps its open file over a reset.
+    KeepsBuffersOverAReset,
+    /// A shard reads on where it is after a reset.
+    KeepsThePositionOverAReset,
+    /// The committer takes work from before a reset.
+    TakesWorkFromBeforeAReset,
+    /// Work that waits in the ledger outlives a reset.
+    LedgerOutlivesAReset,
+
+    // ---- a partition moves between shards
+    /// What was read and is not in a file is forgotten when a partition goes.
+    ForgetsBuffersOnAMove,
+    /// A partition goes, and is read on here, too.
+    ReadsOnAfterAMove,
+    /// A reset while a partition is on its way is not heard of.
+    MoveMissesAReset,
+    /// Which dead letters stand already is not told to the next shard.
+    MoveForgetsLetters,
+
+    // ---- dead letters
+    /// Offsets are committed and their dead letters are not.
+    SkipsTheLetters,
+    /// Dead letters are committed after the offsets that settle them.
+    LettersAfterOffsets,
+    /// Letters from before the broker told topic ids are forgotten.
+    HandoverForgetsLetters,
+    /// What stands as a dead letter is judged again.
+    JudgesLettersAgain,
+    /// Letters at a former place are not looked for.
+    ForgetsFormerPlaces,
+    /// A former place is forgotten while its letters are in doubt.
+    ForgetsAPlaceInDoubt,
+    /// Who opens a table does not claim it before dead letters are taken over.
+    NoClaim,
+    /// The dead-letter table's offset can go back.
+    LetterOffsetsGoBack,
+
+    // ---- checkpoints
+    /// The hint is written before the checkpoint that it names.
+    HintBeforeTheCheckpoint,
+    /// A checkpoint leaves out an offset.
+    CheckpointLosesAnOffset,
+    /// A checkpoint keeps files that were removed.
+    CheckpointKeepsRemovedFiles,
+    /// A checkpoint holds only what is new since the last one.
+    CheckpointForgetsTheLast,
+    /// Clean-up removes versions that no checkpoint covers.
+    CleansUpTooMuch,
+}
+
+/// Whether this bug is planted in what this thread runs.
+#[cfg(not(feature = "planted"))]
+#[inline(always)]
+pub const fn planted(_: Bug) -> bool {
+    false
+}
+
+/// Whether this bug is planted in what this thread runs.
+#[cfg(feature = "planted")]
+pub fn planted(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+#[cfg(feature = "planted")]
+thread_local! {
+    /// A simulated world is one thread.
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug in what this thread runs from now on.
+#[cfg(feature = "planted")]
+pub fn plant(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
