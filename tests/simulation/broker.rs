@@ -1,18 +1,22 @@
-//! A broker's topic and a consumer of it.
+//! A broker's topic, what happens to it, and a consumer of it.
 //!
 //! It owns what stands at each offset: a row, a record that is no row, a
-//! tombstone, or nothing (markers, aborted and compacted records).
+//! tombstone, or nothing (markers, aborted and compacted records). Nothing is
+//! forgotten of what once stood there: the oracle asks for it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use thalweg::error::{Error, ErrorKind};
-use thalweg::ids::{Offset, Partition};
+use thalweg::error::{Error, ErrorKind, Result};
+use thalweg::ids::{Offset, Partition, TopicId};
 use thalweg::protocol::anchor::Watermarks;
+use thalweg::source::catalog::Topic;
+use thalweg::source::witness::Topics;
 use thalweg::source::{Assignment, Event, RecordBatch, Slot, Source};
 
 use crate::chance::Chance;
+use crate::oracle::TOPIC;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Content {
@@ -34,35 +38,116 @@ pub struct Entry {
 
 #[derive(Clone, Default, Debug)]
 pub struct PartitionLog {
+    /// The first offset that ever was.
+    pub first: i64,
+    /// The first that retention has left.
     pub low: i64,
+    /// From `first` on.
     pub entries: Vec<Entry>,
+    /// Where an open transaction begins: nothing is read from there on.
+    open: Option<i64>,
 }
 
 impl PartitionLog {
+    fn beginning_at(first: i64) -> PartitionLog {
+        PartitionLog { first, low: first, ..PartitionLog::default() }
+    }
+
+    /// The last stable offset: what can be read ends here.
     pub fn end(&self) -> i64 {
-        self.low + self.entries.len() as i64
+        self.open.unwrap_or(self.first + self.entries.len() as i64)
     }
 
     pub fn at(&self, offset: i64) -> Option<&Entry> {
-        self.entries.get(usize::try_from(offset - self.low).ok()?)
+        self.entries.get(usize::try_from(offset - self.first).ok()?)
+    }
+
+    fn push(&mut self, content: Content) {
+        self.entries.push(Entry { content, compacted: false });
+    }
+
+    fn begin_transaction(&mut self) {
+        self.open.get_or_insert(self.first + self.entries.len() as i64);
+    }
+
+    /// Ends the open transaction; all that came since was part of it.
+    fn end_transaction(&mut self, abort: bool) {
+        let Some(begun) = self.open.take() else { return };
+        if abort {
+            for entry in &mut self.entries[(begun - self.first) as usize..] {
+                entry.content = Content::Nothing;
+            }
+        }
+        self.push(Content::Nothing);
     }
 }
 
-#[derive(Default)]
 pub struct Broker {
     pub partitions: Vec<PartitionLog>,
+    /// The topic that the table is of, once there is another one of its name.
+    former: Option<Vec<PartitionLog>>,
+    exists: bool,
+    /// An old broker tells no topic ids.
+    tells_ids: bool,
     next_id: i64,
 }
 
 pub type SharedBroker = Arc<Mutex<Broker>>;
 
 impl Broker {
+    pub fn new(tells_ids: bool) -> Broker {
+        Broker { partitions: Vec::new(), former: None, exists: true, tells_ids, next_id: 0 }
+    }
+
+    /// The partitions of the topic that the table is of.
+    pub fn of_table(&self) -> &[PartitionLog] {
+        self.former.as_deref().unwrap_or(&self.partitions)
+    }
+
+    pub fn was_created_again(&self) -> bool {
+        self.former.is_some()
+    }
+
+    /// The topic as the broker tells it now.
+    pub fn topic(&self) -> Option<Topic> {
+        let id = match (self.tells_ids, &self.former) {
+            (false, _) => TopicId::unknown(),
+            (true, None) => TopicId("A".to_owned()),
+            (true, Some(_)) => TopicId("B".to_owned()),
+        };
+        let partitions = (0..self.partitions.len() as i32).map(Partition).collect();
+        self.exists.then(|| Topic { name: TOPIC.to_owned(), id, partitions })
+    }
+
+    pub fn tell_ids(&mut self) {
+        self.tells_ids = true;
+    }
+
+    /// The topic is deleted, or, where it was, created again with other records at the same offsets.
+    pub fn delete_or_create(&mut self, chance: &mut Chance) {
+        if std::mem::replace(&mut self.exists, false) {
+            return;
+        }
+        self.exists = true;
+        let fresh = vec![PartitionLog::default(); self.partitions.len()];
+        let former = std::mem::replace(&mut self.partitions, fresh);
+        self.former.get_or_insert(former);
+        for partition in 0..self.partitions.len() {
+            // Longer or shorter than what was read of the topic before.
+            let count = chance.below(80);
+            self.produce(partition, count, chance);
+        }
+    }
+
     pub fn add_partition(&mut self, chance: &mut Chance) {
-        let low = if chance.one_in(2) { 0 } else { chance.below(50) as i64 };
-        self.partitions.push(PartitionLog { low, entries: Vec::new() });
+        let first = if chance.one_in(2) { 0 } else { chance.below(50) as i64 };
+        self.partitions.push(PartitionLog::beginning_at(first));
     }
 
     pub fn produce(&mut self, partition: usize, count: u64, chance: &mut Chance) {
+        if chance.one_in(8) {
+            self.partitions[partition].begin_transaction();
+        }
         for _ in 0..count {
             let content = match chance.below(20) {
                 0 => Content::Malformed,
@@ -77,21 +162,42 @@ impl Broker {
                     Content::Row(self.next_id)
                 }
             };
-            self.partitions[partition].entries.push(Entry { content, compacted: false });
+            self.partitions[partition].push(content);
         }
         if chance.one_in(3) {
-            // A transaction's end marker.
-            self.partitions[partition].entries.push(Entry { content: Content::Nothing, compacted: false });
+            self.partitions[partition].end_transaction(chance.one_in(3));
+        }
+        if chance.one_in(3) {
+            // The marker of a transaction of another partition's records.
+            self.partitions[partition].push(Content::Nothing);
+        }
+    }
+
+    /// Every transaction comes to its end, and a deleted topic is there again.
+    pub fn settle(&mut self, chance: &mut Chance) {
+        if !self.exists {
+            self.delete_or_create(chance);
+        }
+        for log in &mut self.partitions {
+            log.end_transaction(chance.one_in(3));
         }
     }
 
     pub fn compact(&mut self, chance: &mut Chance) {
         let partition = chance.index(self.partitions.len());
-        let entries = &mut self.partitions[partition].entries;
-        if !entries.is_empty() {
-            let index = chance.index(entries.len());
-            entries[index].compacted = true;
+        let log = &mut self.partitions[partition];
+        let stable = (log.end() - log.first) as usize;
+        if stable > 0 {
+            let index = chance.index(stable);
+            log.entries[index].compacted = true;
         }
+    }
+
+    /// Retention deletes the oldest records of a partition, read or not.
+    pub fn retain(&mut self, chance: &mut Chance) {
+        let partition = chance.index(self.partitions.len());
+        let log = &mut self.partitions[partition];
+        log.low += chance.below((log.end() - log.low + 1) as u64) as i64;
     }
 
     pub fn watermarks(&self, latest: bool) -> BTreeMap<Partition, Watermarks> {
@@ -101,6 +207,27 @@ impl Broker {
             first_run: Offset(if latest { log.end() } else { log.low }),
         };
         (0i32..).zip(&self.partitions).map(|(number, log)| (Partition(number), marks(log))).collect()
+    }
+}
+
+/// What the broker tells of topics, now and then nothing.
+pub struct SimTopics {
+    pub broker: SharedBroker,
+    pub chance: Mutex<Chance>,
+    /// In percent of questions.
+    pub silent: u64,
+}
+
+impl Topics for SimTopics {
+    fn confirms(&self, known: &Topic) -> bool {
+        !known.id.is_unknown() && matches!(self.find(&known.name), Ok(Some(topic)) if topic.id == known.id)
+    }
+
+    fn find(&self, _name: &str) -> Result<Option<Topic>> {
+        if self.chance.lock().unwrap().percent(self.silent) {
+            return Err(Error::new(ErrorKind::Unavailable, "the broker does not answer"));
+        }
+        Ok(self.broker.lock().unwrap().topic())
     }
 }
 
@@ -153,7 +280,15 @@ impl SimSource {
     fn poll_slot(&mut self, slot: usize) {
         let Some(reader) = &mut self.reading[slot] else { return };
         let broker = self.broker.lock().unwrap();
+        if !broker.exists {
+            return;
+        }
         let log = &broker.partitions[reader.partition];
+        if !(log.low..=log.end()).contains(&reader.position) {
+            let error = Error::new(ErrorKind::Disagree, "the next offset is no longer in the topic");
+            self.events.push_back((Event::Lost { slot: Slot(slot as u32), error }, RecordBatch::default()));
+            return;
+        }
         let mut batch = RecordBatch::default();
         let slot = Slot(slot as u32);
         let mut filling = batch.start(slot);
@@ -166,7 +301,7 @@ impl SimSource {
         };
         let mut at = from;
         while at < log.end() && (filling.len() as u64) < wanted {
-            let entry = log.entries[(at - log.low) as usize];
+            let entry = log.entries[(at - log.first) as usize];
             let told_at = if self.bug == SourceBug::Shifts && self.chance.one_in(20) { at + 1 } else { at };
             let lost = self.bug == SourceBug::Loses && self.chance.one_in(20);
             at = told_at + 1;
@@ -203,7 +338,7 @@ impl SimSource {
 }
 
 impl Source for SimSource {
-    fn assign(&mut self, assignments: &[Assignment]) -> Result<(), Error> {
+    fn assign(&mut self, assignments: &[Assignment]) -> Result<()> {
         for assignment in assignments {
             let slot = assignment.slot.index();
             if self.reading.len() <= slot {

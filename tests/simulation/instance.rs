@@ -2,7 +2,7 @@
 //! runtime of their own, moved on slice by slice. Dropping it is `kill -9`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -10,15 +10,15 @@ use thalweg::budget::Budget;
 use thalweg::clock::SharedClock;
 use thalweg::committer::{self, Committer, Identity, Opened, Places};
 use thalweg::config::{Compression, Decoding, OnBadRecord, OnNewField};
-use thalweg::error::{Error, ErrorKind, Result};
+use thalweg::error::{Error, Result};
 use thalweg::exchange::{Moved, ToShard};
 use thalweg::health::Health;
-use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
+use thalweg::ids::{Offset, TopicPartition};
 use thalweg::protocol::fence::Writer;
 use thalweg::schema::Schema;
 use thalweg::shard::{self, Lane, Reading, Report, Shard, Turn};
 use thalweg::source::catalog::Topic;
-use thalweg::source::witness::Witness;
+use thalweg::source::witness::{Change, Desk, Watch};
 use thalweg::table::checkpoint::Turns;
 use thalweg::table::store::Store;
 use thalweg::table::sweeper::Sweeper;
@@ -26,14 +26,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::broker::{SharedBroker, SimSource, SourceBug};
+use crate::broker::{SharedBroker, SimSource, SimTopics, SourceBug};
 use crate::chance::Chance;
-use crate::oracle::{ROOT, TABLE_ID, TOPIC};
+use crate::oracle::{ROOT, TABLE_ID};
 use crate::store::SimStore;
 use crate::time::SimClock;
 
 /// What an instance is started with.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     pub shards: usize,
     pub max_latency: Duration,
@@ -46,6 +46,10 @@ pub struct Plan {
     pub strict: bool,
     /// Where bad records are kept; `None`: they are skipped.
     pub letters: Option<&'static str>,
+    /// Versions between two checkpoints.
+    pub checkpoint_every: u64,
+    /// The broker answers nothing to so many questions in a hundred.
+    pub silent: u64,
     pub bug: SourceBug,
 }
 
@@ -67,16 +71,19 @@ pub struct Instance {
     places: Places,
     clock: Arc<SimClock>,
     broker: SharedBroker,
+    topic: Topic,
     phase: Phase,
     /// Which partitions move.
     moves: Chance,
+    /// Steps for which it stands still, as after SIGSTOP.
+    pub stopped_for: u32,
     // Last: what the phase holds of it goes first.
     runtime: Runtime,
 }
 
 enum Phase {
     Opening(JoinHandle<Result<Opened>>),
-    Running(Running),
+    Running(Box<Running>),
 }
 
 struct Running {
@@ -84,6 +91,8 @@ struct Running {
     inboxes: Vec<Sender<ToShard>>,
     committer: JoinHandle<Result<BTreeMap<TopicPartition, Offset>>>,
     reports: Receiver<Report>,
+    watch: Watch,
+    desk: Desk<SimTopics>,
     partitions: Vec<TopicPartition>,
     /// Partitions between two shards: from, to, and what is carried.
     on_their_way: Vec<(usize, usize, Moved)>,
@@ -91,6 +100,30 @@ struct Running {
 }
 
 impl Running {
+    fn drain(&self) {
+        for inbox in &self.inboxes {
+            let _ = inbox.try_send(ToShard::Drain);
+        }
+    }
+
+    /// Answers committers, and looks at the topic now and then. What is seen is met as the ingester meets it.
+    fn look_at_topics(&mut self, chance: &mut Chance) -> Option<End> {
+        if chance.one_in(2) {
+            self.desk.answer_all();
+        }
+        if chance.one_in(20) {
+            self.desk.look();
+        }
+        match self.watch.changes.try_recv() {
+            Ok((_, Change::CreatedAgain(error))) => Some(End::Failed(error)),
+            Ok((_, Change::Grew)) => {
+                self.drain();
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Moves partitions between shards: asks for it, and carries what was let go, sooner or later.
     fn balance(&mut self, chance: &mut Chance) {
         if self.shards.len() > 1 && chance.one_in(8) {
@@ -104,7 +137,7 @@ impl Running {
                 Report::Released { from, to, moved } => self.on_their_way.push((from, to, moved)),
             }
         }
-        if !self.on_their_way.is_empty() && chance.one_in(3) {
+        if !self.on_their_way.is_empty() && chance.one_in(5) {
             let (from, to, moved) = self.on_their_way.swap_remove(chance.index(self.on_their_way.len()));
             // A shard that has ended takes nothing: the one that had it does.
             let _ = [to, from].iter().any(|&shard| {
@@ -133,11 +166,11 @@ impl Instance {
             current: plan.letters.map(|root| place(&objects, root)),
             reach: Arc::new(move |url: &str| Ok(place(&objects, url.trim_start_matches("memory:///")))),
         };
-        let partitions = (0..broker.lock().unwrap().partitions.len() as i32).map(Partition).collect();
-        let topic = Topic { name: TOPIC.to_owned(), id: TopicId("A".to_owned()), partitions };
+        let topic = broker.lock().unwrap().topic().expect("an instance starts where there is a topic");
         let opening = {
             let (store, clock, identity) = (store.clone(), clock.clone(), identity(&name, &plan));
             let (broker, latest, places) = (Arc::clone(broker), plan.latest, places.clone());
+            let topic = topic.clone();
             let watermarks = move || Ok(broker.lock().unwrap().watermarks(latest));
             runtime.spawn(async move {
                 let schema = Schema::from_ddl("id BIGINT, _partition INT, _offset BIGINT").unwrap();
@@ -153,14 +186,20 @@ impl Instance {
             places,
             clock: Arc::clone(clock),
             broker: Arc::clone(broker),
+            topic,
             phase: Phase::Opening(opening),
             moves,
+            stopped_for: 0,
             runtime,
         }
     }
 
     /// Moves on a little: turns of shards, and what runs beside them.
     pub fn step(&mut self) -> Option<End> {
+        if self.stopped_for > 0 {
+            self.stopped_for -= 1;
+            return None;
+        }
         if let Phase::Running(running) = &mut self.phase {
             for _ in 0..self.chance.below(4) {
                 let index = self.chance.index(running.shards.len());
@@ -172,13 +211,16 @@ impl Instance {
                 }
             }
             running.balance(&mut self.moves);
+            if let Some(end) = running.look_at_topics(&mut self.moves) {
+                return Some(end);
+            }
         }
         self.rest();
         match &mut self.phase {
             Phase::Opening(opening) if opening.is_finished() => match self.runtime.block_on(opening) {
                 Ok(Ok(opened)) => match self.run(opened) {
                     Ok(running) => {
-                        self.phase = Phase::Running(running);
+                        self.phase = Phase::Running(Box::new(running));
                         None
                     }
                     Err(error) => Some(End::Failed(error)),
@@ -219,9 +261,7 @@ impl Instance {
     /// Asks it to end in order.
     pub fn drain(&self) {
         if let Phase::Running(running) = &self.phase {
-            for inbox in &running.inboxes {
-                let _ = inbox.try_send(ToShard::Drain);
-            }
+            running.drain();
         }
     }
 
@@ -231,9 +271,11 @@ impl Instance {
     }
 
     fn run(&self, opened: Opened) -> Result<Running> {
-        if let Some((_, error)) = opened.plan.stopped.first() {
+        // As the ingester: partitions that cannot be read are left, unless none remains.
+        if let Some((_, error)) = opened.plan.stopped.first().filter(|_| opened.plan.starts.is_empty()) {
             return Err(error.clone());
         }
+        let stopped = !opened.plan.stopped.is_empty();
         let clock: SharedClock = self.clock.clone();
         let readings = opened.plan.starts.iter().map(|(source, &start)| Reading {
             table: 0,
@@ -250,6 +292,13 @@ impl Instance {
         let (to_committer, inbox) = mpsc::unbounded_channel();
         let sweeper = Sweeper::new(self.runtime.handle().clone());
         let health = Arc::new(Health::new(Arc::clone(&clock)));
+        let topics = SimTopics {
+            broker: Arc::clone(&self.broker),
+            chance: Mutex::new(self.chance.clone().fork()),
+            silent: self.plan.silent,
+        };
+        let growth = !self.plan.until_end;
+        let (watch, desk) = Watch::with_desk(topics, vec![self.topic.clone()], growth, Arc::clone(&health));
         let lane = Lane {
             table: 0,
             table_id: TABLE_ID.to_owned(),
@@ -270,7 +319,7 @@ impl Instance {
             to_committer,
             sweeper: sweeper.clone(),
             health: Arc::clone(&health),
-            witness: Witness::of_nothing(),
+            witness: watch.witness(0),
         };
         let wiring = committer::Wiring {
             table: 0,
@@ -279,8 +328,9 @@ impl Instance {
             clock: Arc::clone(&clock),
             health,
             sweeper,
-            witness: Witness::of_nothing(),
+            witness: watch.witness(0),
             checkpoints: Turns::default(),
+            checkpoint_every: self.plan.checkpoint_every,
             compression: Compression::Snappy,
             tips: None,
         };
@@ -311,9 +361,11 @@ impl Instance {
             inboxes,
             committer,
             reports,
+            watch,
+            desk,
             partitions,
             on_their_way: Vec::new(),
-            stopped: false,
+            stopped,
         })
     }
 }
@@ -334,14 +386,5 @@ fn identity(name: &str, plan: &Plan) -> Identity {
         table_id: TABLE_ID.to_owned(),
         writer,
         is_alive: if plan.rivals_show { |_| true } else { |_| false },
-    }
-}
-
-/// Whether an operator may see this error when the store is ill or rivals run.
-pub fn is_expected(error: &Error, healthy: bool) -> bool {
-    match error.kind {
-        ErrorKind::Fenced => true,
-        ErrorKind::Unavailable => !healthy,
-        _ => false,
     }
 }

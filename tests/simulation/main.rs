@@ -7,20 +7,33 @@
 //! | `time` | virtual time, seeded names |
 //! | `broker` | a topic, and a consumer as the `Source` of shards |
 //! | `store` | an object store whose every answer may be a fault |
+//! | `foreign` | other writers of the table |
 //! | `instance` | one run of the ingester, moved on slice by slice |
 //! | `world` | what happens to all of these, and when it must be over |
 //! | `oracle` | whether the table is right, at every version |
+//! | `reader` | whether others can read its log: hint, checkpoints, versions |
+//! | `swarm` | many seeds, each with its own mix of faults |
+//! | `shrink` | what of a failing seed can be left out |
+//! | `systematic` | short runs, one fault each: at every request, of every kind |
+//! | `planted` | bugs in the code under test, which must be found |
 //!
-//! `THALWEG_SIM_SEEDS=n` runs n seeds; `THALWEG_SIM_SEED=s` runs one and prints
-//! what happens in it. The same seed is the same history.
+//! `tools/simulate` runs these at length. `THALWEG_SIM_SEED=s` runs one seed and
+//! prints what happens in it. The same seed is the same history.
 
 #![allow(clippy::unwrap_used, reason = "a broken harness is a failed test")]
 
 mod broker;
 mod chance;
+mod foreign;
 mod instance;
 mod oracle;
+#[cfg(feature = "planted")]
+mod planted;
+mod reader;
+mod shrink;
 mod store;
+mod swarm;
+mod systematic;
 mod time;
 mod world;
 
@@ -31,74 +44,47 @@ use broker::SourceBug;
 use store::StoreBug;
 use world::{Bugs, Tally};
 
-const SEEDS: u64 = 1_000;
+/// As in the program; half of a world's time goes into small allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
 /// A panic of the code under test is a finding like any other.
-fn run(seed: u64, bugs: Bugs, traced: bool) -> Result<Tally, String> {
-    catch_unwind(AssertUnwindSafe(|| world::run(seed, bugs, traced))).unwrap_or_else(|panic| {
+fn caught(run: impl FnOnce() -> Result<Tally, String>) -> Result<Tally, String> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
-        Err(text.unwrap_or_else(|| "a panic".to_owned()))
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        Err(format!("a panic: {}", text.unwrap_or_default()))
     })
 }
 
-/// Runs seeds on all cores; each seed by itself is one thread.
-fn run_all(seeds: u64, bugs: Bugs) -> Vec<(u64, Result<Tally, String>)> {
-    let next = AtomicU64::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut outcomes: Vec<_> = std::thread::scope(|scope| {
-        let work = || {
-            let mut outcomes = Vec::new();
-            loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds {
-                    return outcomes;
-                }
-                outcomes.push((seed, run(seed, bugs, false)));
-            }
-        };
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
-    outcomes.sort_by_key(|(seed, _)| *seed);
-    outcomes
+fn run(seed: u64, bugs: Bugs, traced: bool) -> Result<Tally, String> {
+    caught(|| world::run(seed, bugs, traced))
 }
 
-#[test]
-fn every_record_is_in_the_table_once_whatever_fails() {
-    if let Some(seed) = setting("THALWEG_SIM_SEED") {
-        let outcome = run(seed, Bugs::default(), true);
-        eprintln!("{outcome:?}");
-        outcome.unwrap();
-        return;
-    }
-    let outcomes = run_all(setting("THALWEG_SIM_SEEDS").unwrap_or(SEEDS), Bugs::default());
-    let failures: Vec<String> = outcomes
-        .iter()
-        .filter_map(|(seed, outcome)| {
-            let error = outcome.as_ref().err()?;
-            Some(format!(
-                "THALWEG_SIM_SEED={seed} cargo test --test simulation every_record -- --nocapture\n  {error}"
-            ))
-        })
-        .collect();
-    let tallies = || outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().ok());
-    let sum = |of: fn(&Tally) -> usize| tallies().map(of).sum::<usize>();
-    eprintln!(
-        "{} seeds: {} versions, {} crashes, {} fenced, {} done, {} failed starts, {} foreign commits, {} checkpoints",
-        outcomes.len(),
-        sum(|tally| tally.versions),
-        sum(|tally| tally.crashes),
-        sum(|tally| tally.fenced),
-        sum(|tally| tally.done),
-        sum(|tally| tally.failed),
-        sum(|tally| tally.foreign),
-        sum(|tally| tally.checkpoints),
-    );
-    assert!(failures.is_empty(), "{} seeds failed\n{}", failures.len(), failures.join("\n"));
+/// Calls `work` with `0..count`, on all cores; the answers in their order.
+fn on_all_cores<T: Send>(count: u64, work: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let next = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut outcomes: Vec<(u64, T)> = std::thread::scope(|scope| {
+        let body = || {
+            let mut outcomes = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= count {
+                    return outcomes;
+                }
+                outcomes.push((index, work(index)));
+            }
+        };
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(body)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    outcomes.sort_by_key(|(index, _)| *index);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
 #[test]
@@ -109,10 +95,10 @@ fn the_same_seed_is_the_same_history() {
     }
 }
 
-/// An oracle that finds nothing wrong with a planted bug is no oracle.
+/// An oracle that finds nothing wrong with a store or a source that errs is no oracle.
 fn is_caught(bugs: Bugs, expected: &[&str]) {
-    let outcomes = run_all(40, bugs);
-    let findings: Vec<&String> = outcomes.iter().filter_map(|(_, outcome)| outcome.as_ref().err()).collect();
+    let findings: Vec<String> =
+        on_all_cores(40, |seed| run(seed, bugs, false).err()).into_iter().flatten().collect();
     assert!(!findings.is_empty(), "{bugs:?} was not noticed");
     assert!(
         findings.iter().any(|finding| expected.iter().any(|text| finding.contains(text))),

@@ -3,7 +3,7 @@
 //! It reads the log and the files with a small parser of its own, and shares
 //! no code with what it judges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Int32Type, Int64Type};
@@ -13,6 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use crate::broker::{Broker, Content};
+use crate::reader::Reader;
 use crate::store::SimStore;
 
 pub const TABLE_ID: &str = "sim";
@@ -27,23 +28,35 @@ pub struct Oracle {
     versions: Vec<Bytes>,
     /// The next offset by partition.
     pub txns: BTreeMap<i32, i64>,
-    /// The offset of the first commit that names the partition.
-    anchors: BTreeMap<i32, i64>,
-    /// Where each row is.
+    /// The id of the topic under which offsets stand.
+    pub topic_id: Option<String>,
+    /// Where each row is, or was until a user deleted it.
     rows: BTreeMap<(i32, i64), String>,
     /// Versions seen of each place of dead letters.
     letter_versions: [usize; LETTER_ROOTS.len()],
     /// Where each dead letter is.
     letters: BTreeMap<(i32, i64), String>,
+    /// The `txn`s of the places of dead letters.
+    letter_txns: BTreeMap<(usize, String), i64>,
     /// Some config lets bad records go.
     pub may_skip: bool,
     /// Live files and their sizes.
-    files: BTreeMap<String, u64>,
+    pub files: BTreeMap<String, u64>,
+    /// Files of all tables that some version named.
+    pub named: BTreeSet<Path>,
+    columns: BTreeSet<String>,
+    /// What another writer did after which nothing of ours may be committed.
+    pub over: Option<String>,
+    reader: Reader,
+    /// What was found to be wrong first.
+    wrong: Option<String>,
+    /// How far the store's changes were looked at.
+    looked_at: u64,
     /// The first run may begin at the end instead of the beginning.
     latest: bool,
 }
 
-type Verdict<T = ()> = Result<T, String>;
+pub type Verdict<T = ()> = Result<T, String>;
 
 /// What a commit says it settles of a partition.
 struct Claim {
@@ -64,6 +77,10 @@ impl Oracle {
         self.versions.len()
     }
 
+    pub fn bodies(&self) -> &[Bytes] {
+        &self.versions
+    }
+
     /// The latest `metaData` line.
     pub fn metadata(&self) -> Value {
         let lines = self.versions.iter().rev().flat_map(|body| body.split(|&byte| byte == b'\n'));
@@ -71,8 +88,17 @@ impl Oracle {
         serde_json::from_slice(line.expect("version 0 has one")).expect("it was parsed before")
     }
 
-    /// Judges every version that is new.
+    /// Judges every version that is new. What was wrong once stays wrong.
     pub fn observe(&mut self, store: &SimStore, broker: &Broker) -> Verdict {
+        let changes = store.changes();
+        if self.wrong.is_none() && self.looked_at != changes {
+            self.looked_at = changes;
+            self.wrong = self.observe_what_is_new(store, broker).err();
+        }
+        self.wrong.clone().map_or(Ok(()), Err)
+    }
+
+    fn observe_what_is_new(&mut self, store: &SimStore, broker: &Broker) -> Verdict {
         // First: a letter stands before what settles it does.
         self.observe_letters(store, broker)?;
         while let Some(body) = store.look(&version_path(self.versions.len())) {
@@ -80,31 +106,41 @@ impl Oracle {
             self.versions.push(body.clone());
             self.version(&body, store, broker).map_err(|error| format!("version {version}: {error}"))?;
         }
-        Ok(())
+        self.reader.observe(store, &self.versions)
     }
 
     /// Judges the table when all is read: nothing is missing, nothing changed behind us.
     pub fn conclude(&mut self, store: &SimStore, broker: &Broker) -> Verdict {
         self.observe(store, broker)?;
-        for (version, body) in self.versions.iter().enumerate() {
-            match store.look(&version_path(version)) {
-                Some(found) if found == *body => {}
-                Some(_) => return Err(format!("version {version} was overwritten")),
-                None => return Err(format!("version {version} is gone")),
-            }
-        }
+        self.reader.conclude(store, &self.versions)?;
         for (path, size) in &self.files {
             let found = store.look(&Path::from(format!("{ROOT}/{path}")));
             if found.map(|bytes| bytes.len() as u64) != Some(*size) {
                 return Err(format!("the live file {path} is gone or cut"));
             }
         }
-        self.has_all(broker)
+        Ok(())
     }
 
-    /// Every partition is committed to its end.
+    /// What the table is to be written no more, nor read from this topic.
+    pub fn is_over(&self, broker: &Broker) -> bool {
+        self.over.is_some() || broker.was_created_again()
+    }
+
+    /// Records were deleted before they were committed: the partition stops there.
+    pub fn is_out_of_reach(&self, broker: &Broker) -> bool {
+        let behind = |(number, log): (i32, &crate::broker::PartitionLog)| {
+            self.txns.get(&number).is_some_and(|&txn| txn < log.low)
+        };
+        (0i32..).zip(broker.of_table()).any(behind)
+    }
+
+    /// Every partition is committed to its end, but for those whose next records are gone.
     pub fn has_all(&self, broker: &Broker) -> Verdict {
-        for (number, log) in (0i32..).zip(&broker.partitions) {
+        for (number, log) in (0i32..).zip(broker.of_table()) {
+            if self.txns.get(&number).is_some_and(|&txn| txn < log.low) {
+                continue;
+            }
             if self.txns.get(&number) != Some(&log.end()) {
                 return Err(format!(
                     "partition {number} ends at {}, its txn is {:?}",
@@ -118,14 +154,25 @@ impl Oracle {
 
     fn version(&mut self, body: &Bytes, store: &SimStore, broker: &Broker) -> Verdict {
         let text = std::str::from_utf8(body).map_err(|error| error.to_string())?;
+        let parse = |line: &str| serde_json::from_str(line).map_err(|error| format!("{error}: {line}"));
+        let actions = text.lines().map(parse).collect::<Verdict<Vec<Value>>>()?;
+        for schema in actions.iter().filter_map(|action| action.pointer("/metaData/schemaString")) {
+            self.columns = columns_of(schema)?;
+        }
+        if !actions.iter().any(|action| action.pointer("/commitInfo/thalweg").is_some()) {
+            return self.of_another(&actions);
+        }
+        if let Some(over) = &self.over {
+            return Err(format!("a commit of ours after {over}"));
+        }
         let mut moved = BTreeMap::new();
         let mut claims: BTreeMap<i32, Vec<Claim>> = BTreeMap::new();
         let mut rows = BTreeMap::new();
-        for line in text.lines() {
-            let action: Value = serde_json::from_str(line).map_err(|error| format!("{error}: {line}"))?;
+        for action in &actions {
             if let Some(txn) = action.get("txn") {
                 let app_id = txn["appId"].as_str().ok_or("a txn without appId")?;
-                if let Some(partition) = partition_of(app_id) {
+                if let Some((topic_id, partition)) = source_of(app_id) {
+                    self.is_of_the_topic(topic_id)?;
                     let next = txn["version"].as_i64().ok_or("a txn without version")?;
                     if moved.insert(partition, next).is_some() {
                         return Err(format!("partition {partition} moves twice"));
@@ -137,6 +184,9 @@ impl Oracle {
             }
             if let Some(add) = action.get("add") {
                 self.add(add, store, &mut rows)?;
+            }
+            if action.get("remove").is_some() {
+                return Err("a commit of ours removes a file".to_owned());
             }
         }
         self.settle(&moved, &mut claims, &rows, broker)?;
@@ -151,6 +201,44 @@ impl Oracle {
         Ok(())
     }
 
+    /// Offsets stand under one topic id for good; from no id they go over to one.
+    fn is_of_the_topic(&mut self, topic_id: &str) -> Verdict {
+        match self.topic_id.as_deref() {
+            _ if !["-", "A"].contains(&topic_id) => {
+                Err(format!("offsets of the topic {topic_id}, which is another one"))
+            }
+            Some("A") if topic_id == "-" => {
+                Err("offsets without a topic id after they went over to one".to_owned())
+            }
+            _ => {
+                self.topic_id = Some(topic_id.to_owned());
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes another writer's commit as it is.
+    fn of_another(&mut self, actions: &[Value]) -> Verdict {
+        for action in actions {
+            if let Some(operation) = action.pointer("/commitInfo/operation").filter(|name| *name == "RESTORE")
+            {
+                self.over = Some(operation.to_string());
+            }
+            if action.get("futureAction").is_some() {
+                self.over = Some("an action that nobody knows".to_owned());
+            }
+            if let Some(path) = action.pointer("/remove/path").and_then(Value::as_str) {
+                self.files.remove(path);
+            }
+            if let Some(add) = action.get("add") {
+                let path = add["path"].as_str().ok_or("an add without path")?.to_owned();
+                self.named.insert(Path::from(format!("{ROOT}/{path}")));
+                self.files.insert(path, add["size"].as_u64().ok_or("an add without size")?);
+            }
+        }
+        Ok(())
+    }
+
     /// A file must be there, whole, and new.
     fn add(
         &mut self,
@@ -159,14 +247,17 @@ impl Oracle {
         rows: &mut BTreeMap<(i32, i64), (i64, String)>,
     ) -> Verdict {
         let path = add["path"].as_str().ok_or("an add without path")?;
-        let bytes = store
-            .look(&Path::from(format!("{ROOT}/{path}")))
-            .ok_or_else(|| format!("{path} is added and does not exist"))?;
+        let place = Path::from(format!("{ROOT}/{path}"));
+        let bytes = store.look(&place).ok_or_else(|| format!("{path} is added and does not exist"))?;
+        if !self.named.insert(place) {
+            return Err(format!("{path} is added twice"));
+        }
         if add["size"].as_u64() != Some(bytes.len() as u64) {
             return Err(format!("{path} has {} bytes, the log says {}", bytes.len(), add["size"]));
         }
-        if self.files.insert(path.to_owned(), bytes.len() as u64).is_some() {
-            return Err(format!("{path} is added twice"));
+        self.files.insert(path.to_owned(), bytes.len() as u64);
+        if let Some(column) = columns_in(bytes.clone())?.difference(&self.columns).next() {
+            return Err(format!("{path} has the column {column}, the table has not"));
         }
         let found = read(bytes).map_err(|error| format!("{path}: {error}"))?;
         let stats: Value = serde_json::from_str(add["stats"].as_str().unwrap_or("{}")).unwrap_or_default();
@@ -188,16 +279,19 @@ impl Oracle {
         rows: &BTreeMap<(i32, i64), (i64, String)>,
         broker: &Broker,
     ) -> Verdict {
+        // Only the first run may begin at the end.
+        let may_be_late = self.latest && self.txns.is_empty();
         for (&partition, &next) in moved {
-            let log = broker.partitions.get(partition as usize).ok_or("a partition that does not exist")?;
+            let log = broker.of_table().get(partition as usize).ok_or("a partition that does not exist")?;
             if next > log.end() {
                 return Err(format!("partition {partition} moves to {next}, beyond its end {}", log.end()));
             }
             let Some(&start) = self.txns.get(&partition) else {
-                if next != log.low && !self.latest {
+                // Of a topic that is gone by now it matters to nobody.
+                let matters = !may_be_late && !broker.was_created_again();
+                if matters && !(log.first..=log.low).contains(&next) {
                     return Err(format!("partition {partition} is anchored at {next}, not at {}", log.low));
                 }
-                self.anchors.insert(partition, next);
                 self.txns.insert(partition, next);
                 if rows.keys().any(|&(of, _)| of == partition) {
                     return Err(format!("partition {partition} has rows in the commit of its anchor"));
@@ -237,11 +331,13 @@ impl Oracle {
                 self.letter_versions[index] += 1;
                 for line in String::from_utf8_lossy(&body).lines() {
                     let action: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+                    self.letter_txn(index, &action)?;
                     let Some(file) = action.pointer("/add/path").and_then(Value::as_str) else { continue };
                     let file = format!("{root}/{file}");
                     let bytes = store
                         .look(&Path::from(file.as_str()))
                         .ok_or_else(|| format!("{file} is added and does not exist"))?;
+                    self.named.insert(Path::from(file.as_str()));
                     for (partition, offset) in read_letters(bytes)? {
                         self.letter((partition, offset), &file, broker)?;
                     }
@@ -251,8 +347,24 @@ impl Oracle {
         Ok(())
     }
 
+    /// Offsets up to which letters stand only grow.
+    fn letter_txn(&mut self, place: usize, action: &Value) -> Verdict {
+        let (Some(app_id), Some(next)) = (
+            action.pointer("/txn/appId").and_then(Value::as_str),
+            action.pointer("/txn/version").and_then(Value::as_i64),
+        ) else {
+            return Ok(());
+        };
+        match self.letter_txns.insert((place, app_id.to_owned()), next) {
+            Some(before) if next < before => {
+                Err(format!("{app_id} of {} goes back from {before} to {next}", LETTER_ROOTS[place]))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn letter(&mut self, at: (i32, i64), file: &str, broker: &Broker) -> Verdict {
-        let content = broker.partitions.get(at.0 as usize).and_then(|log| log.at(at.1)).map(|of| of.content);
+        let content = broker.of_table().get(at.0 as usize).and_then(|log| log.at(at.1)).map(|of| of.content);
         if !matches!(content, Some(Content::Malformed | Content::Doubtful(_))) {
             return Err(format!("{at:?} is a dead letter in {file}, the topic {content:?}"));
         }
@@ -275,7 +387,7 @@ impl Oracle {
         broker: &Broker,
         claims: &[Claim],
     ) -> Verdict {
-        let log = &broker.partitions[partition as usize];
+        let log = &broker.of_table()[partition as usize];
         let nowhere = (start..next).filter(|&offset| {
             let at = (partition, offset);
             log.at(offset).is_some_and(|entry| {
@@ -310,7 +422,7 @@ fn settled(
     rows: &BTreeMap<(i32, i64), (i64, String)>,
     broker: &Broker,
 ) -> Verdict<i64> {
-    let log = &broker.partitions[partition as usize];
+    let log = &broker.of_table()[partition as usize];
     let mut found = 0;
     for (&(_, offset), (id, path)) in rows.range((partition, i64::MIN)..=(partition, i64::MAX)) {
         if !(start..next).contains(&offset) {
@@ -376,12 +488,27 @@ fn claims_of(ranges: &Value) -> Verdict<BTreeMap<i32, Vec<Claim>>> {
     Ok(claims)
 }
 
-fn partition_of(app_id: &str) -> Option<i32> {
-    app_id.strip_prefix(&format!("thalweg/{TABLE_ID}/{TOPIC}/"))?.rsplit('/').next()?.parse().ok()
+fn source_of(app_id: &str) -> Option<(&str, i32)> {
+    let (topic_id, partition) =
+        app_id.strip_prefix(&format!("thalweg/{TABLE_ID}/{TOPIC}/"))?.split_once('/')?;
+    Some((topic_id, partition.parse().ok()?))
+}
+
+/// The names of a Delta schema's columns.
+fn columns_of(schema: &Value) -> Verdict<BTreeSet<String>> {
+    let text = schema.as_str().ok_or("a schema that is no string")?;
+    let schema: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let fields = schema["fields"].as_array().ok_or("a schema without fields")?;
+    Ok(fields.iter().filter_map(|field| field["name"].as_str()).map(str::to_owned).collect())
+}
+
+fn columns_in(bytes: Bytes) -> Verdict<BTreeSet<String>> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|error| error.to_string())?;
+    Ok(builder.schema().fields().iter().map(|field| field.name().clone()).collect())
 }
 
 /// Partition, offset and id of every row.
-fn read(bytes: Bytes) -> Verdict<Vec<(i32, i64, i64)>> {
+pub fn read(bytes: Bytes) -> Verdict<Vec<(i32, i64, i64)>> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
         .and_then(|builder| builder.build())
         .map_err(|error| error.to_string())?;

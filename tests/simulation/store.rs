@@ -4,15 +4,21 @@
 //! is one atomic step, whatever its answer says: that is what the protocol
 //! needs of a store and what all else is built on.
 //!
-//! | fate of a put | effect | answer |
-//! |---|---|---|
-//! | `Clean` | yes | as it is |
-//! | `Refused` | no | error |
-//! | `ReplyLost` | yes | error |
-//! | `OwnRetry` | yes | exists already |
-//! | `Late` | later, also after a crash, if the key is then absent | error |
+//! | fate | of | effect | answer |
+//! |---|---|---|---|
+//! | `Clean` | any request | yes | as it is |
+//! | `Refused` | any | no | error, such as a 503 |
+//! | `ReplyLost` | puts, deletions | yes | error, such as a time-out |
+//! | `Conflict` | puts-if-absent | no | 409 or 412, as while another put is under way |
+//! | `OwnRetry` | puts | yes | exists already |
+//! | `Late` | puts | later, also after a crash, if the key is then absent | error |
+//! | `Slow` | any | yes | as it is, after longer than anybody waits |
+//! | `CrashBefore` | any | no | none: who asked is dead |
+//! | `CrashAfter` | any | yes | none: who asked is dead |
+//!
+//! Fates are drawn from the seed, or one request in a whole world gets one ([`Single`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -52,6 +58,7 @@ pub enum StoreBug {
 pub struct Faults {
     pub refused: u64,
     pub reply_lost: u64,
+    pub conflict: u64,
     pub own_retry: u64,
     pub late: u64,
     /// Operations that take time.
@@ -59,12 +66,35 @@ pub struct Faults {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fate {
+pub enum Fate {
     Clean,
     Refused,
     ReplyLost,
+    Conflict,
     OwnRetry,
     Late,
+    Slow,
+    CrashBefore,
+    CrashAfter,
+}
+
+/// One fault at one request, counted over the whole world.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Single {
+    pub at: u64,
+    pub fate: Fate,
+}
+
+/// Longer than anybody waits for a version file.
+const SLOW: Duration = Duration::from_secs(20);
+
+/// What is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Read,
+    Put,
+    Create,
+    Delete,
 }
 
 struct Object {
@@ -89,6 +119,15 @@ struct Inner {
     bug: StoreBug,
     trace: Option<Vec<String>>,
     operations: u64,
+    /// How often an object came, went or changed.
+    changes: u64,
+    /// How often so much time passed that no request outlived it.
+    ages: u64,
+    /// Objects that were removed at some time.
+    removed: BTreeSet<Path>,
+    single: Option<Single>,
+    /// Who died at a request: nothing that they still ask for has an effect.
+    dead: BTreeSet<String>,
 }
 
 /// A handle; all handles of a world share the objects.
@@ -97,6 +136,8 @@ pub struct SimStore {
     inner: Arc<Mutex<Inner>>,
     clock: Arc<SimClock>,
     who: String,
+    /// Nothing goes wrong for this one.
+    sure: bool,
 }
 
 impl SimStore {
@@ -105,6 +146,7 @@ impl SimStore {
         clock: Arc<SimClock>,
         faults: Faults,
         bug: StoreBug,
+        single: Option<Single>,
         traced: bool,
     ) -> SimStore {
         let inner = Inner {
@@ -116,12 +158,36 @@ impl SimStore {
             bug,
             trace: traced.then(Vec::new),
             operations: 0,
+            changes: 0,
+            ages: 0,
+            removed: BTreeSet::new(),
+            single,
+            dead: BTreeSet::new(),
         };
-        SimStore { inner: Arc::new(Mutex::new(inner)), clock, who: "world".to_owned() }
+        SimStore { inner: Arc::new(Mutex::new(inner)), clock, who: "world".to_owned(), sure: false }
     }
 
     pub fn named(&self, who: &str) -> SimStore {
         SimStore { who: who.to_owned(), ..self.clone() }
+    }
+
+    /// Another writer's way to the objects, on which nothing goes wrong.
+    pub fn sure(&self) -> SimStore {
+        SimStore { who: "another".to_owned(), sure: true, ..self.clone() }
+    }
+
+    /// Requests so far.
+    pub fn operations(&self) -> u64 {
+        self.lock().operations
+    }
+
+    /// Grows with every change: while it stands, there is nothing new to look at.
+    pub fn changes(&self) -> u64 {
+        self.lock().changes
+    }
+
+    pub fn is_dead(&self, who: &str) -> bool {
+        self.lock().dead.contains(who)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -148,10 +214,27 @@ impl SimStore {
 
     /// Lets what is due land.
     pub fn tick(&self) {
-        let due = {
+        let step = {
             let mut inner = self.lock();
             inner.step += 1;
-            let step = inner.step;
+            inner.step
+        };
+        self.land(step);
+    }
+
+    /// Days pass: no connection lives that long. What was sent lands, what was not fails.
+    pub fn age(&self) {
+        self.lock().ages += 1;
+        self.land(u64::MAX);
+    }
+
+    pub fn was_removed(&self, path: &Path) -> bool {
+        self.lock().removed.contains(path)
+    }
+
+    fn land(&self, step: u64) {
+        let due = {
+            let mut inner = self.lock();
             let (due, later) =
                 std::mem::take(&mut inner.pending).into_iter().partition(|put: &Pending| put.due <= step);
             inner.pending = later;
@@ -175,6 +258,23 @@ impl SimStore {
         self.lock().objects.keys().cloned().collect()
     }
 
+    /// Below a prefix: each object and how long ago it was written.
+    pub fn ages(&self, prefix: &str) -> Vec<(Path, Duration)> {
+        let now = self.clock.boot();
+        let inner = self.lock();
+        let below = inner.objects.range(Path::from(prefix)..);
+        below
+            .take_while(|(path, _)| path.as_ref().starts_with(prefix))
+            .map(|(path, object)| (path.clone(), now.saturating_sub(object.modified)))
+            .collect()
+    }
+
+    /// Another writer removes an object.
+    pub fn remove(&self, path: &Path) {
+        self.note(|| format!("another writer removes {path}"));
+        self.take_away(path);
+    }
+
     /// A number that differs when anything in the history of two worlds does.
     pub fn fingerprint(&self) -> u64 {
         use std::hash::{DefaultHasher, Hash, Hasher};
@@ -187,9 +287,40 @@ impl SimStore {
         hasher.finish()
     }
 
-    fn draw(&self, put: bool) -> (Fate, Duration, Duration) {
+    fn take_away(&self, path: &Path) {
         let mut inner = self.lock();
+        inner.changes += 1;
+        inner.removed.insert(path.clone());
+        inner.objects.remove(path);
+    }
+
+    /// The fate of a request. It does not return for whoever is dead.
+    async fn draw(&self, kind: Kind) -> (Fate, Duration) {
+        if self.sure {
+            return (Fate::Clean, Duration::ZERO);
+        }
+        let Some((fate, before, after)) = self.draw_now(kind) else { return std::future::pending().await };
+        let age = self.lock().ages;
+        pause(before).await;
+        if self.lock().ages != age {
+            return (Fate::Refused, after);
+        }
+        (fate, after)
+    }
+
+    fn draw_now(&self, kind: Kind) -> Option<(Fate, Duration, Duration)> {
+        let mut inner = self.lock();
+        if inner.dead.contains(&self.who) {
+            return None;
+        }
         inner.operations += 1;
+        if let Some(single) = inner.single.filter(|single| single.at == inner.operations) {
+            if matches!(single.fate, Fate::CrashBefore | Fate::CrashAfter) {
+                inner.dead.insert(self.who.clone());
+            }
+            let before = if single.fate == Fate::Slow { SLOW } else { Duration::ZERO };
+            return (single.fate != Fate::CrashBefore).then_some((single.fate, before, Duration::ZERO));
+        }
         let faults = inner.faults;
         let chance = &mut inner.chance;
         let mut pause = || {
@@ -201,19 +332,21 @@ impl SimStore {
         };
         let (before, after) = (pause(), pause());
         let mut drawn = chance.below(100);
+        let of_puts = |percent| if kind == Kind::Read { 0 } else { percent };
         let fates = [
             (faults.refused, Fate::Refused),
-            (faults.reply_lost, Fate::ReplyLost),
-            (if put { faults.own_retry } else { 0 }, Fate::OwnRetry),
-            (if put { faults.late } else { 0 }, Fate::Late),
+            (of_puts(faults.reply_lost), Fate::ReplyLost),
+            (if kind == Kind::Create { faults.conflict } else { 0 }, Fate::Conflict),
+            (if kind == Kind::Delete { 0 } else { of_puts(faults.own_retry) }, Fate::OwnRetry),
+            (if kind == Kind::Delete { 0 } else { of_puts(faults.late) }, Fate::Late),
         ];
         for (percent, fate) in fates {
             if drawn < percent {
-                return (fate, before, after);
+                return Some((fate, before, after));
             }
             drawn -= percent;
         }
-        (Fate::Clean, before, after)
+        Some((Fate::Clean, before, after))
     }
 
     /// The atomic step.
@@ -224,7 +357,7 @@ impl SimStore {
         let mut bytes = bytes.clone();
         let bug = inner.bug;
         if create && inner.objects.contains_key(path) && !(bug == StoreBug::TwoWin) {
-            return Err(Error::AlreadyExists { path: path.to_string(), source: "it is there".into() });
+            return Err(exists(path));
         }
         match bug {
             StoreBug::AltersTxn if is_log && inner.chance.one_in(8) => bytes = alter_txn(&bytes),
@@ -234,31 +367,45 @@ impl SimStore {
             }
             _ => {}
         }
+        inner.changes += 1;
         inner.objects.insert(path.clone(), Object { bytes, modified });
         Ok(())
     }
 
     async fn put(&self, path: &Path, bytes: Bytes, create: bool) -> Result<PutResult> {
-        let (fate, before, after) = self.draw(true);
+        let kind = if create { Kind::Create } else { Kind::Put };
+        let (fate, after) = self.draw(kind).await;
         self.note(|| format!("put {path} {fate:?}"));
-        if fate == Fate::Late {
-            // It is with the store from now on, whatever becomes of who sent it.
-            let mut inner = self.lock();
-            let due = inner.step + 1 + inner.chance.below(25);
-            inner.pending.push(Pending { due, path: path.clone(), bytes: bytes.clone(), create });
-        }
-        pause(before).await;
         let answer = match fate {
-            Fate::Refused | Fate::Late => Err(failure("time-out")),
-            Fate::Clean => self.apply(path, &bytes, create),
+            Fate::Refused | Fate::CrashBefore => Err(failure("503 Slow Down")),
+            Fate::Late => {
+                // It is with the store from now on, whatever becomes of who sent it.
+                let mut inner = self.lock();
+                let due = inner.step + 1 + inner.chance.below(25);
+                inner.pending.push(Pending { due, path: path.clone(), bytes: bytes.clone(), create });
+                Err(failure("time-out"))
+            }
+            Fate::Conflict if self.lock().chance.one_in(2) => Err(exists(path)),
+            Fate::Conflict => Err(Error::Precondition { path: path.to_string(), source: "409".into() }),
+            Fate::Clean | Fate::Slow | Fate::CrashAfter => self.apply(path, &bytes, create),
             Fate::ReplyLost => self.apply(path, &bytes, create).and(Err(failure("connection reset"))),
             Fate::OwnRetry => {
                 let first = self.apply(path, &bytes, create);
                 if create { first.and_then(|()| self.apply(path, &bytes, create)) } else { first }
             }
         };
-        pause(after).await;
+        self.answered(fate, after).await;
         answer.map(|()| PutResult { e_tag: None, version: None })
+    }
+
+    /// The answer is on its way. It does not return for whoever is dead.
+    async fn answered(&self, fate: Fate, after: Duration) {
+        if fate == Fate::CrashAfter {
+            return std::future::pending().await;
+        }
+        if !self.sure {
+            pause(after).await;
+        }
     }
 
     fn meta(&self, path: &Path, object: &Object) -> ObjectMeta {
@@ -291,6 +438,10 @@ async fn pause(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
     }
+}
+
+fn exists(path: &Path) -> Error {
+    Error::AlreadyExists { path: path.to_string(), source: "it is there".into() }
 }
 
 fn failure(what: &'static str) -> Error {
@@ -342,10 +493,10 @@ impl ObjectStore for SimStore {
         location: &Path,
         _opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let (fate, before, _) = self.draw(false);
-        pause(before).await;
+        let (fate, after) = self.draw(Kind::Read).await;
+        self.answered(fate, after).await;
         match fate {
-            Fate::Clean => {
+            Fate::Clean | Fate::Slow => {
                 Ok(Box::new(SimUpload { store: self.clone(), path: location.clone(), parts: Vec::new() }))
             }
             _ => Err(failure("time-out")),
@@ -353,8 +504,7 @@ impl ObjectStore for SimStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let (fate, before, after) = self.draw(false);
-        pause(before).await;
+        let (fate, after) = self.draw(Kind::Read).await;
         let found = {
             let inner = self.lock();
             inner.objects.get(location).map(|object| (self.meta(location, object), object.bytes.clone()))
@@ -362,8 +512,8 @@ impl ObjectStore for SimStore {
         self.note(|| {
             format!("get {location} {fate:?} {}", if found.is_some() { "found" } else { "missing" })
         });
-        pause(after).await;
-        if fate != Fate::Clean {
+        self.answered(fate, after).await;
+        if !matches!(fate, Fate::Clean | Fate::Slow) {
             return Err(failure("time-out"));
         }
         let Some((meta, bytes)) = found else {
@@ -388,34 +538,37 @@ impl ObjectStore for SimStore {
             let store = store.clone();
             async move {
                 let location = location?;
-                let (fate, before, after) = store.draw(false);
-                pause(before).await;
+                let (fate, after) = store.draw(Kind::Delete).await;
                 store.note(|| format!("delete {location} {fate:?}"));
                 if fate != Fate::Refused {
-                    store.lock().objects.remove(&location);
+                    store.take_away(&location);
                 }
-                pause(after).await;
-                if fate == Fate::Clean { Ok(location) } else { Err(failure("time-out")) }
+                store.answered(fate, after).await;
+                if matches!(fate, Fate::Clean | Fate::Slow) { Ok(location) } else { Err(failure("time-out")) }
             }
         };
         locations.then(delete).boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let (fate, ..) = self.draw(false);
-        self.note(|| format!("list {fate:?}"));
-        if fate != Fate::Clean {
-            return futures::stream::iter([Err(failure("time-out"))]).boxed();
-        }
-        let prefix = prefix.cloned().unwrap_or_default();
-        let inner = self.lock();
-        let found: Vec<Result<ObjectMeta>> = inner
-            .objects
-            .iter()
-            .filter(|(path, _)| path.prefix_matches(&prefix) && **path != prefix)
-            .map(|(path, object)| Ok(self.meta(path, object)))
-            .collect();
-        futures::stream::iter(found).boxed()
+        let (store, prefix) = (self.clone(), prefix.cloned().unwrap_or_default());
+        let listed = async move {
+            let (fate, after) = store.draw(Kind::Read).await;
+            store.note(|| format!("list {fate:?}"));
+            let found: Vec<Result<ObjectMeta>> = {
+                let inner = store.lock();
+                inner
+                    .objects
+                    .iter()
+                    .filter(|(path, _)| path.prefix_matches(&prefix) && **path != prefix)
+                    .map(|(path, object)| Ok(store.meta(path, object)))
+                    .collect()
+            };
+            store.answered(fate, after).await;
+            let is_whole = matches!(fate, Fate::Clean | Fate::Slow);
+            futures::stream::iter(if is_whole { found } else { vec![Err(failure("time-out"))] })
+        };
+        futures::stream::once(listed).flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, _prefix: Option<&Path>) -> Result<ListResult> {
@@ -441,11 +594,12 @@ struct SimUpload {
 #[async_trait]
 impl MultipartUpload for SimUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let (fate, before, _) = self.store.draw(false);
         self.parts.extend_from_slice(&Bytes::from(data));
+        let store = self.store.clone();
         Box::pin(async move {
-            pause(before).await;
-            if fate == Fate::Clean { Ok(()) } else { Err(failure("time-out")) }
+            let (fate, after) = store.draw(Kind::Read).await;
+            store.answered(fate, after).await;
+            if matches!(fate, Fate::Clean | Fate::Slow) { Ok(()) } else { Err(failure("time-out")) }
         })
     }
 

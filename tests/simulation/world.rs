@@ -1,18 +1,20 @@
 //! One history from one seed: a broker, a store, instances that come and go,
-//! and what happens to them.
+//! other writers, and what happens to them.
+//!
+//! A group's coordinator will be one more thing that happens: it takes
+//! partitions from instances and gives them to others.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use serde_json::{Value, json};
-use thalweg::clock::Clock;
+use thalweg::error::ErrorKind;
 
 use crate::broker::{Broker, SharedBroker, SourceBug};
 use crate::chance::Chance;
-use crate::instance::{self, End, Instance, Plan};
-use crate::oracle::{LETTER_ROOTS, Oracle, version_path};
-use crate::store::{Faults, SimStore, StoreBug};
+use crate::foreign::{Deed, EVERYDAY, Foreign};
+use crate::instance::{End, Instance, Plan};
+use crate::oracle::{LETTER_ROOTS, Oracle};
+use crate::store::{Faults, SimStore, Single, StoreBug};
 use crate::time::SimClock;
 
 /// Slices after which a healthy instance must have committed everything.
@@ -26,19 +28,47 @@ pub struct Bugs {
 }
 
 /// What can happen, and how often: drawn from the seed, so that seeds differ in kind.
-#[derive(Clone, Copy, Debug)]
-struct Mix {
-    steps: u64,
-    instances: usize,
-    crash: u64,
-    drain: u64,
-    foreign: u64,
-    jump: u64,
-    grow: u64,
+#[derive(Clone, Debug)]
+pub struct Mix {
+    pub steps: u64,
+    pub partitions: usize,
+    pub instances: usize,
+    pub crash: u64,
+    pub drain: u64,
+    /// An instance stands still for a while, and another one may start.
+    pub stop: u64,
+    /// Another writer does something, one of these.
+    pub foreign: u64,
+    pub deeds: Vec<Deed>,
+    pub jump: u64,
+    pub grow: u64,
+    /// Retention deletes records, read or not.
+    pub retain: u64,
     /// Foreign commits at once, so that a checkpoint falls due.
-    burst: bool,
+    pub burst: bool,
     /// Configs differ from one instance to the next in where bad records go.
-    policies_change: bool,
+    pub policies_change: bool,
+    /// The broker tells no topic ids, and begins to at some time.
+    pub without_ids: bool,
+    /// What happens once, after so many steps, and ends the run: nothing of ours may follow.
+    pub end: Option<(u64, Ending)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    CreatedAgain,
+    Another(Deed),
+}
+
+/// Everything that is fixed before a world begins.
+#[derive(Clone)]
+pub struct Setup {
+    pub faults: Faults,
+    pub mix: Mix,
+    pub plan: Plan,
+    /// The one fault of a world that has no other.
+    pub single: Option<Single>,
+    pub bugs: Bugs,
 }
 
 /// What happened, for those who want to know that enough does.
@@ -51,6 +81,8 @@ pub struct Tally {
     pub failed: usize,
     pub foreign: usize,
     pub checkpoints: usize,
+    /// Requests to the store.
+    pub operations: u64,
     pub fingerprint: u64,
 }
 
@@ -60,18 +92,118 @@ struct World {
     store: SimStore,
     broker: SharedBroker,
     oracle: Oracle,
-    plan: Plan,
-    mix: Mix,
+    setup: Setup,
     running: Vec<Instance>,
     started: u32,
+    step: u64,
     healthy: bool,
     tally: Tally,
 }
 
+impl Setup {
+    /// A mix of faults from a seed.
+    pub fn drawn(chance: &mut Chance, bugs: Bugs) -> Setup {
+        let mut percent = |most: u64| if chance.one_in(3) { 0 } else { chance.below(most + 1) };
+        let faults = Faults {
+            refused: percent(15),
+            reply_lost: percent(15),
+            conflict: percent(10),
+            own_retry: percent(15),
+            late: percent(20),
+            slow: percent(60),
+        };
+        let mut rare = |most: u64| if chance.one_in(3) { 0 } else { chance.below(most + 1) };
+        let mut mix = Mix {
+            crash: rare(6),
+            drain: rare(3),
+            stop: rare(2),
+            foreign: rare(10),
+            jump: rare(6),
+            grow: rare(2),
+            retain: if rare(4) == 1 { 2 } else { 0 },
+            burst: rare(20) == 1,
+            policies_change: rare(1) == 1,
+            without_ids: rare(6) == 1,
+            steps: 40 + chance.below(120),
+            partitions: 1 + chance.index(3),
+            instances: if chance.one_in(3) { 2 } else { 1 },
+            deeds: EVERYDAY.to_vec(),
+            end: None,
+        };
+        if chance.one_in(8) {
+            let endings =
+                [Ending::CreatedAgain, Ending::Another(Deed::Restore), Ending::Another(Deed::Unknown)];
+            mix.end = Some((chance.below(mix.steps), endings[chance.index(endings.len())]));
+        }
+        let plan = Plan {
+            shards: 1 + chance.index(2),
+            max_latency: Duration::from_millis(if chance.one_in(2) { 0 } else { chance.below(100) }),
+            memory: if chance.one_in(3) { 1 } else { 1 << 20 },
+            until_end: false,
+            latest: chance.one_in(4),
+            rivals_show: chance.one_in(4),
+            lost_one_in: if chance.one_in(4) { 40 } else { 0 },
+            checkpoint_every: if chance.one_in(2) { 100 } else { 2 + chance.below(12) },
+            silent: if chance.one_in(2) { 0 } else { chance.below(30) },
+            bug: bugs.source,
+            strict: chance.one_in(2),
+            letters: if chance.one_in(4) { None } else { Some(LETTER_ROOTS[0]) },
+        };
+        Setup { faults, mix, plan, single: None, bugs }
+    }
+
+    /// A short run in which nothing goes wrong.
+    pub fn calm() -> Setup {
+        Setup {
+            faults: Faults::default(),
+            mix: Mix {
+                steps: 40,
+                partitions: 2,
+                instances: 1,
+                crash: 0,
+                drain: 0,
+                stop: 0,
+                foreign: 0,
+                deeds: Vec::new(),
+                jump: 0,
+                grow: 0,
+                retain: 0,
+                burst: false,
+                policies_change: false,
+                without_ids: false,
+                end: None,
+            },
+            plan: Plan {
+                shards: 1,
+                max_latency: Duration::ZERO,
+                memory: 1 << 20,
+                until_end: false,
+                latest: false,
+                rivals_show: false,
+                lost_one_in: 0,
+                checkpoint_every: 100,
+                silent: 0,
+                bug: SourceBug::None,
+                strict: true,
+                letters: Some(LETTER_ROOTS[0]),
+            },
+            single: None,
+            bugs: Bugs::default(),
+        }
+    }
+}
+
 /// Runs a seed to its end. The error says what is wrong with the table.
 pub fn run(seed: u64, bugs: Bugs, traced: bool) -> Result<Tally, String> {
-    let mut world = World::new(seed, bugs, traced);
-    world.store.note(|| format!("{:?} {:?}", world.mix, world.plan.max_latency));
+    let mut chance = Chance::new(seed);
+    let setup = Setup::drawn(&mut chance, bugs);
+    run_setup(chance, setup, traced)
+}
+
+/// Runs a world that is set up.
+pub fn run_setup(chance: Chance, setup: Setup, traced: bool) -> Result<Tally, String> {
+    let mut world = World::new(chance, setup, traced);
+    world.store.note(|| format!("{:?} {:?}", world.setup.mix, world.setup.plan));
     let outcome = world.live();
     for line in world.store.take_trace() {
         eprintln!("{line}");
@@ -84,71 +216,47 @@ pub fn run(seed: u64, bugs: Bugs, traced: bool) -> Result<Tally, String> {
             .iter()
             .filter(|path| path.as_ref().ends_with(".checkpoint.parquet"))
             .count(),
+        operations: world.store.operations(),
         fingerprint: world.store.fingerprint(),
         ..world.tally
     })
 }
 
 impl World {
-    fn new(seed: u64, bugs: Bugs, traced: bool) -> World {
-        let mut chance = Chance::new(seed);
+    fn new(mut chance: Chance, setup: Setup, traced: bool) -> World {
         let clock = Arc::new(SimClock::new(chance.fork()));
-        let mut percent = |most: u64| if chance.one_in(3) { 0 } else { chance.below(most + 1) };
-        let faults = Faults {
-            refused: percent(15),
-            reply_lost: percent(15),
-            own_retry: percent(15),
-            late: percent(20),
-            slow: percent(60),
-        };
-        let store = SimStore::new(chance.fork(), Arc::clone(&clock), faults, bugs.store, traced);
-        let mut rare = |most: u64| if chance.one_in(3) { 0 } else { chance.below(most + 1) };
-        let mix = Mix {
-            crash: rare(6),
-            drain: rare(3),
-            foreign: rare(8),
-            jump: rare(6),
-            grow: rare(2),
-            burst: rare(20) == 1,
-            policies_change: rare(1) == 1,
-            steps: 40 + chance.below(120),
-            instances: if chance.one_in(3) { 2 } else { 1 },
-        };
-        let plan = Plan {
-            shards: 1 + chance.index(2),
-            max_latency: Duration::from_millis(if chance.one_in(2) { 0 } else { chance.below(100) }),
-            memory: if chance.one_in(3) { 1 } else { 1 << 20 },
-            until_end: false,
-            latest: chance.one_in(4),
-            rivals_show: chance.one_in(4),
-            lost_one_in: if chance.one_in(4) { 40 } else { 0 },
-            bug: bugs.source,
-            strict: chance.one_in(2),
-            letters: if chance.one_in(4) { None } else { Some(LETTER_ROOTS[0]) },
-        };
-        let mut broker = Broker::default();
-        for partition in 0..1 + chance.index(3) {
+        let store = SimStore::new(
+            chance.fork(),
+            Arc::clone(&clock),
+            setup.faults,
+            setup.bugs.store,
+            setup.single,
+            traced,
+        );
+        let mut broker = Broker::new(!setup.mix.without_ids);
+        for partition in 0..setup.mix.partitions {
             broker.add_partition(&mut chance);
             let count = chance.below(20);
             broker.produce(partition, count, &mut chance);
         }
         World {
-            oracle: Oracle::new(plan.latest),
+            oracle: Oracle::new(setup.plan.latest),
             broker: Arc::new(Mutex::new(broker)),
             running: Vec::new(),
             started: 0,
+            step: 0,
             healthy: false,
             tally: Tally::default(),
             chance,
             clock,
             store,
-            plan,
-            mix,
+            setup,
         }
     }
 
     fn live(&mut self) -> Result<(), String> {
-        for _ in 0..self.mix.steps {
+        for step in 0..self.setup.mix.steps {
+            self.step = step;
             self.something_happens()?;
             self.look()?;
         }
@@ -157,63 +265,135 @@ impl World {
 
     fn look(&mut self) -> Result<(), String> {
         self.store.tick();
+        let dead: Vec<usize> =
+            (0..self.running.len()).filter(|&index| self.store.is_dead(&self.running[index].name)).collect();
+        for index in dead.into_iter().rev() {
+            self.kill(index);
+        }
         self.oracle.observe(&self.store, &self.broker.lock().unwrap())
     }
 
+    fn kill(&mut self, index: usize) {
+        self.tally.crashes += 1;
+        let killed = self.running.remove(index);
+        self.store.note(|| format!("{} is killed", killed.name));
+    }
+
     fn something_happens(&mut self) -> Result<(), String> {
-        let mix = self.mix;
-        if self.running.len() < mix.instances && self.chance.one_in(3) {
+        let (crash, drain, stop, foreign, jump) = {
+            let mix = &self.setup.mix;
+            (mix.crash, mix.drain, mix.stop, mix.foreign, mix.jump)
+        };
+        self.the_end_comes();
+        let moving = self.running.iter().filter(|instance| instance.stopped_for == 0).count();
+        if moving < self.setup.mix.instances && self.chance.one_in(3) {
             let until_end = self.chance.one_in(3);
-            self.start(until_end, self.plan.lost_one_in);
+            self.start(until_end, self.setup.plan.lost_one_in);
         }
         if self.running.is_empty() {
             return Ok(());
         }
         let index = self.chance.index(self.running.len());
-        if self.chance.percent(mix.crash) {
-            self.tally.crashes += 1;
-            let killed = self.running.remove(index);
-            killed_note(&self.store, &killed);
+        if self.chance.percent(crash) {
+            self.kill(index);
             return Ok(());
         }
-        if self.chance.percent(mix.drain) {
+        if self.chance.percent(drain) {
             self.store.note(|| format!("{} is drained", self.running[index].name));
             self.running[index].drain();
         }
-        if self.chance.percent(mix.foreign) {
-            self.foreign_commits();
+        if self.chance.percent(stop) {
+            self.store.note(|| format!("{} stands still", self.running[index].name));
+            self.running[index].stopped_for = 10 + self.chance.below(40) as u32;
         }
-        if self.chance.percent(mix.jump) {
-            let days = if self.chance.one_in(10) { 7 } else { 0 };
-            let time = Duration::from_secs(61 + days * 24 * 3600);
-            self.store.note(|| format!("{time:?} pass"));
-            self.clock.advance(time);
+        if self.chance.percent(foreign) {
+            self.another_writes();
         }
-        if self.chance.one_in(4) {
-            let mut broker = self.broker.lock().unwrap();
-            let partition = self.chance.index(broker.partitions.len());
-            let count = 1 + self.chance.below(6);
-            broker.produce(partition, count, &mut self.chance);
-            if self.chance.one_in(3) {
-                broker.compact(&mut self.chance);
-            }
+        if self.chance.percent(jump) {
+            self.time_passes();
         }
-        if self.chance.percent(mix.grow) {
-            let mut broker = self.broker.lock().unwrap();
-            if broker.partitions.len() < 4 {
-                broker.add_partition(&mut self.chance);
-                let partition = broker.partitions.len() - 1;
-                broker.produce(partition, 3, &mut self.chance);
-            }
-        }
+        self.the_topic_changes();
         self.step(index)
     }
 
+    fn time_passes(&mut self) {
+        let days = if self.chance.one_in(4) { 7 } else { 0 };
+        if days > 0 {
+            self.store.age();
+        }
+        let time = Duration::from_secs(61 + days * 24 * 3600);
+        self.store.note(|| format!("{time:?} pass"));
+        self.clock.advance(time);
+        if days > 0 && self.chance.one_in(2) {
+            // Somebody keeps house meanwhile.
+            for deed in [Deed::Append, Deed::Append, Deed::Checkpoint, Deed::CleanUp, Deed::Vacuum] {
+                if self.setup.mix.deeds.contains(&deed) {
+                    self.does(deed);
+                }
+            }
+        }
+    }
+
+    fn the_topic_changes(&mut self) {
+        let (mix, chance) = (&self.setup.mix, &mut self.chance);
+        let mut broker = self.broker.lock().unwrap();
+        if chance.one_in(4) {
+            let partition = chance.index(broker.partitions.len());
+            let count = 1 + chance.below(6);
+            broker.produce(partition, count, chance);
+            if chance.one_in(3) {
+                broker.compact(chance);
+            }
+        }
+        if chance.percent(mix.retain) {
+            broker.retain(chance);
+        }
+        if mix.without_ids && chance.one_in(20) {
+            broker.tell_ids();
+        }
+        if chance.percent(mix.grow) && broker.partitions.len() < 4 && !broker.was_created_again() {
+            broker.add_partition(chance);
+            let partition = broker.partitions.len() - 1;
+            broker.produce(partition, 3, chance);
+        }
+    }
+
+    /// What ends the run happens when its time has come and it can happen.
+    fn the_end_comes(&mut self) {
+        let Some((at, ending)) = self.setup.mix.end.filter(|(at, _)| *at <= self.step) else { return };
+        match ending {
+            Ending::CreatedAgain => {
+                // A topic that had no id cannot be told from another one.
+                if self.oracle.topic_id.as_deref() != Some("A") {
+                    return;
+                }
+                let mut broker = self.broker.lock().unwrap();
+                if self.step == at || self.chance.one_in(4) {
+                    self.store.note(|| "the topic is deleted or created again".to_owned());
+                    broker.delete_or_create(&mut self.chance);
+                }
+                if broker.was_created_again() {
+                    self.setup.mix.end = None;
+                }
+            }
+            Ending::Another(deed) => {
+                if self.does(deed) {
+                    self.setup.mix.end = None;
+                    // What is cleaned up is not seen any more.
+                    self.setup.mix.deeds.clear();
+                }
+            }
+        }
+    }
+
     fn start(&mut self, until_end: bool, lost_one_in: u64) {
+        if self.broker.lock().unwrap().topic().is_none() {
+            return;
+        }
         self.started += 1;
         let name = format!("i{}", self.started);
-        let plan = Plan { until_end, lost_one_in, ..self.plan.clone() };
-        let plan = if self.mix.policies_change { self.other_policies(plan) } else { plan };
+        let plan = Plan { until_end, lost_one_in, ..self.setup.plan.clone() };
+        let plan = if self.setup.mix.policies_change { self.other_policies(plan) } else { plan };
         if plan.letters.is_none() {
             self.oracle.may_skip = true;
         }
@@ -235,7 +415,11 @@ impl World {
 
     /// Moves an instance on; its end must be one that an operator may see.
     fn step(&mut self, index: usize) -> Result<(), String> {
-        let restart = self.running[index].has_stopped_partition() && self.chance.one_in(5);
+        // A restart helps where a partition was lost, not where its records are gone.
+        let helps = !self.oracle.is_out_of_reach(&self.broker.lock().unwrap());
+        let restart = self.running[index].has_stopped_partition()
+            && (helps || !self.healthy)
+            && self.chance.one_in(if helps { 5 } else { 80 });
         let Some(end) = self.running[index].step() else {
             if restart {
                 self.running.remove(index);
@@ -259,8 +443,8 @@ impl World {
                 }
                 Ok(())
             }
-            End::Failed(error) if instance::is_expected(&error, self.healthy) => {
-                if error.kind == thalweg::error::ErrorKind::Fenced {
+            End::Failed(error) if self.is_expected(error.kind) => {
+                if error.kind == ErrorKind::Fenced {
                     self.tally.fenced += 1;
                 } else {
                     self.tally.failed += 1;
@@ -272,15 +456,29 @@ impl World {
         }
     }
 
-    /// Faults stop. One instance is left, and must commit all there is: one
-    /// that goes on for ever, with partitions that move, or one that ends.
+    /// Whether an operator may see this kind of error now.
+    fn is_expected(&self, kind: ErrorKind) -> bool {
+        let broker = self.broker.lock().unwrap();
+        match kind {
+            ErrorKind::Fenced => true,
+            ErrorKind::Unavailable => !self.healthy || self.setup.single.is_some(),
+            ErrorKind::Disagree => self.oracle.is_over(&broker) || self.oracle.is_out_of_reach(&broker),
+            ErrorKind::CannotWrite => self.oracle.over.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Faults stop. One instance is left, and must commit all there is: one that goes on for ever, with
+    /// partitions that move, or one that ends. A table that is to be written no more must be refused.
     fn settle_down(&mut self) -> Result<(), String> {
         self.running.clear();
         self.store.heal();
+        self.broker.lock().unwrap().settle(&mut self.chance);
         self.healthy = true;
+        self.setup.plan.silent = 0;
         self.store.note(|| "faults stop".to_owned());
         let until_end = self.chance.one_in(2);
-        let done_before = self.tally.done;
+        let (done_before, failed_before) = (self.tally.done, self.tally.failed);
         for _ in 0..LIVENESS_STEPS {
             if self.running.is_empty() {
                 self.start(until_end, 0);
@@ -288,55 +486,43 @@ impl World {
             self.step(0)?;
             self.look()?;
             let broker = self.broker.lock().unwrap();
-            if self.tally.done > done_before || (!until_end && self.oracle.has_all(&broker).is_ok()) {
-                return self.oracle.conclude(&self.store, &broker);
+            let over = self.oracle.is_over(&broker);
+            let has_all = self.oracle.has_all(&broker);
+            if over && self.tally.done > done_before {
+                return Err("a run ended well on a table that it must not write".to_owned());
+            }
+            let is_left = if over || self.oracle.is_out_of_reach(&broker) {
+                self.tally.failed > failed_before || (!over && has_all.is_ok())
+            } else {
+                self.tally.done > done_before || (!until_end && has_all.is_ok())
+            };
+            if is_left {
+                self.oracle.conclude(&self.store, &broker)?;
+                return if over { Ok(()) } else { has_all };
             }
         }
         Err(format!("not all is committed after {LIVENESS_STEPS} steps"))
     }
 
-    // ---- another writer ----
-
-    fn foreign_commits(&mut self) {
-        let count = if self.mix.burst { 120 } else { 1 };
+    fn another_writes(&mut self) {
+        if self.setup.mix.deeds.is_empty() {
+            return;
+        }
+        let count = if self.setup.mix.burst { 120 } else { 1 };
         for _ in 0..count {
-            let version = self.oracle.versions();
-            if version == 0 {
-                return;
-            }
-            let body = if self.chance.one_in(3) { self.schema_change() } else { self.append() };
-            self.store.note(|| format!("another writer commits version {version}"));
-            let landed = self.store.apply(&version_path(version), &body, true).is_ok();
-            self.tally.foreign += usize::from(landed);
-            if self.oracle.observe(&self.store, &self.broker.lock().unwrap()).is_err() {
-                return;
-            }
+            let deed = self.setup.mix.deeds[self.chance.index(self.setup.mix.deeds.len())];
+            self.does(if count > 1 { Deed::Append } else { deed });
         }
     }
 
-    fn append(&mut self) -> Bytes {
-        let info = json!({"commitInfo": {"timestamp": self.clock.wall_ms(), "operation": "WRITE"}});
-        let txn = json!({"txn": {"appId": "spark", "version": self.chance.below(9)}});
-        format!("{info}\n{txn}\n").into()
+    /// Another writer does something; true where it came to a new version.
+    fn does(&mut self, deed: Deed) -> bool {
+        let store = self.store.sure();
+        let (oracle, clock, chance) = (&self.oracle, &*self.clock, &mut self.chance);
+        let landed = Foreign { store: &store, oracle, clock, chance }.does(deed);
+        self.tally.foreign += usize::from(landed);
+        // What is wrong is told again at the next look.
+        let _ = self.oracle.observe(&self.store, &self.broker.lock().unwrap());
+        landed
     }
-
-    /// A nullable column comes or goes.
-    fn schema_change(&mut self) -> Bytes {
-        let mut metadata = self.oracle.metadata();
-        let text = metadata["metaData"]["schemaString"].as_str().unwrap();
-        let mut schema: Value = serde_json::from_str(text).unwrap();
-        let fields = schema["fields"].as_array_mut().unwrap();
-        let before = fields.len();
-        fields.retain(|field| field["name"] != "extra");
-        if fields.len() == before {
-            fields.push(json!({"name": "extra", "type": "string", "nullable": true, "metadata": {}}));
-        }
-        metadata["metaData"]["schemaString"] = schema.to_string().into();
-        let info = json!({"commitInfo": {"timestamp": self.clock.wall_ms(), "operation": "ALTER TABLE"}});
-        format!("{info}\n{metadata}\n").into()
-    }
-}
-
-fn killed_note(store: &SimStore, killed: &Instance) {
-    store.note(|| format!("{} is killed", killed.name));
 }
