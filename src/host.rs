@@ -1,4 +1,4 @@
-//! Who this process is, and whether another one is still running.
+//! Who this process is, whether another one is still running, and how this one ends when a thread of it fails.
 //!
 //! It owns the writer's identity as the machine tells it. What follows from
 //! it is `protocol::fence`.
@@ -6,6 +6,7 @@
 use std::fs;
 
 use crate::clock::Clock;
+use crate::error::ErrorKind;
 use crate::protocol::fence::Writer;
 
 /// This process, as it signs its commits; the group is the config's.
@@ -21,6 +22,20 @@ pub fn is_alive(writer: &Writer) -> bool {
         && writer.pid != std::process::id()
         && writer.started != 0
         && started(writer.pid) == Some(writer.started)
+}
+
+/// Has a panic of any thread end the process. Others would wait for what that thread was to do, for ever;
+/// whoever starts the process again reads on from the tables, and nothing is lost.
+pub fn end_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        #[expect(unsafe_code, reason = "what runs at an orderly exit may wait for the thread that panics")]
+        // SAFETY: ends the process; nothing of it runs afterwards.
+        unsafe {
+            libc::_exit(ErrorKind::Internal.exit_code().into())
+        }
+    }));
 }
 
 /// The host's name and, since containers may share it, the process namespace.
@@ -48,6 +63,21 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use std::process::Command;
+
+    #[test]
+    fn a_panic_of_one_thread_ends_the_process_as_an_internal_error() {
+        const IS_CHILD: &str = "THALWEG_TEST_PANICS";
+        if std::env::var_os(IS_CHILD).is_some() {
+            end_on_panic();
+            let _ = std::thread::Builder::new().spawn(|| panic!("of one thread")).unwrap().join();
+            return;
+        }
+        let name = "host::tests::a_panic_of_one_thread_ends_the_process_as_an_internal_error";
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        let output = again.args(["--exact", name, "--nocapture"]).env(IS_CHILD, "1").output().unwrap();
+        assert_eq!(output.status.code(), Some(70));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("of one thread"), "it is told why");
+    }
 
     #[test]
     fn a_running_process_is_alive_and_a_killed_one_is_not() {

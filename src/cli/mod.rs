@@ -28,6 +28,7 @@ pub use offsets::{OffsetsCommand, SetArguments, ShowArguments};
 
 use crate::demo::Tamper;
 use crate::error::Result;
+use crate::host;
 
 const EXIT_CODES: &str = "\
 Exit codes, the same for every command:
@@ -245,6 +246,7 @@ pub struct VersionArguments {
 
 /// The whole program. Every error ends here, and is shown once.
 pub fn main() -> ExitCode {
+    host::end_on_panic();
     let arguments = Arguments::parse();
     match logging::start(&arguments.log).and_then(|()| dispatch(&arguments.command)) {
         Ok(()) => ExitCode::SUCCESS,
