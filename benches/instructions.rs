@@ -74,18 +74,6 @@ fn bytes_per_row(stage: &str) -> usize {
 
 // ---- ours ---------------------------------------------------------------------------------------------------------
 
-/// The rows as batches of columns, no two alike.
-fn batches(workload: &Workload) -> Vec<Columns> {
-    let (mut decoder, _) = workload.decoder();
-    let mut payloads = workload.padded();
-    let batch = |_| {
-        let mut columns = Columns::new(&workload.schema);
-        append_all(payloads.by_ref().take(ROWS), &mut decoder, &mut columns);
-        columns
-    };
-    (0..BATCHES).map(batch).collect()
-}
-
 fn decode(workload: &Workload, passes: u64) {
     let (mut decoder, mut columns) = workload.decoder();
     for _ in 0..passes {
@@ -111,7 +99,7 @@ fn write(workload: &Workload, encoder: Encoder, batches: impl FnOnce(&mut Parque
 }
 
 fn encode(workload: &Workload, passes: u64) {
-    let mut batches = batches(workload);
+    let mut batches = workload::batches(workload, BATCHES);
     let mut encoder = encoder(workload);
     for _ in 0..passes {
         encoder = write(workload, encoder, |file| {
@@ -154,7 +142,8 @@ fn arrow_writer(
     passes: u64,
     settings: fn(&Workload, WriterPropertiesBuilder) -> WriterPropertiesBuilder,
 ) {
-    let batches: Vec<RecordBatch> = batches(workload).iter_mut().map(Columns::freeze).collect();
+    let batches: Vec<RecordBatch> =
+        workload::batches(workload, BATCHES).iter_mut().map(Columns::freeze).collect();
     let level = ZstdLevel::try_new(1).expect("a level of zstd");
     let properties = WriterProperties::builder().set_compression(basic::Compression::ZSTD(level));
     let properties = settings(workload, properties).build();

@@ -17,7 +17,7 @@ use thalweg::config::Compression;
 use thalweg_workloads::Random;
 
 use crate::cpu_time::CpuTime;
-use crate::workload::{ROWS, Workload, append_all};
+use crate::workload::{self, ROWS, Workload};
 
 /// Batches of a file, each of other rows.
 const BATCHES: usize = 32;
@@ -89,8 +89,8 @@ impl Column {
         let row = |row| format!("{{\"v\":{}}}", value(row, &mut random)).into_bytes();
         let payloads = (0..(ROWS * BATCHES) as u64).map(row).collect();
         let workload = Workload::new(name, &format!("v {kind}"), payloads);
-        let rows = rows(&workload);
-        let batches = self::rows(&workload).iter_mut().map(Columns::freeze).collect();
+        let rows = workload::batches(&workload, BATCHES);
+        let batches = workload::batches(&workload, BATCHES).iter_mut().map(Columns::freeze).collect();
         Column { workload, rows, batches }
     }
 
@@ -116,17 +116,6 @@ impl Column {
         self.batches.iter().for_each(|batch| writer.write(batch).expect("memory takes every byte"));
         vec![writer.into_inner().expect("memory takes every byte").into()]
     }
-}
-
-fn rows(workload: &Workload) -> Vec<Columns> {
-    let (mut decoder, _) = workload.decoder();
-    let mut payloads = workload.padded();
-    let batch = |_| {
-        let mut columns = Columns::new(&workload.schema);
-        append_all(payloads.by_ref().take(ROWS), &mut decoder, &mut columns);
-        columns
-    };
-    (0..BATCHES).map(batch).collect()
 }
 
 fn read(file: &Bytes) {

@@ -92,6 +92,18 @@ pub fn append_all<'a>(
     }
 }
 
+/// The rows as so many batches of columns, no two alike.
+pub fn batches(workload: &Workload, count: usize) -> Vec<Columns> {
+    let (mut decoder, _) = workload.decoder();
+    let mut payloads = workload.padded();
+    let batch = |_| {
+        let mut columns = Columns::new(&workload.schema);
+        append_all(payloads.by_ref().take(ROWS), &mut decoder, &mut columns);
+        columns
+    };
+    (0..count).map(batch).collect()
+}
+
 /// The facts of a record with nothing but an offset.
 pub fn facts(offset: i64) -> RecordFacts<'static> {
     let record = Record::bare(Offset(offset));

@@ -41,6 +41,14 @@ class Group:
         self.logs.append(run.log)
         return run
 
+    def end(self, *runs):
+        """Ends instances in order, side by side."""
+        for run in runs:
+            run.send_signal(signal.SIGTERM)
+        for run in runs:
+            wait(run, 15)
+            expect(run.returncode == 0, f"SIGTERM: exit {run.returncode}\n{tail(run, 40)}")
+
     def count(self, pattern):
         found = 0
         for log in self.logs:
@@ -63,9 +71,7 @@ def random_turn(bench, group, done):
     elif choice in ("leave", "kill"):
         run = group.running.pop(bench.random.randrange(len(group.running)))
         if choice == "leave":
-            run.send_signal(signal.SIGTERM)
-            wait(run, 15)
-            expect(run.returncode == 0, f"SIGTERM: exit {run.returncode}\n{tail(run, 40)}")
+            group.end(run)
             done["leaves"] += 1
         else:
             run.kill()
@@ -138,11 +144,7 @@ def shared_out(bench, assignor, store, turns, malformed):
         while len(group.running) < 2:
             group.start()
         caught_up(bench, group)
-        for run in group.running:
-            run.send_signal(signal.SIGTERM)
-        for run in group.running:
-            wait(run, 15)
-            expect(run.returncode == 0, f"SIGTERM: exit {run.returncode}\n{tail(run, 40)}")
+        group.end(*group.running)
     finally:
         for run in group.running:
             if run.poll() is None:
@@ -260,11 +262,7 @@ def written(bench, store, count):
     after = [[metric(run, name) for name in names] for run in group.running]
     load.join()
     caught_up(bench, group)
-    for run in group.running:
-        run.send_signal(signal.SIGTERM)
-    for run in group.running:
-        wait(run, 15)
-        expect(run.returncode == 0, f"SIGTERM: exit {run.returncode}\n{tail(run, 40)}")
+    group.end(*group.running)
     rows = bench.judge(topic, place, schema, store, ["duckdb"])["rows"]
     gained = [[b - a for a, b in zip(old, new)] for old, new in zip(before, after)]
     commits, conflicts = [of[0] for of in gained], sum(of[1] for of in gained)

@@ -119,7 +119,6 @@ impl<'a> Parser<'_> {
                 }
                 input.skip_whitespace();
                 self.unknown(&mut input, name.bytes, frame)?;
-                opens = false;
                 continue;
             }
             if opens {
