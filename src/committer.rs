@@ -160,15 +160,11 @@ impl Committer {
         let component = self.patience.component.clone();
         loop {
             self.wiring.health.heartbeat(&component, ALIVE_FOR);
-            let message = match tokio::time::timeout(HEARTBEAT, self.wiring.inbox.recv()).await {
-                Err(_) => {
-                    self.look_around().await?;
-                    continue;
-                }
+            match tokio::time::timeout(HEARTBEAT, self.wiring.inbox.recv()).await {
+                Err(_) => self.look_around().await?,
                 Ok(None) => break,
-                Ok(Some(message)) => message,
-            };
-            self.receive(message).await?;
+                Ok(Some(message)) => self.receive(message).await?,
+            }
             loop {
                 // What came meanwhile goes along.
                 while let Ok(message) = self.wiring.inbox.try_recv() {
@@ -471,18 +467,8 @@ impl Committer {
             // A shard that has ended does not wait for its answer.
             let _ = self.wiring.shards[shard].try_send(message);
         }
-        self.note_tips(work.iter().flat_map(|unit| &unit.ranges).map(|range| &range.source));
         self.see_off();
         self.head.checkpoint_when_due(&self.wiring.clock);
-    }
-
-    /// Tells where these partitions stand now.
-    fn note_tips<'a>(&self, sources: impl Iterator<Item = &'a TopicPartition>) {
-        let Some(told) = &self.wiring.tips else { return };
-        let tips = self.ledger.tips();
-        told.send_modify(|told| {
-            told.extend(sources.filter_map(|source| Some((source.clone(), *tips.get(source)?))));
-        });
     }
 
     fn report(&self, version: Version, work: &[Work<DataFile>]) {

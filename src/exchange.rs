@@ -44,13 +44,17 @@ pub enum ToCommitter {
     /// A file is lost: its ranges must be read again.
     UploadFailed { generation: Generation, error: Error, hopeless: bool },
     /// The group assigned partitions to a shard: where does it read on?
-    Join { shard: usize, sources: Vec<TopicPartition>, tenure: Tenure },
+    Join { shard: usize, sources: Vec<TopicPartition>, question: Question },
     /// A shard is through with a partition that the group takes back: all that it read of it, up to
     /// `at`, is handed over. `None`: it had not begun.
     Leave { shard: usize, generation: Generation, source: TopicPartition, tenure: Tenure, at: Option<Offset> },
     /// A shard drops partitions with all that is uncommitted of them.
     Abandon(Abandoned),
 }
+
+/// Rises with each time that a shard asks where to read on: only the answer to the last one counts.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct Question(pub u64);
 
 /// What a shard dropped, see `protocol::membership::void`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,7 +66,8 @@ pub struct Abandoned {
     pub since: u64,
     pub kept: BTreeSet<u64>,
     /// Partitions of void files: read again from there, or from the table's offset if that is further.
-    pub rewound: Vec<(TopicPartition, Offset, Tenure)>,
+    pub rewound: Vec<(TopicPartition, Offset)>,
+    pub question: Question,
 }
 
 #[derive(Clone, Debug)]
@@ -118,11 +123,10 @@ pub struct Moved {
 pub struct Owned {
     pub table: usize,
     pub source: TopicPartition,
-    pub tenure: Tenure,
+    pub question: Question,
     pub start: Offset,
     /// What stands as a dead letter already, from `start` on, growing; `None`: as the shard knows it.
     pub held: Option<Vec<Offset>>,
-    pub generation: Generation,
 }
 
 /// The next offset of each partition as the table has it, for who tells the group.

@@ -49,7 +49,7 @@ const SWEEP_AT_LEAST: Duration = Duration::from_millis(500);
 const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// A run that began goes on trying to begin again, this often.
 const BEGIN_AGAIN_EVERY: Duration = Duration::from_secs(3);
-/// Messages that a shard may have unread.
+/// Messages that a shard may have unread, besides those of a group that takes all partitions back.
 const SHARD_INBOX: usize = 4096;
 
 /// What a run needs besides its config.
@@ -65,7 +65,7 @@ pub struct Run {
 /// Why one generation of shards and committers ended.
 enum Ended {
     Done,
-    /// A topic grew: begin again, with its new partitions.
+    /// A topic grew, or the group assigns what is not known: begin again, with what there is now.
     TopicsChanged,
 }
 
@@ -106,8 +106,17 @@ pub fn run(run: &Run) -> Result<()> {
             Err(error) => break Err(error),
         };
         began = true;
+        let began_at = run.clock.boot();
         match generation.supervise() {
-            Ok(Ended::TopicsChanged) => info!("a topic has changed: starting over from the tables' offsets"),
+            Ok(Ended::TopicsChanged) => {
+                info!("a topic has changed: starting over from the tables' offsets");
+                // Brokers do not hear of it all at once: who began a moment ago may not yet see it.
+                let lived = run.clock.boot().saturating_sub(began_at);
+                let rest = BEGIN_AGAIN_EVERY.saturating_sub(lived);
+                if !matches!(run.stop.recv_timeout(rest), Err(RecvTimeoutError::Timeout)) {
+                    break Ok(());
+                }
+            }
             Ok(Ended::Done) => break Ok(()),
             Err(error) => break Err(error),
         }
@@ -164,7 +173,7 @@ impl<'a> Generation<'a> {
         let topics = Watch::start(catalog, known, !run.until_end, Arc::clone(health))?;
         let partitions = group::partitions(run, &opened);
         let count = run.config.limits.shards.min(partitions).max(1);
-        let mut links = Links::new(run, count);
+        let mut links = Links::new(run, count, partitions);
         let mut told: Vec<Option<watch::Sender<Tips>>> = Vec::new();
         for (index, opened) in &mut opened {
             told.push(links.table(*index, &ready[*index].0, opened));
@@ -195,7 +204,8 @@ impl<'a> Generation<'a> {
         // members are to have what it assigns them.
         let moves = count > 1 && !run.until_end && run.config.kafka.group.is_none();
         let loads_out = moves.then_some(loads_out);
-        let (shards, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded(SHARD_INBOX)).unzip();
+        let (shards, inboxes): (Vec<_>, Vec<_>) =
+            (0..count).map(|_| bounded(SHARD_INBOX + 2 * partitions)).unzip();
         let (committers_out, committers_ended) = bounded(run.config.tables.len());
         let committers = opened.len();
         let opened_tables: BTreeSet<usize> = opened.iter().map(|(table, _)| *table).collect();
@@ -342,7 +352,7 @@ impl<'a> Generation<'a> {
                     Err(_) => watched = false,
                 },
                 recv(self.members.news) -> news => match news {
-                    Ok(News::Grew) if !self.draining => {
+                    Ok(News::Outdated) if !self.draining => {
                         ended = Ended::TopicsChanged;
                         self.hand_over();
                     }
@@ -354,7 +364,7 @@ impl<'a> Generation<'a> {
                             self.drain(&mut deadline);
                         }
                     }
-                    Ok(News::Grew) => {}
+                    Ok(News::Outdated) => {}
                     Err(_) => self.members.news = never(),
                 },
                 recv(deadline) -> _ => return Err(undrained(self.first_stop.take())),
@@ -437,6 +447,7 @@ impl<'a> Generation<'a> {
         self.reading[table].clear();
         self.health.set_ready(&component(of), Err(error.message.clone()));
         self.tell_shards(&ToShard::Stop { table });
+        self.members.renounce(&of.topic);
         self.first_stop.get_or_insert(error);
     }
 

@@ -6,10 +6,11 @@
 //! nothing: that is `protocol::membership`. A shard that is busy, or waits for
 //! its store, keeps its membership, because this thread answers the group.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use rdkafka::error::KafkaError;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -39,6 +40,8 @@ pub struct Known {
     pub table: usize,
     /// One of each partition that the table has an offset for.
     pub sources: BTreeMap<Partition, TopicPartition>,
+    /// Partitions that nobody can read on.
+    pub stopped: BTreeSet<Partition>,
     /// Where the table stands, as its committer says.
     pub tips: watch::Receiver<Tips>,
 }
@@ -51,11 +54,12 @@ pub struct Terms {
     pub clock: SharedClock,
 }
 
-/// What a member tells the ingester.
+/// What a member tells the ingester, each at most once.
 #[derive(Debug)]
 pub enum News {
-    /// The group assigns a partition that nobody has an offset for: the topic grew.
-    Grew,
+    /// The group assigns a partition that nobody has an offset for, or what it assigns cannot be taken:
+    /// all must begin again.
+    Outdated,
     Ended(Result<()>),
 }
 
@@ -63,13 +67,14 @@ pub enum News {
 pub struct Members {
     pub news: Receiver<News>,
     running: usize,
-    _stop: Option<Sender<()>>,
+    /// For each member the topics that it is to leave to others. Closed, it leaves the group.
+    renounced: Vec<Sender<String>>,
 }
 
 impl Members {
     /// Where every partition is read by us.
     pub fn none() -> Members {
-        Members { news: crossbeam_channel::never(), running: 0, _stop: None }
+        Members { news: crossbeam_channel::never(), running: 0, renounced: Vec::new() }
     }
 
     /// Joins the group once for each shard; `left` is where a shard says what it is through with.
@@ -79,14 +84,18 @@ impl Members {
         left: Vec<Receiver<(usize, TopicPartition, Tenure)>>,
     ) -> Result<Members> {
         let terms = std::sync::Arc::new(terms);
-        let (stop, stopped) = bounded::<()>(0);
         let (news_out, news) = bounded(2 * shards.len());
-        let topics: Vec<&str> = terms.topics.keys().map(String::as_str).collect();
+        let topics: BTreeSet<String> = terms.topics.keys().cloned().collect();
+        let mut renounced = Vec::new();
         for (index, (shard, left)) in shards.iter().zip(left).enumerate() {
             let group = &terms.group;
             let membership = Membership::new(drain_patience(group.session, group.max_poll, HAND_OVER_MAX));
+            let (renounce, renounces) = bounded(topics.len());
+            renounced.push(renounce);
             let one = One {
                 member: Member::join(&terms.kafka, group, index, &topics)?,
+                topics: topics.clone(),
+                renounces,
                 membership,
                 terms: std::sync::Arc::clone(&terms),
                 shard: shard.clone(),
@@ -95,13 +104,13 @@ impl Members {
                 tell_at: Duration::ZERO,
                 tell_all_at: Duration::ZERO,
                 index,
-                news: news_out.clone(),
+                news: Some(news_out.clone()),
             };
-            let (stopped, news) = (stopped.clone(), news_out.clone());
+            let news = news_out.clone();
             std::thread::Builder::new()
                 .name(format!("member-{index}"))
                 .spawn(move || {
-                    let outcome = one.run(&stopped);
+                    let outcome = one.run();
                     // There is room for the end of each.
                     let _ = news.try_send(News::Ended(outcome));
                 })
@@ -109,7 +118,15 @@ impl Members {
                     Error::new(ErrorKind::Io, format!("a member's thread cannot start: {error}"))
                 })?;
         }
-        Ok(Members { news, running: shards.len(), _stop: Some(stop) })
+        Ok(Members { news, running: shards.len(), renounced })
+    }
+
+    /// Leaves a topic to other processes: its table goes no further here.
+    pub fn renounce(&self, topic: &str) {
+        for member in &self.renounced {
+            // There is room for every topic; a member that has ended has nothing.
+            let _ = member.try_send(topic.to_owned());
+        }
     }
 
     /// One has ended.
@@ -119,13 +136,13 @@ impl Members {
 
     /// Has all of them leave the group, within a time: a broker that is down is not waited for.
     pub fn leave(mut self, patience: Duration) {
-        self._stop = None;
+        self.renounced.clear();
         let deadline = crossbeam_channel::after(patience);
         while self.running > 0 {
             crossbeam_channel::select! {
                 recv(self.news) -> news => match news {
                     Ok(News::Ended(_)) => self.running -= 1,
-                    Ok(News::Grew) => {}
+                    Ok(News::Outdated) => {}
                     Err(_) => return,
                 },
                 recv(deadline) -> _ => {
@@ -139,6 +156,8 @@ impl Members {
 
 struct One {
     member: Member,
+    topics: BTreeSet<String>,
+    renounces: Receiver<String>,
     membership: Membership<Place>,
     terms: std::sync::Arc<Terms>,
     shard: Sender<ToShard>,
@@ -148,12 +167,21 @@ struct One {
     tell_at: Duration,
     tell_all_at: Duration,
     index: usize,
-    news: Sender<News>,
+    /// Gone once it has said what there is to say.
+    news: Option<Sender<News>>,
 }
 
 impl One {
-    fn run(mut self, stopped: &Receiver<()>) -> Result<()> {
-        while stopped.try_recv() != Err(TryRecvError::Disconnected) {
+    fn run(mut self) -> Result<()> {
+        loop {
+            match self.renounces.try_recv() {
+                Ok(topic) => {
+                    self.topics.remove(&topic);
+                    self.member.subscribe(&self.topics)?;
+                }
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Disconnected) => break,
+            }
             let decision = self.member.poll(POLL_WAIT)?;
             let now = self.terms.clock.boot();
             let mut told = match decision {
@@ -167,10 +195,7 @@ impl One {
                 None => Told::Nothing,
             };
             loop {
-                let acts = self.membership.hear(told, now);
-                for act in acts {
-                    self.act(act);
-                }
+                self.hear(told, now);
                 match self.left.try_recv() {
                     Ok((_, source, tenure)) => told = Told::Left((source.topic, source.partition), tenure),
                     Err(_) => break,
@@ -188,7 +213,17 @@ impl One {
         self.told.clear();
         self.tell_offsets();
         let _ = self.member.poll(LAST_WORDS);
+        // A decision that waits for an answer keeps the client from closing.
+        if self.membership.is_leaving() {
+            self.hear(Told::Lost(Vec::new()), self.terms.clock.boot());
+        }
         Ok(())
+    }
+
+    fn hear(&mut self, told: Told<Place>, now: Duration) {
+        for act in self.membership.hear(told, now) {
+            self.act(act);
+        }
     }
 
     fn decided(&self, decision: Decision) -> Told<Place> {
@@ -210,10 +245,14 @@ impl One {
 
     fn act(&mut self, act: Act<Place>) {
         match act {
-            Act::Accept(places) => self.member.accept(&places),
+            Act::Accept(places) => {
+                let taken = self.member.accept(&places);
+                self.answered("assigned", taken);
+            }
             Act::GiveUp(places) => {
                 self.told.retain(|place, _| !places.contains(place));
-                self.member.give_up(&places);
+                let freed = self.member.give_up(&places);
+                self.answered("given up", freed);
             }
             Act::Join(places, tenure) => {
                 self.send(&places, |table, sources| ToShard::Join { table, sources, tenure });
@@ -234,21 +273,38 @@ impl One {
 
     /// A message to the shard for each table. Of a partition that no table has an offset for nothing is
     /// read: the ingester begins again with it.
-    fn send(&self, places: &[Place], message: impl Fn(usize, Vec<TopicPartition>) -> ToShard) {
+    fn send(&mut self, places: &[Place], message: impl Fn(usize, Vec<TopicPartition>) -> ToShard) {
         let mut tables: BTreeMap<usize, Vec<TopicPartition>> = BTreeMap::new();
         for (topic, partition) in places {
             let known = self.terms.topics.get(topic);
             match known.and_then(|known| Some((known.table, known.sources.get(partition)?))) {
                 Some((table, source)) => tables.entry(table).or_default().push(source.clone()),
-                None => {
-                    // Once is enough.
-                    let _ = self.news.try_send(News::Grew);
-                }
+                // Why it is not read was told when the table was opened.
+                None if known.is_some_and(|known| known.stopped.contains(partition)) => {}
+                None => self.is_outdated(),
             }
         }
         for (table, sources) in tables {
             // A shard that has ended has nothing left; the deadline sees to what is leaving.
             let _ = self.shard.send(message(table, sources));
+        }
+    }
+
+    /// The group waits for ever for an answer that could not be given.
+    fn answered(&mut self, what: &str, outcome: Result<(), KafkaError>) {
+        if let Err(error) = outcome {
+            warn!(
+                group = self.terms.group.name, shard = self.index, %error,
+                "partitions could not be {what}: joining the group again"
+            );
+            self.is_outdated();
+        }
+    }
+
+    fn is_outdated(&mut self) {
+        if let Some(news) = self.news.take() {
+            // There is room for one of each member.
+            let _ = news.try_send(News::Outdated);
         }
     }
 

@@ -28,6 +28,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 pub use self::group::GroupLink;
+use self::group::Tenancy;
 use self::output::{Carrier, Output};
 use self::table::TableState;
 use crate::budget::Budget;
@@ -35,7 +36,7 @@ use crate::clock::SharedClock;
 use crate::columnar::{BadRecord, RecordFacts};
 use crate::config::{Compression, Decoding, OnBadRecord};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Generation, Moved, ToCommitter, ToShard};
+use crate::exchange::{Generation, Moved, Question, ToCommitter, ToShard};
 use crate::health::Health;
 use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::metrics::{self, Stage};
@@ -136,7 +137,8 @@ pub struct Shard<S> {
     tables: Vec<TableState>,
     partitions: Vec<PartitionState>,
     /// What the group has assigned and not taken back.
-    tenures: BTreeMap<(usize, TopicPartition), Tenure>,
+    tenancies: BTreeMap<(usize, TopicPartition), Tenancy>,
+    asked: Question,
     batch: RecordBatch,
     /// Headers of a bad record.
     headers: Vec<u8>,
@@ -175,7 +177,8 @@ impl<S: Source> Shard<S> {
             wiring,
             tables,
             partitions,
-            tenures: BTreeMap::new(),
+            tenancies: BTreeMap::new(),
+            asked: Question::default(),
             batch: RecordBatch::default(),
             headers: Vec::new(),
             draining: false,

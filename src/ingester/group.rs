@@ -12,14 +12,11 @@ use super::Run;
 use crate::committer::Opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Tips, ToShard};
-use crate::ids::TopicPartition;
+use crate::ids::{Partition, TopicPartition};
 use crate::member::{Known, Members, Terms};
 use crate::protocol::membership::Tenure;
 use crate::shard::GroupLink;
 use crate::source::catalog::Topic;
-
-/// What shards say they are through with and their members have not heard.
-const LEFT_UNHEARD: usize = 1024;
 
 /// The ends of what connects members with shards and committers; empty without a group.
 #[derive(Default)]
@@ -40,10 +37,11 @@ pub(super) fn refuse_bounded(run: &Run) -> Result<()> {
 }
 
 impl Links {
-    pub(super) fn new(run: &Run, shards: usize) -> Links {
+    pub(super) fn new(run: &Run, shards: usize, partitions: usize) -> Links {
         let mut links = Links::default();
         if run.config.kafka.group.is_some() {
-            let ends = (0..shards).map(|_| bounded(LEFT_UNHEARD));
+            // A shard may be through with all of them at once, and with those of an assignment before.
+            let ends = (0..shards).map(|_| bounded(2 * partitions.max(1)));
             (links.shards, links.left) = ends.unzip();
         }
         links
@@ -64,15 +62,17 @@ impl Links {
         if self.shards.is_empty() {
             return None;
         }
+        let stopped: BTreeSet<Partition> =
+            opened.plan.stopped.iter().map(|(partition, _)| *partition).collect();
         let source = |&partition| {
             let topic_id = opened.plan.topic_id.clone();
             (partition, TopicPartition { topic: topic.name.clone(), topic_id, partition })
         };
-        let sources = topic.partitions.iter().map(source).collect();
+        let read = topic.partitions.iter().filter(|partition| !stopped.contains(partition));
+        let sources = read.map(source).collect();
         let (told, tips) = watch::channel(Tips::new());
-        self.topics.insert(topic.name.clone(), Known { table: index, sources, tips });
+        self.topics.insert(topic.name.clone(), Known { table: index, sources, stopped, tips });
         opened.plan.starts.clear();
-        opened.plan.stopped.clear();
         Some(told)
     }
 

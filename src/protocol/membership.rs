@@ -121,13 +121,16 @@ impl<P: Ord + Clone> Membership<P> {
     }
 
     fn assigned(&mut self, partitions: Vec<P>) -> Vec<Act<P>> {
+        // The group went on without waiting for what is being given up: it may come back with this.
+        let mut acts = self.leaving.take().map(|leaving| self.give_up(leaving)).unwrap_or_default();
         self.last.0 += 1;
         // What is held already goes on as it is.
         let fresh: Vec<P> =
             partitions.iter().filter(|partition| !self.held.contains_key(partition)).cloned().collect();
         self.held.extend(fresh.iter().map(|partition| (partition.clone(), self.last)));
-        let join = (!fresh.is_empty()).then(|| Act::Join(fresh, self.last));
-        std::iter::once(Act::Accept(partitions)).chain(join).collect()
+        acts.push(Act::Accept(partitions));
+        acts.extend((!fresh.is_empty()).then(|| Act::Join(fresh, self.last)));
+        acts
     }
 
     fn revoked(&mut self, partitions: Vec<P>, now: Duration) -> Vec<Act<P>> {
@@ -159,7 +162,11 @@ impl<P: Ord + Clone> Membership<P> {
     /// Gives up what is handed over, or what takes too long.
     fn see_off(&mut self, now: Duration) -> Vec<Act<P>> {
         let over = |leaving: &mut Leaving<P>| leaving.waiting.is_empty() || now >= leaving.until;
-        let Some(leaving) = self.leaving.take_if(over) else { return Vec::new() };
+        self.leaving.take_if(over).map(|leaving| self.give_up(leaving)).unwrap_or_default()
+    }
+
+    /// What of it is not handed over is dropped.
+    fn give_up(&mut self, leaving: Leaving<P>) -> Vec<Act<P>> {
         self.held.retain(|partition, _| !leaving.all.contains(partition));
         let late: Vec<P> = leaving.waiting.into_keys().collect();
         let abandon = (!late.is_empty()).then_some(Act::Abandon(late));
@@ -285,6 +292,21 @@ mod tests {
         let _ = member.hear(Told::Revoked(vec![1]), at(3));
         assert_eq!(member.hear(Told::Left(1, Tenure(1)), at(4)), []);
         assert_eq!(member.hear(Told::Left(1, Tenure(2)), at(5)), [Act::GiveUp(vec![1])]);
+    }
+
+    #[test]
+    fn what_is_assigned_again_before_it_is_handed_over_is_read_anew() {
+        let mut member = member();
+        let _ = member.hear(Told::Assigned(vec![1, 2]), at(0));
+        let _ = member.hear(Told::Revoked(vec![1, 2]), at(1));
+        let _ = member.hear(Told::Left(2, Tenure(1)), at(2));
+        let acts = member.hear(Told::Assigned(vec![1, 3]), at(3));
+        let given_up = [Act::Abandon(vec![1]), Act::GiveUp(vec![1, 2])];
+        let taken = [Act::Accept(vec![1, 3]), Act::Join(vec![1, 3], Tenure(2))];
+        assert_eq!(acts, [given_up, taken].concat());
+        assert_eq!(member.hear(Told::Left(1, Tenure(1)), at(4)), [], "of the earlier tenure");
+        assert_eq!(member.held().collect::<Vec<_>>(), [&1, &3]);
+        assert!(!member.is_leaving());
     }
 
     #[test]

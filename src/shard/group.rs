@@ -7,13 +7,15 @@
 //! Invariant: ranges of one tenure chain onto the table's offset that its
 //! first [`Owned`] named. What is handed over after a partition was dropped
 //! has numbers from `since` on, so that the committer tells void work from
-//! work that counts, in whatever order uploads arrive.
+//! work that counts, in whatever order uploads arrive. A partition that waits
+//! for the committer is read from the answer to its last question, and from no
+//! other: an earlier one may be on its way.
 
 use std::collections::BTreeSet;
 
 use super::{PartitionState, Reading, Shard};
 use crate::error::Result;
-use crate::exchange::{Abandoned, Owned, ToCommitter};
+use crate::exchange::{Abandoned, Owned, Question, ToCommitter};
 use crate::ids::{Offset, TopicPartition};
 use crate::protocol::membership::{Tenure, void};
 use crate::source::Source;
@@ -22,24 +24,41 @@ use crate::source::Source;
 /// room, the deadline does.
 pub type GroupLink = crossbeam_channel::Sender<(usize, TopicPartition, Tenure)>;
 
+/// What a shard has of a partition that the group assigned and did not take back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tenancy {
+    tenure: Tenure,
+    /// What it waits for before it is read.
+    waits: Option<Question>,
+}
+
 impl<S: Source> Shard<S> {
     pub(super) fn join(&mut self, table: usize, sources: Vec<TopicPartition>, tenure: Tenure) {
-        self.tenures.extend(sources.iter().map(|source| ((table, source.clone()), tenure)));
+        let question = self.next_question();
+        let tenancy = Tenancy { tenure, waits: Some(question) };
+        self.tenancies.extend(sources.iter().map(|source| ((table, source.clone()), tenancy)));
         let place = self.place(table);
-        let join = ToCommitter::Join { shard: self.wiring.index, sources, tenure };
+        let join = ToCommitter::Join { shard: self.wiring.index, sources, question };
         // A committer that is gone has told why.
         let _ = self.tables[place].lane.to_committer.send(join);
     }
 
+    fn next_question(&mut self) -> Question {
+        self.asked.0 += 1;
+        self.asked
+    }
+
     /// Reads a partition on from the table's offset.
     pub(super) fn own(&mut self, owned: Owned) -> Result<()> {
-        let Owned { table, source, tenure, start, held, generation } = owned;
+        let Owned { table, source, question, start, held } = owned;
         let place = self.place(table);
         let state = &self.tables[place];
-        let is_wanted = self.tenures.get(&(table, source.clone())) == Some(&tenure);
-        if self.draining || state.stopped || !is_wanted || generation != state.generation {
+        let Some(tenancy) = self.tenancies.get_mut(&(table, source.clone())) else { return Ok(()) };
+        if self.draining || state.stopped || tenancy.waits != Some(question) {
             return Ok(());
         }
+        tenancy.waits = None;
+        let tenure = tenancy.tenure;
         state.lane.health.forget(&format!("table {} {source}", state.lane.table_id));
         let known = self.index_of(table, &source);
         let held = match (held, known) {
@@ -71,7 +90,9 @@ impl<S: Source> Shard<S> {
             self.cut(place)?;
         }
         for source in sources {
-            let Some(tenure) = self.tenures.remove(&(table, source.clone())) else { continue };
+            let Some(Tenancy { tenure, .. }) = self.tenancies.remove(&(table, source.clone())) else {
+                continue;
+            };
             let at = self.index_of(table, &source).and_then(|index| {
                 self.put_away(index);
                 let partition = &self.partitions[index];
@@ -108,24 +129,25 @@ impl<S: Source> Shard<S> {
             self.tables[place].forget();
         }
         for source in &lost {
-            self.tenures.remove(&(table, source.clone()));
+            self.tenancies.remove(&(table, source.clone()));
             if let Some(index) = self.index_of(table, source) {
                 let progress = &mut self.partitions[index].progress;
                 progress.rewind(progress.start());
             }
         }
-        let (mut lost, mut rewound) = (Vec::from_iter(lost), Vec::new());
+        let question = self.next_question();
+        let mut rewound = Vec::new();
         for (source, from) in voided.rewound {
             if let Some(index) = self.index_of(table, &source) {
                 self.partitions[index].progress.rewind(from);
             }
-            match self.tenures.get(&(table, source.clone())) {
-                Some(&tenure) => rewound.push((source, from, tenure)),
-                // It was leaving: nothing of it can be handed over any more.
-                None => lost.push(source),
+            // What is leaving and not committed is among the lost ones.
+            if let Some(tenancy) = self.tenancies.get_mut(&(table, source.clone())) {
+                tenancy.waits = Some(question);
+                rewound.push((source, from));
             }
         }
-        for source in lost.iter().chain(rewound.iter().map(|(source, ..)| source)) {
+        for source in lost.iter().chain(rewound.iter().map(|(source, _)| source)) {
             if let Some(index) = self.index_of(table, source) {
                 self.stop_reading(index);
                 self.put_away(index);
@@ -136,10 +158,11 @@ impl<S: Source> Shard<S> {
         let abandoned = Abandoned {
             shard: self.wiring.index,
             generation: state.generation,
-            lost,
+            lost: Vec::from_iter(lost),
             since: state.next_unit,
             kept: voided.kept,
             rewound,
+            question,
         };
         // A committer that is gone commits nothing of it.
         let _ = state.lane.to_committer.send(ToCommitter::Abandon(abandoned));
@@ -156,3 +179,6 @@ impl<S: Source> Shard<S> {
         table.lane.health.forget(&format!("table {} {source}", table.lane.table_id));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@
 //! here reads them: partitions are assigned at an offset, which keeps
 //! librdkafka from asking for the group's.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -56,7 +56,7 @@ pub struct Member {
 
 impl Member {
     /// Asks to be a member; `index` tells the members of this process apart.
-    pub fn join(kafka: &Kafka, group: &Group, index: usize, topics: &[&str]) -> Result<Member> {
+    pub fn join(kafka: &Kafka, group: &Group, index: usize, topics: &BTreeSet<String>) -> Result<Member> {
         let mut config = client_config(kafka);
         // It fetches nothing; were it to, there is no room.
         Prefetch::within(0, 1).set(&mut config);
@@ -72,10 +72,21 @@ impl Member {
         }
         let consumer: BaseConsumer<Decisions> =
             config.create_with_context(Decisions::new()).map_err(|error| bad_setting(kafka, &error))?;
-        consumer
-            .subscribe(topics)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("joining `{}`: {error}", group.name)))?;
-        Ok(Member { consumer, group: group.clone(), instance })
+        let member = Member { consumer, group: group.clone(), instance };
+        member.subscribe(topics)?;
+        Ok(member)
+    }
+
+    /// Asks for partitions of these topics from now on, and of no others.
+    pub fn subscribe(&self, topics: &BTreeSet<String>) -> Result<()> {
+        if topics.is_empty() {
+            self.consumer.unsubscribe();
+            return Ok(());
+        }
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        self.consumer.subscribe(&topics).map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("joining `{}`: {error}", self.group.name))
+        })
     }
 
     /// Waits up to `wait` for a decision.
@@ -97,24 +108,22 @@ impl Member {
         self.consumer.assignment_lost()
     }
 
-    pub fn accept(&self, places: &[Place]) {
+    /// # Errors
+    /// The group waits for an answer still, and decides nothing before it has one.
+    pub fn accept(&self, places: &[Place]) -> KafkaResult<()> {
         let mut list = TopicPartitionList::new();
         for (topic, partition) in places {
             // The end is an offset: nobody asks the group for one. Nothing is fetched there.
             let _ = list.add_partition_offset(topic, partition.0, rdkafka::Offset::End);
         }
-        let taken = match self.consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => self.consumer.incremental_assign(&list),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => self.consumer.assign(&list),
-        };
-        self.note("assigned", taken);
-        if !places.is_empty() {
-            self.note("paused", self.consumer.pause(&list));
-        }
+        take(&self.consumer, &list)?;
+        if places.is_empty() { Ok(()) } else { self.consumer.pause(&list) }
     }
 
-    pub fn give_up(&self, places: &[Place]) {
-        self.note("given up", release(&self.consumer, places));
+    /// # Errors
+    /// As of [`Member::accept`].
+    pub fn give_up(&self, places: &[Place]) -> KafkaResult<()> {
+        release(&self.consumer, places)
     }
 
     /// Tells the group where partitions stand, for those who look at its lag.
@@ -126,13 +135,6 @@ impl Member {
         // In the middle of a rebalance the group takes none; the next time comes soon.
         if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
             tracing::debug!(group = self.group.name, %error, "offsets were not told to the group");
-        }
-    }
-
-    fn note(&self, what: &str, outcome: KafkaResult<()>) {
-        if let Err(error) = outcome {
-            // The group's next decision mends it.
-            tracing::warn!(group = self.group.name, %error, "partitions were not {what}");
         }
     }
 
@@ -200,11 +202,19 @@ impl Drop for Member {
         self.consumer.context().closing.store(true, Ordering::Relaxed);
         // A decision that nobody answers would be waited for.
         for decision in std::iter::from_fn(|| self.consumer.context().next()) {
-            match decision {
+            // One that cannot be answered is waited for no longer than the group's end may take.
+            let _ = match decision {
                 Decision::Assigned(_) => self.accept(&[]),
                 Decision::Revoked(places) | Decision::Lost(places) => self.give_up(&places),
-            }
+            };
         }
+    }
+}
+
+fn take<X: ConsumerContext>(consumer: &BaseConsumer<X>, list: &TopicPartitionList) -> KafkaResult<()> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_assign(list),
+        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list),
     }
 }
 
@@ -267,8 +277,12 @@ impl ConsumerContext for Decisions {
             .map(|element| (element.topic().to_owned(), Partition(element.partition())))
             .collect();
         let is_assigned = code == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
-        if self.closing.load(Ordering::Relaxed) && !is_assigned {
-            let _ = release(consumer, &places);
+        if self.closing.load(Ordering::Relaxed) {
+            // Without an answer the client would not close.
+            let _ = match is_assigned {
+                true => take(consumer, &TopicPartitionList::new()),
+                false => release(consumer, &places),
+            };
             return;
         }
         let decision = match is_assigned {
