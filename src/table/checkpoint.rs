@@ -41,6 +41,7 @@ use parquet::errors::ParquetError;
 use serde_json::json;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tracing::debug;
 
 use self::changes::Changes;
 use self::columns::{BATCH_ROWS, Part};
@@ -113,13 +114,42 @@ async fn write_within(
     sweeper: &Sweeper,
     limits: Limits,
 ) -> Result<()> {
-    let hint = log::last_checkpoint(store).await?;
-    let mut listing = log::list(store, hint).await?;
-    if hint.is_some_and(|hint| !listing.checkpoints.contains_key(&hint)) {
-        // The hint names a checkpoint that is gone: an older one may be there.
-        listing = log::list(store, None).await?;
+    // A log keeps every version for weeks: it is listed only where its hint does not lead on. The
+    // checkpoint may be gone, or another writer wrote a later one, without a hint, and cleaned up.
+    if let Some(base) = hinted(store).await? {
+        match write_from(store, Some(base), version, terms, sweeper, limits).await {
+            Ok(()) => return Ok(()),
+            Err(why) => debug!(%why, "the log is listed for a checkpoint"),
+        }
     }
-    let (mut base, mut names) = listing.checkpoints.pop_last().unzip();
+    let latest = log::list(store, None).await?.checkpoints.pop_last();
+    write_from(store, latest, version, terms, sweeper, limits).await
+}
+
+/// The checkpoint that the hint names, with its files' names, if all of it is there.
+async fn hinted(store: &Store) -> Result<Option<(Version, Vec<String>)>> {
+    let Some(hint) = log::hint(store).await? else { return Ok(None) };
+    let names = hint.names();
+    for name in &names {
+        match store.objects.head(&store.path(&format!("_delta_log/{name}"))).await {
+            Ok(_) => {}
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(explain(&store.url, &error)),
+        }
+    }
+    Ok(Some((hint.version, names)))
+}
+
+/// Writes a checkpoint that follows from an earlier one.
+async fn write_from(
+    store: &Store,
+    base: Option<(Version, Vec<String>)>,
+    version: Version,
+    terms: Terms,
+    sweeper: &Sweeper,
+    limits: Limits,
+) -> Result<()> {
+    let (mut base, mut names) = base.unzip();
     while base < Some(version) {
         let (reached, changes) = Changes::read(store, base, version, limits.step_bytes).await?;
         let name = format!("{:020}.checkpoint.parquet", reached.0);

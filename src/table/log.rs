@@ -372,16 +372,36 @@ impl Partial {
     }
 }
 
+/// What `_last_checkpoint` says.
+#[derive(Deserialize)]
+pub struct Hint {
+    pub version: Version,
+    parts: Option<u32>,
+}
+
+impl Hint {
+    /// The files of the checkpoint that it names, unless that is one with a name of its own (v2).
+    pub fn names(&self) -> Vec<String> {
+        let version = self.version.0;
+        match self.parts {
+            None => vec![format!("{version:020}.checkpoint.parquet")],
+            Some(parts) => (1..=parts)
+                .map(|part| format!("{version:020}.checkpoint.{part:010}.{parts:010}.parquet"))
+                .collect(),
+        }
+    }
+}
+
 /// The version that `_last_checkpoint` names; a damaged hint is no hint.
 pub async fn last_checkpoint(store: &Store) -> Result<Option<Version>> {
-    #[derive(Deserialize)]
-    struct Hint {
-        version: Version,
-    }
+    Ok(hint(store).await?.map(|hint| hint.version))
+}
+
+pub async fn hint(store: &Store) -> Result<Option<Hint>> {
     match store.objects.get(&store.path("_delta_log/_last_checkpoint")).await {
         Ok(found) => {
             let body = found.bytes().await.map_err(|error| explain(&store.url, &error))?;
-            Ok(serde_json::from_slice::<Hint>(&body).ok().map(|hint| hint.version))
+            Ok(serde_json::from_slice(&body).ok())
         }
         Err(object_store::Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(explain(&store.url, &error)),

@@ -530,6 +530,27 @@ async fn where_a_later_checkpoint_stands_none_is_written() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_no_hint_names_is_found_where_the_versions_before_it_are_gone() {
+    let mut table = HandMade::new().await;
+    let mut replay = Replay::default();
+    replay.apply(&first_version(&table));
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    let log = table.directory.path().join("_delta_log");
+    let hint = std::fs::read(log.join("_last_checkpoint")).unwrap();
+    for number in 0..3 {
+        table.commit_lines(&[file(number)]).await;
+        replay.apply(&[file(number)]);
+    }
+    foreign_checkpoint(&table, &replay);
+    std::fs::write(log.join("_last_checkpoint"), hint).unwrap();
+    table.forget_until(table.tip());
+    table.commit_lines(&[file(3)]).await;
+    replay.apply(&[file(3)]);
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    assert_says(&table, &replay, NOW_MS).await;
+}
+
+#[tokio::test]
 async fn statistics_that_stand_in_columns_only_are_not_lost_in_silence() {
     for also_as_json in [true, false] {
         let mut table = checkpointed_table().await;
