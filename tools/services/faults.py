@@ -24,8 +24,10 @@ CONTROL = "/-faults/settings"
 HEAD_BYTES_MAX, CHUNK = 64 << 10, 256 << 10
 
 # Refusals: (status, code); the request is read and not forwarded.
-REFUSED = {"503": (503, "SlowDown"), "429": (429, "TooManyRequests"), "500": (500, "InternalError")}
-KINDS = [*REFUSED, "500-after", "cut-before", "cut-request", "cut-after", "cut-reply", "slow", "stall"]
+REFUSED = {"503": (503, "SlowDown"), "429": (429, "TooManyRequests"), "500": (500, "InternalError"),
+           "403": (403, "ExpiredToken")}
+KINDS = [*REFUSED, "500-after", "cut-before", "cut-request", "cut-after", "cut-reply", "slow", "slow-reply", "stall",
+         "stall-after"]
 # Request headers that the log shows. A token's value is nobody's business.
 SHOWN = ("host", "if-none-match", "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id",
          "x-amz-server-side-encryption-bucket-key-enabled")
@@ -201,8 +203,13 @@ class Proxy:
             writer.write(whole[: max(1, len(whole) // 2)])
             await writer.drain()
             raise Cut(kind)
+        if kind == "stall-after":
+            # It has taken effect; whoever asked has given up when this answer comes.
+            await asyncio.sleep(self.settings.stall)
         writer.write(head.raw)
         async for piece in pieces:
+            if kind == "slow-reply":
+                await asyncio.sleep(self.settings.slow)
             writer.write(piece)
             await writer.drain()
         await writer.drain()

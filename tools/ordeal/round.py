@@ -1,0 +1,393 @@
+"""One round: tables of one topic, instances that die and freeze, services that fail, and the verdict.
+
+Owns what happens to the instances, and the order of it. What happens to the
+services meanwhile is `weather`; whether all is well afterwards `verdict`.
+"""
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import load
+import verdict
+from bench import TOOLS, Failure, call, expect, say, toml
+from instances import COULD_NOT_START, Instance, can_inject
+from weather import Weather
+
+MEMORY_MIB = 192
+SESSION_MS, FROZEN_SECONDS = 1_000, (1.3, 2.0)
+# Exits of a drain: done; not all committed in time.
+UNDRAINED = {0, 69}
+CAUGHT_UP_SECONDS, GIVES_WAY_SECONDS = 90, 45
+TMPFS = "48m"
+# System calls of a file's, a version's or a request's way; and how often each comes at most before the kill.
+LOCAL_CALLS = [("linkat", 12), ("fsync", 40), ("openat", 300), ("unlink", 12), ("pwrite64", 20), ("write", 200), ("rename", 3)]
+S3_CALLS = [("sendto", 60), ("writev", 40), ("recvfrom", 80), ("connect", 12), ("epoll_wait", 400)]
+
+
+@dataclass
+class Table:
+    id: str
+    place: str
+    store: str
+    schema: str | None
+    bad: bool
+    """Where the log's files lie on this machine's disk: s3proxy keeps objects as files."""
+    log: str
+    config: str = ""
+
+
+class Round:
+    def __init__(self, bench, services, number, seed, plan):
+        self.bench, self.services, self.number, self.plan = bench, services, number, plan
+        self.random = random.Random(f"{seed}/{number}")
+        self.done = Counter()
+        self.running, self.all = [], []
+        self.tmpfs = None
+        self.topic = plan.topic or f"torture-{seed}-{number}"
+        self.partitions = plan.partitions
+
+    # -- what there is
+
+    def run(self, seconds, kills=None):
+        """Returns how many records of tables were verified."""
+        began = time.monotonic()
+        producer = None
+        weather = None
+        try:
+            if not self.plan.topic:
+                self.create_topic()
+            self.tables = [self.table(index, store, raw) for index, (store, raw) in enumerate(self.plan.tables)]
+            for table in self.tables:
+                self.write_config(table)
+            if not self.plan.topic:
+                producer = self.produce()
+            weather = Weather(self.bench.work, f"{self.topic}/{self.number}", self.proxy(), self.tmpfs,
+                              None if self.plan.topic else lambda: self.grow(producer), self.plan.broker_deaths).begin()
+            self.act(began + seconds, kills)
+            weather.end()
+            self.done.update({f"weather {name}": count for name, count in weather.met.items()})
+            weather = None
+            self.finish(producer)
+            producer = None
+            verified = self.judge()
+        finally:
+            if weather:
+                weather.stop.set()
+                weather.thread.join()
+            for instance in self.all:
+                instance.kill()
+            if producer:
+                producer.kill()
+                producer.wait()
+            kept = self.tmpfs
+            if kept:
+                subprocess.run(["umount", "-l", kept])
+        self.forget()
+        return verified
+
+    def proxy(self):
+        return self.services.proxy if any(store == "s3" for store, _ in self.plan.tables) else None
+
+    def table(self, index, store, raw):
+        name = f"r{self.number}-{index}"
+        if store == "s3":
+            place, log = f"s3://lake/{name}", f"{self.bench.work}/s3/data/lake/{name}/_delta_log"
+        else:
+            root = f"{self.bench.work}/tables"
+            if store == "small":
+                root = self.small_disk()
+            place = f"{root}/{name}"
+            log = f"{place}/_delta_log"
+        schema = None if raw else (self.plan.schema or load.DDL)
+        return Table(name, place, "s3" if store == "s3" else "local", schema, bool(self.plan.bad) and not raw, log)
+
+    def small_disk(self):
+        if not self.tmpfs:
+            path = f"{self.bench.work}/small-{self.number}"
+            os.makedirs(path)
+            call("mount", "-t", "tmpfs", "-o", f"size={TMPFS}", "none", path)
+            self.tmpfs = path
+        return self.tmpfs
+
+    def write_config(self, table):
+        """A process has one table: a topic feeds only one of each process."""
+        lines = ["version = 1", "[kafka]", f"brokers = {toml(self.bench.broker())}"]
+        if self.plan.assignor:
+            lines += [f"group = {toml(self.topic)}", f"assignor = {toml(self.plan.assignor)}"]
+        lines += ["[kafka.librdkafka]", '"reconnect.backoff.max.ms" = 1000']
+        if self.plan.assignor:
+            lines += [f'"session.timeout.ms" = {SESSION_MS}', '"heartbeat.interval.ms" = 200']
+        latency, size = self.random.choice(["20ms", "100ms", "300ms"]), self.random.choice(["1MiB", "16MiB"])
+        lines += ["[limits]", "cores = 2", "pin = false", f'memory = "{MEMORY_MIB}MiB"', "[admin]", 'listen = "127.0.0.1:0"',
+                  "[storage.options]", f"endpoint = {toml(self.services.proxy)}", 'access_key_id = "test"',
+                  'secret_access_key = "testtest1"', 'region = "us-east-1"',
+                  "[[table]]", f"id = {toml(table.id)}", f"topic = {toml(self.topic)}", f"location = {toml(table.place)}",
+                  f'max_latency = "{latency}"', f'target_file_size = "{size}"',
+                  *(['format = "raw"', 'schema = "value BINARY"'] if table.schema is None else [f"schema = {toml(table.schema)}"])]
+        table.config = f"{self.bench.work}/{table.id}.toml"
+        with open(table.config, "w") as out:
+            out.write("\n".join(lines) + "\n")
+
+    def create_topic(self):
+        from confluent_kafka.admin import AdminClient, NewTopic
+
+        admin = AdminClient({"bootstrap.servers": self.bench.broker()})
+        admin.create_topics([NewTopic(self.topic, self.partitions, 1)])[self.topic].result(60)
+        del admin  # it had to outlive its futures
+
+    def grow(self, producer):
+        from confluent_kafka.admin import AdminClient, NewPartitions
+
+        self.partitions += 2
+        admin = AdminClient({"bootstrap.servers": self.bench.broker()})
+        admin.create_partitions([NewPartitions(self.topic, self.partitions)])[self.topic].result(60)
+        del admin  # it had to outlive its futures
+        producer.stdin.write(f"partitions {self.partitions}\n")
+        producer.stdin.flush()
+
+    def produce(self):
+        command = [f"{TOOLS}/python", f"{os.path.dirname(os.path.abspath(__file__))}/load.py", "--brokers", self.bench.broker(),
+                   "--topic", self.topic, "--partitions", self.partitions, "--rate", self.plan.rate, "--bad", self.plan.bad,
+                   "--seed", self.random.randrange(1 << 30), "--transactional"]
+        return subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    # -- what happens
+
+    def start(self, table, inject=None):
+        log = f"{self.bench.work}/{self.bench.fresh('run')}.log"
+        instance = Instance(self.bench.thalweg(), table.config, log, inject)
+        instance.table = table
+        self.running.append(instance)
+        self.all.append(instance)
+        self.done["starts"] += 1
+        return instance
+
+    def act(self, deadline, kills):
+        while time.monotonic() < deadline and (kills is None or self.done["kills"] < kills):
+            self.look_after()
+            if self.plan.topic and self.caught_up():
+                return
+            turn = self.group_turn if self.plan.assignor else self.lone_turn
+            turn()
+
+    def look_after(self):
+        """Nobody ends by himself, but who was told to, or met a fault at his start."""
+        for instance in list(self.running):
+            instance.sample()
+            if not instance.ended():
+                continue
+            self.running.remove(instance)
+            code = instance.process.returncode
+            if instance.killed_by_strace():
+                self.done["kills"] += 1
+                self.done["kills at a system call"] += 1
+            elif code in COULD_NOT_START and not instance.opened():
+                self.done["could not start"] += 1
+            elif code == 75 and instance.unwelcome:
+                self.done["gave way"] += 1
+            elif instance.leaving and code in UNDRAINED | COULD_NOT_START:
+                self.done["left undrained"] += code in UNDRAINED and code != 0
+            else:
+                raise Failure(f"it ended by itself: exit {code}\n{instance.tail()}")
+            instance.sound(MEMORY_MIB)
+
+    def lone_turn(self):
+        """Something for one of the tables, each of which has a process of its own."""
+        for table in self.tables:
+            if not self.of(table):
+                inject = self.injection(table) if self.services.injects and self.random.random() < 0.4 else None
+                self.start(table, inject)
+        # Some die while they start, most while they commit.
+        self.rest(self.random.choice([0.05, 0.3, 0.8, 1.5]) * self.random.random() * 2)
+        running = self.of(self.random.choice(self.tables))
+        if not running:
+            return
+        if self.random.random() < 0.2:
+            return self.zombie(running[0])
+        running[0].sample()
+        self.done["kills"] += running[0].kill()
+        self.running.remove(running[0])
+
+    def of(self, table):
+        return [instance for instance in self.running if instance.table is table]
+
+    def rest(self, seconds):
+        """Passes time; what strace kills meanwhile is noticed at the next turn."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not all(instance.ended() for instance in self.running):
+            time.sleep(0.02)
+        self.look_after()
+
+    def injection(self, table):
+        calls = S3_CALLS if table.store == "s3" or self.random.random() < 0.2 else LOCAL_CALLS
+        name, most = self.random.choice(calls)
+        return name, self.random.randint(1, most)
+
+    def zombie(self, old):
+        """One is frozen, another takes over, and the first comes back: one of the two gives way."""
+        if not self.until(lambda: old.opened() or old.ended(), 20) or old.ended():
+            return
+        old.unwelcome = True
+        old.freeze()
+        new = self.start(old.table)
+        new.unwelcome = True
+        before = len(names(old.table))
+        if not self.until(lambda: new.ended() or (new.opened() and len(names(old.table)) > before), 20) or new.ended():
+            return self.put_away(old)
+        self.done["zombies"] += 1
+        old.thaw()
+        # Where nothing is left to commit they do not meet.
+        met = self.until(lambda: old.ended() or new.ended(), GIVES_WAY_SECONDS)
+        if not met and not self.plan.topic:
+            raise Failure(f"after {GIVES_WAY_SECONDS} s neither gave way\n{old.tail()}\n{new.tail()}")
+        self.look_after()
+        for extra in self.of(old.table)[1:]:
+            self.put_away(extra)
+        for instance in self.of(old.table):
+            instance.unwelcome = False
+
+    def put_away(self, instance):
+        instance.thaw()
+        self.done["kills"] += instance.kill()
+        self.running.remove(instance)
+
+    def group_turn(self):
+        choice = self.random.choices(["join", "leave", "kill", "freeze"], [3, 2, 5, 4])[0]
+        if len(self.running) < 2 or (choice == "join" and len(self.running) < 3):
+            table = self.tables[0]
+            self.start(table, self.injection(table) if self.services.injects and self.random.random() < 0.4 else None)
+        elif choice == "freeze":
+            frozen = self.random.sample(self.running, self.random.randint(1, len(self.running) - 1))
+            for instance in frozen:
+                instance.freeze()
+            self.done["freezes"] += len(frozen)
+            time.sleep(self.random.uniform(*FROZEN_SECONDS))
+            for instance in frozen:
+                instance.thaw()
+        elif choice in ("leave", "kill"):
+            instance = self.random.choice(self.running)
+            if choice == "kill":
+                instance.sample()
+                self.done["kills"] += instance.kill()
+                self.running.remove(instance)
+            else:
+                # In bad weather a drain may fail, and says so.
+                instance.signal(signal.SIGTERM)
+                instance.leaving = True
+                self.done["leaves"] += 1
+        self.rest(self.random.uniform(0.1, 1.2))
+
+    def until(self, holds, seconds):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if holds():
+                return True
+            time.sleep(0.03)
+        return False
+
+    # -- how it ends
+
+    def finish(self, producer):
+        """Faults have stopped: the lag goes to 0 in time, and everybody ends in order."""
+        if producer:
+            producer.stdin.close()
+            expect(producer.wait(180) == 0, "the producer failed")
+            self.done["records produced"] += sum(json.loads(producer.stdout.read())[kind] for kind in ("good", "bad", "in transactions"))
+        self.look_after()
+        began = time.monotonic()
+        while not self.caught_up():
+            self.look_after()
+            for table in self.tables:
+                if not [instance for instance in self.of(table) if not instance.leaving]:
+                    self.start(table)
+            expect(time.monotonic() - began < CAUGHT_UP_SECONDS,
+                   f"lag is left {CAUGHT_UP_SECONDS} s after the last fault: {self.behind()}\n{self.running[0].tail(40)}")
+            time.sleep(0.1)
+        self.done["slowest catch-up ms"] = int(1000 * (time.monotonic() - began))
+        for instance in self.running:
+            if self.until(lambda: instance.opened() or instance.ended(), 30) and not instance.ended():
+                instance.leaving = True
+                self.done["slowest drain ms"] = max(self.done["slowest drain ms"], int(1000 * instance.drain()))
+                self.done["leaves"] += 1
+        self.look_after()
+        for instance in self.all:
+            instance.sound(MEMORY_MIB)
+        self.done["zombies"] += sum(instance.text().count("lost by the group") > 0 for instance in self.all)
+        self.done["highest memory MiB"] = max(instance.memory_peak for instance in self.all)
+
+    def caught_up(self):
+        return not self.behind()
+
+    def behind(self):
+        """Partitions whose txn in a table is not yet the last stable offset: (table, partition, txn, end)."""
+        ends = self.ends()
+        found = []
+        for table in self.tables:
+            at = self.tips(table)
+            found += [(table.id, partition, at.get(partition), end) for partition, end in ends.items() if at.get(partition) != end]
+        return found
+
+    def ends(self):
+        from confluent_kafka import Consumer, TopicPartition
+
+        if self.plan.topic and hasattr(self, "_ends"):
+            return self._ends
+        consumer = Consumer({"bootstrap.servers": self.bench.broker(), "group.id": "torture-ends",
+                             "isolation.level": "read_committed", "log_level": 0})
+        try:
+            known = consumer.list_topics(self.topic, timeout=30).topics[self.topic].partitions
+            self._ends = {p: consumer.get_watermark_offsets(TopicPartition(self.topic, p), timeout=30)[1] for p in known}
+        finally:
+            consumer.close()
+        return self._ends
+
+    def tips(self, table):
+        """Our own reading of the log's txns."""
+        seen, at = getattr(table, "seen", -1), getattr(table, "at", {})
+        for name in names(table):
+            version = int(name[:20])
+            if version <= seen:
+                continue
+            with open(f"{table.log}/{name}") as lines:
+                for line in lines:
+                    if '"txn"' in line:
+                        txn = json.loads(line).get("txn")
+                        if txn and txn["appId"].startswith(f"thalweg/{table.id}/"):
+                            at[int(txn["appId"].rsplit("/", 1)[1])] = txn["version"]
+            seen = version
+        table.seen, table.at = seen, at
+        return at
+
+    def judge(self):
+        dump, found = self.bench.dump(self.topic)
+        verified = sum(verdict.judge(self.bench, table, dump, found) for table in self.tables)
+        self.done["records verified"] = verified
+        if self.plan.assignor:
+            with open(f"{self.bench.work}/kafka/log", errors="replace") as log:
+                self.done["rebalances"] = len(re.findall(rf"Stabilized group {re.escape(self.topic)} generation", log.read()))
+        return verified
+
+    def forget(self):
+        """What was judged and found good is not kept."""
+        for table in self.tables:
+            for suffix in ("", "_dead_letters"):
+                shutil.rmtree(os.path.dirname(table.log) + suffix, ignore_errors=True)
+        for instance in self.all:
+            os.unlink(instance.log)
+        if not self.plan.topic:
+            os.unlink(self.bench.dump(self.topic)[0])
+
+
+def names(table):
+    try:
+        return sorted(name for name in os.listdir(table.log) if re.fullmatch(r"\d{20}\.json", name))
+    except FileNotFoundError:
+        return []
