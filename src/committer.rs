@@ -35,6 +35,7 @@ use self::by_hand::relation;
 use self::group::Tenants;
 use self::head::{Head, Patience};
 use self::letters::{DeadLetters, Posted};
+use crate::backoff::Backoff;
 use crate::clock::SharedClock;
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,7 +62,11 @@ const UNITS_MAX: usize = 256;
 /// Files that nothing names yet may be vacuumed after a week: stay well below.
 const FILE_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
 /// A broker that could not vouch for a topic is asked again.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+const ASK_AGAIN_FIRST: Duration = Duration::from_millis(500);
+const ASK_AGAIN_MAX: Duration = Duration::from_secs(3);
+/// Between a failed upload and reading its records again: less than the hand-over of a group has.
+const READ_AGAIN_FIRST: Duration = Duration::from_millis(100);
+const READ_AGAIN_MAX: Duration = Duration::from_secs(2);
 /// A topic that is gone for so many more answers is gone.
 const GONE_FOR_SURE: u32 = 3;
 /// A quiet committer still shows that it lives.
@@ -115,6 +120,8 @@ pub struct Committer {
     fence: Fence,
     contention: Contention,
     tenants: Tenants,
+    /// Uploads that fail at once, one after the other, are no reason to read without a pause.
+    reading_again: Backoff,
     /// Boot time.
     looked_around: Duration,
 }
@@ -141,6 +148,7 @@ impl Committer {
             fence: Fence::default(),
             contention: Contention::default(),
             tenants: Tenants::default(),
+            reading_again: Backoff::new(READ_AGAIN_FIRST, READ_AGAIN_MAX),
             looked_around: wiring.clock.boot(),
             identity,
             places,
@@ -211,6 +219,8 @@ impl Committer {
             ToCommitter::UploadFailed { error, .. } => {
                 warn!(table = self.identity.table_id, %error, "an upload failed; its records are read again");
                 metrics::commit_failed(&self.identity.table_id);
+                self.patience.waiting(&error);
+                tokio::time::sleep(self.reading_again.pause()).await;
                 self.reset().await
             }
             // Heeded above.
@@ -339,6 +349,7 @@ impl Committer {
             return Ok(());
         }
         let mut gone = 0;
+        let mut backoff = Backoff::new(ASK_AGAIN_FIRST, ASK_AGAIN_MAX);
         loop {
             match self.wiring.witness.ask().await {
                 Vouched::Same => return Ok(()),
@@ -346,12 +357,12 @@ impl Committer {
                 Vouched::Gone if gone == GONE_FOR_SURE => return Ok(()),
                 Vouched::Gone => {
                     gone += 1;
-                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                    tokio::time::sleep(ASK_AGAIN_FIRST).await;
                 }
                 Vouched::CreatedAgain(error) => return Err(error),
                 Vouched::Unanswered(error) => {
                     self.patience.waiting(&error);
-                    tokio::time::sleep(ASK_AGAIN_AFTER).await;
+                    tokio::time::sleep(backoff.pause()).await;
                 }
             }
         }
@@ -456,6 +467,7 @@ impl Committer {
 
     fn committed(&mut self, work: Vec<Work<DataFile>>) {
         self.forget.clear();
+        self.reading_again.reset();
         self.ledger.committed(&work);
         self.report(self.head.snapshot.version, &work);
         let mut units: BTreeMap<usize, Vec<u64>> = BTreeMap::new();

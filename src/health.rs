@@ -21,12 +21,22 @@ pub struct Health {
 pub struct Reason {
     pub component: String,
     pub reason: String,
+    /// Since when, in UTC.
+    pub since: String,
+    pub seconds: u64,
 }
 
 #[derive(Default)]
 struct State {
-    readiness: BTreeMap<String, Result<(), String>>,
+    readiness: BTreeMap<String, Result<(), Waiting>>,
     beats: BTreeMap<String, Beat>,
+}
+
+/// What a part waits for, and since when.
+struct Waiting {
+    reason: String,
+    since_ms: i64,
+    since: Duration,
 }
 
 /// A promise to beat again before `due`, in boot time.
@@ -43,7 +53,16 @@ impl Health {
     /// A part is ready, or says what it waits for. Register every part that
     /// must become ready before the first of them is.
     pub fn set_ready(&self, component: &str, ready: Result<(), String>) {
-        self.lock().readiness.insert(component.to_owned(), ready);
+        let (since_ms, since) = (self.clock.wall_ms(), self.clock.boot());
+        let mut state = self.lock();
+        match (ready, state.readiness.get_mut(component)) {
+            // It waits for longer than this reason is known.
+            (Err(reason), Some(Err(waiting))) => waiting.reason = reason,
+            (ready, _) => {
+                let ready = ready.map_err(|reason| Waiting { reason, since_ms, since });
+                state.readiness.insert(component.to_owned(), ready);
+            }
+        }
     }
 
     /// A part runs, and will say so again within `promise`.
@@ -63,13 +82,19 @@ impl Health {
     /// What keeps us from being ready; empty if nothing does. Before any part
     /// has reported, that is the reason.
     pub fn not_ready(&self) -> Vec<Reason> {
+        let now = self.clock.boot();
         let state = self.lock();
         if state.readiness.is_empty() {
-            return vec![Reason { component: "thalweg".to_owned(), reason: "starting".to_owned() }];
+            return vec![self.reason("thalweg", "starting".to_owned(), Duration::ZERO)];
         }
         let waiting = state.readiness.iter().filter_map(|(component, ready)| {
-            let reason = ready.as_ref().err()?.clone();
-            Some(Reason { component: component.clone(), reason })
+            let waiting = ready.as_ref().err()?;
+            Some(Reason {
+                component: component.clone(),
+                reason: waiting.reason.clone(),
+                since: utc(waiting.since_ms),
+                seconds: now.saturating_sub(waiting.since).as_secs(),
+            })
         });
         waiting.collect()
     }
@@ -79,16 +104,27 @@ impl Health {
         let now = self.clock.boot();
         let state = self.lock();
         let late = state.beats.iter().filter(|(_, beat)| now > beat.due).map(|(component, beat)| {
-            let silent = now.saturating_sub(beat.last).as_secs();
-            Reason { component: component.clone(), reason: format!("no heartbeat for {silent} s") }
+            let silent = now.saturating_sub(beat.last);
+            self.reason(component, format!("no heartbeat for {} s", silent.as_secs()), silent)
         });
         late.collect()
+    }
+
+    /// A reason that has held for so long.
+    fn reason(&self, component: &str, reason: String, held: Duration) -> Reason {
+        let held_ms = i64::try_from(held.as_millis()).unwrap_or(i64::MAX);
+        let since = utc(self.clock.wall_ms().saturating_sub(held_ms));
+        Reason { component: component.to_owned(), reason, since, seconds: held.as_secs() }
     }
 
     /// A panic while the lock was held leaves whole entries: they are only ever replaced.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn utc(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| String::new(), |time| format!("{time:.0}"))
 }
 
 #[cfg(test)]
@@ -104,7 +140,7 @@ mod tests {
 
     impl Clock for Hand {
         fn wall_ms(&self) -> i64 {
-            unreachable!("health is not ordered by wall time")
+            1_700_000_000_000 + 1000 * self.0.load(Ordering::Relaxed) as i64
         }
 
         fn fresh_id(&self) -> String {
@@ -142,6 +178,23 @@ mod tests {
         assert_eq!(reasons(&health.stalled()), [("committer orders", "no heartbeat for 31 s")]);
         health.heartbeat("committer orders", Duration::from_secs(30));
         assert!(health.stalled().is_empty());
+    }
+
+    #[test]
+    fn a_part_waits_since_it_was_last_ready_whatever_it_says_meanwhile() {
+        let clock = Arc::new(Hand::default());
+        let health = Health::new(clock.clone());
+        for (second, said) in [(10, Ok(())), (20, Err("503")), (30, Err("no route")), (30, Err("503"))] {
+            clock.0.store(second, Ordering::Relaxed);
+            health.set_ready("store", said.map_err(str::to_owned));
+        }
+        clock.0.store(50, Ordering::Relaxed);
+        let [waiting] = &health.not_ready()[..] else { panic!("one part waits") };
+        assert_eq!((waiting.reason.as_str(), waiting.seconds), ("503", 30));
+        assert_eq!(waiting.since, "2023-11-14T22:13:40Z");
+        health.set_ready("store", Ok(()));
+        health.set_ready("store", Err("503".to_owned()));
+        assert_eq!(health.not_ready()[0].seconds, 0);
     }
 
     #[test]

@@ -38,6 +38,7 @@ use crate::source::kafka::KafkaSource;
 use crate::source::prefetch::Prefetch;
 use crate::source::witness::{Change, Watch};
 use crate::table::checkpoint::Turns;
+use crate::table::guard;
 use crate::table::store::Store;
 use crate::table::sweeper::Sweeper;
 
@@ -82,6 +83,9 @@ pub fn run(run: &Run) -> Result<()> {
     let health = Arc::new(Health::new(Arc::clone(&run.clock)));
     for table in &run.config.tables {
         health.set_ready(&component(table), Err("starting".to_owned()));
+        if table.location.scheme() != "file" {
+            guard::of(&table.location, &table.storage_options).tell(&health);
+        }
     }
     let listener = admin::bind(run.config.admin.listen, run.config.admin.explicit)?;
     if let Ok(address) = listener.local_addr() {
@@ -96,7 +100,7 @@ pub fn run(run: &Run) -> Result<()> {
         let generation = match Generation::start(run, &runtime, &health, &writer, &sweeper) {
             Ok(generation) => generation,
             // Running, nothing that may come back ends us.
-            Err(error) if began && error.kind == ErrorKind::Unavailable => {
+            Err(error) if began && may_come_back(error.kind) => {
                 warn!(%error, remedy = error.remedy, "cannot begin again yet");
                 match run.stop.recv_timeout(BEGIN_AGAIN_EVERY) {
                     Err(RecvTimeoutError::Timeout) => continue,
@@ -124,6 +128,11 @@ pub fn run(run: &Run) -> Result<()> {
     // What is unresolved stays so: the log decides at the next start.
     runtime.shutdown_background();
     outcome
+}
+
+/// A service that is away, credentials that are being renewed, a disk that is being mended.
+fn may_come_back(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unavailable | ErrorKind::Denied | ErrorKind::Io)
 }
 
 fn component(table: &Table) -> String {

@@ -46,7 +46,7 @@
 //! | 3 | [`source`], [`columnar`], [`table`], [`exchange`], [`host`] | Kafka; decoding and Parquet; Delta and stores; the loops' messages |
 //! | 2 | [`protocol`], [`config`] | every exactly-once decision, pure; the checked config |
 //! | 1 | [`schema`], [`record`], [`metrics`], [`health`], [`stdout`] | what a column is, what a record is; what is seen from outside |
-//! | 0 | [`error`], [`clock`], [`ids`], [`budget`] | what everything may use |
+//! | 0 | [`error`], [`clock`], [`ids`], [`budget`], [`backoff`] | what everything may use |
 //!
 //! # Where to begin reading
 //!
@@ -57,6 +57,7 @@
 //! and of the tables arrives as messages, and every queue has a limit.
 
 pub mod admin;
+pub mod backoff;
 pub mod budget;
 pub mod cli;
 pub mod clock;

@@ -33,6 +33,9 @@ pub const BUFFERED_BYTES: &str = "thalweg_buffered_bytes";
 pub const PARTITIONS_STALLED: &str = "thalweg_partitions_stalled";
 pub const GROUP_REBALANCES: &str = "thalweg_group_rebalances_total";
 pub const PARTITIONS_ASSIGNED: &str = "thalweg_partitions_assigned";
+pub const STORE_REQUESTS: &str = "thalweg_store_requests_total";
+pub const REACHABLE: &str = "thalweg_reachable";
+pub const OUTAGES: &str = "thalweg_outages_total";
 pub const BUILD_INFO: &str = "thalweg_build_info";
 pub const STAGE_DURATION_SECONDS: &str = "thalweg_stage_duration_seconds";
 
@@ -120,6 +123,13 @@ fn describe() {
         "Decisions of the consumer group, by `kind`: assigned, revoked, lost"
     );
     describe_gauge!(PARTITIONS_ASSIGNED, count, "Partitions that the consumer group assigns to a `shard`");
+    describe_counter!(
+        STORE_REQUESTS,
+        count,
+        "Requests to cloud stores, by `op` and `outcome`: ok, no (there is nothing, or something), failed, held_back (not sent: the store is down)"
+    );
+    describe_gauge!(REACHABLE, count, "1 while a `service` (kafka, or a store) answers, 0 while it is down");
+    describe_counter!(OUTAGES, count, "How often a `service` went down");
     describe_gauge!(BUILD_INFO, count, "1, with the `version` of this process");
     describe_histogram!(
         STAGE_DURATION_SECONDS,
@@ -201,6 +211,18 @@ pub fn buffered(budget: &Budget) {
     for holding in Holding::ALL {
         gauge!(BUFFERED_BYTES, "held" => holding.as_str()).set(budget.held_by_all(holding) as f64);
     }
+}
+
+pub fn store_request(op: &'static str, outcome: &'static str) {
+    counter!(STORE_REQUESTS, "op" => op, "outcome" => outcome).increment(1);
+}
+
+pub fn reachable(service: &str, answers: bool) {
+    gauge!(REACHABLE, "service" => service.to_owned()).set(f64::from(u8::from(answers)));
+}
+
+pub fn outage(service: &str) {
+    counter!(OUTAGES, "service" => service.to_owned()).increment(1);
 }
 
 pub fn partition_stalled(table: &str) {

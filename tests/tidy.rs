@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Imports point at least one layer down; within a module anything goes.
 const LAYERS: [&[&str]; 7] = [
-    &["error", "clock", "ids", "budget"],
+    &["error", "clock", "ids", "budget", "backoff"],
     &["metrics", "schema", "health", "stdout", "record"],
     &["protocol", "config"],
     &["source", "columnar", "table", "host", "exchange"],

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tracing::{debug, warn};
 
 use super::{ALIVE_FOR, Wiring};
+use crate::backoff::Backoff;
 use crate::clock::SharedClock;
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
@@ -280,7 +281,7 @@ pub(super) struct Patience {
 impl Patience {
     /// Repeats a question until it is answered. What a person must mend is an answer, too.
     pub(super) async fn ask<T, F: Future<Output = Result<T>>>(&self, question: impl Fn() -> F) -> Result<T> {
-        let mut wait = Duration::from_millis(100);
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
         loop {
             match question().await {
                 Err(error) if matches!(error.kind, ErrorKind::Disagree | ErrorKind::CannotWrite) => {
@@ -289,8 +290,7 @@ impl Patience {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
                     self.waiting(&error);
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(Duration::from_secs(5));
+                    tokio::time::sleep(backoff.pause()).await;
                 }
             }
         }

@@ -22,7 +22,7 @@ use crate::schema::Schema;
 use crate::source::catalog::Topic;
 use crate::table::action;
 use crate::table::log::{self, Found, Meanwhile, Settled, Snapshot};
-use crate::table::store::{Store, explain, is_hopeless};
+use crate::table::store::{Store, explain, is_disk_trouble, is_hopeless};
 use crate::table::{create, gate, since};
 
 /// Answers that are none before a start is given up: the store may be flaky, or down.
@@ -169,7 +169,7 @@ pub fn at_start(store: &Store) -> impl FnMut(Meanwhile<'_>) -> Result<()> {
     move |heard| {
         let Meanwhile::Unclear(error) = heard else { return Ok(()) };
         unclear += 1;
-        let give_up = unclear >= UNCLEAR_AT_START_MAX || is_hopeless(error);
+        let give_up = unclear >= UNCLEAR_AT_START_MAX || is_hopeless(error) || is_disk_trouble(error);
         if give_up { Err(explain(&store.url, error)) } else { Ok(()) }
     }
 }

@@ -103,18 +103,18 @@ impl Reader<'_> {
         }))
     }
 
-    /// A group knows one offset for each partition, so a topic feeds one table.
+    /// A shard reads a partition once, and a group knows one offset for it: a topic feeds one table.
     pub(super) fn a_topic_for_each_table(&self, file: &raw::File) -> Result<()> {
         let topics: Vec<_> = file.table.iter().filter_map(|table| table.get_ref().topic.as_ref()).collect();
         for (index, topic) in topics.iter().enumerate() {
             if let Some(first) = topics[..index].iter().find(|first| first.get_ref() == topic.get_ref()) {
                 let place = super::source::Place::File(topic.span());
-                let message = format!("two tables read the topic `{}` in one group", topic.get_ref());
+                let message = format!("two tables read the topic `{}`", topic.get_ref());
                 let first = super::source::Place::File(first.span());
                 return Err(self
                     .source
                     .collision(&place, message, &first, "first read here")
-                    .remedy("run one of them from a config of its own, with another `group`"));
+                    .remedy("run one of them from a config of its own, with another `group` if it has one"));
             }
         }
         Ok(())

@@ -110,9 +110,7 @@ pub(crate) fn parse_on(
     let limits = kept(reader.limits(&file.limits, machine), &mut wrong);
     let admin = kept(reader.admin(&file.admin), &mut wrong);
     let tables = kept(reader.tables(&file), &mut wrong);
-    if kafka.as_ref().is_some_and(|kafka| kafka.group.is_some()) {
-        kept(reader.a_topic_for_each_table(&file), &mut wrong);
-    }
+    kept(reader.a_topic_for_each_table(&file), &mut wrong);
     match (kafka, limits, admin, tables) {
         (Some(kafka), Some(limits), Some(admin), Some(tables)) if wrong.is_empty() => {
             Ok(Config { kafka, limits, admin, tables })
@@ -441,12 +439,7 @@ impl Reader<'_> {
             |message: String, note: &str| self.source.collision(second.place, message, first.place, note);
         if first.url == second.url {
             return match (first.letters, second.letters) {
-                (true, true) if first.table.topic != second.table.topic => Ok(()),
-                (true, true) => {
-                    let message =
-                        format!("two tables of the topic `{}` share their dead letters", first.table.topic);
-                    Err(collision(message, "the other table's").remedy("name another `dlq` for one of them"))
-                }
+                (true, true) => Ok(()),
                 (false, false) => {
                     Err(collision(format!("two tables have the location `{}`", first.url), "first used here")
                         .remedy("choose another location: a table has one writer in a config"))

@@ -19,6 +19,7 @@
 //! | [`balance`] | which partition moves to another shard |
 //! | [`membership`] | what a consumer group's assignments mean, and what is void without them |
 //! | [`contention`] | how writers of one table share its log |
+//! | [`breaker`] | whether a service that does not answer is asked again now |
 //! | [`fence`] | whether a moved offset is a predecessor's late commit or a live rival |
 //! | `planted` | nothing: bugs for the simulation's oracles to find, none in a program that is shipped |
 //!
@@ -29,6 +30,7 @@ pub mod anchor;
 pub mod app_id;
 pub mod attempt;
 pub mod balance;
+pub mod breaker;
 pub mod contention;
 pub mod dead_letters;
 pub mod fence;

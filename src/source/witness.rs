@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use super::catalog::{Catalog, Topic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::Health;
+use crate::metrics;
 
 /// How often topics are looked at unasked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -155,6 +156,7 @@ impl Watch {
         growth: bool,
         health: Arc<Health>,
     ) -> (Watch, Desk<T>) {
+        metrics::reachable(COMPONENT, true);
         let (asks, asked) = bounded(2 * known.len() + ASKS_IN_ADVANCE);
         let (seen, changes) = bounded(2 * known.len());
         let watch = Watch { changes, asks, known: known.clone() };
@@ -250,12 +252,17 @@ impl Trouble {
         let Some(error) = error else {
             if self.told.take().is_some() {
                 info!(failures = self.failures, "the broker answers again");
+                metrics::reachable(COMPONENT, true);
                 health.set_ready(COMPONENT, Ok(()));
             }
             self.failures = 0;
             return;
         };
         self.failures += 1;
+        if self.told.is_none() {
+            metrics::reachable(COMPONENT, false);
+            metrics::outage(COMPONENT);
+        }
         if self.told.as_ref() != Some(&error.message) || self.failures.is_multiple_of(TOLD_AGAIN) {
             warn!(%error, remedy = error.remedy, failures = self.failures, "the broker does not answer");
         }

@@ -110,7 +110,7 @@ impl ObjectStore for Disk {
         let unfinished = unfinished(&target);
         let path = unfinished.clone();
         let file = tokio::task::spawn_blocking(move || create(&path)).await?.map_err(generic)?;
-        Ok(Box::new(Growing { file: Arc::new(file), unfinished, target, written: 0 }))
+        Ok(Box::new(Growing { file: Arc::new(file), unfinished, target, written: Arc::default() }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -151,20 +151,24 @@ struct Growing {
     file: Arc<File>,
     unfinished: PathBuf,
     target: PathBuf,
-    written: u64,
+    /// Bytes of whole parts: one that failed is written again at the same place.
+    written: Arc<AtomicU64>,
 }
 
 #[async_trait]
 impl MultipartUpload for Growing {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        let (file, mut at) = (Arc::clone(&self.file), self.written);
-        self.written += data.content_length() as u64;
+        let (file, written) = (Arc::clone(&self.file), Arc::clone(&self.written));
         let write = move || {
+            let mut at = written.load(Ordering::Relaxed);
             data.iter().try_for_each(|chunk| {
                 file.write_all_at(chunk, at)?;
                 at += chunk.len() as u64;
-                Ok(())
-            })
+                io::Result::Ok(())
+            })?;
+            // One part after the other: nobody else has moved it.
+            written.store(at, Ordering::Relaxed);
+            io::Result::Ok(())
         };
         Box::pin(async move { tokio::task::spawn_blocking(write).await?.map_err(generic) })
     }

@@ -3,6 +3,7 @@
 //! | file | owns |
 //! |---|---|
 //! | [`store`] | opening a location; what a store's error means |
+//! | [`guard`] | a circuit breaker around a cloud store |
 //! | [`client`] | the client of a cloud store: options, credentials, limits |
 //! | [`profile`] | AWS profiles of the shared files |
 //! | [`disk`] | a local store whose writes survive a power cut |
@@ -35,6 +36,7 @@ pub mod create;
 pub mod dead_letters;
 pub mod disk;
 pub mod gate;
+pub mod guard;
 pub mod info;
 pub mod inventory;
 pub mod letters;

@@ -13,7 +13,7 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use url::Url;
 
-use super::client;
+use super::{client, guard};
 use super::disk::Disk;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -39,7 +39,7 @@ impl Store {
             return Ok(Store { objects: Arc::new(Disk::new()), parts: None, root, url: url.clone() });
         }
         let root = Path::from_url_path(url.path()).map_err(|error| unusable(url, error))?;
-        let client = client::open(url, options)?;
+        let client = guard::before(client::open(url, options)?, &guard::of(url, options));
         Ok(Store { objects: client.objects, parts: Some(client.parts), root, url: url.clone() })
     }
 
@@ -125,16 +125,16 @@ pub async fn answered<T, F: Future<Output = object_store::Result<T>>>(
 /// Trouble that waiting does not heal: repeating is of no use.
 pub fn is_hopeless(error: &object_store::Error) -> bool {
     use std::io::ErrorKind as Io;
-    matches!(
-        io_error(error).map(std::io::Error::kind),
-        Some(
-            Io::StorageFull
-                | Io::PermissionDenied
-                | Io::ReadOnlyFilesystem
-                | Io::QuotaExceeded
-                | Io::NotADirectory
-        )
-    ) || io_error(error).and_then(std::io::Error::raw_os_error) == Some(libc::EIO)
+    let kind = io_error(error).map(std::io::Error::kind);
+    matches!(kind, Some(Io::PermissionDenied | Io::ReadOnlyFilesystem | Io::NotADirectory))
+}
+
+/// A disk that is full, or fails: a person mends that while a run waits, and before it starts.
+pub fn is_disk_trouble(error: &object_store::Error) -> bool {
+    use std::io::ErrorKind as Io;
+    let io = io_error(error);
+    matches!(io.map(std::io::Error::kind), Some(Io::StorageFull | Io::QuotaExceeded))
+        || io.and_then(std::io::Error::raw_os_error) == Some(libc::EIO)
 }
 
 fn is_denied(text: &str) -> bool {
@@ -168,7 +168,10 @@ fn io_error(error: &object_store::Error) -> Option<&std::io::Error> {
 }
 
 /// The store's own words, without the layers of wrapping and without XML noise.
-fn innermost(error: &object_store::Error) -> String {
+pub fn innermost(error: &object_store::Error) -> String {
+    if let Some(refused) = std::error::Error::source(error).and_then(|source| source.downcast_ref::<guard::Refused>()) {
+        return refused.to_string();
+    }
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {

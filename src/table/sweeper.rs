@@ -19,11 +19,13 @@ use tokio::sync::{Notify, Semaphore};
 use tracing::{debug, warn};
 
 use super::store::{Store, is_hopeless};
+use crate::backoff::Backoff;
 
 /// Deletions at once: a store in trouble is not helped by a flood.
 const AT_ONCE: usize = 8;
 /// Files that may wait; more are named in the log and left behind.
 const WAITING_MAX: usize = 10_000;
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Between two tries once somebody waits for the end.
 const BACKOFF_AT_END: Duration = Duration::from_millis(250);
@@ -168,7 +170,7 @@ impl Drop for Hold {
 }
 
 async fn until_gone(store: &Store, void: &Void, shared: &Shared) {
-    let mut wait = Duration::from_millis(200);
+    let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
     let mut denied = 0;
     loop {
         let removed = {
@@ -189,8 +191,7 @@ async fn until_gone(store: &Store, void: &Void, shared: &Shared) {
                 debug!(path = %void.path, %error, "deleting a void file is repeated");
             }
         }
-        shared.pause(wait).await;
-        wait = (wait * 2).min(BACKOFF_MAX);
+        shared.pause(backoff.pause()).await;
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use super::disk;
 use super::store::{Store, is_hopeless};
 use super::sweeper::{Sweeper, Void};
+use crate::backoff::Backoff;
 use crate::budget::Charge;
 
 /// Bytes of a part; S3 wants at least 5 MiB for all but the last.
@@ -30,7 +31,8 @@ pub const PART_BYTES: usize = 8 << 20;
 
 /// After this long without an answer a file is given up, and its records are read again.
 const PATIENCE: Duration = Duration::from_secs(300);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+const BACKOFF_MAX: Duration = Duration::from_secs(3);
 
 /// A piece of a file on its way to the store.
 #[derive(Debug)]
@@ -118,7 +120,7 @@ struct Transfer<'a, W> {
 enum Open {
     /// Each part has a number: it can be put again.
     Numbered { parts: Arc<dyn MultipartStore>, id: MultipartId, done: Vec<PartId> },
-    /// A local disk: what fails there fails again.
+    /// A local disk: a part that could not be written is written again; what could not be synced is lost.
     Appended(Box<dyn MultipartUpload>),
 }
 
@@ -171,7 +173,9 @@ impl<W: Watch> Transfer<'_, W> {
                 done.push(repeated(self.to.watch, put).await?);
                 Ok(())
             }
-            Open::Appended(upload) => upload.put_part(bytes.into()).await,
+            Open::Appended(upload) => {
+                repeated(self.to.watch, || upload.put_part(bytes.clone().into())).await
+            }
         }
     }
 
@@ -249,7 +253,7 @@ async fn repeated<T, F: Future<Output = Result<T>>>(
     mut request: impl FnMut() -> F,
 ) -> Result<T> {
     let begun = Instant::now();
-    let mut wait = Duration::from_millis(200);
+    let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
     loop {
         match request().await {
             Ok(answer) => {
@@ -266,8 +270,7 @@ async fn repeated<T, F: Future<Output = Result<T>>>(
                 }
             }
         }
-        tokio::time::sleep(wait).await;
-        wait = (wait * 2).min(BACKOFF_MAX);
+        tokio::time::sleep(backoff.pause()).await;
     }
 }
 

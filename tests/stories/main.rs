@@ -25,6 +25,7 @@ mod faults;
 mod groups;
 mod init;
 mod offsets;
+mod outages;
 mod pages;
 mod replay;
 mod security;

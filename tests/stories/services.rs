@@ -49,6 +49,36 @@ pub fn secured_kafka(story: &str) -> Option<&'static Kafka> {
     })
 }
 
+/// A broker that one story may end or freeze.
+pub struct OwnKafka {
+    pub bootstrap: String,
+    dir: PathBuf,
+}
+
+impl OwnKafka {
+    pub fn start(name: &str) -> OwnKafka {
+        let dir = scratch().join(name);
+        let line = started("kafka", &["start", "--dir", &path(&dir)]);
+        OwnKafka { bootstrap: word(&line, "bootstrap="), dir }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&self) {
+        tool("kafka", &["kill", "--dir", &path(&self.dir)]);
+    }
+
+    /// With the topics and at the address of before.
+    pub fn start_again(&self) {
+        started("kafka", &["start", "--dir", &path(&self.dir)]);
+    }
+}
+
+impl Drop for OwnKafka {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
 /// The S3 server of all stories.
 pub fn s3() -> &'static S3 {
     static S3: OnceLock<S3> = OnceLock::new();

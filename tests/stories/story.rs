@@ -12,7 +12,7 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use crate::services;
+use crate::services::{self, OwnKafka};
 
 /// The schema of [`Story::produce`]'s records.
 pub const FLAT: &str = "id BIGINT NOT NULL, name STRING, price DOUBLE, ok BOOLEAN";
@@ -32,6 +32,11 @@ impl Story {
         let dir = services::scratch().join(name);
         fs::create_dir_all(&dir).unwrap();
         Some(Story { name, brokers, dir })
+    }
+
+    /// The same on a broker of its own.
+    pub fn on(self, kafka: &OwnKafka) -> Story {
+        Story { brokers: kafka.bootstrap.clone().leak(), ..self }
     }
 
     /// Where a table of this story goes.

@@ -32,6 +32,7 @@ import faults  # noqa: E402
 import groups  # noqa: E402
 import main_job  # noqa: E402
 import memory  # noqa: E402
+import restarts  # noqa: E402
 import replay  # noqa: E402
 import setups  # noqa: E402
 import topics  # noqa: E402
@@ -39,6 +40,7 @@ import verify  # noqa: E402
 
 MODULES = [
     main_job, dead_letters, replay, faults, every_type, setups, topics, verify, memory, checkpoints, commits, groups,
+    restarts,
 ]
 ROWS = {row.__name__.replace("_", "-"): row for module in MODULES for row in module.ROWS}
 
@@ -53,6 +55,8 @@ def main():
     parser.add_argument("--commit-bench", metavar="BINARY", help="built from benches/commit")
     parser.add_argument("--scale", type=float, default=1.0, help="of the numbers of records")
     parser.add_argument("--kills", type=int, default=20, help="of a row that kills, on each store")
+    parser.add_argument("--writers", type=lambda text: [int(count) for count in text.split(",")], default=[1, 2, 4, 8],
+                        help="how many write one table, for the row of that name")
     parser.add_argument("--stores", type=lambda text: text.split(","), default=["local", "s3"], help="local,s3")
     parser.add_argument("--seed", type=int, default=20261122)
     options = parser.parse_args()

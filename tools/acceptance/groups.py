@@ -14,7 +14,6 @@ PARTITIONS = 12
 SESSION_MS, FROZEN_SECONDS = 1_200, 2.2
 INSTANCES = 3
 LATENCY = "200ms"
-WRITERS = (1, 2, 4, 8)
 WRITERS_SECONDS = 600
 
 
@@ -222,7 +221,7 @@ def writers(bench):
     """1, 2, 4 and 8 instances of a group on one table: commits a second, conflicts, fairness, rows"""
     figures = []
     for store in bench.options.stores:
-        for count in WRITERS:
+        for count in bench.options.writers:
             figures.append(f"{store} {written(bench, store, count)}")
             say(figures[-1])
     return "; ".join(figures)

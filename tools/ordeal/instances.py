@@ -62,6 +62,9 @@ class Instance:
     def tail(self, lines=25):
         return f"{self.log}:\n" + "\n".join(self.text().splitlines()[-lines:])
 
+    def awaits_its_call(self, seconds):
+        return bool(self.inject) and not self.ended() and time.monotonic() - self.began < seconds
+
     def opened(self):
         return "table open" in self.text()
 

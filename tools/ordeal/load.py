@@ -103,6 +103,14 @@ class Load:
             producer.commit_transaction(30)
         return number
 
+    def close(self):
+        """A last record for each partition: a tail of markers alone is committed later than its rows."""
+        producer = self.fresh()
+        for partition in range(self.partitions):
+            producer.produce(self.options.topic, b'{"id":0}', partition=partition)
+        self.sent["good"] += self.partitions
+        producer.flush(END_SECONDS)
+
     def listen(self):
         for line in sys.stdin:
             word, _, count = line.partition(" ")
@@ -129,6 +137,7 @@ def main():
     load.listen()
     for thread in threads:
         thread.join()
+    load.close()
     print(json.dumps({"topic": load.options.topic} | load.sent), flush=True)
     return 0
 

@@ -25,11 +25,13 @@ MEMORY_MIB = 192
 SESSION_MS, FROZEN_SECONDS = 1_000, (1.3, 2.0)
 # Exits of a drain: done; not all committed in time.
 UNDRAINED = {0, 69}
-CAUGHT_UP_SECONDS, GIVES_WAY_SECONDS = 90, 45
+SLOW_SECONDS, CAUGHT_UP_SECONDS, GIVES_WAY_SECONDS = 15, 90, 45
 TMPFS = "48m"
-# System calls of a file's, a version's or a request's way; and how often each comes at most before the kill.
-LOCAL_CALLS = [("linkat", 12), ("fsync", 40), ("openat", 300), ("unlink", 12), ("pwrite64", 20), ("write", 200), ("rename", 3)]
-S3_CALLS = [("sendto", 60), ("writev", 40), ("recvfrom", 80), ("connect", 12), ("epoll_wait", 400)]
+# System calls of a file's, a version's or a request's way; and at which of a thread's the kill comes at most.
+LOCAL_CALLS = [("linkat", 5), ("fsync", 12), ("openat", 40), ("unlink", 5), ("write", 60), ("sendto", 15), ("sendmsg", 40)]
+S3_CALLS = [("sendto", 25), ("writev", 15), ("recvfrom", 30), ("connect", 5), ("epoll_wait", 150), ("sendmsg", 40)]
+# So long one waits for its call before it is killed like any other.
+INJECTED_SECONDS = 8
 
 
 @dataclass
@@ -49,7 +51,7 @@ class Round:
         self.bench, self.services, self.number, self.plan = bench, services, number, plan
         self.random = random.Random(f"{seed}/{number}")
         self.done = Counter()
-        self.running, self.all = [], []
+        self.running, self.all, self.kept = [], [], []
         self.tmpfs = None
         self.topic = plan.topic or f"torture-{seed}-{number}"
         self.partitions = plan.partitions
@@ -207,14 +209,13 @@ class Round:
                 self.start(table, inject)
         # Some die while they start, most while they commit.
         self.rest(self.random.choice([0.05, 0.3, 0.8, 1.5]) * self.random.random() * 2)
-        running = self.of(self.random.choice(self.tables))
-        if not running:
-            return
-        if self.random.random() < 0.2:
-            return self.zombie(running[0])
-        running[0].sample()
-        self.done["kills"] += running[0].kill()
-        self.running.remove(running[0])
+        free = [instance for instance in self.running if not instance.awaits_its_call(INJECTED_SECONDS)]
+        if free and self.random.random() < 0.15:
+            return self.zombie(self.random.choice(free))
+        for instance in [instance for instance in free if self.random.random() < 0.7]:
+            instance.sample()
+            self.done["kills"] += instance.kill()
+            self.running.remove(instance)
 
     def of(self, table):
         return [instance for instance in self.running if instance.table is table]
@@ -274,7 +275,9 @@ class Round:
                 instance.thaw()
         elif choice in ("leave", "kill"):
             instance = self.random.choice(self.running)
-            if choice == "kill":
+            if instance.awaits_its_call(INJECTED_SECONDS):
+                pass
+            elif choice == "kill":
                 instance.sample()
                 self.done["kills"] += instance.kill()
                 self.running.remove(instance)
@@ -300,7 +303,8 @@ class Round:
         if producer:
             producer.stdin.close()
             expect(producer.wait(180) == 0, "the producer failed")
-            self.done["records produced"] += sum(json.loads(producer.stdout.read())[kind] for kind in ("good", "bad", "in transactions"))
+            sent = json.loads(producer.stdout.read())
+            self.done["records produced"] += sent["good"] + sent["bad"] + sent["in transactions"]
         self.look_after()
         began = time.monotonic()
         while not self.caught_up():
@@ -311,7 +315,11 @@ class Round:
             expect(time.monotonic() - began < CAUGHT_UP_SECONDS,
                    f"lag is left {CAUGHT_UP_SECONDS} s after the last fault: {self.behind()}\n{self.running[0].tail(40)}")
             time.sleep(0.1)
-        self.done["slowest catch-up ms"] = int(1000 * (time.monotonic() - began))
+        took = time.monotonic() - began
+        self.done["slowest catch-up ms"] = int(1000 * took)
+        if took > SLOW_SECONDS:
+            self.kept = [instance.log for instance in self.running]
+            say(f"round {self.number}: it took {took:.0f} s until the lag was 0; kept {' '.join(self.kept)}")
         for instance in self.running:
             if self.until(lambda: instance.opened() or instance.ended(), 30) and not instance.ended():
                 instance.leaving = True
@@ -381,7 +389,8 @@ class Round:
             for suffix in ("", "_dead_letters"):
                 shutil.rmtree(os.path.dirname(table.log) + suffix, ignore_errors=True)
         for instance in self.all:
-            os.unlink(instance.log)
+            if instance.log not in self.kept:
+                os.unlink(instance.log)
         if not self.plan.topic:
             os.unlink(self.bench.dump(self.topic)[0])
 

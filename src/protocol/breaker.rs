@@ -1,0 +1,193 @@
+//! Whether a service that does not answer is asked again now.
+//!
+//! It owns the states of a circuit breaker. It does not send and does not
+//! wait: whoever is refused has a loop of its own, and asks again later.
+//!
+//! | state | a request | its outcome |
+//! |---|---|---|
+//! | closed | passes | [`FAILURES_MAX`] failures in a row open it |
+//! | open | is refused until the rest is over | an answer, from before it opened, closes it |
+//! | probing | is refused, but one | an answer closes it, a failure doubles the rest |
+//!
+//! Invariant: while a service is down it gets one request at a time, and rests
+//! between them, however many tables and uploads wait for it.
+
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+
+/// Single failures are the caller's to repeat.
+pub const FAILURES_MAX: u32 = 5;
+const REST_FIRST: Duration = Duration::from_millis(500);
+const REST_MAX: Duration = Duration::from_secs(5);
+/// A probe that is not heard of for so long is taken for lost.
+const PROBE_PATIENCE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub struct Breaker {
+    state: State,
+    rest: Backoff,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Closed { failures: u32 },
+    Open { since: Duration, until: Duration },
+    Probing { since: Duration, lost_at: Duration },
+}
+
+/// Whether a request may be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Admission {
+    Pass,
+    Refuse,
+}
+
+/// What a request's outcome changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Turn {
+    None,
+    Opened,
+    /// After it was open for this long.
+    Closed(Duration),
+}
+
+impl Default for Breaker {
+    fn default() -> Breaker {
+        Breaker { state: State::Closed { failures: 0 }, rest: Backoff::new(REST_FIRST, REST_MAX) }
+    }
+}
+
+impl Breaker {
+    pub fn admit(&mut self, now: Duration) -> Admission {
+        match self.state {
+            State::Closed { .. } => Admission::Pass,
+            State::Open { until: at, since } | State::Probing { lost_at: at, since } => {
+                if now < at {
+                    return Admission::Refuse;
+                }
+                self.state = State::Probing { since, lost_at: now + PROBE_PATIENCE };
+                Admission::Pass
+            }
+        }
+    }
+
+    /// The service answered, with whatever.
+    pub fn answered(&mut self, now: Duration) -> Turn {
+        let was = std::mem::replace(&mut self.state, State::Closed { failures: 0 });
+        match was {
+            State::Closed { .. } => Turn::None,
+            State::Open { since, .. } | State::Probing { since, .. } => {
+                self.rest.reset();
+                Turn::Closed(now.saturating_sub(since))
+            }
+        }
+    }
+
+    /// No answer, or one that says that the service is in trouble. `jitter`, from 0 to 1, keeps the
+    /// probes of several processes apart.
+    pub fn failed(&mut self, now: Duration, jitter: f64) -> Turn {
+        let mut rest = || self.rest.pause().mul_f64(0.75 + jitter / 2.0);
+        match self.state {
+            State::Closed { failures } if failures + 1 < FAILURES_MAX => {
+                self.state = State::Closed { failures: failures + 1 };
+                Turn::None
+            }
+            State::Closed { .. } => {
+                self.state = State::Open { since: now, until: now + rest() };
+                Turn::Opened
+            }
+            State::Probing { since, .. } => {
+                self.state = State::Open { since, until: now + rest() };
+                Turn::None
+            }
+            // Sent before it opened: known already.
+            State::Open { .. } => Turn::None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn opened() -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 1..FAILURES_MAX {
+            assert_eq!(breaker.failed(ms(0), 0.5), Turn::None);
+        }
+        assert_eq!(breaker.failed(ms(0), 0.5), Turn::Opened);
+        breaker
+    }
+
+    #[test]
+    fn failures_with_answers_between_them_open_nothing() {
+        let mut breaker = Breaker::default();
+        for _ in 0..100 {
+            for _ in 1..FAILURES_MAX {
+                assert_eq!(breaker.failed(ms(0), 0.0), Turn::None);
+            }
+            assert_eq!(breaker.answered(ms(0)), Turn::None);
+        }
+        assert_eq!(breaker.admit(ms(0)), Admission::Pass);
+    }
+
+    #[test]
+    fn while_it_is_down_one_request_at_a_time_goes_there_ever_more_seldom() {
+        let mut breaker = opened();
+        let mut sent = Vec::new();
+        for now in 0..60_000 {
+            if breaker.admit(ms(now)) == Admission::Pass {
+                assert_eq!(breaker.admit(ms(now)), Admission::Refuse, "one at a time");
+                sent.push(now);
+                assert_eq!(breaker.failed(ms(now), 0.5), Turn::None);
+            }
+        }
+        assert_eq!(sent[..5], [500, 1_500, 3_500, 7_500, 12_500]);
+        assert_eq!(sent.len(), 4 + (60 - 7) / 5);
+    }
+
+    #[test]
+    fn the_first_answer_lets_everybody_through_and_says_how_long_it_was_down() {
+        let mut breaker = opened();
+        assert_eq!(breaker.admit(ms(600)), Admission::Pass);
+        assert_eq!(breaker.admit(ms(601)), Admission::Refuse);
+        assert_eq!(breaker.answered(ms(700)), Turn::Closed(ms(700)));
+        assert_eq!(breaker.admit(ms(701)), Admission::Pass);
+        assert_eq!(breaker.admit(ms(701)), Admission::Pass);
+    }
+
+    #[test]
+    fn a_probe_that_nobody_hears_of_again_does_not_keep_it_open() {
+        let mut breaker = opened();
+        assert_eq!(breaker.admit(ms(600)), Admission::Pass);
+        assert_eq!(breaker.admit(ms(60_599)), Admission::Refuse);
+        assert_eq!(breaker.admit(ms(60_600)), Admission::Pass);
+    }
+
+    #[test]
+    fn failures_of_before_it_opened_make_its_rest_no_longer() {
+        let mut breaker = opened();
+        for _ in 0..20 {
+            assert_eq!(breaker.failed(ms(100), 0.5), Turn::None);
+        }
+        assert_eq!(breaker.admit(ms(500)), Admission::Pass);
+    }
+
+    #[test]
+    fn jitter_moves_a_rest_by_a_quarter_at_most() {
+        for (jitter, at) in [(0.0, 375), (1.0, 625)] {
+            let mut breaker = Breaker::default();
+            for _ in 0..FAILURES_MAX {
+                let _ = breaker.failed(ms(0), jitter);
+            }
+            assert_eq!(breaker.admit(ms(at - 1)), Admission::Refuse);
+            assert_eq!(breaker.admit(ms(at)), Admission::Pass);
+        }
+    }
+}

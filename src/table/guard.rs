@@ -1,0 +1,467 @@
+//! A circuit breaker around a cloud store, one for all that a process asks of it.
+//!
+//! It owns what counts as trouble, and who hears that a store is down and
+//! since when. It decides nothing (`protocol::breaker`) and repeats nothing:
+//! commits, uploads, looks and deletions have loops of their own, and while
+//! the store is down these meet a refusal that costs no request.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures::stream::{BoxStream, StreamExt};
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use tracing::{info, warn};
+use url::Url;
+
+use super::client::Client;
+use super::store::innermost;
+use crate::clock::{Clock, SystemClock};
+use crate::health::Health;
+use crate::metrics;
+use crate::protocol::breaker::{Admission, Breaker, Turn};
+
+/// The breaker of one store, and who hears of it.
+pub struct Guard {
+    /// `s3://bucket`.
+    name: String,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    breaker: Breaker,
+    health: Option<Arc<Health>>,
+    /// What the store said last, while it is down.
+    said: String,
+}
+
+/// What a request is for, as the metric has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Op {
+    Get,
+    Put,
+    List,
+    Delete,
+    Copy,
+    Begin,
+    Part,
+    Complete,
+    Abort,
+}
+
+impl Op {
+    fn as_str(self) -> &'static str {
+        match self {
+            Op::Get => "get",
+            Op::Put => "put",
+            Op::List => "list",
+            Op::Delete => "delete",
+            Op::Copy => "copy",
+            Op::Begin => "begin",
+            Op::Part => "part",
+            Op::Complete => "complete",
+            Op::Abort => "abort",
+        }
+    }
+}
+
+/// Instead of a request to a store that is down: what it said last.
+#[derive(Debug)]
+pub struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The guard of the store at this place: tables of one bucket share it.
+pub fn of(url: &Url, options: &BTreeMap<String, String>) -> Arc<Guard> {
+    static ALL: LazyLock<Mutex<BTreeMap<String, Arc<Guard>>>> = LazyLock::new(Mutex::default);
+    let name = format!("{}://{}", url.scheme(), url.authority());
+    let endpoints = options.iter().filter(|(key, _)| key.ends_with("endpoint"));
+    let key = endpoints.fold(name.clone(), |key, (_, endpoint)| key + " " + endpoint);
+    let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let guard = || Arc::new(Guard { name, state: Mutex::default() });
+    Arc::clone(all.entry(key).or_insert_with(guard))
+}
+
+/// Puts the guard before a client.
+pub fn before(client: Client, guard: &Arc<Guard>) -> Client {
+    let objects = Guarded { inner: client.objects, guard: Arc::clone(guard) };
+    let parts = Guarded { inner: client.parts, guard: Arc::clone(guard) };
+    Client { objects: Arc::new(objects), parts: Arc::new(parts) }
+}
+
+impl Guard {
+    /// Readiness says from now on when this store is down.
+    pub fn tell(&self, health: &Arc<Health>) {
+        metrics::reachable(&self.name, true);
+        self.lock().health = Some(Arc::clone(health));
+    }
+
+    async fn sent<T>(&self, op: Op, request: impl Future<Output = Result<T>>) -> Result<T> {
+        self.admitted(op)?;
+        let outcome = request.await;
+        self.note(op, outcome.as_ref().err());
+        outcome
+    }
+
+    fn admitted(&self, op: Op) -> Result<()> {
+        let mut state = self.lock();
+        match state.breaker.admit(SystemClock.boot()) {
+            Admission::Pass => Ok(()),
+            Admission::Refuse => {
+                metrics::store_request(op.as_str(), "held_back");
+                let source = Box::new(Refused(state.said.clone()));
+                Err(Error::Generic { store: "store", source })
+            }
+        }
+    }
+
+    fn note(&self, op: Op, error: Option<&Error>) {
+        let outcome = Outcome::of(op, error);
+        metrics::store_request(op.as_str(), outcome.as_str());
+        let now = SystemClock.boot();
+        let mut state = self.lock();
+        let turn = match (outcome, error) {
+            (Outcome::Trouble, Some(error)) => {
+                state.said = innermost(error);
+                state.breaker.failed(now, jitter())
+            }
+            _ => state.breaker.answered(now),
+        };
+        match turn {
+            Turn::None => {}
+            Turn::Opened => {
+                warn!(store = self.name, error = state.said, "the store is down: it is asked seldom until it answers");
+                metrics::reachable(&self.name, false);
+                metrics::outage(&self.name);
+            }
+            Turn::Closed(after) => {
+                info!(store = self.name, seconds = after.as_secs(), "the store answers again");
+                metrics::reachable(&self.name, true);
+            }
+        }
+        if let Some(health) = state.health.as_ref().filter(|_| turn != Turn::None) {
+            let down = matches!(turn, Turn::Opened);
+            health.set_ready(&format!("store {}", self.name), if down { Err(state.said.clone()) } else { Ok(()) });
+        }
+    }
+
+    /// A panic while the lock was held leaves a whole state.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an answer says of the store, not of the object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    Fine,
+    /// It answers, and says no: there is nothing, or there is something, or this may not be.
+    No,
+    Trouble,
+}
+
+impl Outcome {
+    fn of(op: Op, error: Option<&Error>) -> Outcome {
+        match error {
+            None => Outcome::Fine,
+            Some(
+                Error::NotFound { .. }
+                | Error::AlreadyExists { .. }
+                | Error::Precondition { .. }
+                | Error::NotModified { .. }
+                | Error::NotImplemented { .. }
+                | Error::NotSupported { .. }
+                | Error::InvalidPath { .. },
+            ) => Outcome::No,
+            // Who may write need not be allowed to delete.
+            Some(Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
+                if matches!(op, Op::Delete | Op::Abort) =>
+            {
+                Outcome::No
+            }
+            Some(_) => Outcome::Trouble,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Fine => "ok",
+            Outcome::No => "no",
+            Outcome::Trouble => "failed",
+        }
+    }
+}
+
+/// Of no consequence but that processes differ.
+fn jitter() -> f64 {
+    f64::from(RandomState::new().build_hasher().finish() as u32) / f64::from(u32::MAX)
+}
+
+struct Guarded<S: ?Sized> {
+    guard: Arc<Guard>,
+    inner: Arc<S>,
+}
+
+impl fmt::Debug for Guarded<dyn ObjectStore> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl fmt::Display for Guarded<dyn ObjectStore> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.inner, f)
+    }
+}
+
+impl<S: ?Sized> Guarded<S> {
+    /// The first trouble of a stream counts; what is refused is its only item.
+    fn streamed<T: Send + 'static>(
+        &self,
+        op: Op,
+        stream: impl FnOnce() -> BoxStream<'static, Result<T>>,
+    ) -> BoxStream<'static, Result<T>> {
+        if let Err(refused) = self.guard.admitted(op) {
+            return futures::stream::once(async { Err(refused) }).boxed();
+        }
+        let guard = Arc::clone(&self.guard);
+        let mut noted = false;
+        let mut inner = stream();
+        futures::stream::poll_fn(move |context| {
+            let item = inner.poll_next_unpin(context);
+            if let std::task::Poll::Ready(item) = &item
+                && !std::mem::replace(&mut noted, true)
+            {
+                guard.note(op, item.as_ref().and_then(|item| item.as_ref().err()));
+            }
+            item
+        })
+        .boxed()
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Guarded<dyn ObjectStore> {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.guard.sent(Op::Put, self.inner.put_opts(location, payload, options)).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.guard.sent(Op::Begin, self.inner.put_multipart_opts(location, options)).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.guard.sent(Op::Get, self.inner.get_opts(location, options)).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[std::ops::Range<u64>]) -> Result<Vec<bytes::Bytes>> {
+        self.guard.sent(Op::Get, self.inner.get_ranges(location, ranges)).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        self.streamed(Op::Delete, || self.inner.delete_stream(locations))
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.streamed(Op::List, || self.inner.list(prefix))
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.streamed(Op::List, || self.inner.list_with_offset(prefix, offset))
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.guard.sent(Op::List, self.inner.list_with_delimiter(prefix)).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.guard.sent(Op::Copy, self.inner.copy_opts(from, to, options)).await
+    }
+}
+
+#[async_trait]
+impl MultipartStore for Guarded<dyn MultipartStore> {
+    async fn create_multipart(&self, path: &Path) -> Result<MultipartId> {
+        self.guard.sent(Op::Begin, self.inner.create_multipart(path)).await
+    }
+
+    async fn put_part(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        part: usize,
+        data: PutPayload,
+    ) -> Result<PartId> {
+        self.guard.sent(Op::Part, self.inner.put_part(path, id, part, data)).await
+    }
+
+    async fn complete_multipart(
+        &self,
+        path: &Path,
+        id: &MultipartId,
+        parts: Vec<PartId>,
+    ) -> Result<PutResult> {
+        self.guard.sent(Op::Complete, self.inner.complete_multipart(path, id, parts)).await
+    }
+
+    async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> Result<()> {
+        self.guard.sent(Op::Abort, self.inner.abort_multipart(path, id)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::protocol::breaker::FAILURES_MAX;
+
+    /// A store that is in trouble while it is told to be, and counts what arrives.
+    #[derive(Debug, Default)]
+    struct Moody {
+        inner: InMemory,
+        ill: AtomicBool,
+        asked: AtomicUsize,
+    }
+
+    impl fmt::Display for Moody {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("moody")
+        }
+    }
+
+    impl Moody {
+        fn mood(&self) -> Result<()> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            match self.ill.load(Ordering::Relaxed) {
+                true => Err(Error::Generic { store: "S3", source: "503 SlowDown".into() }),
+                false => Ok(()),
+            }
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for Moody {
+        async fn put_opts(&self, to: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+            self.mood()?;
+            self.inner.put_opts(to, payload, options).await
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            _: &Path,
+            _: PutMultipartOptions,
+        ) -> Result<Box<dyn MultipartUpload>> {
+            unreachable!("no story asks for it")
+        }
+
+        async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+            self.mood()?;
+            self.inner.get_opts(location, options).await
+        }
+
+        fn delete_stream(&self, of: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+            self.inner.delete_stream(of)
+        }
+
+        fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+            match self.mood() {
+                Ok(()) => self.inner.list(prefix),
+                Err(error) => futures::stream::once(async { Err(error) }).boxed(),
+            }
+        }
+
+        async fn list_with_delimiter(&self, _: Option<&Path>) -> Result<ListResult> {
+            unreachable!("no story asks for it")
+        }
+
+        async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+            unreachable!("no story asks for it")
+        }
+    }
+
+    fn guarded(name: &str) -> (Arc<Moody>, Guarded<dyn ObjectStore>, Arc<Health>) {
+        let url = Url::parse(&format!("s3://{name}/t")).unwrap();
+        let guard = of(&url, &BTreeMap::new());
+        let health = Arc::new(Health::new(Arc::new(SystemClock)));
+        health.set_ready("table", Ok(()));
+        guard.tell(&health);
+        let moody = Arc::new(Moody::default());
+        (Arc::clone(&moody), Guarded { inner: moody, guard }, health)
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_down_is_spared_and_readiness_names_it_until_it_answers() {
+        let (moody, store, health) = guarded("spared");
+        moody.ill.store(true, Ordering::Relaxed);
+        for _ in 0..100 {
+            let error = store.get(&Path::from("x")).await.unwrap_err();
+            assert!(innermost(&error).contains("503 SlowDown"), "{error}");
+        }
+        assert_eq!(moody.asked.load(Ordering::Relaxed), FAILURES_MAX as usize);
+        let reason = &health.not_ready()[0];
+        assert!(reason.component == "store s3://spared" && reason.reason.contains("SlowDown"), "{reason:?}");
+        moody.ill.store(false, Ordering::Relaxed);
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        assert!(matches!(store.get(&Path::from("x")).await, Err(Error::NotFound { .. })));
+        assert!(health.not_ready().is_empty());
+        store.put(&Path::from("x"), "1".into()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_list_counts_once_and_is_refused_like_any_request() {
+        let (moody, store, _) = guarded("listed");
+        moody.ill.store(true, Ordering::Relaxed);
+        for _ in 0..20 {
+            assert!(store.list(None).next().await.unwrap().is_err());
+        }
+        assert_eq!(moody.asked.load(Ordering::Relaxed), FAILURES_MAX as usize);
+    }
+
+    #[tokio::test]
+    async fn answers_that_say_no_are_answers() {
+        let (moody, store, health) = guarded("answers");
+        for _ in 0..100 {
+            assert!(matches!(store.get(&Path::from("x")).await, Err(Error::NotFound { .. })));
+        }
+        assert_eq!(moody.asked.load(Ordering::Relaxed), 100);
+        assert!(health.not_ready().is_empty());
+    }
+
+    #[test]
+    fn tables_of_one_bucket_share_a_guard_and_other_endpoints_have_their_own() {
+        let of = |url: &str, options: &[(&str, &str)]| {
+            let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            of(&Url::parse(url).unwrap(), &options.collect())
+        };
+        let one = of("s3://lake/a", &[("region", "eu")]);
+        assert!(Arc::ptr_eq(&one, &of("s3://lake/b", &[])));
+        assert!(!Arc::ptr_eq(&one, &of("s3://sea/a", &[])));
+        assert!(!Arc::ptr_eq(&one, &of("s3://lake/a", &[("aws_endpoint", "http://minio:9000")])));
+    }
+}

@@ -1,0 +1,196 @@
+//! Services that go away and come back: who waits is alive, says what is down
+//! and since when, asks seldom, and goes on by itself.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::judge;
+use crate::program::{Running, get, metric, run};
+use crate::services::{self, Faults, OwnKafka};
+use crate::story::{FLAT, Story};
+
+/// Longer than the breaker's first rests, shorter than anybody's patience.
+const OUTAGE: Duration = Duration::from_secs(12);
+
+fn table(id: &str, topic: &str, location: &str) -> String {
+    format!(
+        "[[table]]\nid = \"{id}\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\nschema = \"{FLAT}\"\n\
+         max_latency = \"50ms\"\n"
+    )
+}
+
+fn committed(running: &mut Running, address: &str, rows: f64) {
+    running.watch_until("the rows are committed", || metric(address, "thalweg_rows_committed_total") >= rows);
+}
+
+fn ready(running: &mut Running, address: &str) {
+    running.watch_until("it is ready", || get(address, "/readyz").0.contains("200"));
+}
+
+/// What `/readyz` says of a component, once it says it.
+fn down(running: &mut Running, address: &str, component: &str) -> serde_json::Value {
+    let mut found = None;
+    running.watch_until("it says what is down", || {
+        let body: serde_json::Value = serde_json::from_str(&get(address, "/readyz").1).unwrap();
+        let reasons = body["reasons"].as_array().unwrap();
+        found = reasons.iter().find(|reason| reason["component"] == component).cloned();
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+fn ends_in_order(running: Running) {
+    running.signal("-TERM");
+    running.end(Duration::from_secs(12)).with(0);
+}
+
+/// Two tables on a store behind a proxy, read and idle.
+struct Lake {
+    story: Story,
+    topics: [String; 2],
+    faults: Faults,
+    config: PathBuf,
+}
+
+impl Lake {
+    fn begin(name: &'static str) -> Option<Lake> {
+        let story = Story::begin(name)?;
+        let topics = [story.topic("a", 2), story.topic("b", 2)];
+        services::s3().bucket(name);
+        let faults = Faults::before(services::s3(), &format!("{name}-proxy"));
+        let tables = topics.each_ref().map(|topic| table(topic, topic, &format!("s3://{name}/{topic}")));
+        let config = story.config("config", &(faults.options() + &tables.concat()));
+        Some(Lake { story, topics, faults, config })
+    }
+
+    fn produce(&self, numbers: std::ops::Range<i64>) {
+        for topic in &self.topics {
+            for partition in 0..2 {
+                self.story.produce(topic, partition, numbers.clone());
+            }
+        }
+    }
+
+    fn judge(&self, rows: u64) {
+        for topic in &self.topics {
+            let location = format!("s3://{}/{topic}", self.story.name);
+            assert_eq!(judge::equal(&self.story, &location, topic, FLAT, &["duckdb"]), rows);
+            judge::oracle_on(&location, "orphans.py");
+        }
+    }
+}
+
+/// The store answers so for a while; returns how many requests it got once the breaker had seen it.
+fn away(name: &'static str, kind: &str, says: &str) -> Option<usize> {
+    let lake = Lake::begin(name)?;
+    let mut running = run(&lake.config);
+    let address = running.address();
+    ready(&mut running, &address);
+    lake.produce(0..500);
+    committed(&mut running, &address, 2_000.0);
+    lake.faults.set(&["rate=1", &format!("kinds={kind}")]);
+    lake.produce(500..1_000);
+    let store = format!("store s3://{name}");
+    let reason = down(&mut running, &address, &store);
+    assert!(reason["reason"].as_str().unwrap().contains(says), "{reason}");
+    assert!(metric(&address, "thalweg_reachable{service=\"s3") < 1.0);
+    let before = lake.faults.requests().len();
+    assert!(running.watch(OUTAGE), "it ended in the outage");
+    let asked = lake.faults.requests().len() - before;
+    let reason = down(&mut running, &address, &store);
+    assert!(reason["seconds"].as_u64().unwrap() >= OUTAGE.as_secs() - 1, "{reason}");
+    assert!(reason["since"].as_str().unwrap().ends_with('Z'), "{reason}");
+    assert!(get(&address, "/livez").0.contains("200"));
+    lake.faults.set(&["rate=0"]);
+    committed(&mut running, &address, 4_000.0);
+    ready(&mut running, &address);
+    assert!(metric(&address, "thalweg_reachable{service=\"s3") >= 1.0);
+    assert!(metric(&address, "thalweg_outages_total{service=\"s3") >= 1.0);
+    ends_in_order(running);
+    lake.judge(2_000);
+    Some(asked)
+}
+
+#[test]
+fn a_store_that_refuses_everything_gets_few_requests_and_ingestion_resumes_by_itself() {
+    let Some(asked) = away("storm", "503", "SlowDown") else { return };
+    // One request at a time, each repeated four times by the client inside, and rests between them.
+    assert!(asked <= 3 * OUTAGE.as_secs() as usize, "{asked} requests in {OUTAGE:?}");
+}
+
+#[test]
+fn credentials_that_expire_are_waited_for_until_good_ones_are_there() {
+    let Some(asked) = away("expired", "403", "ExpiredToken") else { return };
+    assert!(asked <= 3 * OUTAGE.as_secs() as usize, "{asked} requests in {OUTAGE:?}");
+}
+
+#[test]
+fn replies_that_come_after_everybody_gave_up_settle_their_commits_once() {
+    let Some(lake) = Lake::begin("stalls") else { return };
+    let mut running = run(&lake.config);
+    let address = running.address();
+    ready(&mut running, &address);
+    // They take effect, at once or long after nobody waits any more.
+    lake.faults.set(&["rate=0.3", "seed=5", "kinds=stall,stall-after,slow-reply", "stall=18", "only=(PUT|POST) "]);
+    lake.produce(0..300);
+    running.watch_until("some were held up", || lake.faults.kinds().iter().flatten().count() >= 3);
+    lake.faults.set(&["rate=0"]);
+    committed(&mut running, &address, 1_200.0);
+    ends_in_order(running);
+    for topic in &lake.topics {
+        let location = format!("s3://{}/{topic}", lake.story.name);
+        assert_eq!(judge::equal(&lake.story, &location, topic, FLAT, &["duckdb"]), 600);
+    }
+}
+
+#[test]
+fn a_broker_that_is_killed_is_named_and_reading_resumes_when_it_is_back() {
+    let Some(story) = Story::begin("broker-gone") else { return };
+    let kafka = OwnKafka::start("broker-gone-kafka");
+    let story = story.on(&kafka);
+    let topic = story.topic("events", 2);
+    let location = story.place("table");
+    let config = story.config("config", &table("t", &topic, &location));
+    story.produce(&topic, 0, 0..500);
+    let mut running = run(&config);
+    let address = running.address();
+    committed(&mut running, &address, 500.0);
+    kafka.kill();
+    let reason = down(&mut running, &address, "kafka");
+    assert!(reason["reason"].as_str().unwrap().contains(&kafka.bootstrap), "{reason}");
+    assert!(metric(&address, "thalweg_reachable{service=\"kafka\"}") < 1.0);
+    assert!(running.watch(Duration::from_secs(5)), "it ended while the broker was gone");
+    assert!(get(&address, "/livez").0.contains("200"));
+    kafka.start_again();
+    story.produce(&topic, 0, 500..700);
+    story.produce(&topic, 1, 0..300);
+    committed(&mut running, &address, 1_000.0);
+    ready(&mut running, &address);
+    ends_in_order(running);
+    assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 1_000);
+}
+
+#[test]
+fn an_instance_that_was_frozen_while_another_took_over_commits_nothing_and_gives_way() {
+    let Some(story) = Story::begin("zombie") else { return };
+    let topic = story.topic("events", 2);
+    let location = story.place("table");
+    let config = story.config("config", &table("t", &topic, &location));
+    story.produce(&topic, 0, 0..1_000);
+    let mut frozen = run(&config);
+    let address = frozen.address();
+    committed(&mut frozen, &address, 1_000.0);
+    frozen.signal("-STOP");
+    story.produce(&topic, 1, 0..500);
+    let mut heir = run(&config);
+    let address = heir.address();
+    committed(&mut heir, &address, 500.0);
+    // It wakes with records that the heir has committed long since.
+    frozen.signal("-CONT");
+    story.produce(&topic, 0, 1_000..1_200);
+    let pid = heir.pid();
+    frozen.end(Duration::from_secs(60)).with(75).saying(&format!("pid {pid}"));
+    committed(&mut heir, &address, 700.0);
+    ends_in_order(heir);
+    assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 1_700);
+}
