@@ -41,6 +41,8 @@ enum State {
 #[must_use]
 pub enum Admission {
     Pass,
+    /// The one that is sent to see whether the service answers again.
+    Probe,
     Refuse,
 }
 
@@ -68,7 +70,7 @@ impl Breaker {
                     return Admission::Refuse;
                 }
                 self.state = State::Probing { since, lost_at: now + PROBE_PATIENCE };
-                Admission::Pass
+                Admission::Probe
             }
         }
     }
@@ -82,6 +84,13 @@ impl Breaker {
                 self.rest.reset();
                 Turn::Closed(now.saturating_sub(since))
             }
+        }
+    }
+
+    /// Nobody waits for the probe's answer any more: another one may go.
+    pub fn abandoned(&mut self, now: Duration) {
+        if let State::Probing { since, .. } = self.state {
+            self.state = State::Open { since, until: now };
         }
     }
 
@@ -142,7 +151,7 @@ mod tests {
         let mut breaker = opened();
         let mut sent = Vec::new();
         for now in 0..60_000 {
-            if breaker.admit(ms(now)) == Admission::Pass {
+            if breaker.admit(ms(now)) == Admission::Probe {
                 assert_eq!(breaker.admit(ms(now)), Admission::Refuse, "one at a time");
                 sent.push(now);
                 assert_eq!(breaker.failed(ms(now), 0.5), Turn::None);
@@ -155,7 +164,7 @@ mod tests {
     #[test]
     fn the_first_answer_lets_everybody_through_and_says_how_long_it_was_down() {
         let mut breaker = opened();
-        assert_eq!(breaker.admit(ms(600)), Admission::Pass);
+        assert_eq!(breaker.admit(ms(600)), Admission::Probe);
         assert_eq!(breaker.admit(ms(601)), Admission::Refuse);
         assert_eq!(breaker.answered(ms(700)), Turn::Closed(ms(700)));
         assert_eq!(breaker.admit(ms(701)), Admission::Pass);
@@ -165,9 +174,18 @@ mod tests {
     #[test]
     fn a_probe_that_nobody_hears_of_again_does_not_keep_it_open() {
         let mut breaker = opened();
-        assert_eq!(breaker.admit(ms(600)), Admission::Pass);
+        assert_eq!(breaker.admit(ms(600)), Admission::Probe);
         assert_eq!(breaker.admit(ms(60_599)), Admission::Refuse);
-        assert_eq!(breaker.admit(ms(60_600)), Admission::Pass);
+        assert_eq!(breaker.admit(ms(60_600)), Admission::Probe);
+    }
+
+    #[test]
+    fn after_a_probe_that_was_given_up_another_goes_at_once() {
+        let mut breaker = opened();
+        assert_eq!(breaker.admit(ms(600)), Admission::Probe);
+        breaker.abandoned(ms(700));
+        assert_eq!(breaker.admit(ms(700)), Admission::Probe);
+        assert_eq!(breaker.admit(ms(700)), Admission::Refuse);
     }
 
     #[test]
@@ -176,7 +194,7 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(breaker.failed(ms(100), 0.5), Turn::None);
         }
-        assert_eq!(breaker.admit(ms(500)), Admission::Pass);
+        assert_eq!(breaker.admit(ms(500)), Admission::Probe);
     }
 
     #[test]
@@ -187,7 +205,7 @@ mod tests {
                 let _ = breaker.failed(ms(0), jitter);
             }
             assert_eq!(breaker.admit(ms(at - 1)), Admission::Refuse);
-            assert_eq!(breaker.admit(ms(at)), Admission::Pass);
+            assert_eq!(breaker.admit(ms(at)), Admission::Probe);
         }
     }
 }

@@ -111,16 +111,18 @@ impl Guard {
     }
 
     async fn sent<T>(&self, op: Op, request: impl Future<Output = Result<T>>) -> Result<T> {
-        self.admitted(op)?;
+        let probe = self.admitted(op)?;
         let outcome = request.await;
         self.note(op, outcome.as_ref().err());
+        probe.settle();
         outcome
     }
 
-    fn admitted(&self, op: Op) -> Result<()> {
+    fn admitted(&self, op: Op) -> Result<Probe<'_>> {
         let mut state = self.lock();
         match state.breaker.admit(SystemClock.boot()) {
-            Admission::Pass => Ok(()),
+            Admission::Pass => Ok(Probe(None)),
+            Admission::Probe => Ok(Probe(Some(self))),
             Admission::Refuse => {
                 metrics::store_request(op.as_str(), "held_back");
                 let source = Box::new(Refused(state.said.clone()));
@@ -162,6 +164,24 @@ impl Guard {
     /// A panic while the lock was held leaves a whole state.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets another probe go if nobody waits for the answer of this one any more.
+struct Probe<'a>(Option<&'a Guard>);
+
+impl Probe<'_> {
+    /// Its answer was noted.
+    fn settle(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        if let Some(guard) = self.0 {
+            guard.lock().breaker.abandoned(SystemClock.boot());
+        }
     }
 }
 
@@ -235,8 +255,10 @@ impl<S: ?Sized> Guarded<S> {
         op: Op,
         stream: impl FnOnce() -> BoxStream<'static, Result<T>>,
     ) -> BoxStream<'static, Result<T>> {
-        if let Err(refused) = self.guard.admitted(op) {
-            return futures::stream::once(async { Err(refused) }).boxed();
+        match self.guard.admitted(op) {
+            Err(refused) => return futures::stream::once(async { Err(refused) }).boxed(),
+            // Streams are read to their first item at least, or time lets the next probe go.
+            Ok(probe) => probe.settle(),
         }
         let guard = Arc::clone(&self.guard);
         let mut noted = false;
@@ -431,6 +453,19 @@ mod tests {
         assert!(matches!(store.get(&Path::from("x")).await, Err(Error::NotFound { .. })));
         assert!(health.not_ready().is_empty());
         store.put(&Path::from("x"), "1".into()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_nobody_waits_for_holds_nobody_up() {
+        let (moody, store, _) = guarded("abandoned");
+        moody.ill.store(true, Ordering::Relaxed);
+        for _ in 0..FAILURES_MAX {
+            assert!(store.get(&Path::from("x")).await.is_err());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+        drop(store.guard.admitted(Op::Get).unwrap());
+        moody.ill.store(false, Ordering::Relaxed);
+        assert!(matches!(store.get(&Path::from("x")).await, Err(Error::NotFound { .. })));
     }
 
     #[tokio::test]

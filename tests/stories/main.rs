@@ -16,6 +16,7 @@ mod story;
 mod admin;
 mod adopt;
 mod checkpoints;
+mod clocks;
 mod columns;
 mod crashes;
 mod dead_letters;

@@ -1,12 +1,13 @@
 //! Services that go away and come back: who waits is alive, says what is down
 //! and since when, asks seldom, and goes on by itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::judge;
-use crate::program::{Running, get, metric, run};
-use crate::services::{self, Faults, OwnKafka};
+use crate::program::{Running, get, metric, run, run_until_end};
+use crate::services::{self, Faults, OwnKafka, path};
 use crate::story::{FLAT, Story};
 
 /// Longer than the breaker's first rests, shorter than anybody's patience.
@@ -168,6 +169,36 @@ fn a_broker_that_is_killed_is_named_and_reading_resumes_when_it_is_back() {
     ready(&mut running, &address);
     ends_in_order(running);
     assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 1_000);
+}
+
+/// Some syncs of every thread fail, as on a disk that is about to die, or a network's.
+#[test]
+fn a_disk_that_fails_now_and_then_is_tried_again_and_every_record_is_a_row_once() {
+    let Some(story) = Story::begin("disk-fails") else { return };
+    let topic = story.topic("events", 2);
+    let location = story.place("table");
+    let few_rows = "target_file_size = \"8KiB\"\n";
+    let config = path(&story.config("config", &(table("t", &topic, &location) + few_rows)));
+    // A start that meets a broken disk ends: the table is there, and the first syncs of each thread pass.
+    run_until_end(Path::new(&config)).with(0);
+    for partition in 0..2 {
+        story.produce(&topic, partition, 0..3_000);
+    }
+    let faults = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=8..12"];
+    let ran = Command::new("strace")
+        .args(["-f", "-qq", "-o", &story.place("trace")])
+        .args(faults)
+        .args([env!("CARGO_BIN_EXE_thalweg"), "run", "--until-end", "-c", &config])
+        .output();
+    let Ok(ran) = ran else { return services::leave_out("disk-fails", "there is no strace") };
+    let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    let trace = std::fs::read_to_string(story.place("trace")).unwrap_or_default();
+    if trace.is_empty() {
+        return services::leave_out("disk-fails", "strace may not trace here");
+    }
+    assert!(ran.status.success(), "{said}");
+    assert!(trace.contains("EIO") && said.contains("Input/output error"), "no fault was met:\n{said}");
+    assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 6_000);
 }
 
 #[test]

@@ -64,8 +64,7 @@ fn a_full_disk_is_waited_for_and_with_more_room_every_record_is_there_once() {
         .unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     if !said.contains("ended=") {
-        eprintln!("LEFT OUT, because this machine mounts nothing: disk-fills\n{said}");
-        return;
+        return services::leave_out("disk-fills", "this machine mounts nothing");
     }
     assert!(said.contains("it waits\n") && said.contains("ended=0\n"), "{said}");
     assert!(said.contains("No space left on device"), "{said}");

@@ -76,8 +76,8 @@ def plans(full_schema, small):
 class Services:
     """What all rounds share beside the bench's services."""
 
-    def __init__(self, bench, injects):
-        self.injects = injects
+    def __init__(self, bench, injects, others):
+        self.injects, self.others = injects, others
         self.directory = f"{bench.work}/faults"
         line = call(f"{TOOLS}/faults", "start", "--dir", self.directory, "--upstream", bench.s3(), "--while", os.getpid())
         self.proxy = line.split()[0].removeprefix("endpoint=")
@@ -104,6 +104,8 @@ def main():
     parser.add_argument("--records", type=int, default=2_000_000, help="of the topic that is full from the start")
     parser.add_argument("--work", metavar="DIR", help="keep everything there")
     parser.add_argument("--thalweg", metavar="BINARY", help="without it: built, release")
+    parser.add_argument("--other", metavar="BINARY", action="append", default=[],
+                        help="an older version that some instances run: a rolling upgrade")
     parser.add_argument("--generate", metavar="BINARY", help="the load generator; likewise")
     parser.add_argument("--without", type=lambda text: text.split(","), default=[], metavar="NAME,...",
                         help="leave out: inject, disk")
@@ -133,7 +135,7 @@ def torture(bench, options):
     elif not mounts():
         say("LEFT OUT: full disks, no tmpfs can be mounted here (root can)")
         small = ("local", False)
-    services = Services(bench, injects)
+    services = Services(bench, injects, options.other)
     began, total, rounds, broken, unjudged = time.monotonic(), Counter(), 0, None, []
     try:
         chosen = plans(None, small)
@@ -198,7 +200,7 @@ def full_topic(bench, options):
 def figures(bench, options, began, rounds, total, broken):
     version = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short=8", "HEAD"], stdout=subprocess.PIPE, text=True)
     faults = {name.removeprefix("weather "): count for name, count in sorted(total.items())
-              if name.startswith("weather ") or name in ("freezes", "could not start", "gave way", "leaves", "starts")}
+              if name.startswith("weather ") or name in ("starts of another version", "freezes", "could not start", "gave way", "leaves", "starts")}
     return {
         "date": time.strftime("%Y-%m-%d"), "commit": version.stdout.strip(), "seed": options.seed,
         "minutes": round((time.monotonic() - began) / 60, 1), "rounds": rounds, "kills": total["kills"],

@@ -39,6 +39,7 @@ class Table:
     id: str
     place: str
     store: str
+    disk: str
     schema: str | None
     bad: bool
     """Where the log's files lie on this machine's disk: s3proxy keeps objects as files."""
@@ -109,7 +110,7 @@ class Round:
             place = f"{root}/{name}"
             log = f"{place}/_delta_log"
         schema = None if raw else (self.plan.schema or load.DDL)
-        return Table(name, place, "s3" if store == "s3" else "local", schema, bool(self.plan.bad) and not raw, log)
+        return Table(name, place, "s3" if store == "s3" else "local", store, schema, bool(self.plan.bad) and not raw, log)
 
     def small_disk(self):
         if not self.tmpfs:
@@ -165,7 +166,10 @@ class Round:
 
     def start(self, table, inject=None):
         log = f"{self.bench.work}/{self.bench.fresh('run')}.log"
-        instance = Instance(self.bench.thalweg(), table.config, log, inject)
+        others = self.services.others if table.disk != "small" else []
+        binary = self.random.choice([self.bench.thalweg()] * 2 + others)
+        self.done["starts of another version"] += binary in others
+        instance = Instance(binary, table.config, log, inject)
         instance.table = table
         self.running.append(instance)
         self.all.append(instance)
