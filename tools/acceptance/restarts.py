@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import subprocess
 import time
 import urllib.request
 
@@ -10,6 +11,7 @@ from bench import DRAIN_SECONDS, expect, oracle, say, tail, text_of
 RECORDS = 8_000_000
 PARTITIONS = 4
 COMMITS = 10_000
+BACKLOG = 400_000
 FILES = 1_000_000
 KILLS_AT_LEAST = 20
 WITHIN_SECONDS = 1.0
@@ -45,14 +47,15 @@ def reading(run):
 
 def restart(bench):
     """SIGKILL to records again: 10 commits, 10,000 commits, 1,000,000 files; at least 20 kills each"""
-    topic = "restarts"
-    schema = bench.workload(topic, "w1", RECORDS, partitions=PARTITIONS)
+    schema = bench.generate("--workload", "w1", "--ddl").strip()
     kills = max(KILLS_AT_LEAST, bench.options.kills)
     figures = []
     for name, prepare in (("10 commits", few), ("10,000 commits", many), ("1,000,000 files", large)):
-        place = bench.location("local", bench.fresh("restart"))
-        tables = [(bench.fresh("restart"), topic, place, schema)]
+        topic = bench.fresh("restart")
+        place = bench.location("local", topic)
+        tables = [(topic, topic, place, schema)]
         prepare(bench, tables[0])
+        bench.generate(*filling(bench, topic, BACKLOG), "--seed", 2)
         # Rows wait for an hour: none of the kills meets an empty topic.
         config = quiet(bench.config(tables, max_latency="1h"))
         took = []
@@ -91,17 +94,27 @@ def versions(place):
     return len([name for name in os.listdir(f"{place}/_delta_log") if re.fullmatch(r"\d{20}\.json", name)])
 
 
+def filling(bench, topic, records):
+    return ["--brokers", bench.broker(), "--topic", topic, "--workload", "w1", "--records", records, "--partitions", PARTITIONS]
+
+
 def commit_until(bench, table, count):
-    """Runs until the table has so many versions."""
-    config = quiet(bench.config([table], max_latency="1ms", target_file_size="64KiB"))
-    run = bench.start(config)
-    deadline = time.monotonic() + 900
-    while versions(table[2]) < count:
-        expect(run.poll() is None, f"it ended: {run.returncode}\n{tail(run)}")
-        expect(time.monotonic() < deadline, f"{versions(table[2])} versions only\n{tail(run)}")
-        time.sleep(0.05)
-    run.kill()
-    run.wait()
+    """Runs until the table has so many versions: a few records each."""
+    topic, place = table[1], table[2]
+    bench.generate(*filling(bench, topic, 1000), "--create")
+    trickle = [bench.binary("generate", "thalweg-generate"), *map(str, filling(bench, topic, 100_000_000)), "--rate", "2000"]
+    trickle = subprocess.Popen(trickle, stdout=subprocess.DEVNULL)
+    run = bench.start(quiet(bench.config([table], max_latency="10ms")))
+    deadline = time.monotonic() + 1200
+    try:
+        while versions(place) < count:
+            expect(run.poll() is None, f"it ended: {run.returncode}\n{tail(run)}")
+            expect(time.monotonic() < deadline, f"{versions(place)} versions only\n{tail(run)}")
+            time.sleep(0.1)
+    finally:
+        for process in (trickle, run):
+            process.kill()
+            process.wait()
 
 
 def few(bench, table):
