@@ -158,8 +158,8 @@ mod tests {
         health.set_ready("kafka", Err("no broker answers".to_owned()));
         let answers = answers(health, &["GET /readyz", "GET /livez", "GET /metrics"]);
         assert!(answers[0].starts_with("HTTP/1.1 503"), "{}", answers[0]);
-        let body = r#"{"ready":false,"reasons":[{"component":"kafka","reason":"no broker answers","since":"2"#;
-        assert!(answers[0].contains(body) && answers[0].contains(r#""seconds":0"#), "{}", answers[0]);
+        let body = r#"{"ready":false,"reasons":[{"component":"kafka","reason":"no broker answers","seconds":0,"since":"2"#;
+        assert!(answers[0].contains(body), "{}", answers[0]);
         assert!(answers[1].starts_with("HTTP/1.1 200"), "{}", answers[1]);
         assert!(answers[2].contains("\nthalweg_table_version 7\n"), "{}", answers[2]);
     }

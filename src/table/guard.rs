@@ -146,7 +146,11 @@ impl Guard {
         match turn {
             Turn::None => {}
             Turn::Opened => {
-                warn!(store = self.name, error = state.said, "the store is down: it is asked seldom until it answers");
+                warn!(
+                    store = self.name,
+                    error = state.said,
+                    "the store is down: it is asked seldom until it answers"
+                );
                 metrics::reachable(&self.name, false);
                 metrics::outage(&self.name);
             }
@@ -157,7 +161,10 @@ impl Guard {
         }
         if let Some(health) = state.health.as_ref().filter(|_| turn != Turn::None) {
             let down = matches!(turn, Turn::Opened);
-            health.set_ready(&format!("store {}", self.name), if down { Err(state.said.clone()) } else { Ok(()) });
+            health.set_ready(
+                &format!("store {}", self.name),
+                if down { Err(state.said.clone()) } else { Ok(()) },
+            );
         }
     }
 
@@ -294,7 +301,11 @@ impl ObjectStore for Guarded<dyn ObjectStore> {
         self.guard.sent(Op::Get, self.inner.get_opts(location, options)).await
     }
 
-    async fn get_ranges(&self, location: &Path, ranges: &[std::ops::Range<u64>]) -> Result<Vec<bytes::Bytes>> {
+    async fn get_ranges(
+        &self,
+        location: &Path,
+        ranges: &[std::ops::Range<u64>],
+    ) -> Result<Vec<bytes::Bytes>> {
         self.guard.sent(Op::Get, self.inner.get_ranges(location, ranges)).await
     }
 
@@ -329,13 +340,7 @@ impl MultipartStore for Guarded<dyn MultipartStore> {
         self.guard.sent(Op::Begin, self.inner.create_multipart(path)).await
     }
 
-    async fn put_part(
-        &self,
-        path: &Path,
-        id: &MultipartId,
-        part: usize,
-        data: PutPayload,
-    ) -> Result<PartId> {
+    async fn put_part(&self, path: &Path, id: &MultipartId, part: usize, data: PutPayload) -> Result<PartId> {
         self.guard.sent(Op::Part, self.inner.put_part(path, id, part, data)).await
     }
 

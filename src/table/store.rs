@@ -13,8 +13,8 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use url::Url;
 
-use super::{client, guard};
 use super::disk::Disk;
+use super::{client, guard};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Answers that were cut off before a question is given up.
@@ -169,7 +169,9 @@ fn io_error(error: &object_store::Error) -> Option<&std::io::Error> {
 
 /// The store's own words, without the layers of wrapping and without XML noise.
 pub fn innermost(error: &object_store::Error) -> String {
-    if let Some(refused) = std::error::Error::source(error).and_then(|source| source.downcast_ref::<guard::Refused>()) {
+    if let Some(refused) =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<guard::Refused>())
+    {
         return refused.to_string();
     }
     let mut text = error.to_string();

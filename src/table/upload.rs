@@ -173,9 +173,7 @@ impl<W: Watch> Transfer<'_, W> {
                 done.push(repeated(self.to.watch, put).await?);
                 Ok(())
             }
-            Open::Appended(upload) => {
-                repeated(self.to.watch, || upload.put_part(bytes.clone().into())).await
-            }
+            Open::Appended(upload) => repeated(self.to.watch, || upload.put_part(bytes.clone().into())).await,
         }
     }
 

@@ -132,7 +132,13 @@ fn replies_that_come_after_everybody_gave_up_settle_their_commits_once() {
     let address = running.address();
     ready(&mut running, &address);
     // They take effect, at once or long after nobody waits any more.
-    lake.faults.set(&["rate=0.3", "seed=5", "kinds=stall,stall-after,slow-reply", "stall=18", "only=(PUT|POST) "]);
+    lake.faults.set(&[
+        "rate=0.3",
+        "seed=5",
+        "kinds=stall,stall-after,slow-reply",
+        "stall=18",
+        "only=(PUT|POST) ",
+    ]);
     lake.produce(0..300);
     running.watch_until("some were held up", || lake.faults.kinds().iter().flatten().count() >= 3);
     lake.faults.set(&["rate=0"]);

@@ -271,7 +271,7 @@ async fn an_upload_whose_task_is_gone_is_aborted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_put_that_was_given_up_after_it_landed_is_deleted() {
-    let lost = [("put", Fate::ReplyLost); 100];
+    let lost = [("put", Fate::ReplyLost); 200];
     let refused = [("delete", Fate::Refused); 3];
     let (cloud, store) = Cloud::scripted(&[&lost[..], &refused[..]].concat());
     let sweeper = Sweeper::here();
@@ -285,7 +285,7 @@ async fn a_put_that_was_given_up_after_it_landed_is_deleted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_others_may_write_is_never_deleted() {
-    let (cloud, store) = Cloud::scripted(&[("put", Fate::ReplyLost); 100]);
+    let (cloud, store) = Cloud::scripted(&[("put", Fate::ReplyLost); 200]);
     let sweeper = Sweeper::here();
     let parts = stream::iter([part("all", true)]);
     let outcome = file(&store, ("f.parquet", Name::Shared), parts, &(), &sweeper).await;
