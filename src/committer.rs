@@ -138,7 +138,7 @@ impl Committer {
         let (dead_letters, forget) = DeadLetters::new(opened.letters, &identity, &opened.snapshot, &wiring);
         let component = format!("table {}", identity.table_id);
         Committer {
-            head: Head::new(store, opened.snapshot, &wiring),
+            head: Head::new(store, opened.snapshot, opened.seen, &wiring),
             patience: Patience { health: Arc::clone(&wiring.health), component },
             schema: opened.schema,
             ledger: Ledger::new(starts),
@@ -255,7 +255,8 @@ impl Committer {
                 Settled::Won => {
                     // After so long the version may have been another's, cleaned up, and free again: the
                     // table says whether this commit is in it. If it is, its files are live.
-                    if !self.head.is_trusted(self.wiring.clock.boot()) && !self.catch_up().await? {
+                    let is_late = !self.head.is_trusted(self.wiring.clock.boot());
+                    if is_late && !(self.head.counts(&self.patience).await? && self.catch_up().await?) {
                         return self.reset().await;
                     }
                     metrics::stage(Stage::Commit, self.wiring.clock.boot().saturating_sub(begun));

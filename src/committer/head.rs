@@ -58,7 +58,8 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn new(store: Store, snapshot: Snapshot, wiring: &Wiring) -> Head {
+    /// `seen` is when the snapshot's tip was last known for sure.
+    pub(super) fn new(store: Store, snapshot: Snapshot, seen: Duration, wiring: &Wiring) -> Head {
         Head {
             store,
             sweeper: wiring.sweeper.clone(),
@@ -67,7 +68,7 @@ impl Head {
             compression: wiring.compression,
             checkpointed: snapshot.checkpoint.unwrap_or(Version(0)),
             snapshot,
-            tip_seen: wiring.clock.boot(),
+            tip_seen: seen,
             cleaned_up: None,
             checkpointing: None,
         }
@@ -125,14 +126,20 @@ impl Head {
             if version != expected {
                 return Ok(None);
             }
-            match log::get(&self.store, version).await {
-                Found::Commit(body) => unseen.push((version, body)),
-                Found::Missing | Found::Unclear(_) => break,
+            match patience.ask(|| log::find(&self.store, version)).await? {
+                Some(body) => unseen.push((version, body)),
+                // It was listed: others clean up right now, and what is free may have been written.
+                None => return Ok(None),
             }
             expected = version.next();
         }
         self.tip_seen = now;
         Ok(Some(unseen))
+    }
+
+    /// Whether the version that was put last is part of the table, however late it came.
+    pub(super) async fn counts(&self, patience: &Patience) -> Result<bool> {
+        patience.ask(|| log::counts(&self.store, self.snapshot.version)).await
     }
 
     fn is_gone(&self, version: Version) -> Error {

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::body::{add, body};
 use super::head::{Head, Patience, TIP_TRUSTED_FOR};
@@ -86,7 +87,7 @@ impl Places {
             };
             let claimed = claim(&store, identity, settled, current.is_some(), clock).await?;
             let mut in_doubt = BTreeMap::new();
-            if let Some(snapshot) = &claimed {
+            if let Some((snapshot, _)) = &claimed {
                 in_doubt = settled
                     .iter()
                     .filter_map(|(source, &offset)| {
@@ -103,7 +104,7 @@ impl Places {
                 }
             }
             if current.is_some() {
-                taken.current = claimed.map(|snapshot| (store, snapshot));
+                taken.current = claimed.map(|(snapshot, seen)| (store, snapshot, seen));
             } else if in_doubt.is_empty() || planted(Bug::ForgetsAPlaceInDoubt) {
                 taken.spent.push(place);
             }
@@ -116,20 +117,21 @@ impl Places {
 #[derive(Debug, Default)]
 pub struct TakenOver {
     pub held: Held,
-    current: Option<(Store, Snapshot)>,
+    /// And when its tip was last known for sure.
+    current: Option<(Store, Snapshot, Duration)>,
     /// Former places without a letter in doubt: the main table may forget them.
     spent: Vec<String>,
 }
 
 /// Moves our `txn`s in a dead-letter table to where they stand, so that a
-/// commit of another instance loses. `None` where there is no table.
+/// commit of another instance loses. `None` where there is no table; else as it is, and when it was looked at.
 async fn claim(
     store: &Store,
     identity: &Identity,
     settled: &BTreeMap<TopicPartition, Offset>,
     may_create: bool,
     clock: &SharedClock,
-) -> Result<Option<Snapshot>> {
+) -> Result<Option<(Snapshot, Duration)>> {
     loop {
         let begun = clock.boot();
         let snapshot = log::load(store).await?;
@@ -156,14 +158,13 @@ async fn claim(
         }
         let (commit_id, body) = body(identity, operation, actions, Vec::new(), clock);
         let settled = log::settle(store, version, &commit_id, &body, at_start(store)).await?;
-        if clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR {
-            continue;
-        }
+        let is_late = clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR;
         match (settled, snapshot) {
-            (Settled::Won, None) => return Ok(Some(create::snapshot(&body))),
+            (Settled::Won, _) if is_late && !log::counts(store, version).await? => {}
+            (Settled::Won, None) => return Ok(Some((create::snapshot(&body), begun))),
             (Settled::Won, Some(mut snapshot)) => {
                 snapshot.apply(version, action::commit(&body).expect("we wrote it"));
-                return Ok(Some(snapshot));
+                return Ok(Some((snapshot, begun)));
             }
             (Settled::Lost(_), _) => {}
         }
@@ -195,8 +196,9 @@ impl DeadLetters {
         main: &Snapshot,
         wiring: &Wiring,
     ) -> (Option<DeadLetters>, Vec<Action>) {
-        let current =
-            taken.current.map(|(store, snapshot)| DeadLetters { head: Head::new(store, snapshot, wiring) });
+        let letters =
+            |(store, snapshot, seen)| DeadLetters { head: Head::new(store, snapshot, seen, wiring) };
+        let current = taken.current.map(letters);
         // Of a group, others may write to a former place still, by a config of before.
         if identity.writer.group.is_some() {
             return (current, Vec::new());
@@ -231,7 +233,10 @@ impl DeadLetters {
             let (commit_id, body) = self.body(files, identity, clock);
             match self.head.put(&commit_id, &body, &identity.table_id, patience, clock).await? {
                 Settled::Won => {
-                    if self.keep_up(&own, patience, clock).await?.is_some() {
+                    let is_late = !self.head.is_trusted(clock.boot());
+                    if (is_late && !self.head.counts(patience).await?)
+                        || self.keep_up(&own, patience, clock).await?.is_some()
+                    {
                         return Ok(Posted::Unsure);
                     }
                     self.head.checkpoint_when_due(clock);

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Identity;
 use super::body::body;
@@ -34,6 +35,8 @@ const CLAIMS_LOST_MAX: u32 = 20;
 #[derive(Debug)]
 pub struct Opened {
     pub snapshot: Snapshot,
+    /// Boot time at which its tip was last known for sure.
+    pub seen: Duration,
     pub schema: Arc<Schema>,
     pub plan: Plan,
     pub watermarks: BTreeMap<Partition, Watermarks>,
@@ -102,15 +105,16 @@ pub async fn open(
         actions.extend(claim.into_iter().flatten());
         if actions.is_empty() && !planted(Bug::NoClaim) {
             let snapshot = snapshot.expect("no action is needed only where there is a table");
-            return opened(snapshot, plan, watermarks, false, TakenOver::default());
+            return opened((snapshot, begun), plan, watermarks, false, TakenOver::default());
         }
         let operation = if created { "CREATE TABLE" } else { "STREAMING UPDATE" };
         let (commit_id, body) = body(identity, operation, actions, Vec::new(), clock);
-        match log::settle(store, version, &commit_id, &body, at_start(store)).await? {
+        let settled = log::settle(store, version, &commit_id, &body, at_start(store)).await?;
+        let is_late =
+            clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR && !planted(Bug::BelievesALateCommit);
+        match settled {
             // Others may have gone far beyond that version meanwhile: the table says whether it counts.
-            Settled::Won
-                if clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR
-                    && !planted(Bug::BelievesALateCommit) => {}
+            Settled::Won if is_late && !log::counts(store, version).await? => {}
             Settled::Won => {
                 let snapshot = match snapshot {
                     None => create::snapshot(&body),
@@ -124,7 +128,9 @@ pub async fn open(
                     false => TakenOver::default(),
                 };
                 match claim_stands(store, snapshot, &identity.table_id, &plan).await? {
-                    Claim::Stands(snapshot) => return opened(*snapshot, plan, watermarks, created, letters),
+                    Claim::Stands(snapshot) => {
+                        return opened((*snapshot, begun), plan, watermarks, created, letters);
+                    }
                     Claim::Lost(rival) => {
                         claims_lost += 1;
                         if claims_lost == CLAIMS_LOST_MAX {
@@ -184,24 +190,24 @@ fn busy(store: &Store, rival: Option<Writer>) -> Error {
 }
 
 fn opened(
-    snapshot: Snapshot,
+    (snapshot, seen): (Snapshot, Duration),
     plan: Plan,
     watermarks: BTreeMap<Partition, Watermarks>,
     created: bool,
     letters: TakenOver,
 ) -> Result<Opened> {
     let schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
-    Ok(Opened { snapshot, schema, plan, watermarks, created, letters })
+    Ok(Opened { snapshot, seen, schema, plan, watermarks, created, letters })
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
     use super::*;
-    use crate::clock::SystemClock;
+    use crate::clock::Clock;
     use crate::ids::Offset;
     use crate::protocol::dead_letters::place_app_id;
     use crate::table::action::{Action, encode};
@@ -210,6 +216,11 @@ mod tests {
     /// A table that remembers a place of dead letters. Whenever the place is asked for, another
     /// writer adds what `commit` makes to the table's log.
     async fn opened_beside(commit: fn() -> Vec<Action>) -> (Result<Opened>, u32) {
+        opened_slowly(commit, 0).await
+    }
+
+    /// The same where the broker takes so many seconds to answer.
+    async fn opened_slowly(commit: fn() -> Vec<Action>, seconds: u64) -> (Result<Opened>, u32) {
         let mut table = HandMade::new().await;
         let place = "file:///nowhere/letters";
         table
@@ -235,10 +246,40 @@ mod tests {
             partitions: vec![Partition(0), Partition(1)],
         };
         let marks = Watermarks { low: Offset(0), end: Offset(10), first_run: Offset(0) };
-        let watermarks = || Ok(BTreeMap::from([(Partition(0), marks), (Partition(1), marks)]));
-        let clock: SharedClock = Arc::new(SystemClock);
+        let time = Arc::new(Hand::default());
+        let watermarks = || {
+            assert!(time.0.fetch_add(seconds, Ordering::Relaxed) <= 2 * seconds, "it goes round and round");
+            Ok(BTreeMap::from([(Partition(0), marks), (Partition(1), marks)]))
+        };
+        let clock: SharedClock = Arc::clone(&time) as SharedClock;
         let opened = open(&table.store, &identity, &topic, watermarks, None, &places, &clock).await;
         (opened, asked.load(Ordering::Relaxed))
+    }
+
+    /// Time that is moved by hand.
+    #[derive(Default)]
+    struct Hand(AtomicU64);
+
+    impl Clock for Hand {
+        fn wall_ms(&self) -> i64 {
+            NOW_MS
+        }
+
+        fn boot(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+
+        fn fresh_id(&self) -> String {
+            uuid::Uuid::new_v4().to_string()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_start_that_takes_minutes_claims_once_and_looks_again_before_its_first_commit() {
+        let (opened, asked) = opened_slowly(|| vec![create::txn("spark".to_owned(), 7, NOW_MS)], 100).await;
+        let opened = opened.unwrap();
+        assert_eq!((opened.snapshot.version, asked), (Version(3), 1));
+        assert_eq!(opened.seen, Duration::ZERO, "since the table was loaded");
     }
 
     fn append(log: &Path, body: &[u8]) {

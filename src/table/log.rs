@@ -196,6 +196,15 @@ pub async fn get(store: &Store, version: Version) -> Found {
     }
 }
 
+/// The same where an answer is needed; `None` where there is no such version.
+pub async fn find(store: &Store, version: Version) -> Result<Option<Bytes>> {
+    match get(store, version).await {
+        Found::Commit(body) => Ok(Some(body)),
+        Found::Missing => Ok(None),
+        Found::Unclear(error) => Err(explain(&store.url, &error)),
+    }
+}
+
 /// A version file is small: who waits longer for it waits for nothing. What was
 /// asked may still take effect, as after any answer that was lost.
 async fn in_time<T>(request: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
@@ -293,6 +302,13 @@ pub async fn load(store: &Store) -> Result<Option<Snapshot>> {
             outcome => return outcome,
         }
     }
+}
+
+/// Whether the version of a commit of ours that took long is one that the table is made of. It is none
+/// where another one was written there, went into a checkpoint, and was cleaned up before ours came.
+pub async fn counts(store: &Store, version: Version) -> Result<bool> {
+    let is_replayed = |checkpoint: Option<Version>| checkpoint.is_none_or(|checkpoint| checkpoint < version);
+    Ok(load(store).await?.is_some_and(|now| now.version >= version && is_replayed(now.checkpoint)))
 }
 
 /// Whether another writer has cleaned up since: then what is needed stands further on.

@@ -1,9 +1,18 @@
 //! A committer of a group's member whose shards and whose peers the tests play.
 
 use std::cell::Cell;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use crossbeam_channel::Receiver;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
+};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, block_in_place};
@@ -23,6 +32,7 @@ use crate::source::catalog::Topic;
 use crate::source::witness::Witness;
 use crate::table::action::Action;
 use crate::table::checkpoint::Turns;
+use crate::table::store::Store;
 use crate::table::sweeper::Sweeper;
 use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source, txn};
 use crate::table::{create, log};
@@ -424,4 +434,81 @@ async fn a_peer_that_moved_our_partition_makes_us_begin_again_and_a_stranger_end
         }
     }
     assert_eq!(stage.ended.await.unwrap().unwrap_err().kind, ErrorKind::Fenced);
+}
+
+/// A log from which a version is cleaned up right after it was listed.
+#[derive(Debug)]
+struct CleanedUp {
+    inner: Arc<dyn ObjectStore>,
+    version: PathBuf,
+}
+
+impl std::fmt::Display for CleanedUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CleanedUp")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for CleanedUp {
+    async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> StoreResult<PutResult> {
+        self.inner.put_opts(at, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        at: &Path,
+        options: PutMultipartOptions,
+    ) -> StoreResult<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(at, options).await
+    }
+
+    async fn get_opts(&self, at: &Path, options: GetOptions) -> StoreResult<GetResult> {
+        self.inner.get_opts(at, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, StoreResult<Path>>,
+    ) -> BoxStream<'static, StoreResult<Path>> {
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
+        let version = self.version.clone();
+        let clean_up = async move {
+            let _ = std::fs::remove_file(version);
+            None
+        };
+        self.inner.list(prefix).map(Some).chain(stream::once(clean_up)).filter_map(std::future::ready).boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> StoreResult<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_was_cleaned_up_while_the_log_was_looked_at_is_not_free() {
+    let stage = Stage::with(async |committer, _| {
+        let log = committer.head.store.url.to_file_path().unwrap().join("_delta_log");
+        let version =
+            |beyond: u64| log.join(format!("{:020}.json", committer.head.snapshot.version.0 + beyond));
+        for beyond in [1, 2] {
+            std::fs::copy(version(0), version(beyond)).unwrap();
+        }
+        let store = &committer.head.store;
+        let cleaned_up = CleanedUp { inner: Arc::clone(&store.objects), version: version(1) };
+        let store = Store { objects: Arc::new(cleaned_up), ..store.clone() };
+        let now = committer.wiring.clock.boot();
+        committer.head.store = store;
+        let unseen = committer.head.unseen(&committer.patience, now).await.unwrap();
+        assert_eq!(unseen, None, "only a fresh look helps");
+    })
+    .await;
+    drop(stage);
 }
