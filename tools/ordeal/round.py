@@ -25,7 +25,7 @@ MEMORY_MIB = 192
 SESSION_MS, FROZEN_SECONDS = 1_000, (1.3, 2.0)
 # Exits of a drain: done; not all committed in time.
 UNDRAINED = {0, 69}
-SLOW_SECONDS, CAUGHT_UP_SECONDS, GIVES_WAY_SECONDS = 15, 90, 45
+SLOW_SECONDS, CAUGHT_UP_SECONDS, GIVES_WAY_SECONDS = 45, 90, 45
 TMPFS = "48m"
 # System calls of a file's, a version's or a request's way; and at which of a thread's the kill comes at most.
 LOCAL_CALLS = [("linkat", 5), ("fsync", 12), ("openat", 40), ("unlink", 5), ("write", 60), ("sendto", 15), ("sendmsg", 40)]
@@ -278,8 +278,9 @@ class Round:
             for instance in frozen:
                 instance.thaw()
         elif choice in ("leave", "kill"):
-            instance = self.random.choice(self.running)
-            if instance.awaits_its_call(INJECTED_SECONDS):
+            # Asked twice to stop, it would end at once.
+            instance = self.random.choice([one for one in self.running if not one.leaving] or self.running)
+            if instance.awaits_its_call(INJECTED_SECONDS) or (instance.leaving and choice == "leave"):
                 pass
             elif choice == "kill":
                 instance.sample()
@@ -325,7 +326,9 @@ class Round:
             self.kept = [instance.log for instance in self.running]
             say(f"round {self.number}: it took {took:.0f} s until the lag was 0; kept {' '.join(self.kept)}")
         for instance in self.running:
-            if self.until(lambda: instance.opened() or instance.ended(), 30) and not instance.ended():
+            if instance.leaving:
+                self.until(instance.ended, 15)
+            elif self.until(lambda: instance.opened() or instance.ended(), 30) and not instance.ended():
                 instance.leaving = True
                 self.done["slowest drain ms"] = max(self.done["slowest drain ms"], int(1000 * instance.drain()))
                 self.done["leaves"] += 1
