@@ -77,6 +77,9 @@ class Weather:
     def broker_death(self):
         self.met["broker killed"] += 1
         call(f"{TOOLS}/kafka", "kill", "--dir", f"{self.work}/kafka")
+        # The next start begins a new log.
+        with open(f"{self.work}/kafka/log") as log, open(f"{self.work}/kafka/log.old", "a") as old:
+            old.write(log.read())
         self.stop.wait(self.random.uniform(0.0, 2.0))
         call(f"{TOOLS}/kafka", "start", "--dir", f"{self.work}/kafka", "--while", os.getpid(), stderr=subprocess.DEVNULL)
 
