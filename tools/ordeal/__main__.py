@@ -146,7 +146,8 @@ def torture(bench, options):
         number = options.round or 0
         while goes_on(options, began, total, rounds):
             plan = chosen[number % len(chosen)]
-            kills = options.kills and max(5, options.kills // 3)
+            # Most of them where a round has a process for each of three tables, the others in a group.
+            kills = options.kills and min(max(5, options.kills * 2 // 3), options.kills - total["kills"])
             round_ = Round(bench, services, number, options.seed, plan)
             began_round = time.monotonic()
             try:
