@@ -41,6 +41,11 @@ pub fn bind(listen: SocketAddr, explicit: bool) -> Result<TcpListener> {
     Ok(listener)
 }
 
+/// Whether other machines reach the port: whoever does reads what it serves, for there is no login.
+pub fn is_open_to_others(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
 fn refused(listen: SocketAddr, error: &std::io::Error) -> Error {
     let (what, remedy) = match error.kind() {
         IoKind::AddrInUse => (
@@ -182,6 +187,20 @@ mod tests {
         assert!(answers[0].starts_with("HTTP/1.1 405"), "{}", answers[0]);
         assert!(answers[1].starts_with("HTTP/1.1 405"), "{}", answers[1]);
         assert!(answers[2].starts_with("HTTP/1.1 404"), "{}", answers[2]);
+    }
+
+    #[test]
+    fn only_loopback_is_closed_to_others() {
+        for (address, open) in [
+            ("127.0.0.1:9600", false),
+            ("[::1]:9600", false),
+            ("[::ffff:127.0.0.1]:9600", false),
+            ("0.0.0.0:9600", true),
+            ("[::]:9600", true),
+            ("192.168.0.1:9600", true),
+        ] {
+            assert_eq!(is_open_to_others(address.parse().unwrap()), open, "{address}");
+        }
     }
 
     #[test]

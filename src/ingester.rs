@@ -90,6 +90,9 @@ pub fn run(run: &Run) -> Result<()> {
     let listener = admin::bind(run.config.admin.listen, run.config.admin.explicit)?;
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving /metrics, /livez and /readyz");
+        if admin::is_open_to_others(address) {
+            warn!(%address, "the administration port is open to other machines, and asks nobody who he is");
+        }
     }
     runtime.spawn(admin::serve(listener, Arc::clone(&health), recorder, std::future::pending()));
     let group = run.config.kafka.group.as_ref().map(|group| group.name.clone());

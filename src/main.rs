@@ -23,6 +23,7 @@ unsafe extern "C" {
 
 fn main() -> ExitCode {
     keep_little_memory();
+    keep_memory_to_ourselves();
     thalweg::cli::main()
 }
 
@@ -35,6 +36,20 @@ fn keep_little_memory() {
     #[cfg(target_os = "linux")]
     // SAFETY: sets a flag of this process; a kernel that does not know it says so, and nothing else.
     let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
+/// Lets the kernel write core dumps of this process, and others of this user look into it.
+const CORE_DUMPS: &str = "THALWEG_CORE_DUMPS";
+
+/// Passwords and payloads stand in memory, ours and that of libraries: no core dump takes them to a
+/// disk, and only root may trace the process.
+fn keep_memory_to_ourselves() {
+    #[cfg(target_os = "linux")]
+    if std::env::var_os(CORE_DUMPS).is_none_or(|value| value != "1") {
+        #[expect(unsafe_code, reason = "the flag has no safe form")]
+        // SAFETY: sets a flag of this process.
+        let _ = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+    }
 }
 
 #[cfg(test)]

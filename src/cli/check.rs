@@ -53,7 +53,7 @@ fn online(config: &Config, report: &mut Report) -> Result<()> {
         .map_err(|error| Error::new(ErrorKind::Io, format!("the I/O runtime cannot start: {error}")))?;
     if config.admin.explicit {
         match admin::bind(config.admin.listen, true) {
-            Ok(_) => report.passed("", "admin", &format!("{} is free", config.admin.listen))?,
+            Ok(_) => report.passed("", "admin", &free(config.admin.listen))?,
             Err(error) => report.failed("", "admin", error)?,
         }
     }
@@ -85,6 +85,12 @@ fn online(config: &Config, report: &mut Report) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn free(listen: std::net::SocketAddr) -> String {
+    let others =
+        if admin::is_open_to_others(listen) { ", and open to other machines without a login" } else { "" };
+    format!("{listen} is free{others}")
 }
 
 /// Decodes the topic's first records as the table would.

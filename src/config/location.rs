@@ -7,6 +7,8 @@ use std::path::Path;
 
 use url::Url;
 
+use super::redact::without_userinfo;
+
 /// What is wrong with a location and what to write instead.
 #[derive(PartialEq, Eq, Debug)]
 pub struct LocationError {
@@ -113,7 +115,7 @@ fn bucket(scheme: &str, rest: &str) -> Result<Url, LocationError> {
     let allowed = if scheme == "abfss" { "._-@" } else { "._-" };
     if let Some(wrong) = bucket.chars().find(|c| !(c.is_ascii_alphanumeric() || allowed.contains(*c))) {
         return refuse(
-            format!("the bucket `{bucket}` has the character `{wrong}`"),
+            format!("the bucket `{}` has the character `{wrong}`", without_userinfo(bucket)),
             "a bucket has letters, digits, `.`, `-`; endpoint and keys go into [storage.options]",
         );
     }
@@ -232,7 +234,7 @@ mod tests {
             ("s3:///orders", "an `s3://` location has no bucket"),
             ("s3://", "an `s3://` location has no bucket"),
             ("s3:/b/x", "an `s3:` location has no `//`"),
-            ("s3://key:secret@b/x", "the bucket `key:secret@b` has the character `:`"),
+            ("s3://key:secret@b/x", "the bucket `***@b` has the character `:`"),
             ("s3://b/x?versionId=1", "an `s3://` location has the character `?`"),
             ("s3://b/%2e%2e/x", "an `s3://` location has the character `%`"),
             ("file://host/data", "a `file://` location names a host"),

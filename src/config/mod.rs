@@ -13,6 +13,7 @@ mod metadata;
 mod options;
 mod parse;
 mod raw;
+mod redact;
 pub mod resources;
 mod security;
 mod source;
@@ -27,8 +28,8 @@ pub use metadata::{MetadataColumn, RESCUED_COLUMN, is_reserved};
 #[cfg(test)]
 pub(crate) use parse::parse_on;
 pub use parse::{check_variables, load, parse};
+pub use redact::{names_a_secret, without_userinfo};
 pub use security::{ClientCertificate, Mechanism, Sasl, Secret, Security, Tls, owner};
-pub use source::names_a_secret;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -45,7 +46,7 @@ use crate::schema::{Field, Schema};
 pub fn table_address(
     location: &str,
     options: &[(String, String)],
-) -> Result<(url::Url, BTreeMap<String, String>)> {
+) -> Result<(url::Url, BTreeMap<String, Secret>)> {
     let directory = std::env::current_dir().map_err(|error| {
         Error::new(ErrorKind::Io, format!("no current directory: {}", source::reason(&error)))
     })?;
@@ -118,7 +119,7 @@ pub struct Table {
     /// Options of `object_store` under their full names (`aws_region`), the
     /// global ones with this table's over them. `AWS_*` of the environment is
     /// not in here.
-    pub storage_options: BTreeMap<String, String>,
+    pub storage_options: BTreeMap<String, Secret>,
 }
 
 /// Where a partition begins when its table has no offset for it yet.

@@ -18,18 +18,28 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// What a client holds in memory follows from one number.
 const BOUNDED: &str = "leave it out: it follows from `memory` under [limits]";
+/// A setting is a text in a file: it must not be a program, a library or an address in memory.
+const FOREIGN: &str = "leave it out: thalweg loads no foreign code and runs no commands";
+const INSIDE: &str = "leave it out: thalweg answers librdkafka itself";
 
-/// Settings of librdkafka that exactly-once or the memory bound depends on, and what to write instead.
-const OWNED: [(&str, &str); 19] = [
+/// Settings of librdkafka that exactly-once, the memory bound or the safety of the machine depends on,
+/// and what to write instead.
+const OWNED: [(&str, &str); 36] = [
     ("bootstrap.servers", "write `brokers` under [kafka]"),
     ("metadata.broker.list", "write `brokers` under [kafka]"),
     ("group.id", "write `group` under [kafka]"),
     ("group.instance.id", "write `group` and `instance_id` under [kafka]"),
     ("partition.assignment.strategy", "write `group` and `assignor` under [kafka]"),
     ("group.protocol", "leave it out: thalweg speaks the classic group protocol"),
+    ("group.protocol.type", "leave it out: thalweg speaks the classic group protocol"),
+    ("group.remote.assignor", "leave it out: thalweg speaks the classic group protocol"),
     ("enable.auto.commit", "leave it out: offsets live in the table"),
     ("auto.commit.enable", "leave it out: offsets live in the table"),
+    ("auto.commit.interval.ms", "leave it out: offsets live in the table"),
     ("enable.auto.offset.store", "leave it out: offsets live in the table"),
+    ("offset.store.method", "leave it out: offsets live in the table"),
+    ("offset.store.path", "leave it out: offsets live in the table"),
+    ("offset.store.sync.interval.ms", "leave it out: offsets live in the table"),
     ("auto.offset.reset", "write `start` in the [[table]]"),
     ("topic.auto.offset.reset", "write `start` in the [[table]]"),
     ("enable.partition.eof", "leave it out: thalweg needs it on"),
@@ -39,8 +49,32 @@ const OWNED: [(&str, &str); 19] = [
     ("fetch.max.bytes", BOUNDED),
     ("fetch.message.max.bytes", BOUNDED),
     ("max.partition.fetch.bytes", BOUNDED),
-    ("plugin.library.paths", "leave it out: thalweg loads no foreign code"),
+    ("plugin.library.paths", FOREIGN),
+    ("sasl.kerberos.kinit.cmd", FOREIGN),
+    ("ssl.engine.location", FOREIGN),
+    ("ssl.engine.id", FOREIGN),
+    ("ssl.providers", FOREIGN),
+    ("interceptors", FOREIGN),
+    ("enabled_events", INSIDE),
+    ("log.queue", INSIDE),
+    ("opaque", INSIDE),
+    ("default_topic_conf", INSIDE),
+    ("internal.termination.signal", INSIDE),
+    ("ssl_engine_callback_data", INSIDE),
 ];
+
+/// Why a setting is not passed on; `None`: it is.
+fn refusal(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase();
+    let name = name.strip_prefix("topic.").filter(|_| !name.ends_with(".reset")).unwrap_or(&name);
+    match OWNED.iter().find(|(owned, _)| name == *owned) {
+        Some((_, remedy)) => Some(remedy),
+        // Addresses of functions, and brokers that are none.
+        None if name.ends_with("_cb") || name.starts_with("ut_") => Some(INSIDE),
+        None if name.starts_with("test.mock.") => Some("write the real `brokers` under [kafka]"),
+        None => None,
+    }
+}
 
 /// Settings under `[kafka.librdkafka]`, as written. With `auth` those of security are ours.
 pub fn librdkafka(
@@ -55,9 +89,11 @@ pub fn librdkafka(
     entries.sort_by_key(|entry| entry.key.start);
     let mut settings = Once::default();
     for Entry { name, key, value } in entries {
-        if let Some((_, remedy)) = OWNED.iter().find(|(owned, _)| name.eq_ignore_ascii_case(owned)) {
-            let message = format!("librdkafka's `{name}` is set by thalweg itself");
-            return Err(reader.source.error(&Place::File(key), message, "").remedy(*remedy));
+        if let Some(remedy) = refusal(&name) {
+            let why =
+                if [FOREIGN, INSIDE].contains(&remedy) { "not passed on" } else { "set by thalweg itself" };
+            let message = format!("librdkafka's `{name}` is {why}");
+            return Err(reader.source.error(&Place::File(key), message, "").remedy(remedy));
         }
         if let Some(place) = security::owner(&name).filter(|_| auth_is_given) {
             let message = format!("librdkafka's `{name}` is set by `kafka.auth`");
@@ -66,12 +102,12 @@ pub fn librdkafka(
         }
         settings.insert(reader, name, key, reader.scalar(value)?)?;
     }
-    Ok(settings.values().into_iter().map(|(name, value)| (name, Secret::new(value))).collect())
+    Ok(settings.values())
 }
 
 /// Options of the object store under their full name (`region` is `aws_region`),
 /// so that a table's options replace the global ones however they are spelt.
-pub fn storage(reader: &Reader<'_>, raw: &Options) -> Result<BTreeMap<String, String>> {
+pub fn storage(reader: &Reader<'_>, raw: &Options) -> Result<BTreeMap<String, Secret>> {
     let mut entries: Vec<_> = raw.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     let mut options = Once::default();
@@ -122,18 +158,18 @@ impl Once {
         Ok(())
     }
 
-    fn values(self) -> BTreeMap<String, String> {
-        self.0.into_iter().map(|(name, (value, _))| (name, value)).collect()
+    fn values(self) -> BTreeMap<String, Secret> {
+        self.0.into_iter().map(|(name, (value, _))| (name, Secret::new(value))).collect()
     }
 }
 
 /// The same for options of the command line.
-pub fn storage_from_pairs(pairs: &[(String, String)]) -> Result<BTreeMap<String, String>> {
+pub fn storage_from_pairs(pairs: &[(String, String)]) -> Result<BTreeMap<String, Secret>> {
     let mut options = BTreeMap::new();
     for (key, value) in pairs {
         let name = full_name(key, value)
             .map_err(|refusal| Error::new(ErrorKind::Usage, refusal.message).remedy(refusal.remedy))?;
-        if options.insert(name, value.clone()).is_some() {
+        if options.insert(name, Secret::new(value.as_str())).is_some() {
             let message = format!("storage option `{key}` is given twice");
             return Err(Error::new(ErrorKind::Usage, message).remedy("keep one of the two"));
         }
@@ -244,3 +280,48 @@ const STORAGE_KEYS: [&str; 27] = [
     "timeout",
     "connect_timeout",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_runs_code_holds_addresses_or_moves_offsets_is_refused_however_it_is_spelt() {
+        for name in [
+            "plugin.library.paths",
+            "Plugin.Library.Paths",
+            "sasl.kerberos.kinit.cmd",
+            "ssl.engine.location",
+            "ssl.engine.id",
+            "ssl.providers",
+            "interceptors",
+            "oauthbearer_token_refresh_cb",
+            "open_cb",
+            "REBALANCE_CB",
+            "opaque",
+            "ut_handle_ProduceResponse",
+            "test.mock.num.brokers",
+            "bootstrap.servers",
+            "metadata.broker.list",
+            "group.id",
+            "group.protocol",
+            "enable.auto.commit",
+            "topic.enable.auto.commit",
+            "auto.offset.reset",
+            "topic.auto.offset.reset",
+            "offset.store.path",
+            "topic.offset.store.path",
+            "isolation.level",
+            "enable.partition.eof",
+            "queued.max.messages.kbytes",
+            "fetch.message.max.bytes",
+            "log.queue",
+        ] {
+            assert!(refusal(name).is_some(), "{name} is passed on");
+        }
+        for name in ["client.rack", "fetch.queue.backoff.ms", "session.timeout.ms", "debug", "sasl.password"]
+        {
+            assert_eq!(refusal(name), None, "{name}");
+        }
+    }
+}

@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use super::interpolate::{Environment, interpolate};
 use super::raw::{self, Value};
+use super::redact;
 use super::resources::Machine;
 use super::source::{Place, Source, reason, suggestion};
 use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN, plain};
@@ -186,7 +187,7 @@ impl Reader<'_> {
                 && port.parse::<u16>().is_ok_and(|port| port != 0)
                 && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_[]:".contains(c));
             if !fits {
-                let message = format!("`{broker}` is no broker address");
+                let message = format!("`{}` is no broker address", redact::without_userinfo(broker));
                 let place = self.within(brokers, start..start + broker.len());
                 let remedy = "write `host:port`, several separated by commas";
                 return Err(self.source.error(&place, message, "").remedy(remedy));

@@ -6,17 +6,11 @@
 use std::fmt::Write;
 use std::ops::Range;
 
+use super::redact;
 use crate::error::{Error, ErrorKind};
 
 /// A longer line is cut to a window around the place.
 const LINE_CHARS_MAX: usize = 100;
-
-/// Words in a key whose value is not shown on a screen.
-const SECRET_WORDS: [&str; 8] =
-    ["secret", "pass", "token", "credential", "access_key", "customer_key", ".pem", "oauthbearer.config"];
-/// Keys whose value is not shown even if they are misspelt.
-const SECRET_KEYS: [&str; 5] =
-    ["password", "key_password", "secret_access_key", "session_token", "access_key_id"];
 
 pub struct Source<'a> {
     pub name: &'a str,
@@ -81,10 +75,11 @@ impl Source<'_> {
 
     /// Lines with carets, in the order of the file. Marks after the first are drawn with dashes.
     fn snippet(&self, marks: &[(Range<usize>, &str)]) -> String {
-        let mut rows: Vec<Row<'_>> = Vec::new();
+        let mut rows = Vec::new();
         for (index, (span, label)) in marks.iter().enumerate() {
             let (line, column) = self.line_column(span.start);
-            let text = self.text.lines().nth(line).unwrap_or("");
+            let text = redact::without_secrets(self.text, self.boundary(span.start));
+            let text = text.lines().nth(line).unwrap_or("").to_owned();
             let end = self.boundary(span.end.max(span.start));
             let width =
                 self.text[self.boundary(span.start)..end].lines().next().map_or(0, |l| l.chars().count());
@@ -106,14 +101,15 @@ struct Row<'a> {
     line: usize,
     column: usize,
     width: usize,
-    text: &'a str,
+    /// Without secrets.
+    text: String,
     mark: char,
     label: &'a str,
 }
 
 impl Row<'_> {
     fn write(&self, gutter: usize, out: &mut String) {
-        let shown: Vec<char> = without_secret(self.text).chars().map(printable).collect();
+        let shown: Vec<char> = self.text.chars().map(printable).collect();
         let from =
             if shown.len() <= LINE_CHARS_MAX { 0 } else { self.column.saturating_sub(LINE_CHARS_MAX / 3) };
         let to = shown.len().min(from + LINE_CHARS_MAX);
@@ -136,25 +132,6 @@ impl Row<'_> {
         )
         .expect("writing to a String cannot fail");
     }
-}
-
-/// Whether the value of a key may be a secret, also where the key is misspelt.
-pub fn names_a_secret(key: &str) -> bool {
-    let key = key.trim().trim_matches(['"', '\'']).to_ascii_lowercase();
-    let last = key.rsplit('.').next().unwrap_or(&key);
-    SECRET_WORDS.iter().any(|word| key.contains(word)) || nearest(last, SECRET_KEYS).is_some()
-}
-
-/// A line whose key smells of a secret keeps its shape and loses its value.
-/// References such as `${env:NAME}` are no secret.
-fn without_secret(line: &str) -> String {
-    let Some((key, value)) = line.split_once('=') else { return line.to_owned() };
-    if value.contains("${") || !names_a_secret(key) {
-        return line.to_owned();
-    }
-    let hidden: String =
-        value.chars().map(|c| if c == ' ' || c == '"' || c == '\'' { c } else { '*' }).collect();
-    format!("{key}={hidden}")
 }
 
 /// One column each, and nothing that moves a terminal's cursor.

@@ -3,7 +3,7 @@
 //! It owns the translation. serde gives these errors as text, so the key and
 //! the choice are read back from between its backquotes.
 
-use super::source::{Place, Source, names_a_secret, suggestion};
+use super::source::{Place, Source, suggestion};
 use crate::error::Error;
 
 /// A value that each key takes, for the remedy of a wrong type.
@@ -62,13 +62,12 @@ pub fn error(source: &Source<'_>, error: &toml::de::Error) -> Error {
     }
     if let Some(expected) = message.strip_prefix("invalid type: ") {
         let key = key_of_line(source.text, span.start);
-        // "integer `1234`, expected a string": the value may be a password.
-        let expected = match expected.split('`').collect::<Vec<_>>()[..] {
-            [kind, _, rest] if names_a_secret(key) => format!("{}{rest}", kind.trim_end()),
-            _ => expected.to_owned(),
-        };
+        // "integer `1234`, expected a string": the value may be a password, and the line shows it if it is not.
+        let (found, expected) = expected.rsplit_once(", expected ").unwrap_or((expected, "another"));
+        let found = found.split(['"', '`']).next().unwrap_or_default().trim_end();
         let example = EXAMPLES.iter().find(|(name, _)| *name == key);
-        let wrong = source.error(&place, format!("`{key}` has the wrong type: found {expected}"), "");
+        let message = format!("`{key}` has the wrong type: found {found}, expected {expected}");
+        let wrong = source.error(&place, message, "");
         return match example {
             Some((key, example)) => wrong.remedy(format!("for example: `{key} = {example}`")),
             None => wrong.remedy("put the value in quotes"),

@@ -38,8 +38,8 @@ fn refused(text: &str, variables: &[(&str, &str)]) -> (String, String) {
     (error.message, error.remedy.unwrap_or_default())
 }
 
-fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), Secret::new(*value))).collect()
 }
 
 #[test]
@@ -139,7 +139,7 @@ on_new_field = "ignore"
     assert_eq!((returns.max_latency, returns.compression), (Duration::from_millis(500), Compression::Snappy));
     assert_eq!((returns.start, returns.decoding.on_new_field), (Start::Latest, OnNewField::Ignore));
     assert_eq!(returns.metadata_columns, [MetadataColumn::Offset.field()]);
-    assert_eq!(returns.storage_options["aws_region"], "eu-west-1");
+    assert_eq!(returns.storage_options["aws_region"].reveal(), "eu-west-1");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::bindings as c;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::batch::{Headers, RecordBatch, Slot};
@@ -19,7 +20,7 @@ use super::complaints::Complaints;
 use super::messages::{MessageView, Origin, Taken};
 use super::prefetch::Prefetch;
 use super::{Assignment, Event, Source};
-use crate::config::{Kafka, Security, owner};
+use crate::config::{Kafka, Security, names_a_secret, owner};
 use crate::error::{Error, ErrorKind};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 use crate::protocol::anchor;
@@ -234,9 +235,7 @@ impl Source for KafkaSource {
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("{assignment:?}: {error}")))?;
             self.places.insert(key, Place { slot: assignment.slot, headers: assignment.headers });
         }
-        let internal = |error: rdkafka::error::KafkaError| {
-            Error::new(ErrorKind::Internal, format!("assigning: {error}"))
-        };
+        let internal = |error: KafkaError| Error::new(ErrorKind::Internal, format!("assigning: {error}"));
         if released.count() > 0 {
             self.consumer.incremental_unassign(&released).map_err(internal)?;
         }
@@ -318,9 +317,15 @@ fn cached_end(consumer: &BaseConsumer<Complaints>, topic: &str, partition: i32) 
 }
 
 /// librdkafka refuses its settings: ours for `auth`, or those of [kafka.librdkafka].
-pub fn bad_setting(kafka: &Kafka, error: &rdkafka::error::KafkaError) -> Error {
-    let text = error.to_string();
-    let text = text.strip_prefix("Client creation error: ").unwrap_or(&text);
+pub fn bad_setting(kafka: &Kafka, error: &KafkaError) -> Error {
+    // librdkafka repeats the value that it refuses.
+    let text = match error {
+        KafkaError::ClientConfig(_, _, key, _) if names_a_secret(key) => {
+            format!("`{key}` is no setting of librdkafka, or its value is not accepted")
+        }
+        KafkaError::ClientConfig(_, text, ..) | KafkaError::ClientCreation(text) => text.clone(),
+        other => other.to_string(),
+    };
     let own = security_settings(&kafka.security).into_iter().find(|(key, _)| text.contains(key));
     match own.and_then(|(key, _)| owner(key)) {
         Some(place) => Error::new(ErrorKind::Config, format!("[kafka]: {text}"))

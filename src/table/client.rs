@@ -27,6 +27,7 @@ use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, R
 use url::Url;
 
 use super::profile::{self, Profile, Variable};
+use crate::config::{Secret, without_userinfo};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The option that names an AWS profile; `object_store` knows nothing of it.
@@ -44,7 +45,7 @@ pub struct Client {
 }
 
 /// Opens `s3://`, and `gs://` and `az://` where they are compiled in. No request is sent.
-pub fn open(url: &Url, options: &BTreeMap<String, String>) -> Result<Client> {
+pub fn open(url: &Url, options: &BTreeMap<String, Secret>) -> Result<Client> {
     match url.scheme() {
         "s3" | "s3a" => Ok(both(s3(url, options, &|name| std::env::var(name).ok(), std::env::vars_os())?)),
         #[cfg(feature = "gcs")]
@@ -65,11 +66,15 @@ fn both<S: ObjectStore + MultipartStore>(store: S) -> Client {
 
 fn s3(
     url: &Url,
-    options: &BTreeMap<String, String>,
+    options: &BTreeMap<String, Secret>,
     variable: Variable<'_>,
     environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
 ) -> Result<AmazonS3> {
-    let bad = |error: &dyn fmt::Display| Error::new(ErrorKind::Config, format!("location {url}: {error}"));
+    // What the client refuses it repeats, and a proxy's address may hold a password.
+    let bad = |error: &dyn fmt::Display| {
+        let text = without_userinfo(&error.to_string());
+        Error::new(ErrorKind::Config, format!("location {url}: {text}"))
+    };
     let settings = Settings::merge(options, variable, environment)?;
     let mut builder = AmazonS3Builder::new()
         .with_client_options(client_options())
@@ -86,7 +91,7 @@ struct Settings(Vec<(AmazonS3ConfigKey, String)>);
 
 impl Settings {
     fn merge(
-        options: &BTreeMap<String, String>,
+        options: &BTreeMap<String, Secret>,
         variable: Variable<'_>,
         environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
     ) -> Result<Settings> {
@@ -97,10 +102,10 @@ impl Settings {
         let mut settings = Settings(Vec::new());
         for (name, value) in options {
             if let Some(key) = s3_key(name)? {
-                settings.set(key, value);
+                settings.set(key, value.reveal());
             }
         }
-        let chosen = options.get(PROFILE_OPTION);
+        let chosen = options.get(PROFILE_OPTION).map(Secret::reveal);
         if let Some(name) = chosen {
             settings.take_profile(
                 profile::load(name, variable)?.ok_or_else(|| profile::missing(name, variable))?,
@@ -205,7 +210,7 @@ fn unknown(name: &str) -> Error {
 }
 
 #[cfg(feature = "gcs")]
-fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<object_store::gcp::GoogleCloudStorage> {
+fn gcs(url: &Url, options: &BTreeMap<String, Secret>) -> Result<object_store::gcp::GoogleCloudStorage> {
     use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
     let mut builder =
         GoogleCloudStorageBuilder::new().with_client_options(client_options()).with_retry(retry());
@@ -217,7 +222,7 @@ fn gcs(url: &Url, options: &BTreeMap<String, String>) -> Result<object_store::gc
 }
 
 #[cfg(feature = "azure")]
-fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<object_store::azure::MicrosoftAzure> {
+fn azure(url: &Url, options: &BTreeMap<String, Secret>) -> Result<object_store::azure::MicrosoftAzure> {
     use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
     let mut builder = MicrosoftAzureBuilder::new().with_client_options(client_options()).with_retry(retry());
     for (key, value) in own::<AzureConfigKey>("azure_", options)? {
@@ -229,7 +234,7 @@ fn azure(url: &Url, options: &BTreeMap<String, String>) -> Result<object_store::
 
 /// The environment's settings of a store, then the options that are of this store or of every client.
 #[cfg(any(feature = "gcs", feature = "azure"))]
-fn own<K: std::str::FromStr>(prefix: &str, options: &BTreeMap<String, String>) -> Result<Vec<(K, String)>> {
+fn own<K: std::str::FromStr>(prefix: &str, options: &BTreeMap<String, Secret>) -> Result<Vec<(K, String)>> {
     let mut settings = Vec::new();
     for (name, value) in std::env::vars_os() {
         let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
@@ -240,11 +245,11 @@ fn own<K: std::str::FromStr>(prefix: &str, options: &BTreeMap<String, String>) -
     }
     for (name, value) in options {
         if name.starts_with(prefix) {
-            settings.push((name.parse().map_err(|_| unknown(name))?, value.clone()));
+            settings.push((name.parse().map_err(|_| unknown(name))?, value.reveal().to_owned()));
         } else if name.parse::<ClientConfigKey>().is_ok()
             && let Ok(key) = name.parse()
         {
-            settings.push((key, value.clone()));
+            settings.push((key, value.reveal().to_owned()));
         }
     }
     Ok(settings)
@@ -274,14 +279,14 @@ mod tests {
 
     use super::*;
 
-    fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, Secret> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), Secret::new(*value))).collect()
     }
 
     fn opened(of: &[(&str, &str)], environment: &[(&str, &str)]) -> Result<AmazonS3> {
         let environment = options(environment);
-        let variable = |name: &str| environment.get(name).cloned();
-        let all = environment.iter().map(|(name, value)| (name.into(), value.into()));
+        let variable = |name: &str| environment.get(name).map(|value| value.reveal().to_owned());
+        let all = environment.iter().map(|(name, value)| (name.into(), value.reveal().into()));
         s3(&Url::parse("s3://lake/t").unwrap(), &options(of), &variable, all)
     }
 

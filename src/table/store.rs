@@ -14,7 +14,11 @@ use object_store::path::Path;
 use url::Url;
 
 use super::disk::Disk;
+<<<<<<< HEAD
 use super::{client, guard};
+=======
+use crate::config::{Secret, without_userinfo};
+>>>>>>> 72e97d5 (config: secrets in no error, whatever is wrong on their line; settings that run code are refused)
 use crate::error::{Error, ErrorKind, Result};
 
 /// Answers that were cut off before a question is given up.
@@ -32,7 +36,7 @@ pub struct Store {
 
 impl Store {
     /// Opens a location. No request is sent yet.
-    pub fn open(url: &Url, options: &BTreeMap<String, String>) -> Result<Store> {
+    pub fn open(url: &Url, options: &BTreeMap<String, Secret>) -> Result<Store> {
         if url.scheme() == "file" {
             let directory = url.to_file_path().map_err(|()| unusable(url, "not a path of this machine"))?;
             let root = Path::from_absolute_path(directory).map_err(|error| unusable(url, error))?;
@@ -187,7 +191,7 @@ pub fn innermost(error: &object_store::Error) -> String {
     {
         return format!("{code}: {message}");
     }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    without_userinfo(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
@@ -224,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_misspelt_storage_option_is_named() {
-        let options = BTreeMap::from([("regoin".to_owned(), "eu".to_owned())]);
+        let options = BTreeMap::from([("regoin".to_owned(), Secret::new("eu"))]);
         let error = Store::open(&Url::parse("s3://b/t").unwrap(), &options).unwrap_err();
         assert!(error.message.contains("regoin"), "{error}");
     }

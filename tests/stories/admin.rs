@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use crate::program::{get, metric, run};
+use crate::program::{PATIENCE, get, metric, run, run_until_end, start};
 use crate::story::{FLAT, Story};
 
 #[test]
@@ -42,4 +42,28 @@ fn the_port_answers_and_a_taken_one_is_an_error() {
     });
     running.signal("-TERM");
     running.end(Duration::from_secs(10)).with(0);
+}
+
+#[test]
+fn a_port_that_is_open_to_others_is_said_loudly() {
+    let Some(story) = Story::begin("admin-open") else { return };
+    let topic = story.topic("events", 1);
+    let config = |listen: &str| {
+        let location = story.place("table");
+        story.config(
+            "admin",
+            &format!(
+                "[admin]\nlisten = \"{listen}\"\n[[table]]\nid = \"t\"\ntopic = \"{topic}\"\n\
+                 location = \"{location}\"\nschema = \"{FLAT}\"\n"
+            ),
+        )
+    };
+    let open = config("0.0.0.0:0");
+    start(&["check"], &open).end(PATIENCE).with(0).saying("open to other machines");
+    run_until_end(&open).with(0).saying("WARN").saying("open to other machines");
+    let closed = config("127.0.0.1:0");
+    for ended in [start(&["check"], &closed).end(PATIENCE), run_until_end(&closed)] {
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(ended.code == 0 && !said.contains("open to other"), "{said}");
+    }
 }

@@ -15,6 +15,7 @@ mod story;
 
 mod admin;
 mod adopt;
+mod canaries;
 mod checkpoints;
 mod clocks;
 mod columns;
