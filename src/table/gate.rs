@@ -68,6 +68,17 @@ fn check_protocol(protocol: &Protocol) -> Result<()> {
             protocol.min_reader_version, protocol.min_writer_version
         )));
     }
+    // Another reading of such a table is as good as ours.
+    let listed = [
+        ("reader", protocol.min_reader_version == 3, protocol.reader_features.is_some()),
+        ("writer", protocol.min_writer_version == 7, protocol.writer_features.is_some()),
+    ];
+    if let Some((whose, ..)) = listed.iter().find(|(_, by_features, listed)| by_features != listed) {
+        return Err(refused(format!(
+            "protocol reader {} / writer {} and its list of {whose} features contradict each other",
+            protocol.min_reader_version, protocol.min_writer_version
+        )));
+    }
     for feature in features {
         if !HARMLESS_FEATURES.contains(&feature.trim_end_matches("-preview")) {
             return Err(refused(format!("table feature `{feature}` is not supported")));
@@ -254,6 +265,21 @@ mod tests {
             ..metadata("id BIGINT")
         };
         assert!(refused(&protocol(&[]), &unknown).contains("column `t`: type timestamp_ntz"));
+    }
+
+    /// What a fuzzer found: the kernel does not read such a table at all.
+    #[test]
+    fn a_protocol_that_contradicts_its_lists_of_features_is_refused() {
+        let sound = protocol(&[]);
+        for wrong in [
+            Protocol { reader_features: None, ..sound.clone() },
+            Protocol { writer_features: None, ..sound.clone() },
+            Protocol { min_reader_version: 1, ..sound.clone() },
+            Protocol { min_writer_version: 2, ..sound.clone() },
+        ] {
+            let refused = admit(&wrong, &metadata("id BIGINT")).unwrap_err().message;
+            assert!(refused.contains("contradict each other"), "{refused}");
+        }
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub fn location(store: &Store, path: &str) -> Option<Path> {
     if path.starts_with('/') || path.contains(":/") {
         return None;
     }
-    let relative = Path::from_url_path(path).ok()?;
+    let relative = Path::from_url_path(path).ok().filter(|relative| relative.parts().next().is_some())?;
     Path::parse(format!("{}/{relative}", store.root)).ok()
 }
 
@@ -128,5 +128,26 @@ pub fn unreadable(store: &Store, error: ParquetError) -> Result<String, Error> {
             Some(store_error) => Err(explain(&store.url, store_error)),
         },
         _ => Ok(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_looked_for_inside_the_table_only() {
+        let url = url::Url::parse("file:///data/t").unwrap();
+        let store = Store::open(&url, &BTreeMap::new()).unwrap();
+        let found = |path| location(&store, path).map(|place| place.to_string());
+        assert_eq!(found("a%20b.parquet").as_deref(), Some("data/t/a b.parquet"));
+        assert_eq!(found("p=1/a.parquet").as_deref(), Some("data/t/p=1/a.parquet"));
+        for outside in
+            ["", ".", "/", "/etc/passwd", "s3://b/x", "../x", "a/../../x", "%2e%2e/x", "a//b", "%00"]
+        {
+            assert_eq!(found(outside), None, "{outside}");
+        }
     }
 }
