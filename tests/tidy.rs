@@ -1,11 +1,11 @@
 //! The source's own rules: who may import whom, what a file begins with, how long it gets.
 //!
-//! It reads `src/` as text. Test code is left out: files of its own
+//! It reads `src/` as text, and `docs/guarantees.md`. Test code is left out: files of its own
 //! (`tests.rs`, `testing.rs`, `screens.rs`) and what stands behind `#[cfg(test)]`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -171,4 +171,62 @@ fn the_protocol_is_pure() {
             }
         }
     }
+}
+
+/// The names of all tests of this repository.
+fn tests_of(folder: &Path, names: &mut BTreeSet<String>) {
+    let mut paths = Vec::new();
+    collect(folder, &mut paths);
+    for path in paths {
+        let text = fs::read_to_string(path).unwrap();
+        let mut lines = text.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            if line != "#[test]" && !line.starts_with("#[tokio::test") {
+                continue;
+            }
+            let name =
+                lines.find_map(|line| line.split_once("fn ").filter(|(before, _)| !before.contains('/')));
+            names.extend(name.map(|(_, rest)| leading_word(rest)));
+        }
+    }
+}
+
+/// What a rule's last column names, each between backquotes.
+fn named_proofs(document: &str) -> Vec<(String, Vec<String>)> {
+    let from = document.find("\n## Pitfalls").expect("the lists begin there");
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").collect();
+        let names = cells.last()?.split('`').skip(1).step_by(2).map(str::to_owned);
+        Some((line.to_owned(), names.collect()))
+    };
+    let rows = document[from..].lines().filter(|line| line.starts_with("| ") && !line.ends_with(" fail |"));
+    rows.filter_map(row).collect()
+}
+
+/// Every rule in `docs/guarantees.md` has a test that would fail, and the test is there.
+#[test]
+fn every_guarantee_names_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let mut tests = BTreeSet::new();
+    for folder in ["src", "tests", "fuzz/tests"] {
+        tests_of(&root.join(folder), &mut tests);
+    }
+    assert!(tests.len() > 300 && tests.contains("every_guarantee_names_a_test_that_exists"));
+    let planted = read("src/protocol/planted.rs");
+    let exists = |name: &str| match name.strip_prefix("Bug::") {
+        Some(bug) => planted.contains(&format!("\n    {bug},\n")),
+        None if name.contains('/') => root.join(name).exists(),
+        None => tests.contains(name),
+    };
+    let rules = named_proofs(&read("docs/guarantees.md"));
+    assert!(rules.len() > 70, "the lists are gone: {}", rules.len());
+    let mut wrong = Vec::new();
+    for (line, names) in &rules {
+        if names.is_empty() {
+            wrong.push(format!("no test: {line}"));
+        }
+        wrong.extend(names.iter().filter(|name| !exists(name)).map(|name| format!("no such test: {name}")));
+    }
+    assert!(wrong.is_empty(), "docs/guarantees.md:\n{}", wrong.join("\n"));
 }

@@ -24,6 +24,7 @@ use url::Url;
 use super::client::Client;
 use super::store::innermost;
 use crate::clock::{Clock, SystemClock};
+use crate::config::Secret;
 use crate::health::Health;
 use crate::metrics;
 use crate::protocol::breaker::{Admission, Breaker, Turn};
@@ -86,11 +87,11 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {}
 
 /// The guard of the store at this place: tables of one bucket share it.
-pub fn of(url: &Url, options: &BTreeMap<String, String>) -> Arc<Guard> {
+pub fn of(url: &Url, options: &BTreeMap<String, Secret>) -> Arc<Guard> {
     static ALL: LazyLock<Mutex<BTreeMap<String, Arc<Guard>>>> = LazyLock::new(Mutex::default);
     let name = format!("{}://{}", url.scheme(), url.authority());
     let endpoints = options.iter().filter(|(key, _)| key.ends_with("endpoint"));
-    let key = endpoints.fold(name.clone(), |key, (_, endpoint)| key + " " + endpoint);
+    let key = endpoints.fold(name.clone(), |key, (_, endpoint)| key + " " + endpoint.reveal());
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     let guard = || Arc::new(Guard { name, state: Mutex::default() });
     Arc::clone(all.entry(key).or_insert_with(guard))
@@ -496,7 +497,7 @@ mod tests {
     #[test]
     fn tables_of_one_bucket_share_a_guard_and_other_endpoints_have_their_own() {
         let of = |url: &str, options: &[(&str, &str)]| {
-            let options = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let options = options.iter().map(|(key, value)| ((*key).to_owned(), Secret::new(*value)));
             of(&Url::parse(url).unwrap(), &options.collect())
         };
         let one = of("s3://lake/a", &[("region", "eu")]);

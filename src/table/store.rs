@@ -14,11 +14,8 @@ use object_store::path::Path;
 use url::Url;
 
 use super::disk::Disk;
-<<<<<<< HEAD
 use super::{client, guard};
-=======
 use crate::config::{Secret, without_userinfo};
->>>>>>> 72e97d5 (config: secrets in no error, whatever is wrong on their line; settings that run code are refused)
 use crate::error::{Error, ErrorKind, Result};
 
 /// Answers that were cut off before a question is given up.

@@ -15,7 +15,6 @@ mod story;
 
 mod admin;
 mod adopt;
-mod canaries;
 mod checkpoints;
 mod clocks;
 mod columns;

@@ -10,10 +10,11 @@ use arrow::datatypes::{DataType, Field};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::protocol::app_id::AppId;
 use crate::table::action;
 use crate::table::inventory::{self, FileKey, Inventory};
 use crate::table::retention::Retention;
-use crate::table::testing::{HandMade, NOW_MS, full};
+use crate::table::testing::{self, HandMade, NOW_MS, full};
 
 const RETENTION_MS: i64 = Retention::DEFAULT.tombstones_ms;
 /// Nothing has expired at `NOW_MS`.
@@ -132,6 +133,29 @@ async fn only_what_a_checkpoint_covers_is_cleaned_up() {
     let after = take(&table).await;
     assert_eq!(state(&after), state(&before));
     assert_eq!(after.history.first().map(|retained| retained.version), Some(covered));
+}
+
+#[tokio::test]
+async fn a_thousand_partitions_of_offsets_survive_checkpoint_and_clean_up() {
+    let mut table = moved_table().await;
+    let all =
+        |next: i64| (0..1000).map(|partition| testing::txn(partition, next + i64::from(partition))).collect();
+    table.commit("STREAMING UPDATE", &[], all(0)).await;
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    // Some move on behind the checkpoint, and then there is another one.
+    table.commit("STREAMING UPDATE", &[], vec![testing::txn(7, 5_000), testing::txn(999, 6_000)]).await;
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    let before = take(&table).await;
+    let expired = written_ms(&table) + 3600 * 1000;
+    assert!(clean_up(&table.store, expired).await.unwrap() > 0);
+    let after = take(&table).await;
+    assert_eq!(state(&after), state(&before));
+    let next = |partition: i32| {
+        let id = AppId::new(testing::TABLE_ID, testing::source(partition)).to_string();
+        after.snapshot.txns[&id]
+    };
+    assert_eq!([0, 7, 8, 998, 999].map(next), [0, 5_000, 8, 998, 6_000]);
+    assert_eq!(after.snapshot.txns.len(), 1_001, "and another writer's");
 }
 
 /// When the log was last written, as its files tell.
