@@ -67,7 +67,7 @@ struct Seen {
 pub async fn look_ahead(table: &Table, catalog: &Catalog, asked: &Asked) -> Result<Moved> {
     let store = Store::open(&table.location, &table.storage_options)?;
     let topic = catalog.topic(&table.topic)?;
-    let seen = look(&store, table, catalog, &topic, asked).await?;
+    let seen = look(&store, table, &topic, asked, || catalog.watermarks(&topic, asked.start())).await?;
     let decision = seen.decide(table, &topic, &asked.wish(&seen.watermarks))?;
     Ok(Moved { decision, version: None })
 }
@@ -82,12 +82,27 @@ pub async fn set(
 ) -> Result<Moved> {
     let store = Store::open(&table.location, &table.storage_options)?;
     let topic = catalog.topic(&table.topic)?;
+    let watermarks = || catalog.watermarks(&topic, asked.start());
+    set_in(&store, table, &topic, watermarks, asked, consent, clock).await
+}
+
+/// The same in a store that is open, of a topic that is known. `watermarks` are asked for after each look
+/// at the table, with [`Asked::start`].
+pub async fn set_in(
+    store: &Store,
+    table: &Table,
+    topic: &Topic,
+    watermarks: impl Fn() -> Result<BTreeMap<Partition, Watermarks>>,
+    asked: &Asked,
+    consent: Consent,
+    clock: &SharedClock,
+) -> Result<Moved> {
     loop {
-        let seen = look(&store, table, catalog, &topic, asked).await?;
-        let decision = seen.decide(table, &topic, &asked.wish(&seen.watermarks))?;
+        let seen = look(store, table, topic, asked, &watermarks).await?;
+        let decision = seen.decide(table, topic, &asked.wish(&seen.watermarks))?;
         decision.permit(consent)?;
         refuse_letters_in_doubt(table, &seen.snapshot, &decision).await?;
-        if let Some(moved) = commit(&store, table, &seen.snapshot, decision, clock).await? {
+        if let Some(moved) = commit(store, table, &seen.snapshot, decision, clock).await? {
             return Ok(moved);
         }
     }
@@ -109,7 +124,9 @@ pub async fn pass_lost(
             if log::load(&store).await?.is_none() {
                 break;
             }
-            let seen = look(&store, table, catalog, &topic, &Asked::default()).await?;
+            let asked = Asked::default();
+            let seen =
+                look(&store, table, &topic, &asked, || catalog.watermarks(&topic, asked.start())).await?;
             let wish = Wish { to: To::PastLost, adopt: false };
             let decision = match seen.decide(table, &topic, &wish) {
                 Ok(decision) => decision,
@@ -145,7 +162,8 @@ impl Asked {
         Wish { to: To::Offsets(offsets), adopt: self.adopt }
     }
 
-    fn start(&self) -> Start {
+    /// What the watermarks are to tell besides: where a time lies.
+    pub fn start(&self) -> Start {
         match self.to {
             Some(Target::Time(ms)) => Start::Time(ms),
             Some(Target::Latest) => Start::Latest,
@@ -155,14 +173,20 @@ impl Asked {
 }
 
 /// The table first: an instance that commits meanwhile has then not read beyond the end that is seen.
-async fn look(store: &Store, table: &Table, catalog: &Catalog, topic: &Topic, asked: &Asked) -> Result<Seen> {
+async fn look(
+    store: &Store,
+    table: &Table,
+    topic: &Topic,
+    asked: &Asked,
+    watermarks: impl Fn() -> Result<BTreeMap<Partition, Watermarks>>,
+) -> Result<Seen> {
     let Some(snapshot) = log::load(store).await? else {
         return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table yet", store.url))
             .remedy("`start` in the config says where its first run begins"));
     };
     let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
     let facts = snapshot.facts(gate::has_offset_columns(&schema));
-    let watermarks = catalog.watermarks(topic, asked.start())?;
+    let watermarks = watermarks()?;
     let is_ours = |name: &String| AppId::parse(name).is_some_and(|id| id.source.topic == topic.name);
     let only_rows = asked.adopt && facts.may_hold_our_rows && !facts.txns.keys().any(is_ours);
     let rows_end = if only_rows { Some(rows_end(store, &table.topic, &topic.id).await?) } else { None };

@@ -93,7 +93,18 @@ pub struct Failure {
 /// Replays a table's letters.
 pub async fn replay(table: &Table, asked: Asked, clock: &SharedClock) -> Result<Outcome> {
     let store = Store::open(&table.location, &table.storage_options)?;
-    let mut replay = Replay::begin(table, store, asked, clock).await?;
+    replay_in(store, super::letters::store(table)?, table, asked, clock).await
+}
+
+/// The same in stores that are open: the table's, and that of its letters.
+pub async fn replay_in(
+    store: Store,
+    letters: Store,
+    table: &Table,
+    asked: Asked,
+    clock: &SharedClock,
+) -> Result<Outcome> {
+    let mut replay = Replay::begin(table, (store, letters), asked, clock).await?;
     let ended = replay.run().await;
     replay.sweeper.finish(SWEEP_PATIENCE).await;
     ended?;
@@ -119,14 +130,18 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    async fn begin(table: &'a Table, store: Store, asked: Asked, clock: &SharedClock) -> Result<Replay<'a>> {
+    async fn begin(
+        table: &'a Table,
+        (store, letters): (Store, Store),
+        asked: Asked,
+        clock: &SharedClock,
+    ) -> Result<Replay<'a>> {
         let Some(snapshot) = log::load(&store).await? else {
             return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table", store.url)));
         };
         let schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
         since::not_replaced(&store, &snapshot, &table.id).await?;
         refuse_handed_over(table, &snapshot)?;
-        let letters = super::letters::store(table)?;
         let inventory = inventory::take(&letters).await?;
         let files = letters::files(&letters, &inventory)?;
         let mut replay = Replay {

@@ -314,7 +314,12 @@ fn letters_that_are_read_again_stay_the_letters_that_they_are() {
     story.produce_texts(&topic, 0, (0..90).map(strange));
     let config = |name: &str, on_new_field: &str| {
         let table = format!("[[table]]\nid = \"t\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\n");
-        story.config(name, &format!("{table}schema = \"{FLAT}\"\non_new_field = \"{on_new_field}\"\n"))
+        story.config(
+            name,
+            &format!(
+                "{table}schema = \"{FLAT}\"\non_new_field = \"{on_new_field}\"\nmax_latency = \"50ms\"\n"
+            ),
+        )
     };
     let (strict, mild) = (config("strict", "fail"), config("mild", "ignore"));
     run_until_end(&strict).with(0);
@@ -326,8 +331,22 @@ fn letters_that_are_read_again_stay_the_letters_that_they_are() {
         rows.map(|number| ((0, number), if number < 30 { 1 } else { 2 })).collect();
     assert_eq!(counts(&location), expected);
     start(&["dlq", "stats"], &mild).end(PATIENCE).with(0).saying("30 letters");
+
+    // The same under a running ingester.
+    let mut running = run(&mild);
+    let address = running.address();
+    running.until("table open");
+    set(&mild, &["--to", "60", "--execute", "--accept-duplicates"]).with(0);
+    story.produce_texts(&topic, 0, (90..93).map(strange));
+    running.until("offsets were set by hand");
+    committed(&mut running, &address, 20.0 + 3.0);
+    running.signal("-TERM");
+    running.end(Duration::from_secs(10)).with(0);
+    assert_eq!(counts(&location).values().sum::<i64>(), 60 + 40 + 20 + 3);
+    start(&["dlq", "stats"], &mild).end(PATIENCE).with(0).saying("30 letters");
+
     // Trying them again is a replay's, and each becomes one row.
     start(&["dlq", "replay"], &mild).end(PATIENCE).with(0).saying("30 of 30 letters became rows");
-    assert_eq!(counts(&location).values().sum::<i64>(), 90 + 40);
+    assert_eq!(counts(&location).values().sum::<i64>(), 60 + 40 + 20 + 3 + 30);
     verified(&location);
 }

@@ -325,7 +325,8 @@ async fn offsets_that_were_handed_over_unseen_are_not_read_on_from() {
             Some(failed) => stage.tell(failed),
             None => stage.join(0, 0),
         }
-        let ended = stage.ended.await.unwrap().unwrap_err();
+        let ended = tokio::time::timeout(PATIENCE, stage.ended).await.expect("it gives way");
+        let ended = ended.unwrap().unwrap_err();
         assert_eq!(ended.kind, ErrorKind::Fenced);
         assert!(ended.message.contains(entry), "{ended}");
     }

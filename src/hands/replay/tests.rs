@@ -32,7 +32,7 @@ const SETTLED: i64 = 40;
 /// A table, its letters, and the config of both.
 struct World {
     main: HandMade,
-    _letters: HandMade,
+    letters: HandMade,
     table: Table,
 }
 
@@ -67,19 +67,17 @@ impl World {
             compression: Compression::None,
             ..Table::default()
         };
-        World { main, _letters: letters, table }
+        World { main, letters, table }
     }
 
     async fn begin(&self, store: Store, asked: Asked) -> Result<Replay<'_>> {
         let clock: SharedClock = Arc::new(SystemClock);
-        Replay::begin(&self.table, store, asked, &clock).await
+        Replay::begin(&self.table, (store, self.letters.store.clone()), asked, &clock).await
     }
 
     async fn replay_on(&self, store: Store, asked: Asked) -> Result<Outcome> {
-        let mut replay = self.begin(store, asked).await?;
-        let ended = replay.run().await;
-        replay.sweeper.finish(SWEEP_PATIENCE).await;
-        ended.map(|()| replay.outcome)
+        let clock: SharedClock = Arc::new(SystemClock);
+        replay_in(store, self.letters.store.clone(), &self.table, asked, &clock).await
     }
 
     async fn replay(&self, asked: Asked) -> Outcome {
@@ -341,7 +339,7 @@ async fn of_two_replays_at_once_one_ends_and_no_letter_is_two_rows() {
     let world = World::new().await;
     let mut late = world.begin(world.main.store.clone(), Asked::default()).await.unwrap();
     world.replay(Asked::default()).await;
-    let ended = late.run().await.unwrap_err();
+    let ended = tokio::time::timeout(SWEEP_PATIENCE, late.run()).await.expect("it gives way").unwrap_err();
     assert_eq!(ended.kind, ErrorKind::Fenced);
     late.sweeper.finish(SWEEP_PATIENCE).await;
     world.is_as_it_should_be().await;
@@ -354,7 +352,8 @@ async fn whoever_took_the_offsets_over_ends_a_replay_under_the_former_id() {
     let mut world = World::new().await;
     let table = world.table.clone();
     let clock: SharedClock = Arc::new(SystemClock);
-    let mut late = Replay::begin(&table, world.main.store.clone(), Asked::default(), &clock).await.unwrap();
+    let stores = (world.main.store.clone(), world.letters.store.clone());
+    let mut late = Replay::begin(&table, stores, Asked::default(), &clock).await.unwrap();
     let entry = create::txn("thalweg/adopt/new/orders/id/t/id".to_owned(), 1, NOW_MS);
     world.main.commit("ADOPT OFFSETS", &[], vec![entry]).await;
     assert_eq!(late.run().await.unwrap_err().kind, ErrorKind::Fenced);
