@@ -15,7 +15,7 @@ use crate::ids::{Offset, TopicPartition};
 use crate::protocol::app_id::{AppId, Handover, Jump, superseded, took_an_id};
 use crate::protocol::fence::Writer;
 use crate::protocol::verdict::{Entries, Relation};
-use crate::table::action;
+use crate::table::{action, log};
 
 /// A quiet committer looks this often for offsets that were set by hand.
 const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
@@ -29,7 +29,9 @@ impl Committer {
             return Ok(());
         }
         self.looked_around = now;
-        let Some(unseen) = self.head.unseen(&self.patience, now).await? else { return Ok(()) };
+        let Some(unseen) = self.head.unseen(&self.patience, now).await? else {
+            return self.look_at_the_whole().await;
+        };
         self.head.distrust();
         let (table_id, tips) = (&self.identity.table_id, self.ledger.tips());
         let is_moved = |body: &Bytes| {
@@ -38,6 +40,18 @@ impl Committer {
         };
         let moved = unseen.iter().any(|(_, body)| is_moved(body));
         if moved && !self.catch_up().await? {
+            self.reset().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Committer {
+    /// Where there are too many versions to judge each, the table itself says whether it stands where we do.
+    async fn look_at_the_whole(&mut self) -> Result<()> {
+        let store = self.head.store.clone();
+        let Some(snapshot) = self.patience.ask(|| log::load(&store)).await? else { return Ok(()) };
+        if self.tips_in(&snapshot, self.ledger.tips().keys())? != *self.ledger.tips() {
             self.reset().await?;
         }
         Ok(())

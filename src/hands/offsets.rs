@@ -25,7 +25,7 @@ use crate::source::catalog::{Catalog, Topic};
 use crate::table::log::{self, Settled, Snapshot};
 use crate::table::places::rows_end;
 use crate::table::store::Store;
-use crate::table::{create, gate};
+use crate::table::{create, gate, since};
 
 /// Where to, as a person says it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -185,12 +185,23 @@ async fn look(
             .remedy("`start` in the config says where its first run begins"));
     };
     let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
+    refuse_replaced(store, &snapshot).await?;
     let facts = snapshot.facts(gate::has_offset_columns(&schema));
     let watermarks = watermarks()?;
     let is_ours = |name: &String| AppId::parse(name).is_some_and(|id| id.source.topic == topic.name);
     let only_rows = asked.adopt && facts.may_hold_our_rows && !facts.txns.keys().any(is_ours);
     let rows_end = if only_rows { Some(rows_end(store, &table.topic, &topic.id).await?) } else { None };
     Ok(Seen { snapshot, facts, watermarks, rows_end })
+}
+
+/// A commit of ours would hide from the next start that rows were taken away, also those of partitions
+/// that are not moved.
+async fn refuse_replaced(store: &Store, snapshot: &Snapshot) -> Result<()> {
+    let ids = snapshot.txns.keys().filter_map(|name| AppId::parse(name)).map(|id| id.table_id);
+    for table_id in ids.collect::<BTreeSet<_>>() {
+        since::not_replaced(store, snapshot, &table_id).await?;
+    }
+    Ok(())
 }
 
 impl Seen {
@@ -458,6 +469,33 @@ mod tests {
         assert_eq!((now.version, now.txns["thalweg/t/orders/id/0"]), (table.tip(), 20));
         let made = commit(&table.store, &of, &now, decision, &clock).await.unwrap().unwrap();
         assert_eq!(made.version, Some(now.version.next()));
+    }
+
+    #[tokio::test]
+    async fn a_table_that_was_restored_is_not_made_to_look_as_if_it_went_on() {
+        let mut table = HandMade::new().await;
+        table.append(&[full(0, 0, 10), full(1, 0, 10)]).await;
+        let restore = serde_json::json!({"commitInfo": {"operation": "RESTORE", "timestamp": NOW_MS}});
+        table.commit_lines(&[restore]).await;
+        let topic = Topic {
+            name: source(0).topic,
+            id: source(0).topic_id,
+            partitions: vec![Partition(0), Partition(1)],
+        };
+        let marks = Watermarks { low: Offset(0), end: Offset(50), first_run: Offset(0) };
+        let watermarks = || Ok(BTreeMap::from([(Partition(0), marks), (Partition(1), marks)]));
+        let clock: SharedClock = std::sync::Arc::new(SystemClock);
+        let all = Consent { loss: true, duplicates: true };
+        // Partition 1 would be read on from where its rows no longer are.
+        let asked = Asked { to: Some(Target::Earliest), partitions: [Partition(0)].into(), adopt: false };
+        let adopted = Asked { adopt: true, ..Asked::default() };
+        for (id, asked) in [(TABLE_ID, &asked), ("new", &adopted)] {
+            let of = of(&table, id);
+            let refused = set_in(&table.store, &of, &topic, watermarks, asked, all, &clock).await;
+            let refused = refused.unwrap_err();
+            assert_eq!(refused.kind, ErrorKind::Disagree);
+            assert!(refused.message.contains("RESTORE"), "{refused}");
+        }
     }
 
     #[tokio::test]
