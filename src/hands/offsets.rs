@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::identity;
+use super::{TIP_TRUSTED_FOR, identity};
 use crate::clock::SharedClock;
 use crate::committer::{Told, at_start, told};
 use crate::config::{Config, Start, Table};
@@ -82,7 +82,11 @@ pub async fn set(
 ) -> Result<Moved> {
     let store = Store::open(&table.location, &table.storage_options)?;
     let topic = catalog.topic(&table.topic)?;
-    let watermarks = || catalog.watermarks(&topic, asked.start());
+    let watermarks = || {
+        let watermarks = catalog.watermarks(&topic, asked.start())?;
+        still_the_same(&topic, &catalog.topic(&table.topic)?)?;
+        Ok(watermarks)
+    };
     set_in(&store, table, &topic, watermarks, asked, consent, clock).await
 }
 
@@ -98,14 +102,34 @@ pub async fn set_in(
     clock: &SharedClock,
 ) -> Result<Moved> {
     loop {
+        let begun = clock.boot();
         let seen = look(store, table, topic, asked, &watermarks).await?;
         let decision = seen.decide(table, topic, &asked.wish(&seen.watermarks))?;
         decision.permit(consent)?;
         refuse_letters_in_doubt(table, &seen.snapshot, &decision).await?;
-        if let Some(moved) = commit(store, table, &seen.snapshot, decision, clock).await? {
+        let Some(moved) = commit(store, table, &seen.snapshot, decision, clock).await? else { continue };
+        if clock.boot().saturating_sub(begun) <= TIP_TRUSTED_FOR || stands(store, &moved).await? {
             return Ok(moved);
         }
     }
+}
+
+/// The watermarks are those of the topic whose offsets are moved.
+fn still_the_same(before: &Topic, now: &Topic) -> Result<()> {
+    if before.id == now.id {
+        return Ok(());
+    }
+    let message = format!("topic `{}` was created again just now: its id is {}", now.name, now.id);
+    Err(Error::new(ErrorKind::Disagree, message).remedy("look with `thalweg offsets show`"))
+}
+
+/// Whether the table as it is now holds the move.
+async fn stands(store: &Store, moved: &Moved) -> Result<bool> {
+    let Some(snapshot) = log::load(store).await? else { return Ok(false) };
+    // An offset may have been read on from since; an entry only counts up.
+    let entries = moved.decision.txns.iter();
+    let mut entries = entries.filter(|(name, _)| AppId::parse(name).is_none() || moved.decision.is_plain());
+    Ok(entries.all(|(name, version)| snapshot.txns.get(name).is_some_and(|now| now >= version)))
 }
 
 /// Lets every partition of the tables go on whose next records were deleted by retention.

@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tracing::info;
 
-use super::identity;
 use super::letters::Places;
+use super::{TIP_TRUSTED_FOR, identity};
 use crate::budget::{Budget, Holding};
 use crate::clock::SharedClock;
 use crate::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
@@ -47,6 +47,8 @@ const ROW_GROUP_BYTES: usize = 16 << 20;
 const PARTS_WAITING: usize = 2;
 /// Letters that failed again and are told one by one.
 const FAILURES_TOLD: usize = 20;
+/// A file that nothing names yet may be vacuumed after a week: what is so old is decoded anew.
+const FILE_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long an end waits for void files to be deleted.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -118,6 +120,8 @@ struct Replay<'a> {
     identity: Identity,
     store: Store,
     snapshot: Snapshot,
+    /// When the log's tip was last seen, boot time.
+    tip_seen: Duration,
     schema: Arc<Schema>,
     letters: Store,
     files: Vec<LetterFile>,
@@ -136,6 +140,7 @@ impl<'a> Replay<'a> {
         asked: Asked,
         clock: &SharedClock,
     ) -> Result<Replay<'a>> {
+        let tip_seen = clock.boot();
         let Some(snapshot) = log::load(&store).await? else {
             return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table", store.url)));
         };
@@ -151,6 +156,7 @@ impl<'a> Replay<'a> {
             identity: identity(table, clock),
             store,
             snapshot,
+            tip_seen,
             schema,
             letters,
             files,
@@ -398,6 +404,12 @@ impl<'a> Replay<'a> {
     /// Puts the rows of a batch. False: the table has changed.
     async fn commit(&mut self, batch: &[Letter], decoded: &Decoded) -> Result<bool> {
         loop {
+            let now = self.clock.boot();
+            let is_old = |file: &DataFile| now.saturating_sub(file.begun) > FILE_AGE_MAX;
+            if decoded.file.as_ref().is_some_and(is_old) || !self.is_at_the_tip().await? {
+                return Ok(false);
+            }
+            let begun = self.clock.boot();
             let (commit_id, body) = self.body(batch, decoded);
             let version = self.snapshot.version.next();
             let settled = log::settle(&self.store, version, &commit_id, &body, at_start(&self.store)).await;
@@ -410,6 +422,9 @@ impl<'a> Replay<'a> {
                 Settled::Won => {
                     let commit = crate::table::action::commit(&body).expect("we wrote it");
                     self.snapshot.apply(version, commit);
+                    // What took longer says nothing of the tip.
+                    self.tip_seen = begun;
+                    self.is_at_the_tip().await?;
                     self.outcome.commits += 1;
                     self.outcome.version = Some(version);
                     let rows: u64 = decoded.ranges.iter().map(|range| range.rows).sum();
@@ -423,6 +438,28 @@ impl<'a> Replay<'a> {
                 }
             }
         }
+    }
+
+    /// The log as it was seen is the log as it is. False: the table has changed. Whoever stood still for long
+    /// looks again, and finds that its last commit counts, or ends.
+    async fn is_at_the_tip(&mut self) -> Result<bool> {
+        let now = self.clock.boot();
+        if now.saturating_sub(self.tip_seen) <= TIP_TRUSTED_FOR {
+            return Ok(true);
+        }
+        let Some(snapshot) = log::load(&self.store).await? else { return Err(moved_on(self.table)) };
+        since::not_replaced(&self.store, &snapshot, &self.table.id).await?;
+        refuse_handed_over(self.table, &snapshot)?;
+        let tried = |snapshot: &Snapshot, name: &String| snapshot.txns.get(name).copied();
+        let own: Vec<String> =
+            (0..self.sources.len() as u32).map(|partition| self.app_id(partition)).collect();
+        if own.iter().any(|name| tried(&snapshot, name) != tried(&self.snapshot, name)) {
+            return Err(moved_on(self.table));
+        }
+        self.schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
+        let same = snapshot.metadata == self.snapshot.metadata;
+        (self.snapshot, self.tip_seen) = (snapshot, now);
+        Ok(same)
     }
 
     fn body(&self, batch: &[Letter], decoded: &Decoded) -> (String, bytes::Bytes) {
@@ -469,6 +506,12 @@ impl<'a> Replay<'a> {
             _ => Ok(true),
         }
     }
+}
+
+fn moved_on(table: &Table) -> Error {
+    let message =
+        format!("table `{}`: its letters were replayed by another while this one stood still", table.id);
+    Error::new(ErrorKind::Fenced, message).remedy("run it again: the table tells which letters are rows")
 }
 
 fn changed(letters: &Store) -> Error {

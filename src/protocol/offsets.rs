@@ -94,6 +94,11 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// It begins partitions, and moves none that was begun: it has no entry of its own.
+    pub fn is_plain(&self) -> bool {
+        self.txns.keys().all(|name| AppId::parse(name).is_some())
+    }
+
     pub fn offsets_given_up(&self) -> i64 {
         self.moves.iter().filter_map(Move::given_up).map(|range| range.end - range.start).sum()
     }
