@@ -14,6 +14,7 @@ mod services;
 mod story;
 
 mod admin;
+mod canaries;
 mod adopt;
 mod checkpoints;
 mod clocks;
