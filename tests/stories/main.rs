@@ -14,8 +14,8 @@ mod services;
 mod story;
 
 mod admin;
-mod canaries;
 mod adopt;
+mod canaries;
 mod checkpoints;
 mod clocks;
 mod columns;

@@ -179,19 +179,3 @@ fn a_record_larger_than_every_fetch_setting_is_read() {
     run_until_end(&config).with(0);
     assert_eq!(judge::equal(&story, &story.place("table"), &topic, FLAT, &["duckdb"]), 3);
 }
-
-#[test]
-fn two_tables_of_one_topic_each_have_every_record_also_when_one_was_added_later() {
-    let Some(story) = Story::begin("two-tables") else { return };
-    let topic = story.topic("events", 2);
-    story.produce(&topic, 0, 0..100);
-    story.produce(&topic, 1, 0..50);
-    run_until_end(&config(&story, &[("first", &topic)])).with(0);
-    story.produce(&topic, 0, 100..130);
-    // The later one begins where its own offsets say: nowhere yet, so at the beginning.
-    run_until_end(&config(&story, &[("first", &topic), ("second", &topic)])).with(0);
-    for id in ["first", "second"] {
-        assert_eq!(judge::equal(&story, &story.place(id), &topic, FLAT, &["duckdb"]), 180, "{id}");
-        judge::sound(&story.place(id));
-    }
-}
