@@ -204,7 +204,7 @@ impl Committer {
                 self.discard(vec![work]);
                 Ok(())
             }
-            ToCommitter::Finished { work, .. } => match self.ledger.offer(work) {
+            ToCommitter::Finished { work, .. } => match self.offer(work) {
                 Offered::Accepted => Ok(()),
                 Offered::Stale(range) => Err(Error::new(
                     ErrorKind::Internal,
@@ -482,6 +482,14 @@ impl Committer {
         }
         self.see_off();
         self.head.checkpoint_when_due(&self.wiring.clock);
+    }
+
+    fn offer(&mut self, work: Work<DataFile>) -> Offered {
+        if let Some(told) = self.wiring.tips.as_ref().filter(|_| planted(Bug::TellsTheGroupFirst)) {
+            let ahead = work.ranges.iter().map(|range| (range.source.clone(), range.next));
+            told.send_modify(|told| told.extend(ahead));
+        }
+        self.ledger.offer(work)
     }
 
     fn report(&self, version: Version, work: &[Work<DataFile>]) {

@@ -21,7 +21,7 @@ use crate::exchange::{Tips, ToShard};
 use crate::ids::{Offset, Partition, TopicPartition};
 use crate::metrics;
 use crate::protocol::membership::{Act, Membership, Tenure, Told, drain_patience};
-use crate::source::group::{Decision, Member, Place};
+use crate::source::group::{Decision, Member, Place, Seat};
 
 /// How long a decision, or the end of a hand-over, may go unseen.
 const POLL_WAIT: Duration = Duration::from_millis(20);
@@ -48,7 +48,6 @@ pub struct Known {
 
 /// What everybody's membership is about.
 pub struct Terms {
-    pub kafka: Kafka,
     pub group: Group,
     pub topics: BTreeMap<String, Known>,
     pub clock: SharedClock,
@@ -79,6 +78,7 @@ impl Members {
 
     /// Joins the group once for each shard; `left` is where a shard says what it is through with.
     pub fn join(
+        kafka: &Kafka,
         terms: Terms,
         shards: &[Sender<ToShard>],
         left: Vec<Receiver<(usize, TopicPartition, Tenure)>>,
@@ -88,29 +88,16 @@ impl Members {
         let topics: BTreeSet<String> = terms.topics.keys().cloned().collect();
         let mut renounced = Vec::new();
         for (index, (shard, left)) in shards.iter().zip(left).enumerate() {
-            let group = &terms.group;
-            let membership = Membership::new(drain_patience(group.session, group.max_poll, HAND_OVER_MAX));
             let (renounce, renounces) = bounded(topics.len());
             renounced.push(renounce);
-            let one = One {
-                member: Member::join(&terms.kafka, group, index, &topics)?,
-                topics: topics.clone(),
-                renounces,
-                membership,
-                terms: std::sync::Arc::clone(&terms),
-                shard: shard.clone(),
-                left,
-                told: BTreeMap::new(),
-                tell_at: Duration::ZERO,
-                tell_all_at: Duration::ZERO,
-                index,
-                news: Some(news_out.clone()),
-            };
+            let member = Member::join(kafka, &terms.group, index, &topics)?;
+            let wiring = Wiring { shard: shard.clone(), left, renounces, news: news_out.clone() };
+            let delegate = Delegate::new(member, std::sync::Arc::clone(&terms), index, wiring);
             let news = news_out.clone();
             std::thread::Builder::new()
                 .name(format!("member-{index}"))
                 .spawn(move || {
-                    let outcome = one.run();
+                    let outcome = delegate.run();
                     // There is room for the end of each.
                     let _ = news.try_send(News::Ended(outcome));
                 })
@@ -154,8 +141,19 @@ impl Members {
     }
 }
 
-struct One {
-    member: Member,
+/// The ends of what connects a member with its shard and the ingester.
+pub struct Wiring {
+    pub shard: Sender<ToShard>,
+    /// Where the shard says what it is through with.
+    pub left: Receiver<(usize, TopicPartition, Tenure)>,
+    /// Topics that are left to others. Closed: it leaves the group.
+    pub renounces: Receiver<String>,
+    pub news: Sender<News>,
+}
+
+/// Stands between the group and one shard.
+pub struct Delegate<M> {
+    member: M,
     topics: BTreeSet<String>,
     renounces: Receiver<String>,
     membership: Membership<Place>,
@@ -171,45 +169,28 @@ struct One {
     news: Option<Sender<News>>,
 }
 
-impl One {
-    fn run(mut self) -> Result<()> {
-        loop {
-            match self.renounces.try_recv() {
-                Ok(topic) => {
-                    self.topics.remove(&topic);
-                    self.member.subscribe(&self.topics)?;
-                }
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => break,
-            }
-            let decision = self.member.poll(POLL_WAIT)?;
-            let now = self.terms.clock.boot();
-            let mut told = match decision {
-                Some(decision) => {
-                    // Offsets that were told in the middle of a rebalance were not heard.
-                    self.told.clear();
-                    self.decided(decision)
-                }
-                // What is being handed over may be taken away meanwhile.
-                None if self.membership.is_leaving() && self.member.is_lost() => Told::Lost(Vec::new()),
-                None => Told::Nothing,
-            };
-            loop {
-                self.hear(told, now);
-                match self.left.try_recv() {
-                    Ok((_, source, tenure)) => told = Told::Left((source.topic, source.partition), tenure),
-                    Err(_) => break,
-                }
-            }
-            if now >= self.tell_all_at {
-                self.tell_all_at = now + TELL_ALL_EVERY;
-                self.told.clear();
-            }
-            if now >= self.tell_at {
-                self.tell_at = now + TELL_EVERY;
-                self.tell_offsets();
-            }
+impl<M: Seat> Delegate<M> {
+    pub fn new(member: M, terms: std::sync::Arc<Terms>, index: usize, wiring: Wiring) -> Delegate<M> {
+        let patience = drain_patience(terms.group.session, terms.group.max_poll, HAND_OVER_MAX);
+        let Wiring { shard, left, renounces, news } = wiring;
+        Delegate {
+            member,
+            topics: terms.topics.keys().cloned().collect(),
+            renounces,
+            membership: Membership::new(patience),
+            terms,
+            shard,
+            left,
+            told: BTreeMap::new(),
+            tell_at: Duration::ZERO,
+            tell_all_at: Duration::ZERO,
+            index,
+            news: Some(news),
         }
+    }
+
+    fn run(mut self) -> Result<()> {
+        while self.turn(POLL_WAIT)? {}
         self.told.clear();
         self.tell_offsets();
         let _ = self.member.poll(LAST_WORDS);
@@ -218,6 +199,46 @@ impl One {
             self.hear(Told::Lost(Vec::new()), self.terms.clock.boot());
         }
         Ok(())
+    }
+
+    /// One pass of the loop, waiting at most `wait` for a decision. False: it is to leave the group.
+    pub fn turn(&mut self, wait: Duration) -> Result<bool> {
+        match self.renounces.try_recv() {
+            Ok(topic) => {
+                self.topics.remove(&topic);
+                self.member.subscribe(&self.topics)?;
+            }
+            Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return Ok(false),
+        }
+        let decision = self.member.poll(wait)?;
+        let now = self.terms.clock.boot();
+        let mut told = match decision {
+            Some(decision) => {
+                // Offsets that were told in the middle of a rebalance were not heard.
+                self.told.clear();
+                self.decided(decision)
+            }
+            // What is being handed over may be taken away meanwhile.
+            None if self.membership.is_leaving() && self.member.is_lost() => Told::Lost(Vec::new()),
+            None => Told::Nothing,
+        };
+        loop {
+            self.hear(told, now);
+            match self.left.try_recv() {
+                Ok((_, source, tenure)) => told = Told::Left((source.topic, source.partition), tenure),
+                Err(_) => break,
+            }
+        }
+        if now >= self.tell_all_at {
+            self.tell_all_at = now + TELL_ALL_EVERY;
+            self.told.clear();
+        }
+        if now >= self.tell_at {
+            self.tell_at = now + TELL_EVERY;
+            self.tell_offsets();
+        }
+        Ok(true)
     }
 
     fn hear(&mut self, told: Told<Place>, now: Duration) {

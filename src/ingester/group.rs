@@ -79,13 +79,9 @@ impl Links {
     /// Joins the group, where there is one.
     pub(super) fn join(self, run: &Run, shards: &[Sender<ToShard>]) -> Result<Members> {
         let Some(group) = &run.config.kafka.group else { return Ok(Members::none()) };
-        let terms = Terms {
-            kafka: run.config.kafka.clone(),
-            group: group.clone(),
-            topics: self.topics,
-            clock: std::sync::Arc::clone(&run.clock),
-        };
-        Members::join(terms, shards, self.left)
+        let terms =
+            Terms { group: group.clone(), topics: self.topics, clock: std::sync::Arc::clone(&run.clock) };
+        Members::join(&run.config.kafka, terms, shards, self.left)
     }
 }
 

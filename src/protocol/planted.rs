@@ -119,6 +119,20 @@ bugs! {
     /// Which dead letters stand already is not told to the next shard.
     MoveForgetsLetters,
 
+    // ---- a consumer group
+    /// What was read and is not in a file is forgotten when the group takes a partition back.
+    ForgetsBuffersOnARevoke,
+    /// A file that holds a lost partition is kept.
+    KeepsAFileOfALostPartition,
+    /// A partition that was lost is read on.
+    ReadsOnWhatWasLost,
+    /// Which dead letters stand already is not told to who is assigned a partition.
+    AssignmentForgetsLetters,
+    /// Partitions are read on without a claim when the group assigns them.
+    NoClaimOfAnAssignment,
+    /// The group is told of offsets before they are in the table.
+    TellsTheGroupFirst,
+
     // ---- dead letters
     /// Offsets are committed and their dead letters are not.
     SkipsTheLetters,

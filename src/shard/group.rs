@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::exchange::{Abandoned, Owned, Question, ToCommitter};
 use crate::ids::{Offset, TopicPartition};
 use crate::protocol::membership::{Tenure, void};
+use crate::protocol::planted::{Bug, planted};
 use crate::source::Source;
 
 /// Where a shard says that it is through with a partition of a table. If nobody listens, or there is no
@@ -66,6 +67,7 @@ impl<S: Source> Shard<S> {
             (None, Some(index)) => std::mem::take(&mut self.partitions[index].held),
             (None, None) => Vec::new(),
         };
+        let held = if planted(Bug::AssignmentForgetsLetters) { Vec::new() } else { held };
         let reading = Reading { table, source, start, held, end: None };
         let fresh = PartitionState { tenure, ..PartitionState::new(place, reading) };
         let index = known.unwrap_or(self.partitions.len());
@@ -87,6 +89,9 @@ impl<S: Source> Shard<S> {
             }
         }
         if is_open && !self.tables[place].stopped {
+            if planted(Bug::ForgetsBuffersOnARevoke) {
+                self.tables[place].forget();
+            }
             self.cut(place)?;
         }
         for source in sources {
@@ -149,7 +154,9 @@ impl<S: Source> Shard<S> {
         }
         for source in lost.iter().chain(rewound.iter().map(|(source, _)| source)) {
             if let Some(index) = self.index_of(table, source) {
-                self.stop_reading(index);
+                if !planted(Bug::ReadsOnWhatWasLost) {
+                    self.stop_reading(index);
+                }
                 self.put_away(index);
             }
         }

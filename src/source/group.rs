@@ -38,13 +38,39 @@ const METADATA_EVERY: (&str, &str) = ("topic.metadata.refresh.interval.ms", "100
 /// A partition as the group knows it.
 pub type Place = (String, Partition);
 
-/// What the group decided. Each wants an answer: [`Member::accept`] or [`Member::give_up`].
+/// What the group decided. Each wants an answer: [`Seat::accept`] or [`Seat::give_up`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decision {
     Assigned(Vec<Place>),
     Revoked(Vec<Place>),
     /// Without being asked: others may read them already.
     Lost(Vec<Place>),
+}
+
+/// A place in a group: librdkafka's, or that of a simulated coordinator.
+pub trait Seat {
+    /// Asks for partitions of these topics from now on, and of no others.
+    fn subscribe(&self, topics: &BTreeSet<String>) -> Result<()>;
+
+    /// Waits up to `wait` for a decision.
+    ///
+    /// # Errors
+    /// What keeps this member out of the group for good.
+    fn poll(&self, wait: Duration) -> Result<Option<Decision>>;
+
+    /// Whether what is being given up was taken away meanwhile.
+    fn is_lost(&self) -> bool;
+
+    /// # Errors
+    /// The group waits for an answer still, and decides nothing before it has one.
+    fn accept(&self, places: &[Place]) -> KafkaResult<()>;
+
+    /// # Errors
+    /// As of [`Seat::accept`].
+    fn give_up(&self, places: &[Place]) -> KafkaResult<()>;
+
+    /// Tells the group where partitions stand, for those who look at its lag.
+    fn tell(&self, offsets: &BTreeMap<Place, Offset>);
 }
 
 pub struct Member {
@@ -75,67 +101,6 @@ impl Member {
         let member = Member { consumer, group: group.clone(), instance };
         member.subscribe(topics)?;
         Ok(member)
-    }
-
-    /// Asks for partitions of these topics from now on, and of no others.
-    pub fn subscribe(&self, topics: &BTreeSet<String>) -> Result<()> {
-        if topics.is_empty() {
-            self.consumer.unsubscribe();
-            return Ok(());
-        }
-        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
-        self.consumer.subscribe(&topics).map_err(|error| {
-            Error::new(ErrorKind::Internal, format!("joining `{}`: {error}", self.group.name))
-        })
-    }
-
-    /// Waits up to `wait` for a decision.
-    ///
-    /// # Errors
-    /// What keeps this member out of the group for good.
-    pub fn poll(&self, wait: Duration) -> Result<Option<Decision>> {
-        if let Some(decision) = self.consumer.context().next() {
-            return Ok(Some(decision));
-        }
-        if let Some(Err(error)) = self.consumer.poll(wait) {
-            self.is_out(&error)?;
-        }
-        Ok(self.consumer.context().next())
-    }
-
-    /// Whether what is being given up was taken away meanwhile.
-    pub fn is_lost(&self) -> bool {
-        self.consumer.assignment_lost()
-    }
-
-    /// # Errors
-    /// The group waits for an answer still, and decides nothing before it has one.
-    pub fn accept(&self, places: &[Place]) -> KafkaResult<()> {
-        let mut list = TopicPartitionList::new();
-        for (topic, partition) in places {
-            // The end is an offset: nobody asks the group for one. Nothing is fetched there.
-            let _ = list.add_partition_offset(topic, partition.0, rdkafka::Offset::End);
-        }
-        take(&self.consumer, &list)?;
-        if places.is_empty() { Ok(()) } else { self.consumer.pause(&list) }
-    }
-
-    /// # Errors
-    /// As of [`Member::accept`].
-    pub fn give_up(&self, places: &[Place]) -> KafkaResult<()> {
-        release(&self.consumer, places)
-    }
-
-    /// Tells the group where partitions stand, for those who look at its lag.
-    pub fn tell(&self, offsets: &BTreeMap<Place, Offset>) {
-        let mut list = TopicPartitionList::new();
-        for ((topic, partition), offset) in offsets {
-            let _ = list.add_partition_offset(topic, partition.0, rdkafka::Offset::Offset(offset.0));
-        }
-        // In the middle of a rebalance the group takes none; the next time comes soon.
-        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
-            tracing::debug!(group = self.group.name, %error, "offsets were not told to the group");
-        }
     }
 
     /// Most of what is heard passes. This does not.
@@ -169,6 +134,58 @@ impl Member {
                 self.consumer.context().complaints.tell(&text);
                 Ok(())
             }
+        }
+    }
+}
+
+impl Seat for Member {
+    fn subscribe(&self, topics: &BTreeSet<String>) -> Result<()> {
+        if topics.is_empty() {
+            self.consumer.unsubscribe();
+            return Ok(());
+        }
+        let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+        self.consumer.subscribe(&topics).map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("joining `{}`: {error}", self.group.name))
+        })
+    }
+
+    fn poll(&self, wait: Duration) -> Result<Option<Decision>> {
+        if let Some(decision) = self.consumer.context().next() {
+            return Ok(Some(decision));
+        }
+        if let Some(Err(error)) = self.consumer.poll(wait) {
+            self.is_out(&error)?;
+        }
+        Ok(self.consumer.context().next())
+    }
+
+    fn is_lost(&self) -> bool {
+        self.consumer.assignment_lost()
+    }
+
+    fn accept(&self, places: &[Place]) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition) in places {
+            // The end is an offset: nobody asks the group for one. Nothing is fetched there.
+            let _ = list.add_partition_offset(topic, partition.0, rdkafka::Offset::End);
+        }
+        take(&self.consumer, &list)?;
+        if places.is_empty() { Ok(()) } else { self.consumer.pause(&list) }
+    }
+
+    fn give_up(&self, places: &[Place]) -> KafkaResult<()> {
+        release(&self.consumer, places)
+    }
+
+    fn tell(&self, offsets: &BTreeMap<Place, Offset>) {
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), offset) in offsets {
+            let _ = list.add_partition_offset(topic, partition.0, rdkafka::Offset::Offset(offset.0));
+        }
+        // In the middle of a rebalance the group takes none; the next time comes soon.
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            tracing::debug!(group = self.group.name, %error, "offsets were not told to the group");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One run of the ingester: the real shards and the real committer on a
 //! runtime of their own, moved on slice by slice. Dropping it is `kill -9`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use thalweg::budget::Budget;
 use thalweg::clock::SharedClock;
 use thalweg::committer::{self, Committer, Identity, Opened, Places};
-use thalweg::config::{Compression, Decoding, OnBadRecord, OnNewField};
+use thalweg::config::{Assignor, Compression, Decoding, Group, OnBadRecord, OnNewField};
 use thalweg::error::{Error, Result};
-use thalweg::exchange::{Moved, ToShard};
+use thalweg::exchange::{Moved, Tips, ToShard};
 use thalweg::health::Health;
-use thalweg::ids::{Offset, TopicPartition};
+use thalweg::ids::{Offset, Partition, TopicPartition};
+use thalweg::member::{self, Delegate, Known, News};
 use thalweg::protocol::fence::Writer;
 use thalweg::schema::Schema;
 use thalweg::shard::{self, Lane, Reading, Report, Shard, Turn};
@@ -23,14 +24,17 @@ use thalweg::table::checkpoint::Turns;
 use thalweg::table::store::Store;
 use thalweg::table::sweeper::Sweeper;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::broker::{SharedBroker, SimSource, SimTopics, SourceBug};
 use crate::chance::Chance;
+use crate::group::{self, SharedCoordinator, SimSeat};
 use crate::oracle::{ROOT, TABLE_ID};
 use crate::store::SimStore;
 use crate::time::SimClock;
+
+const GROUP: &str = "g";
 
 /// What an instance is started with.
 #[derive(Clone, Debug)]
@@ -50,6 +54,8 @@ pub struct Plan {
     pub checkpoint_every: u64,
     /// The broker answers nothing to so many questions in a hundred.
     pub silent: u64,
+    /// Partitions are shared out by a consumer group.
+    pub group: Option<group::Terms>,
     pub bug: SourceBug,
 }
 
@@ -71,6 +77,7 @@ pub struct Instance {
     places: Places,
     clock: Arc<SimClock>,
     broker: SharedBroker,
+    coordinator: SharedCoordinator,
     topic: Topic,
     phase: Phase,
     /// Which partitions move.
@@ -93,6 +100,10 @@ struct Running {
     reports: Receiver<Report>,
     watch: Watch,
     desk: Desk<SimTopics>,
+    delegates: Vec<Delegate<SimSeat>>,
+    /// Open, while members are to stay.
+    _renounced: Vec<Sender<String>>,
+    news: Receiver<News>,
     partitions: Vec<TopicPartition>,
     /// Partitions between two shards: from, to, and what is carried.
     on_their_way: Vec<(usize, usize, Moved)>,
@@ -124,9 +135,22 @@ impl Running {
         }
     }
 
+    /// Has the shards' delegates hear what the group decides.
+    fn attend(&mut self, chance: &mut Chance) -> Result<()> {
+        for delegate in &mut self.delegates {
+            if !chance.one_in(3) {
+                let _ = delegate.turn(Duration::ZERO)?;
+            }
+        }
+        if self.news.try_iter().any(|news| matches!(news, News::Outdated)) {
+            self.drain();
+        }
+        Ok(())
+    }
+
     /// Moves partitions between shards: asks for it, and carries what was let go, sooner or later.
     fn balance(&mut self, chance: &mut Chance) {
-        if self.shards.len() > 1 && chance.one_in(8) {
+        if self.shards.len() > 1 && self.delegates.is_empty() && chance.one_in(8) {
             let source = self.partitions[chance.index(self.partitions.len())].clone();
             let (from, to) = (chance.index(self.shards.len()), chance.index(self.shards.len()));
             let _ = self.inboxes[from].try_send(ToShard::Release { table: 0, source, to });
@@ -156,6 +180,7 @@ impl Instance {
         objects: &SimStore,
         clock: &Arc<SimClock>,
         broker: &SharedBroker,
+        coordinator: &SharedCoordinator,
     ) -> Instance {
         let moves = chance.clone().fork();
         let runtime =
@@ -186,6 +211,7 @@ impl Instance {
             places,
             clock: Arc::clone(clock),
             broker: Arc::clone(broker),
+            coordinator: Arc::clone(coordinator),
             topic,
             phase: Phase::Opening(opening),
             moves,
@@ -211,6 +237,9 @@ impl Instance {
                 }
             }
             running.balance(&mut self.moves);
+            if let Err(error) = running.attend(&mut self.moves) {
+                return Some(End::Failed(error));
+            }
             if let Some(end) = running.look_at_topics(&mut self.moves) {
                 return Some(end);
             }
@@ -270,9 +299,18 @@ impl Instance {
         matches!(&self.phase, Phase::Running(running) if running.stopped)
     }
 
-    fn run(&self, opened: Opened) -> Result<Running> {
+    fn run(&self, mut opened: Opened) -> Result<Running> {
+        let (news_out, news) = bounded(64);
+        let members = self.plan.group.map(|terms| self.members(terms, &opened));
+        let (told, links) = members.unzip();
+        if told.is_some() {
+            // Nothing is read before the group assigns it.
+            opened.plan.starts.clear();
+        }
         // As the ingester: partitions that cannot be read are left, unless none remains.
-        if let Some((_, error)) = opened.plan.stopped.first().filter(|_| opened.plan.starts.is_empty()) {
+        if let Some((_, error)) =
+            opened.plan.stopped.first().filter(|_| told.is_none() && opened.plan.starts.is_empty())
+        {
             return Err(error.clone());
         }
         let stopped = !opened.plan.stopped.is_empty();
@@ -285,9 +323,10 @@ impl Instance {
             end: self.plan.until_end.then(|| opened.watermarks[&source.partition].end),
         });
         let readings: Vec<Reading> = readings.collect();
-        let count = self.plan.shards.min(readings.len()).max(1);
+        let partitions = if told.is_some() { self.topic.partitions.len() } else { readings.len() };
+        let count = self.plan.shards.min(partitions).max(1);
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| bounded(4096)).unzip();
-        let (reports_out, reports) = bounded(2 * readings.len() + 1);
+        let (reports_out, reports) = bounded(2 * readings.len() + 64);
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
         let (to_committer, inbox) = mpsc::unbounded_channel();
         let sweeper = Sweeper::new(self.runtime.handle().clone());
@@ -332,23 +371,32 @@ impl Instance {
             checkpoints: Turns::default(),
             checkpoint_every: self.plan.checkpoint_every,
             compression: Compression::Snappy,
-            tips: None,
+            tips: told,
         };
         let identity = identity(&self.name, &self.plan);
         let committer = Committer::new(self.store.clone(), identity, self.places.clone(), opened, wiring);
         let committer = self.runtime.spawn(committer.run());
-        let mut shards = Vec::new();
+        let (mut shards, mut delegates, mut renounced) = (Vec::new(), Vec::new(), Vec::new());
         let mut chance = self.chance.clone();
         for (index, inbox) in receivers.into_iter().enumerate() {
             let share = readings.iter().skip(index).step_by(count).cloned().collect();
             let source =
                 SimSource::new(Arc::clone(&self.broker), chance.fork(), self.plan.lost_one_in, self.plan.bug);
+            let (left_out, left) = bounded(64);
+            if let Some(terms) = &links {
+                let seat = SimSeat::join(&self.coordinator, &self.name);
+                let (renounce, renounces) = bounded(1);
+                renounced.push(renounce);
+                let (shard, news) = (inboxes[index].clone(), news_out.clone());
+                let wiring = member::Wiring { shard, left, renounces, news };
+                delegates.push(Delegate::new(seat, Arc::clone(terms), index, wiring));
+            }
             let wiring = shard::Wiring {
                 index,
                 inbox,
                 reports: reports_out.clone(),
                 loads: None,
-                group: None,
+                group: links.is_some().then_some(left_out),
                 clock: Arc::clone(&clock),
                 runtime: self.runtime.handle().clone(),
                 budget: Budget::new(self.plan.memory),
@@ -363,10 +411,39 @@ impl Instance {
             reports,
             watch,
             desk,
+            delegates,
+            _renounced: renounced,
+            news,
             partitions,
             on_their_way: Vec::new(),
             stopped,
         })
+    }
+}
+
+impl Instance {
+    /// What the members of a group know of the topic, and where the committer tells its offsets.
+    fn members(&self, terms: group::Terms, opened: &Opened) -> (watch::Sender<Tips>, Arc<member::Terms>) {
+        let Topic { name, partitions, .. } = &self.topic;
+        let stopped: BTreeSet<Partition> =
+            opened.plan.stopped.iter().map(|(partition, _)| *partition).collect();
+        let source = |&partition| {
+            let topic_id = opened.plan.topic_id.clone();
+            (partition, TopicPartition { topic: name.clone(), topic_id, partition })
+        };
+        let read = partitions.iter().filter(|partition| !stopped.contains(partition));
+        let sources = read.map(source).collect();
+        let (told, tips) = watch::channel(Tips::new());
+        let known = Known { table: 0, sources, stopped, tips };
+        let group = Group {
+            name: GROUP.to_owned(),
+            instance_id: None,
+            assignor: if terms.eager { Assignor::Range } else { Assignor::CooperativeSticky },
+            session: terms.session,
+            max_poll: terms.max_poll,
+        };
+        let clock: SharedClock = self.clock.clone();
+        (told, Arc::new(member::Terms { group, topics: [(name.clone(), known)].into(), clock }))
     }
 }
 
@@ -380,8 +457,8 @@ fn place(objects: &SimStore, root: &str) -> Store {
 }
 
 fn identity(name: &str, plan: &Plan) -> Identity {
-    let writer =
-        Writer { instance: name.to_owned(), host: "sim".to_owned(), pid: 1, started: 1, group: None };
+    let group = plan.group.map(|_| GROUP.to_owned());
+    let writer = Writer { instance: name.to_owned(), host: "sim".to_owned(), pid: 1, started: 1, group };
     Identity {
         table_id: TABLE_ID.to_owned(),
         writer,

@@ -8,6 +8,7 @@
 //! | `broker` | a topic, and a consumer as the `Source` of shards |
 //! | `store` | an object store whose every answer may be a fault |
 //! | `foreign` | other writers of the table |
+//! | `group` | a consumer group's coordinator |
 //! | `instance` | one run of the ingester, moved on slice by slice |
 //! | `world` | what happens to all of these, and when it must be over |
 //! | `oracle` | whether the table is right, at every version |
@@ -15,6 +16,8 @@
 //! | `swarm` | many seeds, each with its own mix of faults |
 //! | `shrink` | what of a failing seed can be left out |
 //! | `systematic` | short runs, one fault each: at every request, of every kind |
+//! | `aims` | worlds in which one kind of trouble comes all the time |
+//! | `regressions` | what seeds found once: a named test each |
 //! | `planted` | bugs in the code under test, which must be found |
 //!
 //! `tools/simulate` runs these at length. `THALWEG_SIM_SEED=s` runs one seed and
@@ -22,14 +25,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a broken harness is a failed test")]
 
+mod aims;
 mod broker;
 mod chance;
 mod foreign;
+mod group;
 mod instance;
 mod oracle;
 #[cfg(feature = "planted")]
 mod planted;
 mod reader;
+mod regressions;
 mod shrink;
 mod store;
 mod swarm;
@@ -63,6 +69,16 @@ fn caught(run: impl FnOnce() -> Result<Tally, String>) -> Result<Tally, String> 
 
 fn run(seed: u64, bugs: Bugs, traced: bool) -> Result<Tally, String> {
     caught(|| world::run(seed, bugs, traced))
+}
+
+/// A seed's world with its mix changed.
+fn run_aimed(seed: u64, aim: aims::Aim) -> Result<Tally, String> {
+    caught(|| {
+        let mut chance = chance::Chance::new(seed);
+        let mut setup = world::Setup::drawn(&mut chance, Bugs::default());
+        aim(&mut setup);
+        world::run_setup(chance, setup, false)
+    })
 }
 
 /// Calls `work` with `0..count`, on all cores; the answers in their order.

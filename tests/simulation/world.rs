@@ -1,8 +1,5 @@
 //! One history from one seed: a broker, a store, instances that come and go,
-//! other writers, and what happens to them.
-//!
-//! A group's coordinator will be one more thing that happens: it takes
-//! partitions from instances and gives them to others.
+//! other writers, a group's coordinator, and what happens to them.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +9,7 @@ use thalweg::error::ErrorKind;
 use crate::broker::{Broker, SharedBroker, SourceBug};
 use crate::chance::Chance;
 use crate::foreign::{Deed, EVERYDAY, Foreign};
+use crate::group::{self, Coordinator, SharedCoordinator};
 use crate::instance::{End, Instance, Plan};
 use crate::oracle::{LETTER_ROOTS, Oracle};
 use crate::store::{Faults, SimStore, Single, StoreBug};
@@ -81,6 +79,9 @@ pub struct Tally {
     pub failed: usize,
     pub foreign: usize,
     pub checkpoints: usize,
+    /// Times that partitions of a group were assigned, and members put out of it.
+    pub rebalances: usize,
+    pub put_out: usize,
     /// Requests to the store.
     pub operations: u64,
     pub fingerprint: u64,
@@ -91,6 +92,7 @@ struct World {
     clock: Arc<SimClock>,
     store: SimStore,
     broker: SharedBroker,
+    coordinator: SharedCoordinator,
     oracle: Oracle,
     setup: Setup,
     running: Vec<Instance>,
@@ -148,7 +150,16 @@ impl Setup {
             bug: bugs.source,
             strict: chance.one_in(2),
             letters: if chance.one_in(4) { None } else { Some(LETTER_ROOTS[0]) },
+            group: chance.one_in(3).then(|| group::Terms {
+                eager: chance.one_in(2),
+                session: Duration::from_millis(200 + chance.below(2_000)),
+                max_poll: Duration::from_millis(200 + chance.below(3_000)),
+                wrongly_out_one_in: if chance.one_in(2) { 0 } else { 40 + chance.below(100) },
+            }),
         };
+        if plan.group.is_some() {
+            mix.instances = 1 + chance.index(3);
+        }
         Setup { faults, mix, plan, single: None, bugs }
     }
 
@@ -183,6 +194,7 @@ impl Setup {
                 lost_one_in: 0,
                 checkpoint_every: 100,
                 silent: 0,
+                group: None,
                 bug: SourceBug::None,
                 strict: true,
                 letters: Some(LETTER_ROOTS[0]),
@@ -216,6 +228,8 @@ pub fn run_setup(chance: Chance, setup: Setup, traced: bool) -> Result<Tally, St
             .iter()
             .filter(|path| path.as_ref().ends_with(".checkpoint.parquet"))
             .count(),
+        rebalances: world.coordinator.lock().unwrap().rebalances,
+        put_out: world.coordinator.lock().unwrap().put_out,
         operations: world.store.operations(),
         fingerprint: world.store.fingerprint(),
         ..world.tally
@@ -239,9 +253,20 @@ impl World {
             let count = chance.below(20);
             broker.produce(partition, count, &mut chance);
         }
+        let broker = Arc::new(Mutex::new(broker));
+        // Without a group nobody asks it anything.
+        let terms = setup.plan.group.unwrap_or(group::Terms {
+            eager: false,
+            session: Duration::MAX,
+            max_poll: Duration::MAX,
+            wrongly_out_one_in: 0,
+        });
+        let coordinator =
+            Coordinator::new(terms, Arc::clone(&clock), Arc::clone(&broker), chance.clone().fork());
         World {
             oracle: Oracle::new(setup.plan.latest),
-            broker: Arc::new(Mutex::new(broker)),
+            broker,
+            coordinator: Arc::new(Mutex::new(coordinator)),
             running: Vec::new(),
             started: 0,
             step: 0,
@@ -270,7 +295,23 @@ impl World {
         for index in dead.into_iter().rev() {
             self.kill(index);
         }
-        self.oracle.observe(&self.store, &self.broker.lock().unwrap())
+        self.oracle.observe(&self.store, &self.broker.lock().unwrap())?;
+        self.group_goes_on()
+    }
+
+    /// The coordinator looks at its members; what it was told must stand in the table.
+    fn group_goes_on(&mut self) -> Result<(), String> {
+        let mut coordinator = self.coordinator.lock().unwrap();
+        coordinator.look();
+        for (number, told) in &coordinator.told {
+            let txn = self.oracle.txns.get(number).copied().unwrap_or(-1);
+            if *told > txn {
+                return Err(format!(
+                    "the group was told {told} of partition {number}, the table is at {txn}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn kill(&mut self, index: usize) {
@@ -392,6 +433,8 @@ impl World {
         }
         self.started += 1;
         let name = format!("i{}", self.started);
+        // A bounded run of a group is refused.
+        let until_end = until_end && self.setup.plan.group.is_none();
         let plan = Plan { until_end, lost_one_in, ..self.setup.plan.clone() };
         let plan = if self.setup.mix.policies_change { self.other_policies(plan) } else { plan };
         if plan.letters.is_none() {
@@ -404,7 +447,8 @@ impl World {
             )
         });
         let chance = self.chance.fork();
-        let instance = Instance::start(name, plan, chance, &self.store, &self.clock, &self.broker);
+        let instance =
+            Instance::start(name, plan, chance, &self.store, &self.clock, &self.broker, &self.coordinator);
         self.running.push(instance);
     }
 
@@ -428,6 +472,7 @@ impl World {
         };
         let ended = self.running.remove(index);
         self.store.note(|| format!("{} ends: {end:?}", ended.name));
+        self.coordinator.lock().unwrap().leave(&ended.name);
         self.look()?;
         match end {
             End::Done(offsets) => {
@@ -477,7 +522,8 @@ impl World {
         self.healthy = true;
         self.setup.plan.silent = 0;
         self.store.note(|| "faults stop".to_owned());
-        let until_end = self.chance.one_in(2);
+        self.coordinator.lock().unwrap().heal();
+        let until_end = self.chance.one_in(2) && self.setup.plan.group.is_none();
         let (done_before, failed_before) = (self.tally.done, self.tally.failed);
         for _ in 0..LIVENESS_STEPS {
             if self.running.is_empty() {

@@ -1,0 +1,53 @@
+//! What seeds found once: a named test each.
+//!
+//! It owns which world a finding is tested in. A plain build asks that
+//! nothing is wrong in some of its histories; with the feature `planted` the
+//! same histories are run with the mended rule broken again, and one of them
+//! must fail: a test that cannot is none.
+
+use crate::aims::{self, Aim};
+use crate::{on_all_cores, run_aimed};
+
+/// Histories that must be right.
+const SEEDS: u64 = 40;
+
+/// Histories among which the broken rule must show.
+#[cfg(feature = "planted")]
+const SEEDS_MAX: u64 = 1_500;
+
+fn holds(aim: Aim, broken: &str) {
+    let failures: Vec<String> = on_all_cores(SEEDS, |seed| {
+        let error = run_aimed(seed, aim).err()?;
+        Some(format!("seed {seed}: {error}"))
+    })
+    .into_iter()
+    .flatten()
+    .collect();
+    assert!(failures.is_empty(), "without {broken}: {failures:#?}");
+    #[cfg(feature = "planted")]
+    {
+        use thalweg::protocol::planted::ALL;
+        let bug = ALL.iter().find(|bug| format!("{bug:?}") == broken).expect("a bug of that name");
+        assert!(crate::planted::seek(*bug, aim, SEEDS_MAX).is_some(), "{broken} does not show");
+    }
+}
+
+macro_rules! found {
+    ($($name:ident: $aim:ident, $bug:ident;)+) => {
+        $(#[test] fn $name() { holds(aims::$aim, stringify!($bug)); })+
+    };
+}
+
+found! {
+    a_commit_that_took_days_counts_only_if_the_log_still_has_it: weeks_pass, BelievesALateCommit;
+    a_file_that_a_vacuum_may_have_removed_is_not_named: weeks_pass, CommitsFilesOfAnyAge;
+    a_put_is_not_repeated_after_the_machine_stood_still_for_long: weeks_pass, PutsAgainHoweverLate;
+    a_log_that_took_days_to_be_read_is_looked_at_again: weeks_pass, TrustsALookThatTookLong;
+    a_store_that_does_not_answer_is_no_damage: the_log_is_cleaned_up, TakesSilenceForDamage;
+    a_log_that_is_cleaned_up_while_it_is_read_is_no_damage: the_log_is_cleaned_up, TakesCleanUpForDamage;
+    a_table_that_was_put_back_is_not_opened: a_restore, OpensARestoredTable;
+    a_table_that_was_put_back_is_seen_by_who_begins_again: a_restore_between_resets, BeginsAgainAfterARestore;
+    what_went_over_to_a_topic_id_is_not_taken_back: ids_come, BeginsAgainAfterAHandover;
+    letters_outlive_the_day_on_which_a_broker_tells_ids: ids_come_over_letters, HandoverForgetsLetters;
+    a_partition_that_another_read_on_is_looked_at_again: retention_follows, StopsOnAnOldLook;
+}
