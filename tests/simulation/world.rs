@@ -220,6 +220,10 @@ pub fn run_setup(chance: Chance, setup: Setup, traced: bool) -> Result<Tally, St
     for line in world.store.take_trace() {
         eprintln!("{line}");
     }
+    let (rebalances, put_out) = {
+        let coordinator = world.coordinator.lock().unwrap();
+        (coordinator.rebalances, coordinator.put_out)
+    };
     outcome.map(|()| Tally {
         versions: world.oracle.versions(),
         checkpoints: world
@@ -228,8 +232,8 @@ pub fn run_setup(chance: Chance, setup: Setup, traced: bool) -> Result<Tally, St
             .iter()
             .filter(|path| path.as_ref().ends_with(".checkpoint.parquet"))
             .count(),
-        rebalances: world.coordinator.lock().unwrap().rebalances,
-        put_out: world.coordinator.lock().unwrap().put_out,
+        rebalances,
+        put_out,
         operations: world.store.operations(),
         fingerprint: world.store.fingerprint(),
         ..world.tally
