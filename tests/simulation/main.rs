@@ -25,6 +25,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a broken harness is a failed test")]
 
+#[cfg_attr(not(feature = "planted"), allow(dead_code, reason = "some worlds are only for planted bugs"))]
 mod aims;
 mod broker;
 mod chance;
