@@ -188,7 +188,7 @@ fn facts_of(row: &[Cell], given: &Given) {
 fn reads_back(file: ParquetFile, written: &[Vec<Cell>]) {
     let closed = file.close().unwrap();
     let bytes = bytes::Bytes::from(closed.parts.concat());
-    assert_eq!(bytes.len() as u64, closed.size as u64);
+    assert_eq!(bytes.len() as u64, closed.size);
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
     let rows: Vec<Vec<Cell>> = reader.flat_map(|batch| rows_of(&batch.unwrap())).collect();
     assert_eq!(rows, written);
