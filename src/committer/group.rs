@@ -27,6 +27,8 @@ use crate::table::log::Settled;
 #[derive(Default)]
 pub(super) struct Tenants {
     joins: Vec<Join>,
+    /// Which of our shards has a partition. What the others say of it comes late.
+    owners: BTreeMap<TopicPartition, usize>,
     leaving: BTreeMap<TopicPartition, Leaving>,
     /// Of each shard that dropped something: which of its units count.
     valid: BTreeMap<usize, Valid>,
@@ -72,11 +74,10 @@ impl Tenants {
         of.is_none_or(|valid| work.unit >= valid.since || valid.kept.contains(&work.unit))
     }
 
-    /// A shard waits no more for what another one of ours has not let go. False: it did not wait.
+    /// A shard wants a partition no more. False: it never had it, or another one has it by now.
     fn withdraw(&mut self, shard: usize, source: &TopicPartition) -> bool {
-        let waited = self.joins.len();
         self.joins.retain(|join| (join.shard, &join.source) != (shard, source));
-        self.joins.len() < waited
+        self.owners.get(source) == Some(&shard)
     }
 }
 
@@ -89,7 +90,7 @@ impl Committer {
                 self.tenants.joins.extend(joins);
             }
             ToCommitter::Leave { shard, generation, source, tenure, at } => {
-                if self.tenants.withdraw(shard, &source) {
+                if !self.tenants.withdraw(shard, &source) {
                     self.tell_left(source, shard, tenure);
                     return None;
                 }
@@ -126,8 +127,13 @@ impl Committer {
     }
 
     fn let_leave(&mut self, source: TopicPartition, shard: usize, tenure: Tenure) {
-        self.ledger.leave(&source);
+        self.let_go_of(&source);
         self.tell_left(source, shard, tenure);
+    }
+
+    fn let_go_of(&mut self, source: &TopicPartition) {
+        self.tenants.owners.remove(source);
+        self.ledger.leave(source);
     }
 
     fn tell_left(&self, source: TopicPartition, shard: usize, tenure: Tenure) {
@@ -147,13 +153,12 @@ impl Committer {
             .any(|unit| unit.letters.is_none() && unit.ranges.iter().any(|range| range.dead_letters > 0));
         self.discard(void);
         for source in lost {
-            // Another shard of ours has it.
-            if self.tenants.withdraw(shard, &source) {
+            if !self.tenants.withdraw(shard, &source) {
                 continue;
             }
             match self.tenants.leaving.remove(&source) {
                 Some(Leaving { tenure, .. }) => self.let_leave(source, shard, tenure),
-                None => self.ledger.leave(&source),
+                None => self.let_go_of(&source),
             }
         }
         self.tell_tips();
@@ -203,8 +208,15 @@ impl Committer {
             }
             self.hand_back().await;
             let tips = self.ledger.tips();
-            let joins: Vec<Join> =
-                self.tenants.joins.extract_if(.., |join| !tips.contains_key(&join.source)).collect();
+            let owners = &mut self.tenants.owners;
+            let mut is_free = |join: &Join| {
+                let is_free = !tips.contains_key(&join.source) && !owners.contains_key(&join.source);
+                if is_free {
+                    owners.insert(join.source.clone(), join.shard);
+                }
+                is_free
+            };
+            let joins: Vec<Join> = self.tenants.joins.extract_if(.., |join| is_free(join)).collect();
             // A reset takes in what else the group decided: nobody is woken for that.
             if joins.is_empty() && !self.tenants.must_reset && self.tenants.rewound.is_empty() {
                 return Ok(());

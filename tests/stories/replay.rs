@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::judge::{self, range};
 use crate::program::{Ended, PATIENCE, metric, program, run, run_until_end, start};
 use crate::services::python;
-use crate::story::{FLAT, Story};
+use crate::story::{FLAT, Story, wide};
 
 const ADD_COLUMN: &str = "
 import sys, deltalake
@@ -110,9 +110,7 @@ fn letters_that_fit_a_changed_schema_are_the_rows_of_a_fresh_ingest() {
 fn a_replay_that_is_killed_and_run_again_doubles_no_letter_beside_a_running_ingester() {
     let Some(story) = Story::begin("replay-killed") else { return };
     let topic = story.topic("events", 2);
-    let strange = |number: i64| {
-        (number, format!("{{\"id\":{number},\"new\":\"{:016x}\"}}", number.wrapping_mul(0x9e37_79b9)))
-    };
+    let strange = |number: i64| (number, wide(number, ",\"new\":1"));
     (0..2).for_each(|partition| story.produce_texts(&topic, partition, (0..6_000).map(strange)));
     let location = story.place("table");
     let config = |name: &str, on_new_field: &str| {

@@ -144,6 +144,11 @@ impl Story {
         producer.flush(Duration::from_secs(60)).unwrap();
     }
 
+    /// Records that compress badly: few of them fill a file.
+    pub fn produce_wide(&self, topic: &str, partition: i32, numbers: impl Iterator<Item = i64>) {
+        self.produce_texts(topic, partition, numbers.map(|number| (number, wide(number, ""))));
+    }
+
     /// Puts one record of any bytes into partition 0, at the time of record 0.
     pub fn produce_raw(&self, topic: &str, key: Option<&[u8]>, value: &[u8], headers: Option<OwnedHeaders>) {
         let producer: BaseProducer = self.client().create().unwrap();
@@ -167,6 +172,18 @@ impl Story {
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         ClientConfig::new().set("bootstrap.servers", self.brokers).create().unwrap()
     }
+}
+
+/// A record with a long name that is like no other; `more` stands behind it.
+pub fn wide(number: i64, more: &str) -> String {
+    let mut state = number as u64;
+    let name: String = (0..4)
+        .map(|_| {
+            state = state.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+            format!("{state:016x}")
+        })
+        .collect();
+    format!("{{\"id\":{number},\"name\":\"{name}\"{more}}}")
 }
 
 fn flat(number: i64) -> String {

@@ -146,6 +146,10 @@ impl Stage {
     }
 
     fn finish(&self, generation: Generation, unit: u64, ranges: &[OffsetRange]) {
+        self.finish_of(0, generation, unit, ranges);
+    }
+
+    fn finish_of(&self, shard: usize, generation: Generation, unit: u64, ranges: &[OffsetRange]) {
         let file = DataFile {
             path: format!("part-{unit}.parquet"),
             size: 1,
@@ -157,7 +161,7 @@ impl Stage {
             oldest_ms: None,
         };
         let work =
-            Work { shard: 0, unit, file: Some(file), letters: None, ranges: ranges.to_vec(), vouched: false };
+            Work { shard, unit, file: Some(file), letters: None, ranges: ranges.to_vec(), vouched: false };
         self.tell(ToCommitter::Finished { generation, work });
     }
 
@@ -354,6 +358,31 @@ async fn a_shard_that_waits_no_more_for_a_partition_leaves_it_to_the_one_that_ha
     }));
     stage.finish(generation, 0, &[full(0, 0, 10)]);
     assert_eq!(stage.committed(0), [0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_shard_says_late_of_a_partition_that_another_one_has_by_now_changes_nothing() {
+    let stage = Stage::new().await;
+    stage.join(0, 0);
+    stage.owned(0);
+    let generation = stage.generation();
+    let (source, at) = (source(0), Some(Offset(0)));
+    stage.tell(ToCommitter::Leave { shard: 0, generation, source: source.clone(), tenure: Tenure(1), at });
+    stage.left(0);
+    // The member has not heard that, and drops what it gives up; the shard is slow to say so.
+    stage.join(1, 0);
+    assert_eq!(stage.owned(1).source, source);
+    stage.tell(ToCommitter::Abandon(Abandoned {
+        shard: 0,
+        generation,
+        lost: vec![source],
+        since: 0,
+        kept: BTreeSet::new(),
+        rewound: Vec::new(),
+        question: Question(2),
+    }));
+    stage.finish_of(1, stage.generation(), 0, &[full(0, 0, 10)]);
+    assert_eq!(stage.committed(1), [0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
