@@ -108,7 +108,9 @@ impl Head {
             Found::Commit(body) => {
                 let id = action::commit(&body).ok().and_then(|commit| commit.commit_id);
                 if id != self.snapshot.tip_commit_id && self.snapshot.tip_commit_id.is_some() {
-                    return Err(self.is_gone(tip));
+                    // Where the log goes on, ours may have been cleaned up, and this came too late to count.
+                    let goes_on = listing.versions.iter().any(|&version| version > tip);
+                    return if goes_on { Ok(None) } else { Err(self.is_gone(tip)) };
                 }
             }
             Found::Missing if listing.versions.iter().all(|&version| version <= tip) => {

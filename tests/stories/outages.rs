@@ -186,9 +186,9 @@ fn a_disk_that_fails_now_and_then_is_tried_again_and_every_record_is_a_row_once(
     // A start that meets a broken disk ends: the table is there, and the first syncs of each thread pass.
     run_until_end(Path::new(&config)).with(0);
     for partition in 0..2 {
-        story.produce_wide(&topic, partition, 0..12_000);
+        story.produce_wide(&topic, partition, 0..30_000);
     }
-    let faults = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=8..12"];
+    let faults = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=6..9"];
     let ran = Command::new("strace")
         .args(["-f", "-qq", "-o", &story.place("trace")])
         .args(faults)
@@ -202,7 +202,7 @@ fn a_disk_that_fails_now_and_then_is_tried_again_and_every_record_is_a_row_once(
     }
     assert!(ran.status.success(), "{said}");
     assert!(trace.contains("EIO") && said.contains("Input/output error"), "no fault was met:\n{said}");
-    assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 24_000);
+    assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 60_000);
 }
 
 #[test]
