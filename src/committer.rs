@@ -268,6 +268,10 @@ impl Committer {
                     self.rest_within(others_first).await;
                     return Ok(());
                 }
+                // Ours may have been there, and cleaned up, before the winner came: its files may be live.
+                Settled::Lost(_) if !self.head.is_trusted(self.wiring.clock.boot()) => {
+                    return self.reset().await;
+                }
                 Settled::Lost(winner) => {
                     metrics::commit_conflict(&self.identity.table_id);
                     let lost = self.contention.lost();

@@ -242,6 +242,8 @@ impl DeadLetters {
                     self.head.checkpoint_when_due(clock);
                     return Ok(Posted::Landed);
                 }
+                // Ours may have been there, and cleaned up, before the winner came.
+                Settled::Lost(_) if !self.head.is_trusted(clock.boot()) => return Ok(Posted::Unsure),
                 Settled::Lost(winner) => {
                     if let Some(trouble) = self.meet(&winner, &own)? {
                         return Ok(trouble);
