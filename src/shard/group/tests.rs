@@ -82,6 +82,8 @@ struct Scene {
     rows: Rows,
     inbox: Sender<ToShard>,
     committer: UnboundedReceiver<ToCommitter>,
+    /// Files that arrived while something else was waited for.
+    works: VecDeque<Work<DataFile>>,
     left: Receiver<(usize, TopicPartition, Tenure)>,
     _reports: Receiver<Report>,
     runtime: tokio::runtime::Runtime,
@@ -130,7 +132,7 @@ impl Scene {
         };
         let rows = Rows::default();
         let shard = Shard::new(rows.clone(), vec![lane], Vec::new(), wiring).unwrap();
-        Scene { shard, rows, inbox, committer, left, _reports, runtime }
+        Scene { shard, rows, inbox, committer, works: VecDeque::new(), left, _reports, runtime }
     }
 
     fn tell(&mut self, message: ToShard) {
@@ -147,6 +149,9 @@ impl Scene {
     }
 
     fn finished(&mut self) -> Work<DataFile> {
+        if let Some(work) = self.works.pop_front() {
+            return work;
+        }
         loop {
             if let ToCommitter::Finished { work, .. } = self.asked() {
                 return work;
@@ -156,8 +161,22 @@ impl Scene {
 
     fn abandoned(&mut self) -> Abandoned {
         loop {
-            if let ToCommitter::Abandon(abandoned) = self.asked() {
-                return abandoned;
+            match self.asked() {
+                ToCommitter::Abandon(abandoned) => return abandoned,
+                // An upload was faster.
+                ToCommitter::Finished { work, .. } => self.works.push_back(work),
+                _ => {}
+            }
+        }
+    }
+
+    /// Up to where the shard has handed over what it leaves.
+    fn left_at(&mut self) -> (Option<Offset>, Tenure) {
+        loop {
+            match self.asked() {
+                ToCommitter::Leave { at, tenure, .. } => return (at, tenure),
+                ToCommitter::Finished { work, .. } => self.works.push_back(work),
+                _ => {}
             }
         }
     }
@@ -206,7 +225,7 @@ fn what_was_read_of_a_partition_is_handed_over_before_it_leaves() {
     scene.read(&[0, 1]);
     scene.arrive(&[(0, 10), (1, 5)]);
     scene.leave(0);
-    let ToCommitter::Leave { at, tenure, .. } = scene.asked() else { panic!("its file is on its way") };
+    let (at, tenure) = scene.left_at();
     assert_eq!((at, tenure), (Some(Offset(10)), Tenure(1)));
     let work = scene.finished();
     assert_eq!(ranges(&work), [(0, 0, 10), (1, 0, 5)]);
