@@ -3,6 +3,7 @@
 //! The store takes no part of a file until its gate opens. A turn that waited
 //! for it would never return, which the watchdog would see.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -108,28 +109,31 @@ fn a_stalled_upload_blocks_no_turn_and_bounds_memory_and_loses_nothing() {
         assert!(scripted.commit_finished().is_none(), "no file is whole before the store has it");
         println!("{turns} turns before the budget was spent, {peak} bytes held at most, of {BUDGET}");
 
-        // Afterwards as much again, and more.
+        // Afterwards as much again, and more. Uploads may end in another order than they began.
         gate.send_replace(true);
-        let (mut files, mut rows) = (Vec::new(), 0);
-        while rows < 3 * turns * BATCH as u64 {
+        let (mut whole, mut ended, mut next) = (Vec::new(), BTreeMap::new(), 0);
+        while next < 3 * turns * BATCH as i64 {
             // Idle while parts are on their way: the runtime's thread has them.
             if scripted.turn() == Turn::Idle {
                 std::thread::yield_now();
             }
             while let Some(work) = scripted.commit_finished() {
-                rows += work.ranges.iter().map(|range| range.rows).sum::<u64>();
-                files.push(work);
+                let (Some(file), [range]) = (&work.file, &work.ranges[..]) else { panic!("{work:?}") };
+                assert_eq!(range.next.0 - range.start.0, file.rows as i64);
+                assert!(ended.insert(range.start.0, work).is_none(), "no record is in two files");
+            }
+            while let Some(work) = ended.remove(&next) {
+                next = work.ranges[0].next.0;
+                whole.push(work);
             }
         }
-        files
+        let early: Vec<i64> = ended.into_keys().collect();
+        assert!(early.iter().all(|&start| start > next), "{early:?} began before {next}");
+        whole
     });
 
-    let mut next = 0;
     for work in &files {
-        let (file, [range]) = (work.file.as_ref().unwrap(), &work.ranges[..]) else { panic!("{work:?}") };
-        assert_eq!(range.start.0, next, "each file begins where the one before ended");
-        assert_eq!(range.next.0 - range.start.0, file.rows as i64);
-        next = range.next.0;
+        let file = work.file.as_ref().unwrap();
         let path = Path::from(format!("table/{}", file.path));
         let stored =
             tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(objects.head(&path));
