@@ -53,3 +53,35 @@ impl Clock for SystemClock {
         uuid::Uuid::new_v4().to_string()
     }
 }
+
+/// Time that a test moves.
+#[cfg(test)]
+pub mod testing {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::{Clock, Duration, SystemClock};
+
+    /// Seconds since boot.
+    #[derive(Default, Debug)]
+    pub struct Hand(pub AtomicU64);
+
+    impl Hand {
+        pub fn pass(&self, seconds: u64) {
+            self.0.fetch_add(seconds, Ordering::Relaxed);
+        }
+    }
+
+    impl Clock for Hand {
+        fn wall_ms(&self) -> i64 {
+            1_700_000_000_000 + 1000 * self.0.load(Ordering::Relaxed) as i64
+        }
+
+        fn boot(&self) -> Duration {
+            Duration::from_secs(self.0.load(Ordering::Relaxed))
+        }
+
+        fn fresh_id(&self) -> String {
+            SystemClock.fresh_id()
+        }
+    }
+}

@@ -18,7 +18,7 @@ mod open;
 mod reset;
 
 pub use body::{Told, add, told};
-pub use head::{CHECKPOINT_EVERY, meet};
+pub use head::{CHECKPOINT_EVERY, TIP_TRUSTED_FOR, meet};
 pub use letters::Places;
 pub use open::{Opened, at_start, open};
 

@@ -130,27 +130,10 @@ fn utc(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::Ordering;
 
     use super::*;
-    use crate::clock::Clock;
-
-    #[derive(Default)]
-    struct Hand(AtomicU64);
-
-    impl Clock for Hand {
-        fn wall_ms(&self) -> i64 {
-            1_700_000_000_000 + 1000 * self.0.load(Ordering::Relaxed) as i64
-        }
-
-        fn fresh_id(&self) -> String {
-            unreachable!("health needs no names")
-        }
-
-        fn boot(&self) -> Duration {
-            Duration::from_secs(self.0.load(Ordering::Relaxed))
-        }
-    }
+    use crate::clock::testing::Hand;
 
     fn reasons(list: &[Reason]) -> Vec<(&str, &str)> {
         list.iter().map(|entry| (entry.component.as_str(), entry.reason.as_str())).collect()

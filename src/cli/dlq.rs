@@ -164,7 +164,7 @@ pub fn stats(StatsArguments { of, wanted, by }: &StatsArguments) -> Result<()> {
     let config = super::load_config(&of.config)?;
     let table = hands::table(&config, of.table.as_deref())?;
     let counts = runtime()?.block_on(letters::stats(table, &wanted.filter(), by))?;
-    let all: u64 = counts.values().map(|count| count.letters).sum();
+    let all: u64 = counts.iter().map(|(_, count)| count.letters).sum();
     if of.json {
         let counts: Vec<Value> = counts
             .iter()

@@ -30,7 +30,7 @@ use crate::table::sweeper::Sweeper;
 
 /// After this long without a commit the log is looked at before it is trusted:
 /// the next version may have been written, cleaned up, and be free again.
-pub(super) const TIP_TRUSTED_FOR: Duration = Duration::from_secs(60);
+pub const TIP_TRUSTED_FOR: Duration = Duration::from_secs(60);
 /// More versions than this are not followed one by one: a fresh look is less.
 const UNSEEN_MAX: usize = 256;
 /// A commit without an outcome is given up after this long: its files grow too old to be named.
@@ -291,13 +291,20 @@ impl Patience {
     /// Repeats a question until it is answered. What a person must mend is an answer, too.
     pub(super) async fn ask<T, F: Future<Output = Result<T>>>(&self, question: impl Fn() -> F) -> Result<T> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
+        let mut waited = false;
         loop {
             match question().await {
                 Err(error) if matches!(error.kind, ErrorKind::Disagree | ErrorKind::CannotWrite) => {
                     return Err(error);
                 }
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    if waited {
+                        self.answered();
+                    }
+                    return Ok(answer);
+                }
                 Err(error) => {
+                    waited = true;
                     self.waiting(&error);
                     tokio::time::sleep(backoff.pause()).await;
                 }
@@ -313,5 +320,30 @@ impl Patience {
 
     fn answered(&self) {
         self.health.set_ready(&self.component, Ok(()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::clock::testing::Hand;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waited_for_an_answer_is_ready_once_it_has_one() {
+        let health = Arc::new(Health::new(Arc::new(Hand::default())));
+        let patience = Patience { health: Arc::clone(&health), component: "table t".to_owned() };
+        let left = Cell::new(2);
+        let question = async || {
+            left.set(left.get() - 1);
+            if left.get() > 0 {
+                return Err(Error::new(ErrorKind::Unavailable, "503"));
+            }
+            assert_eq!(health.not_ready().len(), 1, "it waits");
+            Ok(7)
+        };
+        assert_eq!(patience.ask(question).await.unwrap(), 7);
+        assert!(health.not_ready().is_empty());
     }
 }

@@ -204,10 +204,10 @@ fn opened(
 mod tests {
     use std::path::Path;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::clock::Clock;
+    use crate::clock::testing::Hand;
     use crate::ids::Offset;
     use crate::protocol::dead_letters::place_app_id;
     use crate::table::action::{Action, encode};
@@ -254,24 +254,6 @@ mod tests {
         let clock: SharedClock = Arc::clone(&time) as SharedClock;
         let opened = open(&table.store, &identity, &topic, watermarks, None, &places, &clock).await;
         (opened, asked.load(Ordering::Relaxed))
-    }
-
-    /// Time that is moved by hand.
-    #[derive(Default)]
-    struct Hand(AtomicU64);
-
-    impl Clock for Hand {
-        fn wall_ms(&self) -> i64 {
-            NOW_MS
-        }
-
-        fn boot(&self) -> Duration {
-            Duration::from_secs(self.0.load(Ordering::Relaxed))
-        }
-
-        fn fresh_id(&self) -> String {
-            uuid::Uuid::new_v4().to_string()
-        }
     }
 
     #[tokio::test]

@@ -125,6 +125,7 @@ impl By {
         }
     }
 
+    /// Texts that sort as what they stand for: numbers have spaces before them.
     fn value(self, letter: &Letter<'_>) -> String {
         let time = |form: &str| {
             let at = letter.timestamp_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
@@ -132,7 +133,7 @@ impl By {
         };
         match self {
             By::Topic => letter.topic.to_owned(),
-            By::Partition => format!("{:>3}", letter.partition.0),
+            By::Partition => format!("{:>10}", letter.partition.0),
             By::Reason => letter.reason.to_owned(),
             By::Day => time("%Y-%m-%d"),
             By::Hour => time("%Y-%m-%dT%H:00Z"),
@@ -163,16 +164,21 @@ impl Count {
     }
 }
 
-/// Counts a table's letters; the key of a count has a value for each of `by`.
-pub async fn stats(table: &Table, filter: &Filter, by: &[By]) -> Result<BTreeMap<Vec<String>, Count>> {
+/// Counts a table's letters, in order; the key of a count has a value for each of `by`.
+pub async fn stats(table: &Table, filter: &Filter, by: &[By]) -> Result<Vec<(Vec<String>, Count)>> {
     let mut counts: BTreeMap<Vec<String>, Count> = BTreeMap::new();
     each(table, filter, async |_, batch, row| {
         let letter = batch.letter(row).expect("it was looked at");
-        let key = by.iter().map(|by| by.value(&letter).trim().to_owned()).collect();
+        let key = by.iter().map(|by| by.value(&letter)).collect();
         counts.entry(key).or_default().take(&letter);
     })
     .await?;
-    Ok(counts)
+    Ok(in_order(counts))
+}
+
+fn in_order(counts: BTreeMap<Vec<String>, Count>) -> Vec<(Vec<String>, Count)> {
+    let trimmed = |key: Vec<String>| key.iter().map(|value| value.trim().to_owned()).collect();
+    counts.into_iter().map(|(key, count)| (trimmed(key), count)).collect()
 }
 
 /// Hears of every letter that is asked for: the number of its file, the batch, its row there.
@@ -300,6 +306,25 @@ pub fn escaped(bytes: &[u8], characters: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn partitions_are_told_as_numbers_in_their_order() {
+        let counts = [1000, 7, 99].map(|partition| {
+            let letter = Letter {
+                topic: "orders",
+                partition: Partition(partition),
+                offset: Offset(0),
+                timestamp_ms: None,
+                reason: "json",
+                key: None,
+                value: b"{",
+                error: "",
+            };
+            (vec![By::Partition.value(&letter)], Count::default())
+        });
+        let told: Vec<_> = in_order(counts.into()).into_iter().map(|(key, _)| key.concat()).collect();
+        assert_eq!(told, ["7", "99", "1000"]);
+    }
 
     #[test]
     fn payloads_are_shown_on_one_line_and_cut() {

@@ -12,17 +12,11 @@ pub mod letters;
 pub mod offsets;
 pub mod replay;
 
-use std::time::Duration;
-
 use crate::clock::SharedClock;
 use crate::committer::Identity;
 use crate::config::{Config, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host;
-
-/// After this long the log is looked at before a commit is believed: the version may have been another's,
-/// cleaned up, and be free again. A person may stop a command and let it go on days later.
-const TIP_TRUSTED_FOR: Duration = Duration::from_secs(60);
 
 /// The table that a command is about: the named one, or the only one.
 pub fn table<'a>(config: &'a Config, id: Option<&str>) -> Result<&'a Table> {

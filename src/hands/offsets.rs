@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{TIP_TRUSTED_FOR, identity};
+use super::identity;
 use crate::clock::SharedClock;
-use crate::committer::{Told, at_start, told};
+use crate::committer::{TIP_TRUSTED_FOR, Told, at_start, told};
 use crate::config::{Config, Start, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, Version};

@@ -14,12 +14,12 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tracing::info;
 
+use super::identity;
 use super::letters::Places;
-use super::{TIP_TRUSTED_FOR, identity};
 use crate::budget::{Budget, Holding};
 use crate::clock::SharedClock;
 use crate::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
-use crate::committer::{Identity, Told, add, at_start, meet, told};
+use crate::committer::{Identity, TIP_TRUSTED_FOR, Told, add, at_start, meet, told};
 use crate::config::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::DataFile;
@@ -49,6 +49,7 @@ const PARTS_WAITING: usize = 2;
 const FAILURES_TOLD: usize = 20;
 /// A file that nothing names yet may be vacuumed after a week: what is so old is decoded anew.
 const FILE_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+const NOT_KNOWN: &str = "whether the last letters became rows is not known: run it again, the table tells";
 /// How long an end waits for void files to be deleted.
 const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -298,18 +299,10 @@ impl<'a> Replay<'a> {
         let decoded = self.decode(batch).await?;
         if !self.asked.dry_run {
             let path = decoded.file.as_ref().map(|file| self.store.path(&file.path));
-            match self.commit(batch, &decoded).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.sweep(path);
-                    return Ok(false);
-                }
-                // Another one has the version, for sure. What is not sure is left where it is.
-                Err(error) if error.kind == ErrorKind::Fenced => {
-                    self.sweep(path);
-                    return Err(error);
-                }
-                Err(error) => return Err(error),
+            // What is not sure is left where it is.
+            if let Put::Void(why) = self.commit(batch, &decoded).await? {
+                self.sweep(path);
+                return why.map_or(Ok(false), Err);
             }
         }
         let outcome = &mut self.outcome;
@@ -401,24 +394,27 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Puts the rows of a batch. False: the table has changed.
-    async fn commit(&mut self, batch: &[Letter], decoded: &Decoded) -> Result<bool> {
+    /// Puts the rows of a batch.
+    ///
+    /// # Errors
+    /// Only the table can tell whether they are in it.
+    async fn commit(&mut self, batch: &[Letter], decoded: &Decoded) -> Result<Put> {
         loop {
             let now = self.clock.boot();
             let is_old = |file: &DataFile| now.saturating_sub(file.begun) > FILE_AGE_MAX;
-            if decoded.file.as_ref().is_some_and(is_old) || !self.is_at_the_tip().await? {
-                return Ok(false);
+            if decoded.file.as_ref().is_some_and(is_old) {
+                return Ok(Put::Void(None));
+            }
+            match self.is_at_the_tip().await {
+                Ok(true) => {}
+                Ok(false) => return Ok(Put::Void(None)),
+                Err(error) => return Ok(Put::Void(Some(error))),
             }
             let begun = self.clock.boot();
             let (commit_id, body) = self.body(batch, decoded);
             let version = self.snapshot.version.next();
             let settled = log::settle(&self.store, version, &commit_id, &body, at_start(&self.store)).await;
-            let settled = settled.map_err(|error| {
-                error.remedy(
-                    "whether the last letters became rows is not known: run it again, the table tells",
-                )
-            })?;
-            match settled {
+            match settled.map_err(|error| error.remedy(NOT_KNOWN))? {
                 Settled::Won => {
                     let commit = crate::table::action::commit(&body).expect("we wrote it");
                     self.snapshot.apply(version, commit);
@@ -429,13 +425,17 @@ impl<'a> Replay<'a> {
                     self.outcome.version = Some(version);
                     let rows: u64 = decoded.ranges.iter().map(|range| range.rows).sum();
                     info!(table = self.table.id, %version, letters = batch.len(), rows, "letters replayed");
-                    return Ok(true);
+                    return Ok(Put::Landed);
                 }
-                Settled::Lost(winner) => {
-                    if !self.give_way(&winner).await? {
-                        return Ok(false);
-                    }
+                // Ours may have been there, and cleaned up, before the winner came: its file may be live.
+                Settled::Lost(_) if self.clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR => {
+                    return Err(moved_on(self.table).remedy(NOT_KNOWN));
                 }
+                Settled::Lost(winner) => match self.give_way(&winner).await {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(Put::Void(None)),
+                    Err(error) => return Ok(Put::Void(Some(error))),
+                },
             }
         }
     }
@@ -506,6 +506,13 @@ impl<'a> Replay<'a> {
             _ => Ok(true),
         }
     }
+}
+
+/// What became of the commit of a batch.
+enum Put {
+    Landed,
+    /// The table has changed, or is another one's: nothing of it is committed, nor will be.
+    Void(Option<Error>),
 }
 
 fn moved_on(table: &Table) -> Error {

@@ -206,8 +206,10 @@ pub fn took_an_id(table_id: &str, source: &TopicPartition, txns: &BTreeMap<Strin
             && !topic_id.is_unknown()
             && superseded(table_id, topic, topic_id, txns).is_none()
     };
-    let later = txns.keys().filter_map(|app_id| AppId::parse(app_id)).find(goes_on);
-    later.filter(|_| source.topic_id.is_unknown()).map(|id| id.to_string())
+    if !source.topic_id.is_unknown() {
+        return None;
+    }
+    txns.keys().filter_map(|app_id| AppId::parse(app_id)).find(goes_on).map(|id| id.to_string())
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 use crate::clock::SystemClock;
+use crate::clock::testing::Hand;
 use crate::columnar::letters::{Letter as Written, append};
 use crate::columnar::{BadReason, BadRecord};
 use crate::config::Compression;
@@ -164,6 +165,9 @@ struct Life {
     requests_left: AtomicI64,
     /// The last request takes effect.
     after: bool,
+    /// Moves by so many seconds while a version is put.
+    time: Arc<Hand>,
+    seconds: u64,
 }
 
 impl Life {
@@ -187,7 +191,12 @@ fn dead() -> object_store::Error {
 }
 
 fn mortal(store: &Store, requests: i64, after: bool) -> (Store, Arc<Life>) {
-    let life = Arc::new(Life { requests_left: AtomicI64::new(requests), after });
+    let requests_left = AtomicI64::new(requests);
+    living(store, Life { requests_left, after, time: Arc::default(), seconds: 0 })
+}
+
+fn living(store: &Store, life: Life) -> (Store, Arc<Life>) {
+    let life = Arc::new(life);
     let objects = Arc::new(Mortal { inner: Arc::clone(&store.objects), life: Arc::clone(&life) });
     (Store { objects, ..store.clone() }, life)
 }
@@ -206,6 +215,9 @@ impl ObjectStore for Mortal {
         payload: PutPayload,
         options: PutOptions,
     ) -> StoreResult<PutResult> {
+        if path.as_ref().ends_with(".json") {
+            self.life.time.pass(self.life.seconds);
+        }
         self.life.ask(self.inner.put_opts(path, payload, options)).await
     }
 
@@ -345,6 +357,25 @@ async fn of_two_replays_at_once_one_ends_and_no_letter_is_two_rows() {
     world.is_as_it_should_be().await;
     let files = std::fs::read_dir(world.main.directory.path()).unwrap().count();
     assert_eq!(files, 1 + 4, "the file of the one that lost is gone");
+}
+
+#[tokio::test]
+async fn a_file_whose_commit_took_long_is_left_where_it_is_though_another_has_its_version() {
+    let world = World::new().await;
+    let time = Arc::new(Hand::default());
+    let life =
+        Life { requests_left: AtomicI64::new(i64::MAX), after: false, time: Arc::clone(&time), seconds: 100 };
+    let (store, _) = living(&world.main.store, life);
+    let clock: SharedClock = time;
+    let stores = (store, world.letters.store.clone());
+    let mut late = Replay::begin(&world.table, stores, Asked::default(), &clock).await.unwrap();
+    world.replay(Asked::default()).await;
+    let ended = late.run().await.unwrap_err();
+    late.sweeper.finish(SWEEP_PATIENCE).await;
+    assert!(ended.remedy.unwrap().contains("run it again"));
+    world.is_as_it_should_be().await;
+    let files = std::fs::read_dir(world.main.directory.path()).unwrap().count();
+    assert_eq!(files, 1 + 4 + 1, "it may be live");
 }
 
 #[tokio::test]
