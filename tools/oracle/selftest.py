@@ -5,6 +5,7 @@ line a case and at the end a line as cargo prints it.
 """
 import contextlib
 import io
+import json
 import os
 import random
 import tempfile
@@ -69,6 +70,22 @@ def planted(file, directory, bug):
     plant.write(options(dump=file, table=directory, schema=produce.DDL, bug=bug))
 
 
+@contextlib.contextmanager
+def otherwise(file, field):
+    """A version whose file the checkpoint knows by another value of `field`."""
+    with open(file) as log:
+        text = log.read()
+    actions = [json.loads(line) for line in text.splitlines()]
+    add = next(action["add"] for action in actions if "add" in action)
+    stats = json.dumps(json.loads(add["stats"]) | {"numRecords": 0})
+    add[field] = {"size": 1, "stats": stats, "tags": {table.RANGES: "[]"}}[field]
+    with open(file, "w") as log:
+        log.writelines(json.dumps(action) + "\n" for action in actions)
+    yield
+    with open(file, "w") as log:
+        log.write(text)
+
+
 def cases(scratch):
     file = f"{scratch}/dump.parquet"
     make_dump(file, bad_in_1000=20)
@@ -83,6 +100,10 @@ def cases(scratch):
 
     DeltaTable(clean).create_checkpoint()
     yield "a correct checkpoint passes", judged(clean) == []
+    for field in ("size", "stats", "tags"):
+        with otherwise(f"{clean}/_delta_log/{2:020d}.json", field):
+            said = judged(clean)
+        yield f"a checkpoint with other {field} is caught", any("tells another size" in text for text in said)
     for version in range(6):
         os.remove(f"{clean}/_delta_log/{version:020d}.json")
     yield "a log whose head was cleaned up passes", judged(clean) == []

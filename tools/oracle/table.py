@@ -243,11 +243,15 @@ def name(partition):
 # ---- checkpoints -------------------------------------------------------------------------------------------------
 
 
-def checkpoint_actions(table, version):
+def parts_of(table, version):
     parts = table.checkpoints[version]
     if len(parts) != parts[0][1]:
         table.wrong(f"checkpoint {version} has {len(parts)} of {parts[0][1]} parts")
-    for file, _ in parts:
+    return parts
+
+
+def checkpoint_actions(table, version):
+    for file, _ in parts_of(table, version):
         for batch in table.parquet(f"_delta_log/{file}").iter_batches():
             for row in batch.to_pylist():
                 yield from ((kind, action) for kind, action in row.items() if action is not None)
@@ -276,19 +280,24 @@ def load_checkpoint(table, version, state):
 
 
 def check_checkpoint(table, version, state):
+    """By columns: a long log has hundreds of checkpoints, and the later ones name every file."""
     live, txns, counted = set(), {}, Counter()
-    for kind, action in checkpoint_actions(table, version):
-        counted[kind] += 1
-        if kind == "add":
-            live.add(action["path"])
-            logged = state.live.get(action["path"])
-            if logged and (logged["size"] != action["size"] or file_ranges(logged) != file_ranges(
-                    {"tags": dict(action.get("tags") or [])})):
-                table.wrong(f"checkpoint {version} tells another size or other ranges of {action['path']}")
-        elif kind == "txn":
-            txns[action["appId"]] = action["version"]
-    if live != set(state.live):
-        missing, extra = sorted(set(state.live) - live)[:3], sorted(live - set(state.live))[:3]
+    wanted = [f"add.{field}" for field in ("path", "size", "stats", "tags")]
+    for file, _ in parts_of(table, version):
+        for batch in table.parquet(f"_delta_log/{file}").iter_batches(columns=[*wanted, "txn", "metaData", "protocol"]):
+            present = {kind: batch[kind].drop_null() for kind in batch.schema.names}
+            counted.update({kind: len(actions) for kind, actions in present.items()})
+            txns |= {action["appId"]: action["version"] for action in present["txn"].to_pylist()}
+            adds = present["add"]
+            columns = {field.name: adds.field(field.name).to_pylist() for field in adds.type}
+            live.update(columns["path"])
+            absent = [None] * len(adds)
+            for path, size, stats, tags in zip(*(columns.get(field.removeprefix("add."), absent) for field in wanted)):
+                logged = state.live.get(path)
+                if logged and not tells_the_same(logged, size, stats, dict(tags or [])):
+                    table.wrong(f"checkpoint {version} tells another size, other ranges or statistics of {path}")
+    if live != state.live.keys():
+        missing, extra = sorted(state.live.keys() - live)[:3], sorted(live - state.live.keys())[:3]
         table.wrong(f"checkpoint {version} has {len(live)} files, the replay {len(state.live)}; lost {missing}, more {extra}")
     if counted["add"] != len(live):
         table.wrong(f"checkpoint {version} names a file twice")
@@ -296,6 +305,16 @@ def check_checkpoint(table, version, state):
         table.wrong(f"checkpoint {version} differs in txns: {sorted(set(txns.items()) ^ set(state.txns.items()))[:4]}")
     if counted["metaData"] != 1 or counted["protocol"] != 1:
         table.wrong(f"checkpoint {version} holds {counted['metaData']} metaData and {counted['protocol']} protocol actions")
+
+
+def tells_the_same(logged, size, stats, tags):
+    ranges = (logged.get("tags") or {}).get(RANGES)
+    return logged["size"] == size and same_json(ranges, tags.get(RANGES)) and (
+        stats is None or same_json(logged.get("stats"), stats))
+
+
+def same_json(text, other):
+    return text == other or (text and other and json.loads(text) == json.loads(other))
 
 
 # ---- files and their statistics ----------------------------------------------------------------------------------
