@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -188,8 +189,12 @@ pub fn lines(body: &[u8]) -> impl Iterator<Item = Result<Line<'_>, serde_json::E
 }
 
 fn line(text: &[u8]) -> Result<Line<'_>, serde_json::Error> {
-    let action: BTreeMap<String, &RawValue> = serde_json::from_slice(text)?;
-    let Some((name, value)) = action.into_iter().next() else { return Ok(Line::Other) };
+    let members: BTreeMap<String, &RawValue> = serde_json::from_slice(text)?;
+    let mut actions = members.into_iter().filter(|(_, value)| value.get() != "null");
+    let Some((name, value)) = actions.next() else { return Ok(Line::Other) };
+    if let Some((other, _)) = actions.next() {
+        return Err(serde_json::Error::custom(format!("`{name}` and `{other}` in one line")));
+    }
     Ok(match name.as_str() {
         "commitInfo" => Line::CommitInfo(value),
         "protocol" => Line::Protocol(serde_json::from_str(value.get())?),
@@ -309,5 +314,13 @@ mod tests {
     #[test]
     fn a_damaged_version_file_is_an_error() {
         assert!(commit(b"{\"add\":").is_err());
+    }
+
+    #[test]
+    fn a_line_is_one_action_whatever_else_is_null() {
+        let told = commit(br#"{"add":{},"txn":{"appId":"a","version":1}}"#).unwrap_err();
+        assert_eq!(told.to_string(), "`add` and `txn` in one line");
+        let commit = commit(br#"{"add":null,"txn":{"appId":"a","version":1}}"#).unwrap();
+        assert_eq!((commit.adds, commit.txns.len()), (0, 1));
     }
 }
