@@ -17,7 +17,7 @@ mod letters;
 mod open;
 mod reset;
 
-pub use body::{Told, add, told};
+pub use body::{Ours, Told, add, told};
 pub use head::{CHECKPOINT_EVERY, TIP_TRUSTED_FOR, meet};
 pub use letters::Places;
 pub use open::{Opened, at_start, open};
@@ -245,8 +245,8 @@ impl Committer {
                 still_fits?;
                 return self.reset().await;
             }
-            let body = self.commit_body(&work);
-            let settled = self.put(&body).await;
+            let ours = self.commit_body(&work);
+            let settled = self.put(ours).await;
             if settled.is_err() && planted(Bug::DeletesFilesOfAnUnknownCommit) {
                 self.discard(work);
                 return self.reset().await;
@@ -298,12 +298,10 @@ impl Committer {
     }
 
     /// Puts the next version, and notes how long it took.
-    async fn put(&mut self, (commit_id, body): &(String, Bytes)) -> Result<Settled> {
+    async fn put(&mut self, ours: Ours) -> Result<Settled> {
         let begun = self.wiring.clock.boot();
-        let settled = self
-            .head
-            .put(commit_id, body, &self.identity.table_id, &self.patience, &self.wiring.clock)
-            .await?;
+        let settled =
+            self.head.put(ours, &self.identity.table_id, &self.patience, &self.wiring.clock).await?;
         self.contention.took(self.wiring.clock.boot().saturating_sub(begun));
         Ok(settled)
     }
@@ -520,7 +518,7 @@ impl Committer {
         info!(table = self.identity.table_id, %version, rows, files = count, bytes, "committed");
     }
 
-    fn commit_body(&self, work: &[Work<DataFile>]) -> (String, Bytes) {
+    fn commit_body(&self, work: &[Work<DataFile>]) -> Ours {
         let now = self.wiring.clock.wall_ms();
         let mut next: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
         for range in work.iter().flat_map(|unit| &unit.ranges) {

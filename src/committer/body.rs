@@ -1,7 +1,8 @@
 //! The bytes of a commit of ours.
 //!
 //! It owns their form: who wrote it, its id, and the ranges it settles stand
-//! in front, the actions follow.
+//! in front, the actions follow. What they say is kept beside them: nobody
+//! reads what he has just written.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,15 @@ use super::Identity;
 use crate::clock::SharedClock;
 use crate::exchange::DataFile;
 use crate::ids::OffsetRange;
-use crate::table::action::{self, Action, Add, CHECKSUM_TAG, CommitFacts, CommitInfo};
+use crate::table::action::{self, Action, Add, CHECKSUM_TAG, Commit, CommitFacts, CommitInfo};
+
+/// A commit of ours that is not put yet.
+pub struct Ours {
+    pub id: String,
+    pub bytes: Bytes,
+    /// As its readers will find it.
+    pub commit: Commit,
+}
 
 /// A file's line, with what it settles or holds under its tag.
 pub fn add(file: &DataFile, tag: &str, value: &impl Serialize) -> Action {
@@ -43,14 +52,14 @@ pub struct Told {
     pub replayed: Vec<OffsetRange>,
 }
 
-/// A commit's id and bytes: who, what, and the ranges it settles.
+/// A commit: who, what, and the ranges it settles.
 pub(super) fn body(
     identity: &Identity,
     operation: &'static str,
     actions: Vec<Action>,
     ranges: Vec<OffsetRange>,
     clock: &SharedClock,
-) -> (String, Bytes) {
+) -> Ours {
     let mut parameters = Map::new();
     if operation != "CREATE TABLE" {
         parameters.insert("outputMode".to_owned(), Value::from("Append"));
@@ -59,15 +68,15 @@ pub(super) fn body(
 }
 
 /// The same with all that `commitInfo` is to say.
-pub fn told(identity: &Identity, told: Told, actions: Vec<Action>, clock: &SharedClock) -> (String, Bytes) {
-    let commit_id = clock.fresh_id();
+pub fn told(identity: &Identity, told: Told, actions: Vec<Action>, clock: &SharedClock) -> Ours {
+    let id = clock.fresh_id();
     let info = CommitInfo {
         timestamp: clock.wall_ms(),
         is_blind_append: Some(told.operation != "CREATE TABLE"),
         operation: told.operation.to_owned(),
         operation_parameters: told.parameters,
         engine_info: Some(concat!("thalweg/", env!("CARGO_PKG_VERSION")).to_owned()),
-        txn_id: Some(commit_id.clone()),
+        txn_id: Some(id.clone()),
         thalweg: Some(CommitFacts {
             writer: identity.writer.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -77,5 +86,5 @@ pub fn told(identity: &Identity, told: Told, actions: Vec<Action>, clock: &Share
     };
     let mut all = vec![Action::CommitInfo(Box::new(info))];
     all.extend(actions);
-    (commit_id, action::encode(&all).into())
+    Ours { id, bytes: action::encode(&all).into(), commit: Commit::of(all) }
 }

@@ -276,7 +276,7 @@ impl Committer {
             if !self.still_fits(&[]).await? {
                 return Ok(None);
             }
-            match self.put(&claim).await? {
+            match self.put(claim).await? {
                 Settled::Won if self.head.is_trusted(self.wiring.clock.boot()) => break,
                 // It may have landed where nobody looks any more.
                 Settled::Won => return Ok(None),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::{debug, warn};
 
+use super::body::Ours;
 use super::{ALIVE_FOR, Wiring};
 use crate::backoff::Backoff;
 use crate::clock::SharedClock;
@@ -156,15 +157,14 @@ impl Head {
     /// know whether the version still counts: others may have gone far beyond it.
     pub(super) async fn put(
         &mut self,
-        commit_id: &str,
-        body: &Bytes,
+        ours: Ours,
         table_id: &str,
         patience: &Patience,
         clock: &SharedClock,
     ) -> Result<Settled> {
         let (version, begun) = (self.snapshot.version.next(), clock.boot());
         let mut unclear = 0u32;
-        let settled = log::settle(&self.store, version, commit_id, body, |heard| {
+        let settled = log::settle(&self.store, version, &ours.id, &ours.bytes, |heard| {
             let is_late = clock.boot().saturating_sub(begun) > UNRESOLVED_MAX;
             let error = match heard {
                 // The machine may have stood still since the last answer.
@@ -194,7 +194,7 @@ impl Head {
         // What took longer says nothing of the tip.
         self.tip_seen = if planted(Bug::BelievesALateCommit) { clock.boot() } else { begun };
         if let Settled::Won = settled {
-            self.snapshot.apply(version, action::commit(body).expect("we wrote it"));
+            self.snapshot.apply(version, ours.commit);
         }
         Ok(settled)
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::body::{add, body};
+use super::body::{Ours, add, body};
 use super::head::{Head, Patience, TIP_TRUSTED_FOR};
 use super::open::at_start;
 use super::{Identity, Wiring, is_old};
@@ -21,7 +21,7 @@ use crate::protocol::fence::Writer;
 use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::{Relation, Verdict};
 use crate::schema::Schema;
-use crate::table::action::{self, Action};
+use crate::table::action::Action;
 use crate::table::create;
 use crate::table::dead_letters::{LETTERS_TAG, LettersTag, admit, held};
 use crate::table::log::{self, Settled, Snapshot};
@@ -156,14 +156,14 @@ async fn claim(
                 }
             }
         }
-        let (commit_id, body) = body(identity, operation, actions, Vec::new(), clock);
-        let settled = log::settle(store, version, &commit_id, &body, at_start(store)).await?;
+        let ours = body(identity, operation, actions, Vec::new(), clock);
+        let settled = log::settle(store, version, &ours.id, &ours.bytes, at_start(store)).await?;
         let is_late = clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR;
         match (settled, snapshot) {
             (Settled::Won, _) if is_late && !log::counts(store, version).await? => {}
-            (Settled::Won, None) => return Ok(Some((create::snapshot(&body), begun))),
+            (Settled::Won, None) => return Ok(Some((create::snapshot(ours.commit), begun))),
             (Settled::Won, Some(mut snapshot)) => {
-                snapshot.apply(version, action::commit(&body).expect("we wrote it"));
+                snapshot.apply(version, ours.commit);
                 return Ok(Some((snapshot, begun)));
             }
             (Settled::Lost(_), _) => {}
@@ -230,8 +230,8 @@ impl DeadLetters {
             if files.iter().any(|(file, _)| is_old(file, clock.boot())) {
                 return Ok(Posted::Changed);
             }
-            let (commit_id, body) = self.body(files, identity, clock);
-            match self.head.put(&commit_id, &body, &identity.table_id, patience, clock).await? {
+            let ours = self.body(files, identity, clock);
+            match self.head.put(ours, &identity.table_id, patience, clock).await? {
                 Settled::Won => {
                     let is_late = !self.head.is_trusted(clock.boot());
                     if (is_late && !self.head.counts(patience).await?)
@@ -285,12 +285,7 @@ impl DeadLetters {
         })
     }
 
-    fn body(
-        &self,
-        files: &[(DataFile, Vec<OffsetRange>)],
-        identity: &Identity,
-        clock: &SharedClock,
-    ) -> (String, bytes::Bytes) {
+    fn body(&self, files: &[(DataFile, Vec<OffsetRange>)], identity: &Identity, clock: &SharedClock) -> Ours {
         let mut reach: BTreeMap<String, i64> = BTreeMap::new();
         for range in files.iter().flat_map(|(_, ranges)| ranges) {
             let app_id = dead_letters::app_id(&identity.table_id, &range.source);

@@ -21,7 +21,6 @@ use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
 use crate::source::catalog::Topic;
-use crate::table::action;
 use crate::table::log::{self, Found, Meanwhile, Settled, Snapshot};
 use crate::table::store::{Store, explain, is_disk_trouble, is_hopeless};
 use crate::table::{create, gate, since};
@@ -108,8 +107,8 @@ pub async fn open(
             return opened((snapshot, begun), plan, watermarks, false, TakenOver::default());
         }
         let operation = if created { "CREATE TABLE" } else { "STREAMING UPDATE" };
-        let (commit_id, body) = body(identity, operation, actions, Vec::new(), clock);
-        let settled = log::settle(store, version, &commit_id, &body, at_start(store)).await?;
+        let ours = body(identity, operation, actions, Vec::new(), clock);
+        let settled = log::settle(store, version, &ours.id, &ours.bytes, at_start(store)).await?;
         let is_late =
             clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR && !planted(Bug::BelievesALateCommit);
         match settled {
@@ -117,9 +116,9 @@ pub async fn open(
             Settled::Won if is_late && !log::counts(store, version).await? => {}
             Settled::Won => {
                 let snapshot = match snapshot {
-                    None => create::snapshot(&body),
+                    None => create::snapshot(ours.commit),
                     Some(mut snapshot) => {
-                        snapshot.apply(version, action::commit(&body).expect("we wrote it"));
+                        snapshot.apply(version, ours.commit);
                         snapshot
                     }
                 };

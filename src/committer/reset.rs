@@ -7,9 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::body::body;
+use super::body::{Ours, body};
 use super::letters::DeadLetters;
 use super::{Committer, by_hand};
 use crate::error::{Error, ErrorKind, Result};
@@ -76,7 +74,7 @@ impl Committer {
                 continue;
             }
             let Some(claim) = self.claim(&tips) else { return Ok(tips) };
-            let settled = self.put(&claim).await?;
+            let settled = self.put(claim).await?;
             // One that took too long may have landed where nobody looks any more.
             if matches!(settled, Settled::Won) && self.head.is_trusted(self.wiring.clock.boot()) {
                 return Ok(tips);
@@ -85,7 +83,7 @@ impl Committer {
     }
 
     /// The commit that claims these partitions; `None` where none is needed.
-    pub(super) fn claim(&self, tips: &BTreeMap<TopicPartition, Offset>) -> Option<(String, Bytes)> {
+    pub(super) fn claim(&self, tips: &BTreeMap<TopicPartition, Offset>) -> Option<Ours> {
         if tips.is_empty() {
             return None;
         }

@@ -296,12 +296,12 @@ async fn commit(
     ]);
     let operation = if decision.handovers.is_empty() { "SET OFFSETS" } else { "ADOPT OFFSETS" };
     let identity = identity(table, clock);
-    let (commit_id, body) =
-        told(&identity, Told { operation, parameters, ..Told::default() }, actions, clock);
+    let ours = told(&identity, Told { operation, parameters, ..Told::default() }, actions, clock);
     let version = snapshot.version.next();
-    let settled = log::settle(store, version, &commit_id, &body, at_start(store)).await.map_err(|error| {
-        error.remedy("whether the offsets were moved is not known: look with `thalweg offsets show`")
-    })?;
+    let settled =
+        log::settle(store, version, &ours.id, &ours.bytes, at_start(store)).await.map_err(|error| {
+            error.remedy("whether the offsets were moved is not known: look with `thalweg offsets show`")
+        })?;
     match settled {
         Settled::Won => Ok(Some(Moved { decision, version: Some(version) })),
         Settled::Lost(_) => Ok(None),

@@ -19,7 +19,7 @@ use super::letters::Places;
 use crate::budget::{Budget, Holding};
 use crate::clock::SharedClock;
 use crate::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
-use crate::committer::{Identity, TIP_TRUSTED_FOR, Told, add, at_start, meet, told};
+use crate::committer::{Identity, Ours, TIP_TRUSTED_FOR, Told, add, at_start, meet, told};
 use crate::config::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::DataFile;
@@ -411,13 +411,13 @@ impl<'a> Replay<'a> {
                 Err(error) => return Ok(Put::Void(Some(error))),
             }
             let begun = self.clock.boot();
-            let (commit_id, body) = self.body(batch, decoded);
+            let ours = self.body(batch, decoded);
             let version = self.snapshot.version.next();
-            let settled = log::settle(&self.store, version, &commit_id, &body, at_start(&self.store)).await;
+            let settled =
+                log::settle(&self.store, version, &ours.id, &ours.bytes, at_start(&self.store)).await;
             match settled.map_err(|error| error.remedy(NOT_KNOWN))? {
                 Settled::Won => {
-                    let commit = crate::table::action::commit(&body).expect("we wrote it");
-                    self.snapshot.apply(version, commit);
+                    self.snapshot.apply(version, ours.commit);
                     // What took longer says nothing of the tip.
                     self.tip_seen = begun;
                     self.is_at_the_tip().await?;
@@ -462,7 +462,7 @@ impl<'a> Replay<'a> {
         Ok(same)
     }
 
-    fn body(&self, batch: &[Letter], decoded: &Decoded) -> (String, bytes::Bytes) {
+    fn body(&self, batch: &[Letter], decoded: &Decoded) -> Ours {
         let now = self.clock.wall_ms();
         let tried = |partition| self.standing(partition).map_or(Offset(0), |standing| standing.tried);
         let moves = replay::moves(batch, tried);

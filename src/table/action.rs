@@ -209,7 +209,7 @@ fn line(text: &[u8]) -> Result<Line<'_>, serde_json::Error> {
 }
 
 /// What a version file means to a writer whose version it took.
-#[derive(Debug)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Commit {
     pub commit_id: Option<String>,
     pub facts: Option<CommitFacts>,
@@ -220,18 +220,39 @@ pub struct Commit {
     pub adds: usize,
 }
 
+impl Commit {
+    /// What these lines mean to their reader.
+    pub fn of(actions: Vec<Action>) -> Commit {
+        let mut commit = Commit::default();
+        for action in actions {
+            match action {
+                Action::CommitInfo(info) => {
+                    commit.commit_id = info.txn_id;
+                    commit.winner.operation = Some(info.operation);
+                    commit.winner.writer = info.thalweg.as_ref().map(|facts| facts.writer.clone());
+                    commit.facts = info.thalweg;
+                }
+                Action::Protocol(protocol) => commit.protocol = Some(protocol),
+                Action::MetaData(metadata) => commit.metadata = Some(metadata),
+                Action::Txn(txn) => commit.txns.push(txn),
+                Action::Add(_) => commit.adds += 1,
+            }
+        }
+        commit.note_winner();
+        commit
+    }
+
+    fn note_winner(&mut self) {
+        self.winner.txns = self.txns.iter().map(|txn| txn.app_id.clone()).collect();
+        self.winner.changes_protocol = self.protocol.is_some();
+        self.winner.changes_metadata = self.metadata.is_some();
+    }
+}
+
 /// Reads a whole version file. Malformed JSON is an error: a version file is
 /// complete or absent, so it is damage, not a half-written file.
 pub fn commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
-    let mut commit = Commit {
-        commit_id: None,
-        facts: None,
-        winner: Winner::default(),
-        txns: Vec::new(),
-        protocol: None,
-        metadata: None,
-        adds: 0,
-    };
+    let mut commit = Commit::default();
     for line in lines(body) {
         match line? {
             Line::CommitInfo(value) => read_info(value, &mut commit)?,
@@ -243,9 +264,7 @@ pub fn commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
             Line::Unknown(name) => commit.winner.unknown_actions.push(name),
         }
     }
-    commit.winner.txns = commit.txns.iter().map(|txn| txn.app_id.clone()).collect();
-    commit.winner.changes_protocol = commit.protocol.is_some();
-    commit.winner.changes_metadata = commit.metadata.is_some();
+    commit.note_winner();
     Ok(commit)
 }
 
@@ -289,8 +308,30 @@ mod tests {
             thalweg: Some(facts.clone()),
         };
         let txn = Txn { app_id: "thalweg/a/t/-/0".into(), version: 5, last_updated: Some(1) };
-        let body = encode(&[Action::CommitInfo(Box::new(info)), Action::Txn(txn.clone())]);
-        let commit = commit(&body).unwrap();
+        let protocol = Protocol {
+            min_reader_version: 1,
+            min_writer_version: 2,
+            reader_features: None,
+            writer_features: None,
+        };
+        let add = Add {
+            path: "p".into(),
+            partition_values: BTreeMap::new(),
+            size: 1,
+            modification_time: 2,
+            data_change: true,
+            stats: Some("{\"numRecords\":1}".into()),
+            tags: None,
+            deletion_vector: None,
+        };
+        let actions = vec![
+            Action::CommitInfo(Box::new(info)),
+            Action::Protocol(protocol),
+            Action::Txn(txn.clone()),
+            Action::Add(add),
+        ];
+        let commit = commit(&encode(&actions)).unwrap();
+        assert_eq!(Commit::of(actions), commit, "its writer need not read it");
         assert_eq!(commit.commit_id.as_deref(), Some("id"));
         assert_eq!(commit.facts, Some(facts));
         assert_eq!(commit.txns, [txn]);

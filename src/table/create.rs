@@ -3,10 +3,9 @@
 //! It owns what a table of ours looks like when it is new: reader 1, writer
 //! 2, no table features, so that every reader can open it.
 
-use bytes::Bytes;
 use std::collections::BTreeMap;
 
-use super::action::{Action, FileFormat, MetaData, Protocol, Txn};
+use super::action::{Action, Commit, FileFormat, MetaData, Protocol, Txn};
 use super::log::Snapshot;
 use crate::ids::{Offset, TopicPartition, Version};
 use crate::protocol::app_id::AppId;
@@ -45,9 +44,8 @@ pub fn txn(app_id: String, version: i64, now_ms: i64) -> Action {
     Action::Txn(Txn { app_id, version, last_updated: Some(now_ms) })
 }
 
-/// The snapshot of a table that `body` has just created.
-pub fn snapshot(body: &Bytes) -> Snapshot {
-    let commit = super::action::commit(body).expect("we wrote it");
+/// The snapshot of a table that this commit has just created.
+pub fn snapshot(commit: Commit) -> Snapshot {
     Snapshot {
         version: Version(0),
         protocol: commit.protocol.expect("version 0 has a protocol"),
