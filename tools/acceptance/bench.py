@@ -256,3 +256,13 @@ def refused(bench, case, config, code, words, also_check=True, place=None):
         expect(not os.path.exists(f"{place}/_delta_log"), f"{case}: a table was left in {place}")
     say(f"{case}: exit {code} after {seconds:.1f} s")
     return seconds
+
+
+def quiet(config):
+    """Two shards that are not pinned, the least memory: the kill is measured, not the machine."""
+    with open(config) as lines:
+        text = lines.read()
+    with open(config, "w") as out:
+        out.write(text.replace("[[table]]", '[limits]\ncores = 2\npin = false\nmemory = "160MiB"\n[admin]\nlisten = '
+                               '"127.0.0.1:0"\n[[table]]', 1))
+    return config

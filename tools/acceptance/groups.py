@@ -7,7 +7,7 @@ import time
 import urllib.request
 
 import lake
-from bench import expect, oracle, say, tail, text_of, toml, wait
+from bench import expect, oracle, quiet, say, tail, text_of, toml, wait
 
 RECORDS = 3_000_000
 PARTITIONS = 12
@@ -17,21 +17,26 @@ LATENCY = "200ms"
 WRITERS_SECONDS = 600
 
 
+def in_group(config, name, assignor, session_ms, instance_id=None):
+    """Makes whoever runs this config a member."""
+    with open(config) as lines:
+        lines = lines.read().splitlines()
+    kafka = [f"group = {toml(name)}", f"assignor = {toml(assignor)}"]
+    kafka += [f"instance_id = {toml(instance_id)}"] if instance_id else []
+    kafka += ["[kafka.librdkafka]", f'"session.timeout.ms" = {session_ms}', '"heartbeat.interval.ms" = 200']
+    at = next(number for number, line in enumerate(lines) if line.startswith("brokers")) + 1
+    with open(config, "w") as out:
+        out.write("\n".join(lines[:at] + kafka + lines[at:]) + "\n")
+    return config
+
+
 class Group:
     """Up to three instances that share one topic out."""
 
     def __init__(self, bench, topic, place, schema, assignor, store, **defaults):
         self.bench, self.topic, self.place = bench, topic, place
         self.config = bench.config([(topic, topic, place, schema)], store, max_latency=LATENCY, **defaults)
-        with open(self.config) as lines:
-            text = lines.read()
-        kafka = [f"group = {toml(topic)}", f"assignor = {toml(assignor)}", "[kafka.librdkafka]",
-                 f'"session.timeout.ms" = {SESSION_MS}', '"heartbeat.interval.ms" = 200', "[limits]", "cores = 2",
-                 'memory = "160MiB"', "pin = false", "[admin]", 'listen = "127.0.0.1:0"']
-        lines = text.splitlines()
-        at = next(number for number, line in enumerate(lines) if line.startswith("brokers"))
-        with open(self.config, "w") as out:
-            out.write("\n".join(lines[:at + 1] + kafka + lines[at + 1:]) + "\n")
+        quiet(in_group(self.config, topic, assignor, SESSION_MS))
         self.running, self.logs = [], []
 
     def start(self):
