@@ -17,6 +17,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::complaints::{self, Cause, Complaints};
 use super::kafka::{bad_setting, client_config};
+use crate::backoff::Backoff;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Kafka, Start};
 use crate::error::{Error, ErrorKind, Result};
@@ -82,10 +83,10 @@ impl Catalog {
     fn ask<T>(&self, question: impl Fn(&BaseConsumer<Complaints>, Duration) -> KafkaResult<T>) -> Result<T> {
         let heard = self.consumer.context();
         let deadline = SystemClock.boot() + PATIENCE;
-        let mut slice = FIRST_SLICE;
+        let mut slices = Backoff::new(FIRST_SLICE, PATIENCE);
         loop {
             let left = deadline.saturating_sub(SystemClock.boot());
-            let error = match question(&self.consumer, slice.min(left)) {
+            let error = match question(&self.consumer, slices.pause().min(left)) {
                 Ok(answer) => {
                     heard.forget();
                     return Ok(answer);
@@ -96,7 +97,6 @@ impl Catalog {
             if !is_passing(&error) || left.is_zero() || heard.is_final() {
                 return Err(self.no_answer(&error));
             }
-            slice *= 2;
         }
     }
 
@@ -315,5 +315,32 @@ unsafe fn read_topic_id(event: *mut c::rd_kafka_event_t) -> Option<TopicId> {
         let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");
         let told = !text.bytes().all(|byte| byte == b'A');
         told.then_some(TopicId(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::config::Security;
+
+    #[test]
+    fn a_question_that_fails_at_once_is_put_again_until_time_is_up() {
+        let cluster = MockCluster::new(1).unwrap();
+        let kafka = Kafka {
+            brokers: cluster.bootstrap_servers(),
+            security: Security::None,
+            group: None,
+            librdkafka: BTreeMap::new(),
+        };
+        let catalog = Catalog::connect(&kafka).unwrap();
+        let asked = Cell::new(0);
+        let refused = catalog.ask::<()>(|_, _| {
+            asked.set(asked.get() + 1);
+            Err(KafkaError::MetadataFetch(RDKafkaErrorCode::LeaderNotAvailable))
+        });
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::Unavailable);
+        assert!(asked.get() > 10, "{} times", asked.get());
     }
 }

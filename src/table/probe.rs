@@ -13,6 +13,7 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode};
 
 use super::store::{Store, explain};
+use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Result};
 
 const RACES: usize = 24;
@@ -86,7 +87,7 @@ async fn race_once(store: &Store, key: String) -> Race {
 }
 
 async fn remove(store: &Store, path: &Path) {
-    let mut wait = Duration::from_millis(100);
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
     for _ in 0..REMOVALS {
         match store.objects.delete(path).await {
             Ok(())
@@ -95,8 +96,7 @@ async fn remove(store: &Store, path: &Path) {
             }
             Err(error) => tracing::debug!(%path, %error, "removing a probe's key is repeated"),
         }
-        tokio::time::sleep(wait).await;
-        wait *= 2;
+        tokio::time::sleep(backoff.pause()).await;
     }
     tracing::warn!(%path, "a probe's key is left behind");
 }

@@ -15,6 +15,7 @@ use url::Url;
 
 use super::disk::Disk;
 use super::{client, guard};
+use crate::backoff::Backoff;
 use crate::config::{Secret, without_userinfo};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -109,7 +110,7 @@ pub fn explain(url: &Url, error: &object_store::Error) -> Error {
 pub async fn answered<T, F: Future<Output = object_store::Result<T>>>(
     question: impl Fn() -> F,
 ) -> object_store::Result<T> {
-    let mut wait = Duration::from_millis(100);
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
     for _ in 0..CUT_OFF_MAX {
         match question().await {
             Err(error) if innermost(&error).contains("response body") => {
@@ -117,8 +118,7 @@ pub async fn answered<T, F: Future<Output = object_store::Result<T>>>(
             }
             outcome => return outcome,
         }
-        tokio::time::sleep(wait).await;
-        wait *= 2;
+        tokio::time::sleep(backoff.pause()).await;
     }
     question().await
 }
