@@ -15,9 +15,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a check that panics has found something")]
 
-// Instrumented code calls libFuzzer, also where a test and not libFuzzer runs it.
-use libfuzzer_sys as _;
-
 pub mod batch;
 pub mod cells;
 pub mod config;
