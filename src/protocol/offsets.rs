@@ -234,7 +234,13 @@ fn adopted(facts: &Facts<'_>) -> Result<Begun> {
         .filter(|id| id.source.topic == topic)
         .map(|id| (id.table_id, id.source.topic_id))
         .collect();
-    writers.retain(|(id, topic_id)| superseded(id, topic, topic_id, &table.txns).is_none());
+    // What was begun when the broker told no topic id went on under one: it is nobody's any more.
+    let went_on: BTreeSet<String> =
+        writers.iter().filter(|(_, id)| !id.is_unknown()).map(|(id, _)| id.clone()).collect();
+    writers.retain(|(id, topic_id)| {
+        let is_left_behind = topic_id.is_unknown() && went_on.contains(id);
+        !is_left_behind && superseded(id, topic, topic_id, &table.txns).is_none()
+    });
     let topic_id = told_or_known(facts.topic_id, &writers);
     writers.remove(&(table_id.to_owned(), topic_id.clone()));
     let handover = |former| Handover {

@@ -207,6 +207,18 @@ fn adopted_offsets_that_the_log_has_not_need_a_place_to_go_on() {
 }
 
 #[test]
+fn offsets_without_a_topic_id_that_went_on_under_one_are_not_adopted() {
+    let known = [("thalweg/orders/t/-/0", 20), ("thalweg/orders/t/A/0", 5000)];
+    let again = World::new("B", &known, &[marks(0, 50)]);
+    assert_eq!(again.decide(To::Stay, true).unwrap().txns["thalweg/orders/t/B/0"], 0);
+    let same = World::new("A", &known, &[marks(0, 6000)]);
+    assert_eq!(same.decide(To::Stay, true).unwrap_err().kind, ErrorKind::Usage);
+    let known = [("thalweg/returns/t/-/0", 20), ("thalweg/returns/t/A/0", 5000)];
+    let renamed = World::new("A", &known, &[marks(0, 6000)]);
+    assert_eq!(renamed.decide(To::Stay, true).unwrap().txns["thalweg/orders/t/A/0"], 5000);
+}
+
+#[test]
 fn two_that_write_the_same_log_are_not_guessed_between() {
     let known = [("thalweg/returns/t/A/0", 20), ("thalweg/other/t/A/0", 30)];
     let world = World::new("A", &known, &[marks(0, 50)]);
@@ -278,6 +290,8 @@ proptest! {
             }
             // Without consent nothing is skipped and nothing is read twice.
             if decision.permit(Consent::default()).is_ok() {
+                let told = |name: &String| AppId::parse(name).is_some_and(|id| id.table_id == "orders" && id.source.topic_id == world.topic_id);
+                prop_assert!(before.iter().all(|(name, at)| world.topic_id.is_unknown() || !told(name) || world.table.txns[name] == *at));
                 prop_assert!(decision.moves.iter().all(|one| one.from.is_none_or(|from| from == one.to)));
             }
             // A run agrees, and a second look finds nothing to do.
