@@ -35,6 +35,8 @@ pub enum Target {
     /// The first record at or after this, milliseconds since the epoch.
     Time(i64),
     Offset(Offset),
+    /// The first record that is left, where the next ones were deleted by retention.
+    PastLost,
 }
 
 /// Which move is asked for.
@@ -141,27 +143,16 @@ pub async fn pass_lost(
 ) -> Result<Vec<(String, Moved)>> {
     let consent = Consent { loss: true, duplicates: false };
     let mut all = Vec::new();
+    let asked = Asked { to: Some(Target::PastLost), ..Asked::default() };
     for table in &config.tables {
         let store = Store::open(&table.location, &table.storage_options)?;
-        let Some(topic) = catalog.find(&table.topic)? else { continue };
-        loop {
-            if log::load(&store).await?.is_none() {
-                break;
-            }
-            let asked = Asked::default();
-            let seen =
-                look(&store, table, &topic, &asked, || catalog.watermarks(&topic, asked.start())).await?;
-            let wish = Wish { to: To::PastLost, adopt: false };
-            let decision = match seen.decide(table, &topic, &wish) {
-                Ok(decision) => decision,
-                Err(error) if error.kind == ErrorKind::Disagree => break,
-                Err(error) => return Err(error.context(format!("table `{}`", table.id))),
-            };
-            decision.permit(consent)?;
-            if let Some(moved) = commit(&store, table, &seen.snapshot, decision, clock).await? {
-                all.push((table.id.clone(), moved));
-                break;
-            }
+        if catalog.find(&table.topic)?.is_none() || log::load(&store).await?.is_none() {
+            continue;
+        }
+        match set(table, catalog, &asked, consent, clock).await {
+            Ok(moved) => all.push((table.id.clone(), moved)),
+            Err(error) if error.kind == ErrorKind::Disagree => {}
+            Err(error) => return Err(error.context(format!("table `{}`", table.id))),
         }
     }
     Ok(all)
@@ -169,14 +160,18 @@ pub async fn pass_lost(
 
 impl Asked {
     fn wish(&self, watermarks: &BTreeMap<Partition, Watermarks>) -> Wish {
-        let Some(target) = self.to else { return Wish { to: To::Stay, adopt: self.adopt } };
+        let target = match self.to {
+            None => return Wish { to: To::Stay, adopt: self.adopt },
+            Some(Target::PastLost) => return Wish { to: To::PastLost, adopt: self.adopt },
+            Some(target) => target,
+        };
         let named = self.partitions.iter().copied();
         let all = watermarks.keys().copied().filter(|_| self.partitions.is_empty());
         let offset = |partition: &Partition| {
             let marks = watermarks.get(partition);
             match target {
                 Target::Offset(offset) => offset,
-                Target::Earliest => marks.map_or(Offset(0), |marks| marks.low),
+                Target::Earliest | Target::PastLost => marks.map_or(Offset(0), |marks| marks.low),
                 Target::Latest => marks.map_or(Offset(0), |marks| marks.end),
                 // The watermarks were asked for with this time.
                 Target::Time(_) => marks.map_or(Offset(0), |marks| marks.first_run),
@@ -506,19 +501,21 @@ mod tests {
             id: source(0).topic_id,
             partitions: vec![Partition(0), Partition(1)],
         };
-        let marks = Watermarks { low: Offset(0), end: Offset(50), first_run: Offset(0) };
+        let marks = Watermarks { low: Offset(15), end: Offset(50), first_run: Offset(15) };
         let watermarks = || Ok(BTreeMap::from([(Partition(0), marks), (Partition(1), marks)]));
         let clock: SharedClock = std::sync::Arc::new(SystemClock);
         let all = Consent { loss: true, duplicates: true };
         // Partition 1 would be read on from where its rows no longer are.
         let asked = Asked { to: Some(Target::Earliest), partitions: [Partition(0)].into(), adopt: false };
         let adopted = Asked { adopt: true, ..Asked::default() };
-        for (id, asked) in [(TABLE_ID, &asked), ("new", &adopted)] {
+        let past_lost = Asked { to: Some(Target::PastLost), ..Asked::default() };
+        for (id, asked) in [(TABLE_ID, &asked), ("new", &adopted), (TABLE_ID, &past_lost)] {
             let of = of(&table, id);
             let refused = set_in(&table.store, &of, &topic, watermarks, asked, all, &clock).await;
             let refused = refused.unwrap_err();
             assert_eq!(refused.kind, ErrorKind::Disagree);
             assert!(refused.message.contains("RESTORE"), "{refused}");
+            assert_eq!(log::load(&table.store).await.unwrap().unwrap().version, table.tip());
         }
     }
 
