@@ -160,7 +160,7 @@ impl Handover {
     }
 
     /// This ingestion took offsets over.
-    fn is_to(&self, table_id: &str, topic: &str, topic_id: &TopicId) -> bool {
+    pub fn is_to(&self, table_id: &str, topic: &str, topic_id: &TopicId) -> bool {
         self.topic == topic && self.table_id == table_id && self.topic_id == *topic_id
     }
 

@@ -31,7 +31,7 @@ use super::inventory::{self, Inventory, Retained};
 use super::store::Store;
 use crate::error::Result;
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
-use crate::protocol::app_id::{AppId, Jump};
+use crate::protocol::app_id::{AppId, Handover, Jump};
 
 /// Offsets `[start, next)`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -209,10 +209,16 @@ impl History {
             None => in_files.clone(),
         };
         let jumps: Vec<Jump> = commit.txns.iter().filter_map(|txn| Jump::parse(&txn.app_id)).collect();
+        let handovers: Vec<Handover> =
+            commit.txns.iter().filter_map(|txn| Handover::parse(&txn.app_id)).collect();
         let mut moved = BTreeSet::new();
         for txn in &commit.txns {
             let Some(id) = AppId::parse(&txn.app_id) else { continue };
             let before = self.txns.insert(txn.app_id.clone(), txn.version).map(Offset);
+            // Who takes offsets over goes on where another stood, wherever it stood itself.
+            let takes_over =
+                |handover: &Handover| handover.is_to(&id.table_id, &id.source.topic, &id.source.topic_id);
+            let before = before.filter(|_| !handovers.iter().any(takes_over));
             let ranges = ranges.get(&id.source).map_or(&[][..], Vec::as_slice);
             match jumps.iter().find(|jump| jump.id == id) {
                 Some(jump) => self.jump(version, jump, before, ranges, Offset(txn.version)),

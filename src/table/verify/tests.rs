@@ -489,6 +489,30 @@ async fn a_table_whose_id_was_changed_is_judged_under_the_new_one() {
     assert_eq!(verdict.notes, ["table id `new` goes on with `orders` where `t` stood"]);
 }
 
+#[tokio::test]
+async fn offsets_that_were_handed_over_and_taken_back_are_proven_all_along() {
+    let mut table = HandMade::new().await;
+    table.append(&[full(0, 0, 10)]).await;
+    let (mut from, mut at) = ("t", 10);
+    for (count, to) in [(1, "new"), (2, "t")] {
+        let entries = [
+            (format!("thalweg/{to}/orders/id/0"), at),
+            (format!("thalweg/{to}/orders/id/1"), 0),
+            (format!("thalweg/adopt/{to}/orders/id/{from}/id"), count),
+        ];
+        let lines = entries.map(|(name, version)| json!({"txn": {"appId": name, "version": version}}));
+        table.commit_lines(&lines).await;
+        let ranges = [full(0, at, at + 10)];
+        let add = table.file(&(at..at + 10).map(|offset| (0, offset)).collect::<Vec<_>>(), &ranges);
+        (from, at) = (to, at + 10);
+        let next = create::txn(format!("thalweg/{to}/orders/id/0"), at, NOW_MS);
+        table.commit("STREAMING UPDATE", &ranges, vec![next, Action::Add(add)]).await;
+    }
+    let verdict = assert_violations(&table, &[]).await;
+    let [zero, _] = &verdict.partitions[..] else { panic!("{:?}", verdict.partitions) };
+    assert_eq!((zero.id.table_id.as_str(), zero.span, zero.word()), ("t", span(0, 30), Some("proven")));
+}
+
 /// Ten offsets of which 3 and 7 are dead letters, and what `dlq replay` makes of these letters.
 async fn with_replayed(letters: &[i64]) -> (HandMade, Vec<Add>) {
     let mut table = HandMade::new().await;
