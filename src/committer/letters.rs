@@ -16,8 +16,10 @@ use crate::clock::SharedClock;
 use crate::error::Result;
 use crate::exchange::DataFile;
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
+use crate::protocol::app_id::AppId;
 use crate::protocol::dead_letters::{self, Held};
 use crate::protocol::fence::Writer;
+use crate::protocol::lineage::Lineage;
 use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::{Relation, Verdict};
 use crate::schema::Schema;
@@ -41,9 +43,9 @@ pub struct Places {
 impl Places {
     /// Every place where a letter may stand: the table's memory, and the config's.
     fn of(&self, table_id: &str, snapshot: Option<&Snapshot>) -> BTreeSet<String> {
-        let remembered = snapshot
-            .filter(|_| !planted(Bug::ForgetsFormerPlaces))
-            .map(|snapshot| dead_letters::places(table_id, &snapshot.txns));
+        let remembered = snapshot.filter(|_| !planted(Bug::ForgetsFormerPlaces)).map(|snapshot| {
+            dead_letters::places(&Lineage::of(&snapshot.txns).table_ids(table_id), &snapshot.txns)
+        });
         let current = self.current.as_ref().map(|store| store.url.to_string());
         remembered.into_iter().flatten().chain(current).collect()
     }
@@ -79,24 +81,27 @@ impl Places {
         clock: &SharedClock,
     ) -> Result<TakenOver> {
         let mut taken = TakenOver::default();
+        let lineage = Lineage::of(&main.txns);
+        let names = |source: &TopicPartition| dead_letters::names(&lineage, &identity.table_id, source);
+        let settled: Settling =
+            settled.iter().map(|(source, &offset)| (source.clone(), (offset, names(source)))).collect();
         for place in self.of(&identity.table_id, Some(main)) {
             let current = self.current.as_ref().filter(|store| store.url.as_str() == place);
             let store = match current {
                 Some(store) => store.clone(),
                 None => (self.reach)(&place)?,
             };
-            let claimed = claim(&store, identity, settled, current.is_some(), clock).await?;
+            let claimed = claim(&store, identity, &settled, current.is_some(), clock).await?;
             let mut in_doubt = BTreeMap::new();
             if let Some((snapshot, _)) = &claimed {
                 in_doubt = settled
                     .iter()
-                    .filter_map(|(source, &offset)| {
-                        let doubt =
-                            dead_letters::in_doubt(&identity.table_id, source, offset, &snapshot.txns)?;
+                    .filter_map(|(source, (offset, names))| {
+                        let doubt = dead_letters::in_doubt(names.clone(), *offset, &snapshot.txns)?;
                         Some((source.clone(), doubt))
                     })
                     .collect();
-                for (source, offsets) in held(&store, &identity.table_id, &in_doubt).await? {
+                for (source, offsets) in held(&store, &in_doubt).await? {
                     let all = taken.held.entry(source).or_default();
                     all.extend(offsets);
                     all.sort_unstable();
@@ -113,6 +118,9 @@ impl Places {
     }
 }
 
+/// Where partitions stand in the main table, and the names under which their letters may.
+type Settling = BTreeMap<TopicPartition, (Offset, Vec<AppId>)>;
+
 /// What taking the places over has found.
 #[derive(Debug, Default)]
 pub struct TakenOver {
@@ -128,7 +136,7 @@ pub struct TakenOver {
 async fn claim(
     store: &Store,
     identity: &Identity,
-    settled: &BTreeMap<TopicPartition, Offset>,
+    settled: &Settling,
     may_create: bool,
     clock: &SharedClock,
 ) -> Result<Option<(Snapshot, Duration)>> {
@@ -147,11 +155,12 @@ async fn claim(
             None => return Ok(None),
         };
         let stands = |app_id: &str| snapshot.as_ref().and_then(|snapshot| snapshot.txns.get(app_id).copied());
-        for (source, offset) in settled {
-            let own = dead_letters::app_id(&identity.table_id, source);
-            for app_id in dead_letters::app_ids(&identity.table_id, source) {
+        for (source, (offset, names)) in settled {
+            for name in names {
+                let app_id = dead_letters::app_id(&name.table_id, &name.source);
+                let is_own = name.table_id == identity.table_id && name.source == *source;
                 // An older one is moved where it stands, so that who writes under it loses.
-                if let Some(reach) = stands(&app_id).or((app_id == own).then_some(0)) {
+                if let Some(reach) = stands(&app_id).or(is_own.then_some(0)) {
                     actions.push(create::txn(app_id, offset.0.max(reach), clock.wall_ms()));
                 }
             }
@@ -203,9 +212,13 @@ impl DeadLetters {
         if identity.writer.group.is_some() {
             return (current, Vec::new());
         }
-        let forget = taken.spent.iter().filter_map(|place| {
-            let app_id = dead_letters::place_app_id(&identity.table_id, place);
-            let version = *main.txns.get(&app_id)?;
+        let table_ids = Lineage::of(&main.txns).table_ids(&identity.table_id);
+        let all = taken
+            .spent
+            .iter()
+            .flat_map(|place| table_ids.iter().map(|table_id| dead_letters::place_app_id(table_id, place)));
+        let forget = all.filter_map(|app_id| {
+            let version = main.txns.get(&app_id).filter(|version| *version % 2 == 1)?;
             Some(create::txn(app_id, version + 1, wiring.clock.wall_ms()))
         });
         (current, forget.collect())

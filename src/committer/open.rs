@@ -208,9 +208,10 @@ mod tests {
     use super::*;
     use crate::clock::testing::Hand;
     use crate::ids::Offset;
-    use crate::protocol::dead_letters::place_app_id;
-    use crate::table::action::{Action, encode};
-    use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, source, txn};
+    use crate::protocol::dead_letters::{app_id, place_app_id};
+    use crate::table::action::{self, Action, encode};
+    use crate::table::dead_letters::LettersTag;
+    use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, source, txn, with_rows};
 
     /// A table that remembers a place of dead letters. Whenever the place is asked for, another
     /// writer adds what `commit` makes to the table's log.
@@ -279,5 +280,41 @@ mod tests {
     async fn a_start_whose_claims_are_all_taken_away_gives_way() {
         let (opened, asked) = opened_beside(|| vec![txn(0, 0)]).await;
         assert_eq!((opened.unwrap_err().kind, asked), (ErrorKind::Fenced, CLAIMS_LOST_MAX));
+    }
+
+    #[tokio::test]
+    async fn letters_of_who_handed_the_offsets_over_are_verdicts_and_no_more_may_come() {
+        let (mut table, mut letters) = (HandMade::new().await, HandMade::of_letters().await);
+        let url = letters.store.url.to_string();
+        let entries = [
+            ("thalweg/new/orders/id/0", 0),
+            ("thalweg/new/orders/id/1", 0),
+            ("thalweg/adopt/new/orders/id/t/id", 1),
+            (&place_app_id(TABLE_ID, &url), 1),
+        ];
+        let entries = entries.map(|(name, at)| create::txn(name.to_owned(), at, NOW_MS));
+        table.commit("ADOPT OFFSETS", &[], entries.to_vec()).await;
+        // The former one posted it while its offsets were taken.
+        let range = with_rows(0, 0, 5, 0);
+        let tag = LettersTag { table_id: TABLE_ID.to_owned(), ranges: vec![range] };
+        letters.post(&tag, &[(0, 4, b"{")]).await;
+        let former = app_id(TABLE_ID, &source(0));
+        letters.commit("STREAMING UPDATE", &[], vec![create::txn(former.clone(), 5, NOW_MS)]).await;
+        let store = letters.store.clone();
+        let places = Places { current: None, reach: Arc::new(move |_| Ok(store.clone())) };
+        let writer = Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2, group: None };
+        let identity = Identity { table_id: "new".to_owned(), writer, is_alive: |_| false };
+        let topic = Topic { name: source(0).topic, id: source(0).topic_id, partitions: vec![Partition(0)] };
+        let marks = Watermarks { low: Offset(0), end: Offset(10), first_run: Offset(0) };
+        let watermarks = || Ok(BTreeMap::from([(Partition(0), marks)]));
+        let clock: SharedClock = Arc::new(Hand::default());
+        let opened = open(&table.store, &identity, &topic, watermarks, None, &places, &clock).await.unwrap();
+        assert_eq!(opened.letters.held, [(source(0), vec![Offset(4)])].into());
+        let tip = log::load(&letters.store).await.unwrap().unwrap();
+        assert_eq!(tip.version, letters.next, "it was claimed");
+        let claim = log::get(&letters.store, tip.version).await;
+        let Found::Commit(claim) = claim else { panic!("{claim:?}") };
+        let moved = action::commit(&claim).unwrap().winner.txns;
+        assert!(moved.contains(&former) && moved.contains(&app_id("new", &source(0))), "{moved:?}");
     }
 }

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use crate::config::Table;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Offset, Partition, TopicPartition};
-use crate::protocol::app_id::{AppId, Former, Handover};
+use crate::ids::{Offset, OffsetRange, Partition, TopicPartition};
+use crate::protocol::app_id::AppId;
+use crate::protocol::lineage::Lineage;
 use crate::record::Headers;
 use crate::table::inventory;
 use crate::table::letters::{self, Batch, Letter, LetterFile};
@@ -26,57 +27,56 @@ pub(super) fn store(table: &Table) -> Result<Store> {
     Store::open(place, &table.storage_options)
 }
 
-/// Table ids whose offsets this one has taken over.
-pub(super) fn former_ids(table_id: &str, txns: &BTreeMap<String, i64>) -> BTreeSet<String> {
-    let handovers: Vec<Handover> = txns.keys().filter_map(|name| Handover::parse(name)).collect();
-    let mut ids = BTreeSet::from([table_id.to_owned()]);
-    // Each round finds the former of those that are known.
-    loop {
-        let known = ids.len();
-        for handover in
-            handovers.iter().filter(|handover| ids.contains(&handover.table_id)).collect::<Vec<_>>()
-        {
-            if let Former::Ingestion { table_id, .. } = &handover.former {
-                ids.insert(table_id.clone());
-            }
-        }
-        if ids.len() == known {
-            ids.remove(table_id);
-            return ids;
-        }
-    }
-}
-
 /// Whose letters are a table's.
 pub(super) struct Places {
     table_ids: BTreeSet<String>,
-    known: BTreeMap<(String, Partition), Vec<TopicPartition>>,
+    /// The partition as it goes on, by each of the names that it had.
+    goes_on: BTreeMap<AppId, TopicPartition>,
+    /// The same by topic and number.
+    known: BTreeMap<(String, Partition), BTreeSet<TopicPartition>>,
 }
 
 impl Places {
     pub(super) fn of(table_id: &str, txns: &BTreeMap<String, i64>) -> Places {
-        let mut table_ids = former_ids(table_id, txns);
-        table_ids.insert(table_id.to_owned());
-        let mut known: BTreeMap<(String, Partition), Vec<TopicPartition>> = BTreeMap::new();
-        for id in txns.keys().filter_map(|name| AppId::parse(name)) {
-            let sources = known.entry((id.source.topic.clone(), id.source.partition)).or_default();
-            if table_ids.contains(&id.table_id) && !sources.contains(&id.source) {
-                sources.push(id.source);
-            }
+        let lineage = Lineage::of(txns);
+        let own = txns.keys().filter_map(|name| AppId::parse(name)).filter(|id| id.table_id == table_id);
+        let names: Vec<Vec<AppId>> = own.map(|id| lineage.names(&id)).collect();
+        let left_behind: BTreeSet<&AppId> = names.iter().flat_map(|names| &names[1..]).collect();
+        let mut places = Places {
+            table_ids: lineage.table_ids(table_id),
+            goes_on: BTreeMap::new(),
+            known: BTreeMap::new(),
+        };
+        for names in names.iter().filter(|names| !left_behind.contains(&names[0])) {
+            let source = &names[0].source;
+            places.goes_on.extend(names.iter().map(|name| (name.clone(), source.clone())));
+            let known = places.known.entry((source.topic.clone(), source.partition)).or_default();
+            known.insert(source.clone());
         }
-        Places { table_ids, known }
+        places
     }
 
     pub(super) fn may_be_ours(&self, file: &LetterFile) -> bool {
         file.tag.as_ref().is_none_or(|tag| self.table_ids.contains(&tag.table_id))
     }
 
+    /// Whose letter it is: told by its file's tag, else by its topic, if the table knows one incarnation of it.
     pub(super) fn source_of<'a>(
         &'a self,
         file: &'a LetterFile,
         letter: &Letter<'_>,
     ) -> Option<&'a TopicPartition> {
-        letters::source_of(file, letter, &self.table_ids, &self.known)
+        let Some(tag) = &file.tag else {
+            let known = self.known.get(&(letter.topic.to_owned(), letter.partition))?;
+            return known.first().filter(|_| known.len() == 1);
+        };
+        let holds = |range: &&OffsetRange| {
+            (range.source.topic.as_str(), range.source.partition) == (letter.topic, letter.partition)
+                && (range.start..range.next).contains(&letter.offset)
+        };
+        let range = tag.ranges.iter().find(holds).filter(|_| self.table_ids.contains(&tag.table_id))?;
+        let name = AppId::new(&tag.table_id, range.source.clone());
+        Some(self.goes_on.get(&name).unwrap_or(&range.source))
     }
 }
 
@@ -167,7 +167,7 @@ impl Count {
 /// Counts a table's letters, in order; the key of a count has a value for each of `by`.
 pub async fn stats(table: &Table, filter: &Filter, by: &[By]) -> Result<Vec<(Vec<String>, Count)>> {
     let mut counts: BTreeMap<Vec<String>, Count> = BTreeMap::new();
-    each(table, filter, async |_, batch, row| {
+    each(table, filter, |_, batch, row| {
         let letter = batch.letter(row).expect("it was looked at");
         let key = by.iter().map(|by| by.value(&letter)).collect();
         counts.entry(key).or_default().take(&letter);
@@ -185,7 +185,7 @@ fn in_order(counts: BTreeMap<Vec<String>, Count>) -> Vec<(Vec<String>, Count)> {
 async fn each(
     table: &Table,
     filter: &Filter,
-    mut hear: impl AsyncFnMut((u32, u32), &Batch, usize),
+    mut hear: impl FnMut((u32, u32), &Batch, usize),
 ) -> Result<(Store, Vec<LetterFile>)> {
     let letters = store(table)?;
     let main = log::load(&Store::open(&table.location, &table.storage_options)?).await?;
@@ -196,17 +196,16 @@ async fn each(
         if !places.may_be_ours(file) {
             continue;
         }
-        let look = async |first: usize, batch: Batch| {
+        let mut found = letters::open(&letters, &file.add, &letters::PLAIN, None).await?;
+        while let Some(batch) = found.next().await? {
             for row in 0..batch.len() {
                 let asked = |letter: &Letter<'_>| letter.topic == table.topic && filter.takes(letter);
                 if batch.letter(row).as_ref().is_some_and(asked) {
-                    let at = u32::try_from(first + row).expect("a file has fewer than 4 billion rows");
-                    hear((number, at), &batch, row).await;
+                    let at = u32::try_from(batch.first + row).expect("a file has fewer than 4 billion rows");
+                    hear((number, at), &batch, row);
                 }
             }
-            Ok(())
-        };
-        letters::read(&letters, file, &letters::PLAIN, None, look).await?;
+        }
     }
     Ok((letters, files))
 }
@@ -240,7 +239,7 @@ pub struct Limits {
 /// Letters by partition and offset, and how many there are.
 pub async fn show(table: &Table, filter: &Filter, limits: Limits) -> Result<(Vec<Shown>, usize)> {
     let mut found: Vec<(Partition, Offset, (u32, u32))> = Vec::new();
-    let (store, files) = each(table, filter, async |at, batch, row| {
+    let (store, files) = each(table, filter, |at, batch, row| {
         let letter = batch.letter(row).expect("it was looked at");
         found.push((letter.partition, letter.offset, at));
     })
@@ -256,15 +255,14 @@ pub async fn show(table: &Table, filter: &Filter, limits: Limits) -> Result<(Vec
     let mut shown = Vec::new();
     for (file, mut rows) in by_file {
         rows.sort_unstable();
-        let take = async |_, batch: Batch| {
-            let mut headers = Vec::new();
+        let (add, mut headers) = (&files[file as usize].add, Vec::new());
+        let mut letters = letters::open(&store, add, &letters::WHOLE, Some(&rows)).await?;
+        while let Some(batch) = letters.next().await? {
             for row in 0..batch.len() {
                 batch.headers(row, &mut headers);
                 shown.extend(batch.letter(row).map(|letter| of(&letter, &headers, limits.characters)));
             }
-            Ok(())
-        };
-        letters::read(&store, &files[file as usize], &letters::WHOLE, Some(&rows), take).await?;
+        }
     }
     shown.sort_unstable_by_key(|letter| (letter.partition, letter.offset));
     Ok((shown, all))
@@ -306,6 +304,9 @@ pub fn escaped(bytes: &[u8], characters: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::TopicId;
+    use crate::table::dead_letters::LettersTag;
+    use crate::table::testing::HandMade;
 
     #[test]
     fn partitions_are_told_as_numbers_in_their_order() {
@@ -335,13 +336,54 @@ mod tests {
         assert_eq!(escaped(b"", 3), "");
     }
 
-    #[test]
-    fn former_ids_are_found_through_each_other() {
-        let txns: BTreeMap<String, i64> = ["c/t/A/b/A", "b/t/A/a/A", "x/t/A/y/A", "c/t/A/-/-"]
-            .iter()
-            .map(|name| (format!("thalweg/adopt/{name}"), 1))
-            .collect();
-        assert_eq!(former_ids("c", &txns), ["a".to_owned(), "b".to_owned()].into());
-        assert_eq!(former_ids("a", &txns), BTreeSet::new());
+    #[tokio::test]
+    async fn a_letter_is_of_the_partition_as_it_goes_on() {
+        let add = HandMade::new().await.file(&[(0, 4)], &[]);
+        let source = |topic_id: &str| TopicPartition {
+            topic: "t".to_owned(),
+            topic_id: TopicId(topic_id.to_owned()),
+            partition: Partition(0),
+        };
+        let file = |table_id: &str, topic_id: &str| {
+            let range = OffsetRange {
+                source: source(topic_id),
+                start: Offset(0),
+                next: Offset(9),
+                rows: 0,
+                skipped: 0,
+                tombstones: 0,
+                dead_letters: 1,
+            };
+            let tag = LettersTag { table_id: table_id.to_owned(), ranges: vec![range] };
+            LetterFile { add: add.clone(), tag: Some(tag) }
+        };
+        let letter = Letter {
+            topic: "t",
+            partition: Partition(0),
+            offset: Offset(4),
+            timestamp_ms: None,
+            reason: "json",
+            key: None,
+            value: b"{",
+            error: "",
+        };
+        let txns = |names: &[&str]| {
+            names.iter().map(|name| (format!("thalweg/{name}/0"), 9)).collect::<BTreeMap<_, _>>()
+        };
+        let of = |file: LetterFile, names: &[&str]| {
+            let mut txns = txns(names);
+            txns.insert("thalweg/adopt/new/t/A/orders/A".to_owned(), 1);
+            txns.insert("thalweg/adopt/new/t/B/new/A".to_owned(), 2);
+            Places::of("new", &txns).source_of(&file, &letter).map(|source| source.topic_id.to_string())
+        };
+        let a = Some("A".to_owned());
+        assert_eq!(of(file("orders", "-"), &["orders/t/-", "orders/t/A", "new/t/A"]), a);
+        assert_eq!(of(file("new", "-"), &["new/t/-", "new/t/A"]), a);
+        assert_eq!(of(file("orders", "A"), &["orders/t/A", "new/t/A", "new/t/B"]), a);
+        assert_eq!(of(file("new", "B"), &["new/t/A", "new/t/B"]), Some("B".to_owned()));
+        assert_eq!(of(file("other", "A"), &["new/t/A"]), None);
+        let untold = || LetterFile { tag: None, ..file("new", "A") };
+        assert_eq!(of(untold(), &["new/t/-", "new/t/A"]), a);
+        assert_eq!(of(untold(), &["new/t/A", "new/t/B"]), None);
     }
 }

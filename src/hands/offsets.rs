@@ -18,8 +18,8 @@ use crate::config::{Config, Start, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, Version};
 use crate::protocol::anchor::{self, TableFacts, Watermarks};
-use crate::protocol::app_id::{AppId, Former, Handover, Jump, superseded};
-use crate::protocol::dead_letters;
+use crate::protocol::app_id::{AppId, Handover, Jump};
+use crate::protocol::lineage;
 use crate::protocol::offsets::{self, Consent, Decision, Facts, To, Wish};
 use crate::source::catalog::{Catalog, Topic};
 use crate::table::log::{self, Settled, Snapshot};
@@ -69,7 +69,7 @@ struct Seen {
 pub async fn look_ahead(table: &Table, catalog: &Catalog, asked: &Asked) -> Result<Moved> {
     let store = Store::open(&table.location, &table.storage_options)?;
     let topic = catalog.topic(&table.topic)?;
-    let seen = look(&store, table, &topic, asked, || catalog.watermarks(&topic, asked.start())).await?;
+    let seen = look(&store, &topic, asked, || catalog.watermarks(&topic, asked.start())).await?;
     let decision = seen.decide(table, &topic, &asked.wish(&seen.watermarks))?;
     Ok(Moved { decision, version: None })
 }
@@ -105,10 +105,9 @@ pub async fn set_in(
 ) -> Result<Moved> {
     loop {
         let begun = clock.boot();
-        let seen = look(store, table, topic, asked, &watermarks).await?;
+        let seen = look(store, topic, asked, &watermarks).await?;
         let decision = seen.decide(table, topic, &asked.wish(&seen.watermarks))?;
         decision.permit(consent)?;
-        refuse_letters_in_doubt(table, &seen.snapshot, &decision).await?;
         let Some(moved) = commit(store, table, &seen.snapshot, decision, clock).await? else { continue };
         if clock.boot().saturating_sub(begun) <= TIP_TRUSTED_FOR || stands(store, &moved).await? {
             return Ok(moved);
@@ -194,7 +193,6 @@ impl Asked {
 /// The table first: an instance that commits meanwhile has then not read beyond the end that is seen.
 async fn look(
     store: &Store,
-    table: &Table,
     topic: &Topic,
     asked: &Asked,
     watermarks: impl Fn() -> Result<BTreeMap<Partition, Watermarks>>,
@@ -207,9 +205,13 @@ async fn look(
     refuse_replaced(store, &snapshot).await?;
     let facts = snapshot.facts(gate::has_offset_columns(&schema));
     let watermarks = watermarks()?;
-    let is_ours = |name: &String| AppId::parse(name).is_some_and(|id| id.source.topic == topic.name);
-    let only_rows = asked.adopt && facts.may_hold_our_rows && !facts.txns.keys().any(is_ours);
-    let rows_end = if only_rows { Some(rows_end(store, &table.topic, &topic.id).await?) } else { None };
+    let known: BTreeSet<String> =
+        facts.txns.keys().filter_map(|name| AppId::parse(name)).map(|id| id.source.topic).collect();
+    let only_rows = asked.adopt && facts.may_hold_our_rows && !known.contains(&topic.name);
+    let rows_end = match only_rows {
+        true => Some(rows_end(store, &topic.name, &topic.id, !known.is_empty()).await?),
+        false => None,
+    };
     Ok(Seen { snapshot, facts, watermarks, rows_end })
 }
 
@@ -235,39 +237,6 @@ impl Seen {
         };
         offsets::decide(&facts, wish)
     }
-}
-
-/// Letters of another table id above its offsets are verdicts that we would not hear of
-/// (`protocol::dead_letters`).
-async fn refuse_letters_in_doubt(table: &Table, snapshot: &Snapshot, decision: &Decision) -> Result<()> {
-    for handover in &decision.handovers {
-        let Former::Ingestion { table_id: former, .. } = &handover.former else { continue };
-        for place in dead_letters::places(former, &snapshot.txns).iter().filter(|_| *former != table.id) {
-            let url = url::Url::parse(place).map_err(|error| {
-                Error::new(
-                    ErrorKind::Disagree,
-                    format!("the table remembers dead letters at `{place}`: {error}"),
-                )
-            })?;
-            let Some(letters) = log::load(&Store::open(&url, &table.storage_options)?).await? else {
-                continue;
-            };
-            let sources =
-                snapshot.txns.iter().filter_map(|(name, &next)| Some((AppId::parse(name)?, Offset(next))));
-            for (id, next) in sources.filter(|(id, _)| id.table_id == *former) {
-                if let Some(doubt) = dead_letters::in_doubt(former, &id.source, next, &letters.txns) {
-                    let message = format!(
-                        "{}: offsets {}..{} may have dead letters of `{former}` that are not settled",
-                        id.source, doubt.start, doubt.end
-                    );
-                    return Err(Error::new(ErrorKind::Disagree, message).remedy(format!(
-                        "run it once more with id = \"{former}\" and `--until-end`, then adopt its offsets"
-                    )));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// `None`: somebody else committed meanwhile.
@@ -369,7 +338,8 @@ pub async fn show(table: &Table, catalog: Result<&Catalog, &Error>) -> Result<St
     };
     let txns = snapshot.as_ref().map(|snapshot| snapshot.txns.clone()).unwrap_or_default();
     let told = topic.as_ref().map_or_else(TopicId::unknown, |topic| topic.id.clone());
-    let (topic_id, known) = known(&table.id, &table.topic, &told, &txns);
+    let topic_id = anchor::goes_on(&table.id, &table.topic, &told, &txns);
+    let known = lineage::offsets(&table.id, &table.topic, &topic_id, &txns);
     let mut standing = Standing {
         table_id: table.id.clone(),
         topic: table.topic.clone(),
@@ -418,30 +388,6 @@ pub async fn show(table: &Table, catalog: Result<&Catalog, &Error>) -> Result<St
     Ok(standing)
 }
 
-/// The offsets of the incarnation that is told, else of the one that goes on.
-fn known(
-    table_id: &str,
-    topic: &str,
-    told: &TopicId,
-    txns: &BTreeMap<String, i64>,
-) -> (TopicId, BTreeMap<Partition, Offset>) {
-    let ids = || {
-        let own = txns.iter().filter_map(|(name, &next)| Some((AppId::parse(name)?, Offset(next))));
-        own.filter(|(id, _)| id.table_id == table_id && id.source.topic == topic)
-    };
-    let goes_on = |id: &TopicId| superseded(table_id, topic, id, txns).is_none();
-    let of = |wanted: &TopicId| ids().any(|(id, _)| id.source.topic_id == *wanted);
-    let topic_id = match of(told) {
-        true => told.clone(),
-        false => ids().map(|(id, _)| id.source.topic_id).rfind(goes_on).unwrap_or_else(|| told.clone()),
-    };
-    let offsets = ids()
-        .filter(|(id, _)| id.source.topic_id == topic_id)
-        .map(|(id, next)| (id.source.partition, next))
-        .collect();
-    (topic_id, offsets)
-}
-
 fn jumps(table_id: &str, topic: &str, txns: &BTreeMap<String, i64>) -> Vec<JumpStanding> {
     let all = txns.iter().filter_map(|(name, &times)| Some((Jump::parse(name)?, times)));
     let own = all.filter(|(jump, _)| jump.id.table_id == table_id && jump.id.source.topic == topic);
@@ -460,8 +406,7 @@ fn jumps(table_id: &str, topic: &str, txns: &BTreeMap<String, i64>) -> Vec<JumpS
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::protocol::dead_letters::{app_id, place_app_id};
-    use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source, txn};
+    use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source};
 
     fn of(table: &HandMade, id: &str) -> Table {
         Table {
@@ -516,29 +461,6 @@ mod tests {
             assert_eq!(refused.kind, ErrorKind::Disagree);
             assert!(refused.message.contains("RESTORE"), "{refused}");
             assert_eq!(log::load(&table.store).await.unwrap().unwrap().version, table.tip());
-        }
-    }
-
-    #[tokio::test]
-    async fn another_ids_offsets_are_not_adopted_while_its_letters_are_in_doubt() {
-        let (mut main, mut letters) = (HandMade::new().await, HandMade::new().await);
-        let place = place_app_id(TABLE_ID, letters.store.url.as_str());
-        main.commit("STREAMING UPDATE", &[], vec![txn(0, 10), create::txn(place, 1, NOW_MS)]).await;
-        let decision = Decision {
-            handovers: vec![Handover::parse("thalweg/adopt/new/orders/id/t/id").unwrap()],
-            ..Decision::default()
-        };
-        for (reach, refused) in [(10, false), (15, true)] {
-            letters
-                .commit(
-                    "STREAMING UPDATE",
-                    &[],
-                    vec![create::txn(app_id(TABLE_ID, &source(0)), reach, NOW_MS)],
-                )
-                .await;
-            let snapshot = log::load(&main.store).await.unwrap().unwrap();
-            let outcome = refuse_letters_in_doubt(&of(&main, "new"), &snapshot, &decision).await;
-            assert_eq!(outcome.is_err(), refused, "{reach}");
         }
     }
 }

@@ -24,7 +24,8 @@ use crate::config::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::DataFile;
 use crate::ids::{Offset, OffsetRange, Partition, TopicPartition, Version};
-use crate::protocol::app_id::{AppId, Handover, superseded};
+use crate::protocol::app_id::{AppId, Handover, superseded, took_an_id};
+use crate::protocol::lineage::Lineage;
 use crate::protocol::replay::{self, Due, Letter, Standing};
 use crate::protocol::verdict::{Relation, Verdict};
 use crate::record::{Headers, Padded, Record};
@@ -171,95 +172,105 @@ impl<'a> Replay<'a> {
         Ok(replay)
     }
 
-    /// Looks at every letter.
+    /// Looks at every letter, and keeps those that may be due.
     async fn find_due(&mut self) -> Result<()> {
         let places = Places::of(&self.table.id, &self.snapshot.txns);
+        let mut sources: Vec<TopicPartition> = Vec::new();
+        let mut standings: Vec<Option<Standing>> = Vec::new();
         let mut numbers: BTreeMap<TopicPartition, u32> = BTreeMap::new();
         let mut all: Vec<Letter> = Vec::new();
-        for (number, file) in (0..).zip(&self.files) {
-            let (outcome, topic) = (&mut self.outcome, &self.table.topic);
-            let each = async |first: usize, batch: letters::Batch| {
+        let (mut tried, mut unsettled, mut unplaced) = (0, 0, 0);
+        for (number, file) in (0..).zip(&self.files).filter(|(_, file)| places.may_be_ours(file)) {
+            let mut letters = letters::open(&self.letters, &file.add, &letters::PLAIN, None).await?;
+            while let Some(batch) = letters.next().await? {
                 for row in 0..batch.len() {
                     let Some(letter) = batch.letter(row) else { continue };
-                    if letter.topic != topic || !places.may_be_ours(file) {
+                    if letter.topic != self.table.topic {
                         continue;
                     }
                     let Some(source) = places.source_of(file, &letter) else {
-                        outcome.unplaced += 1;
+                        unplaced += 1;
                         continue;
                     };
                     let partition = match numbers.get(source) {
                         Some(&number) => number,
                         None => {
-                            let next = u32::try_from(numbers.len());
+                            let next = u32::try_from(sources.len());
                             let next = next.expect("a topic has fewer than 4 billion partitions");
+                            sources.push(source.clone());
+                            standings.push(self.standing(source));
                             *numbers.entry(source.clone()).or_insert(next)
                         }
                     };
-                    let row = u32::try_from(first + row).expect("a file has fewer than 4 billion rows");
-                    all.push(Letter { partition, offset: letter.offset, file: number, row });
+                    match standings[partition as usize]
+                        .map(|of| replay::due(letter.offset, of, self.asked.again))
+                    {
+                        None | Some(Due::Unsettled) => unsettled += 1,
+                        Some(Due::Tried) => tried += 1,
+                        Some(Due::Now | Due::UnlessRow) => {
+                            let row = u32::try_from(batch.first + row)
+                                .expect("a file has fewer than 4 billion rows");
+                            all.push(Letter { partition, offset: letter.offset, file: number, row });
+                        }
+                    }
                 }
-                Ok(())
-            };
-            letters::read(&self.letters, file, &letters::PLAIN, None, each).await?;
-        }
-        let mut sources: Vec<(u32, TopicPartition)> =
-            numbers.into_iter().map(|(source, number)| (number, source)).collect();
-        sources.sort_unstable();
-        self.sources = sources.into_iter().map(|(_, source)| source).collect();
-        let standings: Vec<Option<Standing>> =
-            (0..self.sources.len() as u32).map(|partition| self.standing(partition)).collect();
-        let standing = |letter: &Letter| standings[letter.partition as usize];
-        let tried = |letter: &&Letter| standing(letter).is_some_and(|of| letter.offset < of.tried);
-        let rows = match self.asked.again {
-            true => self.rows_of_earlier_replays(all.iter().filter(tried)).await?,
-            false => BTreeSet::new(),
-        };
-        replay::order(&mut all);
-        for letter in all {
-            let due = match standing(&letter) {
-                None => Due::Unsettled,
-                Some(standing) => replay::due(letter.offset, standing, self.asked.again, || {
-                    rows.contains(&(letter.partition, letter.offset))
-                }),
-            };
-            match due {
-                Due::Now => self.due.push(letter),
-                Due::Tried => self.outcome.tried_before += 1,
-                Due::Row => self.outcome.rows_before += 1,
-                Due::Unsettled => self.outcome.unsettled += 1,
             }
         }
+        replay::order(&mut all);
+        (self.sources, self.outcome.tried_before) = (sources, tried);
+        (self.outcome.unsettled, self.outcome.unplaced) = (unsettled, unplaced);
+        let may_be_row = |letter: &&Letter| {
+            let standing = standings[letter.partition as usize];
+            standing.is_some_and(|of| replay::due(letter.offset, of, self.asked.again) == Due::UnlessRow)
+        };
+        let rows = self.rows_of_earlier_replays(all.iter().filter(may_be_row)).await?;
+        let before = all.len();
+        all.retain(|letter| !rows.contains(&(letter.partition, letter.offset)));
+        self.outcome.rows_before = (before - all.len()) as u64;
+        self.due = all;
         Ok(())
     }
 
-    fn standing(&self, partition: u32) -> Option<Standing> {
-        let source = &self.sources[partition as usize];
+    fn standing(&self, source: &TopicPartition) -> Option<Standing> {
         let txns = &self.snapshot.txns;
-        let main = AppId::new(&self.table.id, source.clone()).to_string();
-        let mut standing = Standing::of(&main, &self.app_id(partition), txns)?;
-        // What a former table id has tried stays tried.
-        for former in super::letters::former_ids(&self.table.id, txns) {
-            let tried = txns.get(&replay::app_id(&former, source)).copied().unwrap_or(0);
-            standing.tried = standing.tried.max(Offset(tried));
-        }
-        Some(standing)
+        let at = |name: String| txns.get(&name).copied().map(Offset);
+        let settled = at(AppId::new(&self.table.id, source.clone()).to_string())?;
+        // What was tried under a former name stays tried.
+        let lineage = Lineage::of(txns);
+        let tried = self.names(&lineage, source).into_iter().filter_map(at).max().unwrap_or(Offset(0));
+        let has_cloned = lineage.has_cloned(&self.table.id, &source.topic);
+        Some(Standing { settled, tried, has_cloned })
+    }
+
+    /// The `txn`s of replays of a partition, its own first.
+    fn names(&self, lineage: &Lineage, source: &TopicPartition) -> Vec<String> {
+        let names = lineage.names(&AppId::new(&self.table.id, source.clone()));
+        names.iter().map(|name| replay::app_id(&name.table_id, &name.source)).collect()
+    }
+
+    /// The same of all partitions.
+    fn all_names(&self) -> BTreeSet<String> {
+        let lineage = Lineage::of(&self.snapshot.txns);
+        self.sources.iter().flat_map(|source| self.names(&lineage, source)).collect()
     }
 
     fn app_id(&self, partition: u32) -> String {
         replay::app_id(&self.table.id, &self.sources[partition as usize])
     }
 
-    /// Those of the letters below the replay's `txn` whose row is in the main table.
+    /// Those of these letters whose row is in the main table.
     async fn rows_of_earlier_replays(
         &self,
-        tried: impl Iterator<Item = &Letter>,
+        letters: impl Iterator<Item = &Letter>,
     ) -> Result<BTreeSet<(u32, Offset)>> {
-        let asked: BTreeMap<(TopicPartition, Offset), u32> = tried
-            .map(|letter| {
-                ((self.sources[letter.partition as usize].clone(), letter.offset), letter.partition)
-            })
-            .collect();
+        let lineage = Lineage::of(&self.snapshot.txns);
+        let own = self.sources.iter().map(|source| AppId::new(&self.table.id, source.clone()));
+        let names: Vec<Vec<AppId>> = own.map(|own| lineage.names(&own)).collect();
+        let places = letters.flat_map(|letter| {
+            let names = names[letter.partition as usize].iter();
+            names.map(|name| ((name.source.clone(), letter.offset), letter.partition))
+        });
+        let asked: BTreeMap<(TopicPartition, Offset), u32> = places.collect();
         if asked.is_empty() {
             return Ok(BTreeSet::new());
         }
@@ -338,9 +349,10 @@ impl<'a> Replay<'a> {
             let rows: Vec<u32> = wanted.iter().map(|letter| letter.row).collect();
             let file = &self.files[number as usize];
             let (mut room, mut headers) = (Vec::new(), Vec::new());
-            let each = async |first: usize, found: letters::Batch| {
+            let mut letters = letters::open(&self.letters, &file.add, &letters::WHOLE, Some(&rows)).await?;
+            while let Some(found) = letters.next().await? {
                 for row in 0..found.len() {
-                    let at = wanted[first + row];
+                    let at = wanted[found.first + row];
                     let letter = found.letter(row).filter(|letter| letter.offset == at.offset);
                     let letter = letter.ok_or_else(|| changed(&self.letters))?;
                     found.headers(row, &mut headers);
@@ -375,9 +387,7 @@ impl<'a> Replay<'a> {
                         }
                     }
                 }
-                Ok(())
-            };
-            letters::read(&self.letters, file, &letters::WHOLE, Some(&rows), each).await?;
+            }
         }
         Ok(Decoded { file: writer.end().await?, ranges: ranges.into_values().collect(), failures })
     }
@@ -451,9 +461,10 @@ impl<'a> Replay<'a> {
         since::not_replaced(&self.store, &snapshot, &self.table.id).await?;
         refuse_handed_over(self.table, &snapshot)?;
         let tried = |snapshot: &Snapshot, name: &String| snapshot.txns.get(name).copied();
-        let own: Vec<String> =
-            (0..self.sources.len() as u32).map(|partition| self.app_id(partition)).collect();
-        if own.iter().any(|name| tried(&snapshot, name) != tried(&self.snapshot, name)) {
+        let took_an_id = |source| took_an_id(&self.table.id, source, &snapshot.txns).is_some();
+        if self.all_names().iter().any(|name| tried(&snapshot, name) != tried(&self.snapshot, name))
+            || self.sources.iter().any(took_an_id)
+        {
             return Err(moved_on(self.table));
         }
         self.schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
@@ -464,7 +475,9 @@ impl<'a> Replay<'a> {
 
     fn body(&self, batch: &[Letter], decoded: &Decoded) -> Ours {
         let now = self.clock.wall_ms();
-        let tried = |partition| self.standing(partition).map_or(Offset(0), |standing| standing.tried);
+        let tried = |partition: u32| {
+            self.standing(&self.sources[partition as usize]).map_or(Offset(0), |standing| standing.tried)
+        };
         let moves = replay::moves(batch, tried);
         let mut actions: Vec<Action> =
             moves.into_iter().map(|(partition, at)| create::txn(self.app_id(partition), at.0, now)).collect();
@@ -482,15 +495,16 @@ impl<'a> Replay<'a> {
 
     /// Takes the winner of our version over. False: what was decoded no longer fits.
     async fn give_way(&mut self, winner: &bytes::Bytes) -> Result<bool> {
-        let own: BTreeSet<String> =
-            (0..self.sources.len() as u32).map(|partition| self.app_id(partition)).collect();
+        let names = self.all_names();
         let (id, sources) = (&self.table.id, &self.sources);
-        let relation = |name: &str| match Handover::parse(name) {
-            Some(handover) if sources.iter().any(|of| handover.is_from(id, &of.topic, &of.topic_id)) => {
-                Relation::Successor
-            }
-            _ if own.contains(name) => Relation::Ours,
-            _ => Relation::Foreign,
+        let takes_over = |of: &TopicPartition, name: &str| {
+            Handover::parse(name).is_some_and(|handover| handover.is_from(id, &of.topic, &of.topic_id))
+                || is_told_an_id(id, of, name)
+        };
+        let relation = |name: &str| match names.contains(name) {
+            true => Relation::Ours,
+            false if sources.iter().any(|of| takes_over(of, name)) => Relation::Successor,
+            false => Relation::Foreign,
         };
         match meet(&self.store, &mut self.snapshot, winner, relation)? {
             Verdict::Fenced(by) | Verdict::HandedOver(by, _) => {
@@ -640,6 +654,16 @@ impl Open {
         // An upload that ended says why when the file does.
         let _ = self.parts.send(Part { bytes, charge, last }).await;
     }
+}
+
+/// A partition that was read without a topic id goes on under this name.
+fn is_told_an_id(table_id: &str, source: &TopicPartition, name: &str) -> bool {
+    AppId::parse(name).is_some_and(|id| {
+        (id.table_id.as_str(), id.source.partition) == (table_id, source.partition)
+            && id.source.topic == source.topic
+            && id.source.topic_id != source.topic_id
+            && source.topic_id.is_unknown()
+    })
 }
 
 /// Refuses a table whose letters are somebody else's by now.

@@ -8,9 +8,10 @@
 //! first record is read*. Otherwise `latest`, evaluated again after a crash,
 //! would skip records, and an idle partition would look new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::app_id::{AppId, superseded};
+use super::lineage;
 use super::planted::{Bug, planted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
@@ -57,10 +58,9 @@ pub fn plan(
     table: &TableFacts,
     partitions: &BTreeMap<Partition, Watermarks>,
 ) -> Result<Plan> {
-    let known = known_offsets(table_id, topic, &table.txns);
-    refuse_foreign_rows(table_id, table)?;
-    let topic_id = settle_topic_id(table_id, topic, topic_id, &known, &table.txns)?;
-    refuse_superseded(table_id, topic, &topic_id, &table.txns)?;
+    let topic_id = admit(table_id, topic, topic_id, table)?;
+    let is_new = known_ids(table_id, topic, &table.txns).next().is_none();
+    let known = lineage::offsets(table_id, topic, &topic_id, &table.txns);
     let mut plan = Plan {
         topic_id: topic_id.clone(),
         starts: BTreeMap::new(),
@@ -69,11 +69,8 @@ pub fn plan(
     };
     for (&partition, &marks) in partitions {
         let source = TopicPartition { topic: topic.to_owned(), topic_id: topic_id.clone(), partition };
-        let own = known.get(&topic_id).and_then(|offsets| offsets.get(&partition)).copied();
         // A table that was begun when the broker told no topic ids hands its offsets over.
-        let handed_over =
-            || known.get(&TopicId::unknown()).and_then(|offsets| offsets.get(&partition)).copied();
-        let start = match own.or_else(handed_over) {
+        let start = match known.get(&partition).copied() {
             Some(offset) if planted(Bug::PassesWhatRetentionTook) => offset.max(marks.low),
             Some(offset) => {
                 if let Some(error) = out_of_reach(&source, offset, marks.low, marks.end) {
@@ -82,11 +79,11 @@ pub fn plan(
                 }
                 offset
             }
-            None if known.is_empty() || planted(Bug::NewPartitionBeginsAtLatest) => marks.first_run,
+            None if is_new || planted(Bug::NewPartitionBeginsAtLatest) => marks.first_run,
             // A partition that a known topic has grown: nothing of it may be missed.
             None => marks.low,
         };
-        if own.is_none() {
+        if !table.txns.contains_key(&AppId::new(table_id, source.clone()).to_string()) {
             plan.to_anchor.insert(source.clone(), start);
         }
         plan.starts.insert(source, start);
@@ -94,24 +91,44 @@ pub fn plan(
     Ok(plan)
 }
 
-pub(super) type Offsets = BTreeMap<TopicId, BTreeMap<Partition, Offset>>;
-
-pub(super) fn known_offsets(table_id: &str, topic: &str, txns: &BTreeMap<String, i64>) -> Offsets {
-    let mut known = Offsets::new();
-    for (app_id, &version) in txns {
-        if let Some(id) = AppId::parse(app_id)
-            && id.table_id == table_id
-            && id.source.topic == topic
-        {
-            known.entry(id.source.topic_id).or_default().insert(id.source.partition, Offset(version));
-        }
+/// The id under which an ingestion of the topic goes on.
+///
+/// # Errors
+/// Where it may not go on at all.
+pub(super) fn admit(table_id: &str, topic: &str, told: &TopicId, table: &TableFacts) -> Result<TopicId> {
+    refuse_foreign_rows(table_id, table)?;
+    let topic_id = goes_on(table_id, topic, told, &table.txns);
+    if topic_id != *told && !told.is_unknown() && !planted(Bug::NoTopicIdAtStart) {
+        return Err(created_again(topic, told, &topic_id));
     }
-    known
+    // What was read without a topic id may have been handed over before one was told.
+    let is_known = known_ids(table_id, topic, &table.txns).any(|id| id == topic_id);
+    let stands_as = if is_known { topic_id.clone() } else { TopicId::unknown() };
+    refuse_superseded(table_id, topic, &stands_as, &table.txns)?;
+    Ok(topic_id)
+}
+
+/// The topic ids under which a table has offsets.
+pub(super) fn known_ids(
+    table_id: &str,
+    topic: &str,
+    txns: &BTreeMap<String, i64>,
+) -> impl Iterator<Item = TopicId> {
+    let all = txns.keys().filter_map(|name| AppId::parse(name));
+    all.filter(move |id| id.table_id == table_id && id.source.topic == topic).map(|id| id.source.topic_id)
+}
+
+/// The topic id under which offsets go on: the one that is told, unless the table knows another one only.
+pub fn goes_on(table_id: &str, topic: &str, told: &TopicId, txns: &BTreeMap<String, i64>) -> TopicId {
+    let known: BTreeSet<TopicId> = known_ids(table_id, topic, txns).filter(|id| !id.is_unknown()).collect();
+    let may_go_on = |id: &&TopicId| superseded(table_id, topic, id, txns).is_none();
+    let told_counts = known.contains(told) && !planted(Bug::NoTopicIdAtStart);
+    known.iter().find(may_go_on).filter(|_| !told_counts).unwrap_or(told).clone()
 }
 
 /// Rows of ours without our `txn`: a clone, or a changed table id. Reading
 /// from the start again would double them.
-pub(super) fn refuse_foreign_rows(table_id: &str, table: &TableFacts) -> Result<()> {
+fn refuse_foreign_rows(table_id: &str, table: &TableFacts) -> Result<()> {
     let mut ids: Vec<String> =
         table.txns.keys().filter_map(|app_id| AppId::parse(app_id)).map(|id| id.table_id).collect();
     ids.dedup();
@@ -140,32 +157,21 @@ pub(super) fn refuse_foreign_rows(table_id: &str, table: &TableFacts) -> Result<
     Ok(())
 }
 
-/// The id under which offsets go on. A known id that differs means that the
-/// topic was deleted and created again: its offsets mean other records now.
-pub(super) fn settle_topic_id(
-    table_id: &str,
-    topic: &str,
-    told: &TopicId,
-    known: &Offsets,
-    txns: &BTreeMap<String, i64>,
-) -> Result<TopicId> {
-    let goes_on = |id: &&TopicId| !id.is_unknown() && superseded(table_id, topic, id, txns).is_none();
-    match known.keys().find(goes_on) {
-        Some(recorded) if told.is_unknown() || planted(Bug::NoTopicIdAtStart) => Ok(recorded.clone()),
-        Some(recorded) if !known.contains_key(told) => Err(Error::new(
-            ErrorKind::Disagree,
-            format!("topic `{topic}` was created again: its id is {told}, the table knows {recorded}"),
-        )
-        .remedy(format!(
-            "ingest the new topic under another table id and location, or restore the old topic; to read the \
-             new one into this table, too: {ADOPT}"
-        ))),
-        _ => Ok(told.clone()),
-    }
+/// A known id that differs means that the topic was deleted and created again: its offsets mean other
+/// records now.
+fn created_again(topic: &str, told: &TopicId, recorded: &TopicId) -> Error {
+    Error::new(
+        ErrorKind::Disagree,
+        format!("topic `{topic}` was created again: its id is {told}, the table knows {recorded}"),
+    )
+    .remedy(format!(
+        "ingest the new topic under another table id and location, or restore the old topic; to read the \
+         new one into this table, too: {ADOPT}"
+    ))
 }
 
 /// Whoever took the offsets over goes on from them, and nobody else.
-pub(super) fn refuse_superseded(
+fn refuse_superseded(
     table_id: &str,
     topic: &str,
     topic_id: &TopicId,
@@ -314,6 +320,29 @@ mod tests {
         assert_eq!(starts(&run("-", &again, &[(0, marks(0, 50, 0))]).unwrap()), [(0, 3)]);
         assert!(run("A", &again, &[(0, marks(0, 50, 0))]).unwrap_err().message.contains("of id B"));
         assert!(run("C", &again, &[(0, marks(0, 50, 0))]).unwrap_err().message.contains("the table knows B"));
+    }
+
+    #[test]
+    fn who_was_handed_over_without_a_topic_id_does_not_go_on_under_one() {
+        let table = facts(&[
+            ("thalweg/orders/t/-/0", 20),
+            ("thalweg/returns/t/A/0", 20),
+            ("thalweg/adopt/returns/t/A/orders/-", 1),
+        ]);
+        let error = run("A", &table, &[(0, marks(0, 50, 0))]).unwrap_err();
+        assert!(error.message.contains("handed over to the table id `returns`"), "{error}");
+    }
+
+    #[test]
+    fn a_topic_that_was_created_again_takes_nothing_from_before_it_had_an_id() {
+        let table = facts(&[
+            ("thalweg/orders/t/-/1", 20),
+            ("thalweg/orders/t/A/0", 20),
+            ("thalweg/orders/t/B/0", 3),
+            ("thalweg/adopt/orders/t/B/orders/A", 1),
+        ]);
+        let plan = run("B", &table, &[(0, marks(0, 50, 0)), (1, marks(0, 50, 0))]).unwrap();
+        assert_eq!(starts(&plan), [(0, 3), (1, 0)]);
     }
 
     #[test]

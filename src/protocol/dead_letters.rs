@@ -24,13 +24,24 @@
 //! on, so in B's step 3, later still, B's claim was the last one: B claimed the
 //! main table after A, and A's commit there loses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
+use super::app_id::AppId;
+use super::lineage::Lineage;
 use super::planted::{Bug, planted};
-use crate::ids::{Offset, TopicId, TopicPartition};
+use crate::ids::{Offset, TopicPartition};
 
 /// Letters that stand above the main table's offset, by partition, offsets growing.
 pub type Held = BTreeMap<TopicPartition, Vec<Offset>>;
+
+/// Offsets of a partition below a dead-letter table's `txn` and not below the main table's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Doubt {
+    pub offsets: Range<i64>,
+    /// Letters may stand there under any of these.
+    pub names: Vec<AppId>,
+}
 
 /// The `txn` of a partition in a dead-letter table: every letter below it is there.
 pub fn app_id(table_id: &str, source: &TopicPartition) -> String {
@@ -38,15 +49,11 @@ pub fn app_id(table_id: &str, source: &TopicPartition) -> String {
     format!("thalweg-dlq/{table_id}/{topic}/{topic_id}/{partition}")
 }
 
-/// The `txn`s under which letters of a partition may stand: its own, and the one from before the broker
-/// told topic ids.
-pub fn app_ids(table_id: &str, source: &TopicPartition) -> Vec<String> {
-    let before = TopicPartition { topic_id: TopicId::unknown(), ..source.clone() };
-    let mut all = vec![app_id(table_id, source)];
-    if !source.topic_id.is_unknown() && !planted(Bug::HandoverForgetsLetters) {
-        all.push(app_id(table_id, &before));
-    }
-    all
+/// The names under which letters of a partition may stand, its own first: who handed its offsets over may
+/// have been about to settle them.
+pub fn names(lineage: &Lineage, table_id: &str, source: &TopicPartition) -> Vec<AppId> {
+    let own = AppId::new(table_id, source.clone());
+    if planted(Bug::HandoverForgetsLetters) { vec![own] } else { lineage.names(&own) }
 }
 
 /// The `txn` by which a main table remembers where its dead letters go. Its
@@ -59,33 +66,26 @@ fn place_prefix(table_id: &str) -> String {
     format!("thalweg-dlq-at/{table_id}/")
 }
 
-/// The places that a main table remembers as in use.
-pub fn places(table_id: &str, txns: &BTreeMap<String, i64>) -> Vec<String> {
-    let prefix = place_prefix(table_id);
-    txns.iter()
-        .filter(|&(_, version)| version % 2 == 1)
-        .filter_map(|(app_id, _)| Some(app_id.strip_prefix(&prefix)?.to_owned()))
-        .collect()
+/// The places that a main table remembers as in use by these.
+pub fn places(table_ids: &BTreeSet<String>, txns: &BTreeMap<String, i64>) -> BTreeSet<String> {
+    let prefixes: Vec<String> = table_ids.iter().map(|table_id| place_prefix(table_id)).collect();
+    let in_use = txns.iter().filter(|&(_, version)| version % 2 == 1);
+    let place =
+        |app_id: &str| prefixes.iter().find_map(|prefix| Some(app_id.strip_prefix(prefix)?.to_owned()));
+    in_use.filter_map(|(app_id, _)| place(app_id)).collect()
 }
 
-/// Offsets of a partition that are below the dead-letter table's `txn` and not below the main
-/// table's: letters may stand there.
-pub fn in_doubt(
-    table_id: &str,
-    source: &TopicPartition,
-    settled: Offset,
-    letter_txns: &BTreeMap<String, i64>,
-) -> Option<std::ops::Range<i64>> {
-    let reach =
-        app_ids(table_id, source).iter().filter_map(|app_id| letter_txns.get(app_id)).copied().max()?;
-    (settled.0 < reach).then_some(settled.0..reach)
+/// What is in doubt of a partition with these names.
+pub fn in_doubt(names: Vec<AppId>, settled: Offset, letter_txns: &BTreeMap<String, i64>) -> Option<Doubt> {
+    let reach = |name: &AppId| letter_txns.get(&app_id(&name.table_id, &name.source)).copied();
+    let reach = names.iter().filter_map(reach).max()?;
+    (settled.0 < reach).then_some(Doubt { offsets: settled.0..reach, names })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ids::{Partition, TopicId};
-    use crate::protocol::app_id::AppId;
 
     fn source(partition: i32) -> TopicPartition {
         TopicPartition { topic: "t".into(), topic_id: TopicId("A".into()), partition: Partition(partition) }
@@ -95,9 +95,10 @@ mod tests {
     fn a_place_is_remembered_until_its_letters_are_settled() {
         let place = place_app_id("orders", "s3://b/orders_dead_letters");
         let txns = |version| BTreeMap::from([(place.clone(), version), ("spark".to_owned(), 1)]);
-        assert_eq!(places("orders", &txns(1)), ["s3://b/orders_dead_letters"]);
-        assert_eq!(places("orders", &txns(2)), Vec::<String>::new());
-        assert_eq!(places("other", &txns(1)), Vec::<String>::new());
+        let places = |id: &str, version| places(&[id.to_owned(), "x".to_owned()].into(), &txns(version));
+        assert_eq!(places("orders", 1), ["s3://b/orders_dead_letters".to_owned()].into());
+        assert_eq!(places("orders", 2), BTreeSet::new());
+        assert_eq!(places("other", 1), BTreeSet::new());
     }
 
     #[test]
@@ -107,20 +108,38 @@ mod tests {
         }
     }
 
+    fn doubt(
+        table_id: &str,
+        source: &TopicPartition,
+        settled: i64,
+        letters: &[(&str, i64)],
+    ) -> Option<Range<i64>> {
+        let handovers = BTreeMap::from([("thalweg/adopt/new/t/A/orders/A".to_owned(), 1)]);
+        let names = names(&Lineage::of(&handovers), table_id, source);
+        let txns = letters.iter().map(|&(name, reach)| (format!("thalweg-dlq/{name}"), reach)).collect();
+        in_doubt(names, Offset(settled), &txns).map(|doubt| doubt.offsets)
+    }
+
     #[test]
     fn only_offsets_between_the_two_tables_are_in_doubt() {
-        let txns = BTreeMap::from([(app_id("orders", &source(0)), 20)]);
-        assert_eq!(in_doubt("orders", &source(0), Offset(15), &txns), Some(15..20));
-        assert_eq!(in_doubt("orders", &source(0), Offset(20), &txns), None);
-        assert_eq!(in_doubt("orders", &source(1), Offset(0), &txns), None);
-        assert_eq!(in_doubt("other", &source(0), Offset(0), &txns), None);
+        let txns = [("orders/t/A/0", 20)];
+        assert_eq!(doubt("orders", &source(0), 15, &txns), Some(15..20));
+        assert_eq!(doubt("orders", &source(0), 20, &txns), None);
+        assert_eq!(doubt("orders", &source(1), 0, &txns), None);
+        assert_eq!(doubt("other", &source(0), 0, &txns), None);
     }
 
     #[test]
     fn letters_from_before_the_broker_told_topic_ids_are_in_doubt_too() {
         let before = TopicPartition { topic_id: TopicId::unknown(), ..source(0) };
-        let txns = BTreeMap::from([(app_id("orders", &before), 20), (app_id("orders", &source(0)), 17)]);
-        assert_eq!(in_doubt("orders", &source(0), Offset(15), &txns), Some(15..20));
-        assert_eq!(in_doubt("orders", &before, Offset(15), &txns), Some(15..20));
+        let txns = [("orders/t/-/0", 20), ("orders/t/A/0", 17)];
+        assert_eq!(doubt("orders", &source(0), 15, &txns), Some(15..20));
+        assert_eq!(doubt("orders", &before, 15, &txns), Some(15..20));
+    }
+
+    #[test]
+    fn letters_of_who_handed_the_offsets_over_are_in_doubt_too() {
+        assert_eq!(doubt("new", &source(0), 15, &[("orders/t/A/0", 20), ("new/t/A/0", 17)]), Some(15..20));
+        assert_eq!(doubt("orders", &source(0), 15, &[("new/t/A/0", 17)]), None);
     }
 }

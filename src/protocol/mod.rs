@@ -10,6 +10,7 @@
 //! | [`app_id`] | under which name a partition's offset stands in a table |
 //! | [`anchor`] | where each partition begins, and when it must not begin |
 //! | [`progress`] | which records of a partition are still to be taken, and the range they settle |
+//! | [`lineage`] | which names in a table mean the same records |
 //! | [`ledger`] | which finished files may be committed now |
 //! | [`attempt`] | what an unclear answer of the store means for a commit |
 //! | [`verdict`] | what another writer's commit means for ours |
@@ -35,6 +36,7 @@ pub mod contention;
 pub mod dead_letters;
 pub mod fence;
 pub mod ledger;
+pub mod lineage;
 pub mod membership;
 pub mod offsets;
 #[cfg(feature = "planted")]

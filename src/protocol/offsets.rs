@@ -19,6 +19,7 @@ use std::ops::Range;
 
 use super::anchor::{self, TableFacts, Watermarks};
 use super::app_id::{AppId, Former, Handover, Jump, superseded};
+use super::lineage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 
@@ -215,12 +216,8 @@ struct Begun {
 /// Our own offsets, where a run would go on from them.
 fn own(facts: &Facts<'_>) -> Result<Begun> {
     let Facts { table_id, topic, table, .. } = *facts;
-    let known = anchor::known_offsets(table_id, topic, &table.txns);
-    anchor::refuse_foreign_rows(table_id, table)?;
-    let topic_id = anchor::settle_topic_id(table_id, topic, facts.topic_id, &known, &table.txns)?;
-    anchor::refuse_superseded(table_id, topic, &topic_id, &table.txns)?;
-    let mut offsets = known.get(&TopicId::unknown()).cloned().unwrap_or_default();
-    offsets.extend(known.get(&topic_id).into_iter().flatten());
+    let topic_id = anchor::admit(table_id, topic, facts.topic_id, table)?;
+    let offsets = lineage::offsets(table_id, topic, &topic_id, &table.txns);
     Ok(Begun { topic_id, offsets, handovers: Vec::new() })
 }
 
@@ -250,7 +247,7 @@ fn adopted(facts: &Facts<'_>) -> Result<Begun> {
         former,
     };
     if writers.is_empty() {
-        let has_own = !anchor::known_offsets(table_id, topic, &table.txns).is_empty();
+        let has_own = anchor::known_ids(table_id, topic, &table.txns).next().is_some();
         if has_own || facts.rows_end.is_none() {
             let message =
                 format!("there is nothing to adopt: no other identity wrote `{topic}` into the table");
@@ -267,8 +264,7 @@ fn adopted(facts: &Facts<'_>) -> Result<Begun> {
         return Err(Error::new(ErrorKind::Disagree, message)
             .remedy("let one of them adopt the other's offsets first, with its own config"));
     }
-    let offsets =
-        of_this_log.first().and_then(|(id, of)| anchor::known_offsets(id, topic, &table.txns).remove(of));
+    let offsets = of_this_log.first().map(|(id, of)| lineage::offsets(id, topic, of, &table.txns));
     let former = |(table_id, topic_id)| handover(Former::Ingestion { table_id, topic_id });
     Ok(Begun {
         offsets: offsets.unwrap_or_default(),

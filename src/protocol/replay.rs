@@ -37,14 +37,8 @@ pub struct Standing {
     pub settled: Offset,
     /// Letters below were tried.
     pub tried: Offset,
-}
-
-impl Standing {
-    /// `None` for a partition that the table has no offset of.
-    pub fn of(main_app_id: &str, replay_app_id: &str, txns: &BTreeMap<String, i64>) -> Option<Standing> {
-        let at = |name: &str| txns.get(name).copied().map(Offset);
-        Some(Standing { settled: at(main_app_id)?, tried: at(replay_app_id).unwrap_or(Offset(0)) })
-    }
+    /// Rows came with a clone: what was tried before it, nothing tells.
+    pub has_cloned: bool,
 }
 
 /// What is to be done with a letter.
@@ -52,26 +46,20 @@ impl Standing {
 #[must_use]
 pub enum Due {
     Now,
+    /// Its row may be in the main table: if it is not, now.
+    UnlessRow,
     /// An earlier replay tried it.
     Tried,
-    /// It is a row already.
-    Row,
     /// Its offset is not settled in the main table.
     Unsettled,
 }
 
-/// `is_row`: the letter's row is in the main table; asked for what `again` is about only.
-pub fn due(letter: Offset, standing: Standing, again: bool, is_row: impl FnOnce() -> bool) -> Due {
-    if letter >= standing.settled {
-        Due::Unsettled
-    } else if letter >= standing.tried {
-        Due::Now
-    } else if !again {
-        Due::Tried
-    } else if is_row() {
-        Due::Row
-    } else {
-        Due::Now
+pub fn due(letter: Offset, standing: Standing, again: bool) -> Due {
+    match standing {
+        Standing { settled, .. } if letter >= settled => Due::Unsettled,
+        Standing { tried, has_cloned: false, .. } if letter >= tried => Due::Now,
+        Standing { tried, .. } if letter < tried && !again => Due::Tried,
+        _ => Due::UnlessRow,
     }
 }
 
@@ -129,21 +117,26 @@ mod tests {
     use crate::protocol::app_id::{AppId, Handover, Jump};
 
     fn standing(settled: i64, tried: i64) -> Standing {
-        Standing { settled: Offset(settled), tried: Offset(tried) }
+        Standing { settled: Offset(settled), tried: Offset(tried), has_cloned: false }
     }
 
     #[test]
     fn a_letter_is_tried_once_and_only_when_it_is_settled() {
-        let due = |offset, again, row| super::due(Offset(offset), standing(20, 10), again, || row);
+        let due = |offset, again| super::due(Offset(offset), standing(20, 10), again);
+        assert_eq!([due(9, false), due(10, false), due(19, false)], [Due::Tried, Due::Now, Due::Now]);
+        assert_eq!([due(20, false), due(99, true)], [Due::Unsettled, Due::Unsettled]);
+        assert_eq!([due(9, true), due(10, true)], [Due::UnlessRow, Due::Now]);
+    }
+
+    #[test]
+    fn a_letter_from_before_a_clone_may_be_a_row() {
+        let clone = Standing { has_cloned: true, ..standing(20, 10) };
+        let due = |offset, again| super::due(Offset(offset), clone, again);
         assert_eq!(
-            [due(9, false, false), due(10, false, true), due(19, false, false)],
-            [Due::Tried, Due::Now, Due::Now]
+            [due(9, false), due(10, false), due(20, false)],
+            [Due::Tried, Due::UnlessRow, Due::Unsettled]
         );
-        assert_eq!([due(20, false, false), due(99, true, false)], [Due::Unsettled, Due::Unsettled]);
-        assert_eq!(
-            [due(9, true, false), due(9, true, true), due(10, true, true)],
-            [Due::Now, Due::Row, Due::Now]
-        );
+        assert_eq!([due(9, true), due(10, true)], [Due::UnlessRow, Due::UnlessRow]);
     }
 
     #[test]
@@ -153,10 +146,6 @@ mod tests {
         let name = app_id("orders", &source);
         assert_eq!(name, "thalweg-replay/orders/t/A/3");
         assert_eq!((AppId::parse(&name), Jump::parse(&name), Handover::parse(&name)), (None, None, None));
-        let txns = BTreeMap::from([("main".to_owned(), 20), (name.clone(), 7)]);
-        assert_eq!(Standing::of("main", &name, &txns), Some(standing(20, 7)));
-        assert_eq!(Standing::of("main", "never", &txns), Some(standing(20, 0)));
-        assert_eq!(Standing::of("other", &name, &txns), None);
     }
 
     fn letter(partition: u32, offset: i64, file: u32, row: u32) -> Letter {
@@ -191,9 +180,11 @@ mod tests {
             let mut tried = [Offset(0); 3];
             let mut rows: BTreeSet<(u32, Offset)> = BTreeSet::new();
             for (batch_max, commits, again, good) in runs {
-                let standing = |partition: u32| Standing { settled: Offset(settled[partition as usize]), tried: tried[partition as usize] };
-                let is_due = |(partition, offset): (u32, Offset)| {
-                    due(offset, standing(partition), again, || rows.contains(&(partition, offset))) == Due::Now
+                let standing = |partition: u32| standing(settled[partition as usize], tried[partition as usize].0);
+                let is_due = |(partition, offset): (u32, Offset)| match due(offset, standing(partition), again) {
+                    Due::Now => true,
+                    Due::UnlessRow => !rows.contains(&(partition, offset)),
+                    Due::Tried | Due::Unsettled => false,
                 };
                 let mut letters: Vec<Letter> = placed
                     .iter()

@@ -5,25 +5,17 @@
 //! rows are made in `columnar::letters`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, Int64Type};
-use futures::StreamExt;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::action::Add;
-use super::gate;
-use super::inventory;
 use super::log::Snapshot;
-use super::parquet_object::ParquetObject;
 use super::store::Store;
-use super::verify::{location, unreadable};
+use super::{gate, inventory, letters};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, OffsetRange, TopicPartition};
-use crate::protocol::dead_letters::Held;
+use crate::protocol::app_id::AppId;
+use crate::protocol::dead_letters::{Doubt, Held};
 use crate::schema::Schema;
 
 /// The tag of a file of dead letters.
@@ -69,89 +61,81 @@ pub fn admit(store: &Store, snapshot: &Snapshot) -> Result<()> {
         .remedy(format!("name another location with `dlq`; the columns are: {ours}")))
 }
 
-/// The letters of a table in offsets that are in doubt.
+/// The letters of partitions in offsets that are in doubt.
 ///
-/// Only files that may hold them are read: those with a tag of this table that
-/// reaches into the doubt, and those without a tag, which another engine rewrote.
-pub async fn held(
-    store: &Store,
-    table_id: &str,
-    in_doubt: &BTreeMap<TopicPartition, Range<i64>>,
-) -> Result<Held> {
-    let mut found: BTreeMap<TopicPartition, BTreeSet<Offset>> = BTreeMap::new();
+/// Only files that may hold them are read: those whose tag reaches into a doubt, and those without a tag,
+/// which another engine rewrote.
+pub async fn held(store: &Store, in_doubt: &BTreeMap<TopicPartition, Doubt>) -> Result<Held> {
+    let mut found: BTreeMap<&TopicPartition, BTreeSet<Offset>> = BTreeMap::new();
     if in_doubt.is_empty() {
         return Ok(Held::new());
     }
     let inventory = inventory::take(store).await?;
     for add in inventory.files.values() {
-        if let Some(tag) = LettersTag::of(add) {
-            // They may be from before the broker told topic ids.
-            let reaches = |range: &OffsetRange| {
-                in_doubt.iter().any(|(source, doubt)| {
-                    (&source.topic, source.partition) == (&range.source.topic, range.source.partition)
-                        && range.next.0 > doubt.start
-                        && range.start.0 < doubt.end
-                })
-            };
-            if tag.table_id != table_id || !tag.ranges.iter().any(reaches) {
-                continue;
+        let tag = LettersTag::of(add);
+        // A topic that was created again has other records at the same offsets.
+        let may_hold = |doubt: &Doubt| tag.as_ref().is_none_or(|tag| tag.reaches(doubt));
+        let of_file: Vec<_> = in_doubt.iter().filter(|(_, doubt)| may_hold(doubt)).collect();
+        if of_file.is_empty() {
+            continue;
+        }
+        let mut letters = letters::open(store, add, &letters::PLAIN, None).await?;
+        while let Some(batch) = letters.next().await? {
+            for letter in (0..batch.len()).filter_map(|row| batch.letter(row)) {
+                let is_of = |(source, doubt): &&(&TopicPartition, &Doubt)| {
+                    (source.topic.as_str(), source.partition) == (letter.topic, letter.partition)
+                        && doubt.offsets.contains(&letter.offset.0)
+                };
+                if let Some((source, _)) = of_file.iter().find(is_of) {
+                    found.entry(source).or_default().insert(letter.offset);
+                }
             }
         }
-        read(store, add, in_doubt, &mut found).await?;
     }
-    Ok(found.into_iter().map(|(source, offsets)| (source, offsets.into_iter().collect())).collect())
+    Ok(found.into_iter().map(|(source, offsets)| (source.clone(), offsets.into_iter().collect())).collect())
 }
 
-async fn read(
-    store: &Store,
-    add: &Add,
-    in_doubt: &BTreeMap<TopicPartition, Range<i64>>,
-    found: &mut BTreeMap<TopicPartition, BTreeSet<Offset>>,
-) -> Result<()> {
-    let damaged = |why: String| {
-        Error::new(ErrorKind::Disagree, format!("{}: {}: {why}", store.url, add.path)).remedy(
-            "its dead letters decide which records are settled: restore the file, or remove it from the table",
-        )
-    };
-    let place =
-        location(store, &add.path).ok_or_else(|| damaged("it lies outside of the table".to_owned()))?;
-    let builder = match ParquetRecordBatchStreamBuilder::new(ParquetObject::new(&store.objects, place)).await
-    {
-        Ok(builder) => builder,
-        Err(error) => return Err(damaged(unreadable(store, error)?)),
-    };
-    let mask = ProjectionMask::columns(builder.parquet_schema(), ["topic", "partition", "offset"]);
-    let mut batches = match builder.with_projection(mask).build() {
-        Ok(batches) => batches,
-        Err(error) => return Err(damaged(unreadable(store, error)?)),
-    };
-    while let Some(batch) = batches.next().await {
-        match batch {
-            Ok(batch) => collect(&batch, in_doubt, found)
-                .ok_or_else(|| damaged("it has no columns topic, partition and offset".to_owned()))?,
-            Err(error) => return Err(damaged(unreadable(store, error)?)),
-        }
+impl LettersTag {
+    /// Letters of these names may stand in these offsets.
+    fn reaches(&self, doubt: &Doubt) -> bool {
+        self.ranges.iter().any(|range| {
+            let is_named = |name: &AppId| name.table_id == self.table_id && name.source == range.source;
+            range.next.0 > doubt.offsets.start
+                && range.start.0 < doubt.offsets.end
+                && doubt.names.iter().any(is_named)
+        })
     }
-    Ok(())
 }
 
-/// `None` if a column is missing or of another type.
-fn collect(
-    batch: &RecordBatch,
-    in_doubt: &BTreeMap<TopicPartition, Range<i64>>,
-    found: &mut BTreeMap<TopicPartition, BTreeSet<Offset>>,
-) -> Option<()> {
-    let topics = batch.column_by_name("topic")?.as_string_opt::<i32>()?;
-    let partitions = batch.column_by_name("partition")?.as_primitive_opt::<Int32Type>()?;
-    let offsets = batch.column_by_name("offset")?.as_primitive_opt::<Int64Type>()?;
-    for row in (0..batch.num_rows()).filter(|&row| !topics.is_null(row) && !offsets.is_null(row)) {
-        let (topic, partition, offset) = (topics.value(row), partitions.value(row), offsets.value(row));
-        let source = in_doubt.iter().find(|(source, doubt)| {
-            source.topic == topic && source.partition.0 == partition && doubt.contains(&offset)
-        });
-        if let Some((source, _)) = source {
-            found.entry(source.clone()).or_default().insert(Offset(offset));
-        }
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{HandMade, source, with_rows};
+    use super::*;
+    use crate::ids::TopicId;
+
+    /// A letter of some ingestion's partition 0, and nothing else, in a file of its own.
+    async fn letter(table: &mut HandMade, table_id: &str, topic_id: &str, offset: i64) {
+        let source = TopicPartition { topic_id: TopicId(topic_id.to_owned()), ..source(0) };
+        let range = OffsetRange { source, dead_letters: 1, ..with_rows(0, offset - 1, offset + 1, 0) };
+        let tag = LettersTag { table_id: table_id.to_owned(), ranges: vec![range] };
+        table.post(&tag, &[(0, offset, b"{")]).await;
     }
-    Some(())
+
+    #[tokio::test]
+    async fn letters_in_doubt_are_those_of_the_same_log_under_any_of_its_names() {
+        let mut letters = HandMade::of_letters().await;
+        letter(&mut letters, "orders", "A", 12).await;
+        letter(&mut letters, "new", "A", 13).await;
+        letter(&mut letters, "new", "-", 14).await;
+        letter(&mut letters, "other", "A", 15).await;
+        // Of a topic that was created again.
+        letter(&mut letters, "new", "B", 16).await;
+        letter(&mut letters, "new", "A", 30).await;
+        let of = |topic_id: &str| TopicPartition { topic_id: TopicId(topic_id.to_owned()), ..source(0) };
+        let names = [("new", "A"), ("orders", "A"), ("new", "-")];
+        let names = names.map(|(table_id, topic_id)| AppId::new(table_id, of(topic_id))).to_vec();
+        let in_doubt = BTreeMap::from([(of("A"), Doubt { offsets: 10..20, names })]);
+        let held = held(&letters.store, &in_doubt).await.unwrap();
+        assert_eq!(held, [(of("A"), [12, 13, 14].map(Offset).to_vec())].into());
+    }
 }

@@ -3,24 +3,17 @@
 //! It owns the reading. Which letters of a crash are in doubt is
 //! `dead_letters`; what is done with a letter is the caller's.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
-use futures::StreamExt;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
-use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 
 use super::action::Add;
 use super::dead_letters::LettersTag;
 use super::inventory::Inventory;
-use super::parquet_object::ParquetObject;
+use super::rows::{Rows, Wanted};
 use super::store::Store;
-use super::verify::{location, unreadable};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Offset, Partition, TopicPartition};
+use crate::ids::{Offset, Partition};
 use crate::record::Headers;
 
 /// Letters of a batch: one may be as large as a record.
@@ -56,6 +49,8 @@ pub fn files(store: &Store, inventory: &Inventory) -> Result<Vec<LetterFile>> {
 
 /// The letters of one batch, by column.
 pub struct Batch {
+    /// The number of the first among the rows that were asked for.
+    pub first: usize,
     topics: StringArray,
     partitions: Int64Array,
     offsets: Int64Array,
@@ -85,7 +80,7 @@ pub struct Letter<'a> {
 }
 
 impl Batch {
-    fn of(batch: &RecordBatch, whole: bool) -> Option<Batch> {
+    fn of(batch: &RecordBatch, first: usize, whole: bool) -> Option<Batch> {
         let column = |name: &str, wanted: &DataType| cast(batch.column_by_name(name)?, wanted).ok();
         let text = |name: &str| Some(column(name, &DataType::Utf8)?.as_string::<i32>().clone());
         let number = |name: &str| Some(column(name, &DataType::Int64)?.as_primitive::<Int64Type>().clone());
@@ -104,6 +99,7 @@ impl Batch {
             _ => cast(times, &DataType::Timestamp(TimeUnit::Microsecond, None)).ok()?,
         };
         Some(Batch {
+            first,
             topics: text("topic")?,
             partitions: number("partition")?,
             offsets: number("offset")?,
@@ -160,100 +156,33 @@ impl Batch {
     }
 }
 
-/// Reads a file: all of it, or only these rows, growing. `each` hears of every batch with the number of its
-/// first row among those that were asked for.
-pub async fn read(
-    store: &Store,
-    file: &LetterFile,
-    columns: &[&str],
-    rows: Option<&[u32]>,
-    mut each: impl AsyncFnMut(usize, Batch) -> Result<()>,
-) -> Result<()> {
-    let damaged = |why: String| {
-        Error::new(ErrorKind::Disagree, format!("{}: {}: {why}", store.url, file.add.path))
-            .remedy("restore the file, or remove it from the dead-letter table")
-    };
-    let place =
-        location(store, &file.add.path).ok_or_else(|| damaged("it lies outside of the table".to_owned()))?;
-    let object = ParquetObject::new(&store.objects, place);
-    let builder = match ParquetRecordBatchStreamBuilder::new(object).await {
-        Ok(builder) => builder,
-        Err(error) => return Err(damaged(unreadable(store, error)?)),
-    };
+/// The letters of a file that is being read.
+pub struct Letters<'a> {
+    rows: Rows<'a>,
+    whole: bool,
+    read: usize,
+}
+
+/// Reads a file: all of it, or only these rows, growing.
+pub async fn open<'a>(
+    store: &'a Store,
+    add: &'a Add,
+    columns: &'a [&'a str],
+    rows: Option<&'a [u32]>,
+) -> Result<Letters<'a>> {
     let whole = columns.contains(&"value");
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns.iter().copied());
-    let mut builder =
-        builder.with_projection(mask).with_batch_size(if whole { BATCH_ROWS } else { PLAIN_ROWS });
-    if let Some(rows) = rows {
-        builder = builder.with_row_selection(selection(rows));
-    }
-    let mut batches = match builder.build() {
-        Ok(batches) => batches,
-        Err(error) => return Err(damaged(unreadable(store, error)?)),
-    };
-    let mut first = 0;
-    while let Some(batch) = batches.next().await {
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(error) => return Err(damaged(unreadable(store, error)?)),
-        };
-        let batch = Batch::of(&batch, whole)
-            .ok_or_else(|| damaged("it has not the columns of dead letters".to_owned()))?;
-        let count = batch.len();
-        each(first, batch).await?;
-        first += count;
-    }
-    Ok(())
+    let remedy = "its letters tell which records are settled: restore the file, or remove it from the \
+                  dead-letter table";
+    let batch_rows = if whole { BATCH_ROWS } else { PLAIN_ROWS };
+    let rows = Rows::of(store, add, Wanted { columns, rows, batch_rows, remedy }).await?;
+    Ok(Letters { rows, whole, read: 0 })
 }
 
-/// Selects rows, growing.
-fn selection(rows: &[u32]) -> RowSelection {
-    let mut selectors = Vec::new();
-    let mut at = 0;
-    for &row in rows {
-        let row = row as usize;
-        if row > at {
-            selectors.push(RowSelector::skip(row - at));
-        }
-        selectors.push(RowSelector::select(1));
-        at = row + 1;
-    }
-    selectors.into()
-}
-
-/// Whose letter it is: told by its file's tag, else by its topic, if the table knows one incarnation of it.
-pub fn source_of<'a>(
-    file: &'a LetterFile,
-    letter: &Letter<'_>,
-    table_ids: &BTreeSet<String>,
-    known: &'a BTreeMap<(String, Partition), Vec<TopicPartition>>,
-) -> Option<&'a TopicPartition> {
-    match &file.tag {
-        Some(tag) if !table_ids.contains(&tag.table_id) => None,
-        Some(tag) => tag
-            .ranges
-            .iter()
-            .find(|range| {
-                range.source.topic == letter.topic
-                    && range.source.partition == letter.partition
-                    && (range.start..range.next).contains(&letter.offset)
-            })
-            .map(|range| &range.source),
-        None => match known.get(&(letter.topic.to_owned(), letter.partition)).map(Vec::as_slice) {
-            Some([only]) => Some(only),
-            _ => None,
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_selected_one_by_one() {
-        let selected: Vec<(usize, bool)> =
-            selection(&[0, 1, 5]).iter().map(|of| (of.row_count, of.skip)).collect();
-        assert_eq!(selected, [(2, false), (3, true), (1, false)]);
+impl Letters<'_> {
+    pub async fn next(&mut self) -> Result<Option<Batch>> {
+        let (first, whole) = (self.read, self.whole);
+        let batch = self.rows.next(|batch| Batch::of(batch, first, whole)).await?;
+        self.read += batch.as_ref().map_or(0, Batch::len);
+        Ok(batch)
     }
 }

@@ -16,6 +16,7 @@
 //! | [`create`] | version 0, with the anchor in it |
 //! | [`dead_letters`] | which dead letters stand above the main table's offsets |
 //! | [`letters`] | the letters of a dead-letter table, read whole or in part |
+//! | [`rows`] | some columns of a file, batch by batch |
 //! | [`places`] | where the rows of a table come from, told by the rows |
 //! | [`upload`] | the way of a file's parts into the store |
 //! | [`sweeper`] | void files, deleted until they are gone |
@@ -46,6 +47,7 @@ pub mod places;
 pub mod probe;
 pub mod profile;
 pub mod retention;
+pub mod rows;
 pub mod since;
 pub mod store;
 pub mod sweeper;

@@ -5,25 +5,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
-use futures::StreamExt;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 
 use super::action::{self, Add};
 use super::dead_letters::replayed_of;
 use super::inventory;
-use super::parquet_object::ParquetObject;
+use super::rows::{Rows, Wanted};
 use super::store::Store;
-use super::verify::{location, unreadable};
 use crate::config::MetadataColumn;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, OffsetRange, Partition, TopicId, TopicPartition};
 
-/// Behind the last row of each partition of a topic. Files whose tags name another incarnation of the
-/// topic do not count.
-pub async fn rows_end(store: &Store, topic: &str, topic_id: &TopicId) -> Result<BTreeMap<Partition, Offset>> {
+const BATCH_ROWS: usize = 16 << 10;
+
+/// Behind the last row of each partition of a topic. Files whose tags name another topic, or another
+/// incarnation of it, do not count.
+///
+/// # Errors
+/// Where there are `others`, rows of other topics, and a file that does not tell whose its rows are.
+pub async fn rows_end(
+    store: &Store,
+    topic: &str,
+    topic_id: &TopicId,
+    others: bool,
+) -> Result<BTreeMap<Partition, Offset>> {
     let inventory = inventory::take(store).await?;
     let mut ends = BTreeMap::new();
     for add in inventory.files.values() {
@@ -32,6 +38,14 @@ pub async fn rows_end(store: &Store, topic: &str, topic_id: &TopicId) -> Result<
                 let same = |id: &TopicId| *id == *topic_id || id.is_unknown() || topic_id.is_unknown();
                 let own = ranges.iter().filter(|of| of.source.topic == topic && same(&of.source.topic_id));
                 own.for_each(|range| raise(&mut ends, range.source.partition, range.next));
+            }
+            None if others => {
+                let message = format!(
+                    "{}: {} was rewritten by another writer: which of the table's topics its rows are of is not told",
+                    store.url, add.path
+                );
+                return Err(Error::new(ErrorKind::Disagree, message)
+                    .remedy(format!("ingest `{topic}` into a table of its own")));
             }
             None => {
                 read(store, add, |partition, offset| raise(&mut ends, partition, Offset(offset.0 + 1)))
@@ -84,42 +98,26 @@ fn raise(ends: &mut BTreeMap<Partition, Offset>, partition: Partition, end: Offs
 }
 
 async fn read(store: &Store, add: &Add, mut each: impl FnMut(Partition, Offset)) -> Result<()> {
-    let damaged = |why: String| {
-        Error::new(ErrorKind::Disagree, format!("{}: {}: {why}", store.url, add.path))
-            .remedy("its rows say what is there: restore the file, or remove it from the table")
+    let columns = [MetadataColumn::Partition.name(), MetadataColumn::Offset.name()];
+    let form = |batch: &RecordBatch| {
+        let integers = |name| arrow::compute::cast(batch.column_by_name(name)?, &DataType::Int64).ok();
+        let [partitions, offsets] = columns.map(integers);
+        Some((partitions?, offsets?))
     };
-    let place =
-        location(store, &add.path).ok_or_else(|| damaged("it lies outside of the table".to_owned()))?;
-    let builder = match ParquetRecordBatchStreamBuilder::new(ParquetObject::new(&store.objects, place)).await
-    {
-        Ok(builder) => builder,
-        Err(error) => return Err(damaged(unreadable(store, error)?)),
-    };
-    let names = [MetadataColumn::Partition.name(), MetadataColumn::Offset.name()];
-    let mask = ProjectionMask::columns(builder.parquet_schema(), names);
-    let mut batches = match builder.with_projection(mask).build() {
-        Ok(batches) => batches,
-        Err(error) => return Err(damaged(unreadable(store, error)?)),
-    };
-    while let Some(batch) = batches.next().await {
-        match batch {
-            Ok(batch) => collect(&batch, names, &mut each)
-                .ok_or_else(|| damaged(format!("it has no columns {} and {}", names[0], names[1])))?,
-            Err(error) => return Err(damaged(unreadable(store, error)?)),
+    let remedy = "its rows say what is there: restore the file, or remove it from the table";
+    let wanted = Wanted { columns: &columns, rows: None, batch_rows: BATCH_ROWS, remedy };
+    let mut rows = Rows::of(store, add, wanted).await?;
+    while let Some((partitions, offsets)) = rows.next(form).await? {
+        let (partitions, offsets) =
+            (partitions.as_primitive::<Int64Type>(), offsets.as_primitive::<Int64Type>());
+        for (partition, offset) in partitions.iter().zip(offsets).filter_map(|(one, other)| one.zip(other)) {
+            // What is no partition's number is nobody's.
+            if let Ok(partition) = i32::try_from(partition) {
+                each(Partition(partition), Offset(offset));
+            }
         }
     }
     Ok(())
-}
-
-/// `None` if a column is missing or of another type.
-fn collect(batch: &RecordBatch, names: [&str; 2], each: &mut impl FnMut(Partition, Offset)) -> Option<()> {
-    let integers = |name| arrow::compute::cast(batch.column_by_name(name)?, &DataType::Int64).ok();
-    let (partitions, offsets) = (integers(names[0])?, integers(names[1])?);
-    let (partitions, offsets) = (partitions.as_primitive::<Int64Type>(), offsets.as_primitive::<Int64Type>());
-    for row in (0..batch.num_rows()).filter(|&row| partitions.is_valid(row) && offsets.is_valid(row)) {
-        each(Partition(i32::try_from(partitions.value(row)).ok()?), Offset(offsets.value(row)));
-    }
-    Some(())
 }
 
 #[cfg(test)]
@@ -136,9 +134,11 @@ mod tests {
         table.append(&[full(0, 0, 10)]).await;
         let asked = |id: &str| TopicId(id.to_owned());
         let (store, topic) = (&table.store, &source(0).topic);
-        let ends = rows_end(store, topic, &asked("id")).await.unwrap();
+        let ends = rows_end(store, topic, &asked("id"), false).await.unwrap();
         assert_eq!(ends, [(Partition(0), Offset(10)), (Partition(1), Offset(12))].into());
-        let of_another = rows_end(store, topic, &asked("another")).await.unwrap();
+        let of_another = rows_end(store, topic, &asked("another"), false).await.unwrap();
         assert_eq!(of_another, [(Partition(0), Offset(3)), (Partition(1), Offset(12))].into());
+        let unclear = rows_end(store, topic, &asked("id"), true).await.unwrap_err();
+        assert_eq!(unclear.kind, ErrorKind::Disagree);
     }
 }

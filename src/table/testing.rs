@@ -9,9 +9,11 @@ use serde_json::{Map, Value};
 
 use super::action::{self, Action, Add, CHECKSUM_TAG, CommitFacts, CommitInfo, RANGES_TAG};
 use super::create;
+use super::dead_letters::{LETTERS_TAG, LettersTag};
 use super::log;
 use super::store::Store;
-use crate::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
+use crate::columnar::letters::{Letter, append};
+use crate::columnar::{BadReason, BadRecord, Columns, Decoder, ParquetFile, RecordFacts};
 use crate::config::{Compression, Decoding};
 use crate::ids::{Offset, OffsetRange, Partition, TopicId, TopicPartition, Version};
 use crate::protocol::attempt::PutReply;
@@ -121,6 +123,45 @@ impl HandMade {
             ])),
             deletion_vector: None,
         }
+    }
+
+    /// A dead-letter table.
+    pub async fn of_letters() -> HandMade {
+        let directory = tempfile::tempdir().unwrap();
+        let url = url::Url::from_file_path(directory.path()).unwrap();
+        let store = Store::open(&url, &BTreeMap::new()).unwrap();
+        let mut table = HandMade { directory, store, next: Version(0), group: None };
+        let schema = Schema::of_dead_letters();
+        table.commit("CREATE TABLE", &[], create::actions(&schema, "letters".to_owned(), NOW_MS)).await;
+        table
+    }
+
+    /// Commits a file of letters: partition, offset, and value of each.
+    pub async fn post(&mut self, tag: &LettersTag, letters: &[(i32, i64, &[u8])]) {
+        let schema = Schema::of_dead_letters();
+        let mut columns = Columns::new(&schema);
+        let bad = BadRecord { reason: BadReason::Syntax, detail: "why".to_owned() };
+        for &(partition, offset, value) in letters {
+            let letter =
+                Letter { topic: "orders", partition, offset, timestamp_ms: Some(NOW_MS), key: None, value };
+            append(&mut columns, &letter, std::iter::empty(), &bad);
+        }
+        let mut file = ParquetFile::create(&schema, Compression::None, 1 << 20).unwrap();
+        file.write(&mut columns).unwrap();
+        let closed = file.close().unwrap();
+        let path = format!("letters-{}.parquet", self.next);
+        std::fs::write(self.directory.path().join(&path), closed.parts.concat()).unwrap();
+        let add = Add {
+            path,
+            partition_values: BTreeMap::new(),
+            size: closed.size as i64,
+            modification_time: NOW_MS,
+            data_change: true,
+            stats: Some(closed.stats),
+            tags: Some([(LETTERS_TAG.to_owned(), Some(serde_json::to_string(tag).unwrap()))].into()),
+            deletion_vector: None,
+        };
+        self.commit("STREAMING UPDATE", &[], vec![Action::Add(add)]).await;
     }
 
     pub async fn commit(&mut self, operation: &str, ranges: &[OffsetRange], actions: Vec<Action>) {

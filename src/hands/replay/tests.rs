@@ -18,11 +18,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::*;
 use crate::clock::SystemClock;
 use crate::clock::testing::Hand;
-use crate::columnar::letters::{Letter as Written, append};
-use crate::columnar::{BadReason, BadRecord};
 use crate::config::Compression;
-use crate::table::action::Add;
-use crate::table::dead_letters::LETTERS_TAG;
+use crate::ids::TopicId;
 use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, source, txn, with_rows};
 use crate::table::verify::verify;
 
@@ -53,12 +50,16 @@ fn rows_to_be() -> Vec<(i32, i64)> {
 
 impl World {
     async fn new() -> World {
+        World::with_letters_of("id").await
+    }
+
+    async fn with_letters_of(topic_id: &str) -> World {
         let mut main = HandMade::new().await;
         let letters_only =
             [0, 1].map(|partition| OffsetRange { dead_letters: 5, ..with_rows(partition, 0, SETTLED, 0) });
         main.commit("STREAMING UPDATE", &letters_only, vec![txn(0, SETTLED), txn(1, SETTLED)]).await;
-        let letters = letters().await;
-        let size = letters.directory.path().join("letters-0.parquet").metadata().unwrap().len();
+        let letters = letters(topic_id).await;
+        let size = letters.directory.path().join("letters-1.parquet").metadata().unwrap().len();
         let table = Table {
             id: TABLE_ID.to_owned(),
             topic: source(0).topic,
@@ -83,6 +84,14 @@ impl World {
 
     async fn replay(&self, asked: Asked) -> Outcome {
         self.replay_on(self.main.store.clone(), asked).await.unwrap()
+    }
+
+    /// Commits these `txn`s, as by hand.
+    async fn enter(&mut self, entries: &[(&str, i64)]) {
+        let tip = log::load(&self.main.store).await.unwrap();
+        self.main.next = tip.map_or(Version(0), |snapshot| snapshot.version.next());
+        let txns = entries.iter().map(|&(name, at)| create::txn(format!("thalweg/{name}"), at, NOW_MS));
+        self.main.commit("ADOPT OFFSETS", &[], txns.collect()).await;
     }
 
     /// The rows of the live files, as they stand in them.
@@ -110,47 +119,23 @@ impl World {
     }
 }
 
-/// A dead-letter table of two files.
-async fn letters() -> HandMade {
-    let directory = tempfile::tempdir().unwrap();
-    let url = url::Url::from_file_path(directory.path()).unwrap();
-    let store = Store::open(&url, &BTreeMap::new()).unwrap();
-    let mut table = HandMade { directory, store, next: Version(0), group: None };
-    let schema = Schema::of_dead_letters();
-    table.commit("CREATE TABLE", &[], create::actions(&schema, "letters".to_owned(), NOW_MS)).await;
-    for (number, of_file) in LETTERS.iter().enumerate() {
-        let add = letter_file(&table, &format!("letters-{number}.parquet"), of_file);
-        table.commit("STREAMING UPDATE", &[], vec![Action::Add(add)]).await;
+/// A dead-letter table of two files, of partitions without or with a topic id.
+async fn letters(topic_id: &str) -> HandMade {
+    let mut table = HandMade::of_letters().await;
+    let source = |partition| TopicPartition { topic_id: TopicId(topic_id.to_owned()), ..source(partition) };
+    let ranges = [0, 1].map(|partition| OffsetRange {
+        source: source(partition),
+        dead_letters: 6,
+        ..with_rows(partition, 0, 50, 0)
+    });
+    let tag = LettersTag { table_id: TABLE_ID.to_owned(), ranges: ranges.to_vec() };
+    for of_file in LETTERS {
+        let value = |good: bool| if good { &b"{}"[..] } else { b"{" };
+        let all: Vec<_> =
+            of_file.iter().map(|&(partition, offset, good)| (partition, offset, value(good))).collect();
+        table.post(&tag, &all).await;
     }
     table
-}
-
-fn letter_file(table: &HandMade, path: &str, letters: &[(i32, i64, bool)]) -> Add {
-    let schema = Schema::of_dead_letters();
-    let mut columns = Columns::new(&schema);
-    let bad = BadRecord { reason: BadReason::Syntax, detail: "why".to_owned() };
-    for &(partition, offset, good) in letters {
-        let value: &[u8] = if good { b"{}" } else { b"{" };
-        let letter =
-            Written { topic: "orders", partition, offset, timestamp_ms: Some(NOW_MS), key: None, value };
-        append(&mut columns, &letter, std::iter::empty(), &bad);
-    }
-    let mut file = ParquetFile::create(&schema, Compression::None, 1 << 20).unwrap();
-    file.write(&mut columns).unwrap();
-    let closed = file.close().unwrap();
-    std::fs::write(table.directory.path().join(path), closed.parts.concat()).unwrap();
-    let ranges = [0, 1].map(|partition| OffsetRange { dead_letters: 6, ..with_rows(partition, 0, 50, 0) });
-    let tag = LettersTag { table_id: TABLE_ID.to_owned(), ranges: ranges.to_vec() };
-    Add {
-        path: path.to_owned(),
-        partition_values: BTreeMap::new(),
-        size: closed.size as i64,
-        modification_time: NOW_MS,
-        data_change: true,
-        stats: Some(closed.stats),
-        tags: Some([(LETTERS_TAG.to_owned(), Some(serde_json::to_string(&tag).unwrap()))].into()),
-        deletion_vector: None,
-    }
 }
 
 /// A store whose process is killed at one of its requests: that one and those after it are not answered.
@@ -391,4 +376,76 @@ async fn whoever_took_the_offsets_over_ends_a_replay_under_the_former_id() {
     assert_eq!(world.rows().await, []);
     let refused = world.replay_on(world.main.store.clone(), Asked::default()).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Disagree);
+}
+
+#[tokio::test]
+async fn letters_from_before_a_topic_id_was_told_are_replayed_once_under_whichever_name() {
+    let mut world = World::with_letters_of("-").await;
+    // Where it stood when the broker began to tell ids.
+    world.enter(&[("t/orders/-/0", 3), ("t/orders/-/1", 3)]).await;
+    // The first were tried without an id.
+    let entry = create::txn("thalweg-replay/t/orders/-/1".to_owned(), 3, NOW_MS);
+    world.main.commit("REPLAY DEAD LETTERS", &[], vec![entry]).await;
+    let replayed = world.replay(Asked::default()).await;
+    assert_eq!((replayed.tried, replayed.tried_before, replayed.unsettled), (10, 1, 1));
+    assert!(!world.rows().await.contains(&(1, 2)));
+    let again = world.replay(Asked { again: true, dry_run: false }).await;
+    assert_eq!((again.rows, again.rows_before), (1, 7));
+    world.is_as_it_should_be().await;
+}
+
+#[tokio::test]
+async fn letters_of_a_former_id_are_replayed_once_by_whoever_goes_on() {
+    let mut world = World::new().await;
+    world.replay(Asked::default()).await;
+    world.enter(&[("new/orders/id/0", 40), ("new/orders/id/1", 42), ("adopt/new/orders/id/t/id", 1)]).await;
+    world.table.id = "new".to_owned();
+    let replayed = world.replay(Asked::default()).await;
+    assert_eq!((replayed.tried, replayed.rows, replayed.tried_before), (1, 1, 11));
+}
+
+#[tokio::test]
+async fn letters_whose_rows_a_clone_has_do_not_become_rows_again() {
+    let mut world = World::new().await;
+    world.replay(Asked::default()).await;
+    let log = world.main.directory.path().join("_delta_log");
+    let mut kept = Vec::new();
+    for entry in std::fs::read_dir(&log).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        kept.extend(
+            lines.filter(|line| ["protocol", "metaData", "add"].iter().any(|key| line.get(key).is_some())),
+        );
+        std::fs::remove_file(path).unwrap();
+    }
+    world.main.next = Version(0);
+    world.main.commit_lines(&kept).await;
+    world.enter(&[("t/orders/id/0", 40), ("t/orders/id/1", 40), ("adopt/t/orders/id/-/-", 1)]).await;
+    for tried in [3, 0] {
+        let replayed = world.replay(Asked::default()).await;
+        assert_eq!((replayed.tried, replayed.rows), (tried, 0));
+        assert_eq!(world.rows().await, rows_to_be());
+    }
+}
+
+#[tokio::test]
+async fn a_replay_without_a_topic_id_ends_where_the_broker_tells_one() {
+    let mut world = World::with_letters_of("-").await;
+    world.enter(&[("x/orders/-/0", 40)]).await;
+    let table = Table { id: "x".to_owned(), ..world.table.clone() };
+    let clock: SharedClock = Arc::new(SystemClock);
+    let post = LettersTag {
+        table_id: "x".to_owned(),
+        ranges: vec![OffsetRange {
+            source: TopicPartition { topic_id: TopicId::unknown(), ..source(0) },
+            ..with_rows(0, 0, 40, 0)
+        }],
+    };
+    world.letters.post(&post, &[(0, 33, b"{}")]).await;
+    let stores = || (world.main.store.clone(), world.letters.store.clone());
+    let mut late = Replay::begin(&table, stores(), Asked::default(), &clock).await.unwrap();
+    let told = create::txn("thalweg/x/orders/id/0".to_owned(), 40, NOW_MS);
+    world.main.commit("STREAMING UPDATE", &[], vec![told]).await;
+    assert_eq!(late.run().await.unwrap_err().kind, ErrorKind::Fenced);
 }
