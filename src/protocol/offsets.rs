@@ -239,14 +239,15 @@ fn adopted(facts: &Facts<'_>) -> Result<Begun> {
         !is_left_behind && superseded(id, topic, topic_id, &table.txns).is_none()
     });
     let topic_id = told_or_known(facts.topic_id, &writers);
-    writers.remove(&(table_id.to_owned(), topic_id.clone()));
+    let is_own = |(id, of): &(String, TopicId)| (id.as_str(), of) == (table_id, &topic_id);
+    let formers: Vec<(String, TopicId)> = writers.iter().filter(|one| !is_own(one)).cloned().collect();
     let handover = |former| Handover {
         table_id: table_id.to_owned(),
         topic: topic.to_owned(),
         topic_id: topic_id.clone(),
         former,
     };
-    if writers.is_empty() {
+    if formers.is_empty() {
         let has_own = anchor::known_ids(table_id, topic, &table.txns).next().is_some();
         if has_own || facts.rows_end.is_none() {
             let message =
@@ -256,7 +257,7 @@ fn adopted(facts: &Facts<'_>) -> Result<Begun> {
         let handovers = vec![handover(Former::Rows)];
         return Ok(Begun { offsets: facts.rows_end.cloned().unwrap_or_default(), handovers, topic_id });
     }
-    // Of this very log, as far as anybody told.
+    // Of this very log, as far as anybody told; we may go on with it ourselves.
     let of_this_log: Vec<&(String, TopicId)> =
         writers.iter().filter(|(_, id)| *id == topic_id || id.is_unknown()).collect();
     if let [(one, _), (other, _), ..] = of_this_log[..] {
@@ -268,7 +269,7 @@ fn adopted(facts: &Facts<'_>) -> Result<Begun> {
     let former = |(table_id, topic_id)| handover(Former::Ingestion { table_id, topic_id });
     Ok(Begun {
         offsets: offsets.unwrap_or_default(),
-        handovers: writers.iter().cloned().map(former).collect(),
+        handovers: formers.into_iter().map(former).collect(),
         topic_id,
     })
 }

@@ -219,6 +219,17 @@ fn offsets_without_a_topic_id_that_went_on_under_one_are_not_adopted() {
 }
 
 #[test]
+fn whoever_goes_on_stays_where_it_is_when_it_adopts_another_topic() {
+    let known = [("thalweg/orders/t/A/0", 7), ("thalweg/orders/t/B/0", 20)];
+    let world = World::new("B", &known, &[marks(1, 50)]);
+    let decision = world.decide(To::Stay, true).unwrap();
+    assert_eq!((decision.moves[0].from, decision.moves[0].to), (Some(Offset(20)), Offset(20)));
+    let known = [("thalweg/orders/t/A/0", 7), ("thalweg/returns/t/A/0", 20)];
+    let both = World::new("A", &known, &[marks(1, 50)]).decide(To::Stay, true).unwrap_err();
+    assert!(both.message.contains("both write"), "{both}");
+}
+
+#[test]
 fn two_that_write_the_same_log_are_not_guessed_between() {
     let known = [("thalweg/returns/t/A/0", 20), ("thalweg/other/t/A/0", 30)];
     let world = World::new("A", &known, &[marks(0, 50)]);
