@@ -244,7 +244,9 @@ impl Instance {
                 return Some(end);
             }
         }
-        self.rest();
+        let slice = slice(&mut self.chance);
+        self.runtime.block_on(rest(slice));
+        self.clock.advance(slice.1);
         match &mut self.phase {
             Phase::Opening(opening) if opening.is_finished() => match self.runtime.block_on(opening) {
                 Ok(Ok(opened)) => match self.run(opened) {
@@ -266,25 +268,6 @@ impl Instance {
             }
             _ => None,
         }
-    }
-
-    /// Lets tasks run: to some await point, or for some time.
-    fn rest(&mut self) {
-        let yields = self.chance.below(6);
-        let time = match self.chance.below(4) {
-            0 => Duration::ZERO,
-            1 => Duration::from_millis(self.chance.below(400)),
-            _ => Duration::from_millis(self.chance.below(40)),
-        };
-        self.runtime.block_on(async {
-            for _ in 0..yields {
-                tokio::task::yield_now().await;
-            }
-            if !time.is_zero() {
-                tokio::time::sleep(time).await;
-            }
-        });
-        self.clock.advance(time);
     }
 
     /// Asks it to end in order.
@@ -447,7 +430,28 @@ impl Instance {
     }
 }
 
-fn place(objects: &SimStore, root: &str) -> Store {
+/// How long tasks run: to some await point, and for some time.
+pub fn slice(chance: &mut Chance) -> (u64, Duration) {
+    let yields = chance.below(6);
+    let time = match chance.below(4) {
+        0 => Duration::ZERO,
+        1 => Duration::from_millis(chance.below(400)),
+        _ => Duration::from_millis(chance.below(40)),
+    };
+    (yields, time)
+}
+
+/// Lets tasks run so long.
+pub async fn rest((yields, time): (u64, Duration)) {
+    for _ in 0..yields {
+        tokio::task::yield_now().await;
+    }
+    if !time.is_zero() {
+        tokio::time::sleep(time).await;
+    }
+}
+
+pub fn place(objects: &SimStore, root: &str) -> Store {
     Store {
         objects: Arc::new(objects.clone()),
         parts: None,

@@ -28,6 +28,12 @@ pub struct Oracle {
     versions: Vec<Bytes>,
     /// The next offset by partition.
     pub txns: BTreeMap<i32, i64>,
+    /// The highest one that a partition ever had: a person may move it back.
+    pub reached: BTreeMap<i32, i64>,
+    /// Where each dead letter is that a replay made a row.
+    replayed: BTreeMap<(i32, i64), String>,
+    /// How far replays have tried letters.
+    replay_txns: BTreeMap<String, i64>,
     /// The id of the topic under which offsets stand.
     pub topic_id: Option<String>,
     /// Where each row is, or was until a user deleted it.
@@ -167,10 +173,13 @@ impl Oracle {
         }
         let mut moved = BTreeMap::new();
         let mut claims: BTreeMap<i32, Vec<Claim>> = BTreeMap::new();
-        let mut rows = BTreeMap::new();
+        let (mut rows, mut letters) = (BTreeMap::new(), BTreeMap::new());
+        let mut jumps = BTreeMap::new();
         for action in &actions {
             if let Some(txn) = action.get("txn") {
                 let app_id = txn["appId"].as_str().ok_or("a txn without appId")?;
+                jumps.extend(jump_of(app_id));
+                self.replay_txn(app_id, txn)?;
                 if let Some((topic_id, partition)) = source_of(app_id) {
                     self.is_of_the_topic(topic_id)?;
                     let next = txn["version"].as_i64().ok_or("a txn without version")?;
@@ -183,13 +192,21 @@ impl Oracle {
                 claims = claims_of(ranges)?;
             }
             if let Some(add) = action.get("add") {
-                self.add(add, store, &mut rows)?;
+                let is_replay = add.pointer("/tags/thalweg.replayed").is_some();
+                self.add(add, store, if is_replay { &mut letters } else { &mut rows })?;
             }
             if action.get("remove").is_some() {
                 return Err("a commit of ours removes a file".to_owned());
             }
         }
+        self.jump(&jumps, &moved, &rows, broker)?;
+        moved.retain(|partition, _| !jumps.contains_key(partition));
         self.settle(&moved, &mut claims, &rows, broker)?;
+        for (&partition, &next) in &self.txns {
+            let reached = self.reached.entry(partition).or_insert(next);
+            *reached = next.max(*reached);
+        }
+        letters.into_iter().try_for_each(|(at, row)| self.replay(at, row, broker))?;
         for (at, path) in rows.into_iter().map(|(at, (_, path))| (at, path)) {
             if let Some(letter) = self.letters.get(&at) {
                 return Err(format!("{at:?} is a row in {path} and a dead letter in {letter}"));
@@ -199,6 +216,65 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// A person moved partitions: from where they stood, and nothing else is in the commit. Back, what is
+    /// read again becomes rows once more; forward, nobody asks for what lies between.
+    fn jump(
+        &mut self,
+        jumps: &BTreeMap<i32, (i64, i64)>,
+        moved: &BTreeMap<i32, i64>,
+        rows: &BTreeMap<(i32, i64), (i64, String)>,
+        broker: &Broker,
+    ) -> Verdict {
+        if !jumps.is_empty() && !rows.is_empty() {
+            return Err("a move by hand brings rows".to_owned());
+        }
+        for (&partition, &(from, to)) in jumps {
+            let log = broker.of_table().get(partition as usize).ok_or("a partition that does not exist")?;
+            let stood = self.txns.get(&partition).copied();
+            if stood.is_some_and(|stood| stood != from) || moved.get(&partition) != Some(&to) {
+                return Err(format!(
+                    "partition {partition} jumps from {from} to {to}: it stood at {stood:?} and goes to {:?}",
+                    moved.get(&partition)
+                ));
+            }
+            if !(log.first..=log.end()).contains(&to) {
+                return Err(format!("partition {partition} jumps to {to}, which the topic has not"));
+            }
+            self.rows.retain(|&(of, offset), _| of != partition || !(to..from).contains(&offset));
+            self.txns.insert(partition, to);
+        }
+        Ok(())
+    }
+
+    /// What replays have tried only grows.
+    fn replay_txn(&mut self, app_id: &str, txn: &Value) -> Verdict {
+        let (true, Some(next)) = (app_id.starts_with("thalweg-replay/"), txn["version"].as_i64()) else {
+            return Ok(());
+        };
+        match self.replay_txns.insert(app_id.to_owned(), next) {
+            Some(before) if next < before => Err(format!("{app_id} goes back from {before} to {next}")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A replayed row is a dead letter's, with its id, and no other row is.
+    fn replay(&mut self, at: (i32, i64), (id, path): (i64, String), broker: &Broker) -> Verdict {
+        let content = broker.of_table().get(at.0 as usize).and_then(|log| log.at(at.1)).map(|of| of.content);
+        if !matches!(content, Some(Content::Doubtful(expected)) if expected == id) {
+            return Err(format!("the replayed {at:?} in {path} has id {id}, the topic {content:?}"));
+        }
+        if !self.letters.contains_key(&at) {
+            return Err(format!("{at:?} in {path} is replayed and no dead letter"));
+        }
+        if self.reached.get(&at.0).is_none_or(|&reached| at.1 >= reached) {
+            return Err(format!("{at:?} in {path} is replayed before it is settled"));
+        }
+        match self.replayed.insert(at, path.clone()) {
+            Some(before) => Err(format!("the letter {at:?} is a row in {before} and in {path}")),
+            None => Ok(()),
+        }
     }
 
     /// Offsets stand under one topic id for good; from no id they go over to one.
@@ -492,6 +568,15 @@ fn source_of(app_id: &str) -> Option<(&str, i32)> {
     let (topic_id, partition) =
         app_id.strip_prefix(&format!("thalweg/{TABLE_ID}/{TOPIC}/"))?.split_once('/')?;
     Some((topic_id, partition.parse().ok()?))
+}
+
+/// The partition that a person moved, from where and to where.
+fn jump_of(app_id: &str) -> Option<(i32, (i64, i64))> {
+    let rest = app_id.strip_prefix(&format!("thalweg/gap/{TABLE_ID}/{TOPIC}/"))?;
+    let (_, rest) = rest.split_once('/')?;
+    let (partition, offsets) = rest.split_once('/')?;
+    let (from, to) = offsets.split_once('-')?;
+    Some((partition.parse().ok()?, (from.parse().ok()?, to.parse().ok()?)))
 }
 
 /// The names of a Delta schema's columns.

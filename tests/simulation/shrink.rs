@@ -9,12 +9,13 @@ use crate::{caught, setting};
 
 type Part = (&'static str, fn(&mut Setup));
 
-const PARTS: [Part; 20] = [
+const PARTS: [Part; 21] = [
     ("end", |setup| setup.mix.end = None),
     ("burst", |setup| setup.mix.burst = false),
     ("foreign", |setup| setup.mix.foreign = 0),
     ("group", |setup| setup.plan.group = None),
     ("out", |setup| setup.plan.group.iter_mut().for_each(|terms| terms.wrongly_out_one_in = 0)),
+    ("hand", |setup| setup.mix.hand = 0),
     ("instances", |setup| setup.mix.instances = 1),
     ("shards", |setup| setup.plan.shards = 1),
     ("policies", |setup| setup.mix.policies_change = false),

@@ -41,7 +41,7 @@ fn every_record_is_in_the_table_once_whatever_fails() {
     let sum = |of: fn(&Tally) -> usize| tallies().map(of).sum::<usize>();
     eprintln!(
         "{count} seeds from {first}: {} violations; {} requests, {} versions, {} crashes, {} fenced, {} done, {} \
-         failed, {} commits of others, {} checkpoints, {} rebalances, {} members put out",
+         failed, {} commits of others, {} by hand, {} checkpoints, {} rebalances, {} members put out",
         failures.len(),
         sum(|tally| tally.operations as usize),
         sum(|tally| tally.versions),
@@ -50,6 +50,7 @@ fn every_record_is_in_the_table_once_whatever_fails() {
         sum(|tally| tally.done),
         sum(|tally| tally.failed),
         sum(|tally| tally.foreign),
+        sum(|tally| tally.by_hand),
         sum(|tally| tally.checkpoints),
         sum(|tally| tally.rebalances),
         sum(|tally| tally.put_out),

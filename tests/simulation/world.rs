@@ -10,6 +10,7 @@ use crate::broker::{Broker, SharedBroker, SourceBug};
 use crate::chance::Chance;
 use crate::foreign::{Deed, EVERYDAY, Foreign};
 use crate::group::{self, Coordinator, SharedCoordinator};
+use crate::hand::{self, Hand};
 use crate::instance::{End, Instance, Plan};
 use crate::oracle::{LETTER_ROOTS, Oracle};
 use crate::store::{Faults, SimStore, Single, StoreBug};
@@ -38,6 +39,8 @@ pub struct Mix {
     /// Another writer does something, one of these.
     pub foreign: u64,
     pub deeds: Vec<Deed>,
+    /// A person sets offsets, or replays dead letters.
+    pub hand: u64,
     pub jump: u64,
     pub grow: u64,
     /// Retention deletes records, read or not.
@@ -78,6 +81,8 @@ pub struct Tally {
     pub done: usize,
     pub failed: usize,
     pub foreign: usize,
+    /// Offsets set and replays, as far as they came to their end.
+    pub by_hand: usize,
     pub checkpoints: usize,
     /// Times that partitions of a group were assigned, and members put out of it.
     pub rebalances: usize,
@@ -96,6 +101,9 @@ struct World {
     oracle: Oracle,
     setup: Setup,
     running: Vec<Instance>,
+    hand: Option<Hand>,
+    /// What a person does is drawn apart: without it the rest is the same.
+    hands: Chance,
     started: u32,
     step: u64,
     healthy: bool,
@@ -130,6 +138,7 @@ impl Setup {
             partitions: 1 + chance.index(3),
             instances: if chance.one_in(3) { 2 } else { 1 },
             deeds: EVERYDAY.to_vec(),
+            hand: 0,
             end: None,
         };
         if chance.one_in(8) {
@@ -160,6 +169,11 @@ impl Setup {
         if plan.group.is_some() {
             mix.instances = 1 + chance.index(3);
         }
+        // Drawn apart: the other parts of a seed are what they were.
+        let mut apart = chance.clone().fork();
+        if apart.one_in(3) {
+            mix.hand = 1 + apart.below(8);
+        }
         Setup { faults, mix, plan, single: None, bugs }
     }
 
@@ -176,6 +190,7 @@ impl Setup {
                 stop: 0,
                 foreign: 0,
                 deeds: Vec::new(),
+                hand: 0,
                 jump: 0,
                 grow: 0,
                 retain: 0,
@@ -272,6 +287,8 @@ impl World {
             broker,
             coordinator: Arc::new(Mutex::new(coordinator)),
             running: Vec::new(),
+            hand: None,
+            hands: chance.clone().fork().fork(),
             started: 0,
             step: 0,
             healthy: false,
@@ -296,6 +313,9 @@ impl World {
         self.store.tick();
         let dead: Vec<usize> =
             (0..self.running.len()).filter(|&index| self.store.is_dead(&self.running[index].name)).collect();
+        if self.hand.as_ref().is_some_and(|hand| self.store.is_dead(&hand.name)) {
+            self.hand = None;
+        }
         for index in dead.into_iter().rev() {
             self.kill(index);
         }
@@ -308,7 +328,7 @@ impl World {
         let mut coordinator = self.coordinator.lock().unwrap();
         coordinator.look();
         for (number, told) in &coordinator.told {
-            let txn = self.oracle.txns.get(number).copied().unwrap_or(-1);
+            let txn = self.oracle.reached.get(number).copied().unwrap_or(-1);
             if *told > txn {
                 return Err(format!(
                     "the group was told {told} of partition {number}, the table is at {txn}"
@@ -335,6 +355,7 @@ impl World {
             let until_end = self.chance.one_in(3);
             self.start(until_end, self.setup.plan.lost_one_in);
         }
+        self.by_hand()?;
         if self.running.is_empty() {
             return Ok(());
         }
@@ -359,6 +380,44 @@ impl World {
         }
         self.the_topic_changes();
         self.step(index)
+    }
+
+    /// A person begins something, or what was begun goes on or is killed.
+    fn by_hand(&mut self) -> Result<(), String> {
+        let Some(hand) = &mut self.hand else {
+            // Nobody is asked to touch what must not be written.
+            let is_over = self.oracle.is_over(&self.broker.lock().unwrap());
+            if !is_over && self.hands.percent(self.setup.mix.hand) {
+                let deed = hand::Deed::drawn(&mut self.hands, &self.broker);
+                self.begin_by_hand(deed);
+            }
+            return Ok(());
+        };
+        if self.hands.percent(self.setup.mix.crash) {
+            self.store.note(|| format!("{} is killed", hand.name));
+            self.hand = None;
+            return Ok(());
+        }
+        let Some(end) = hand.step() else { return self.look() };
+        self.store.note(|| format!("{} ends: {end:?}", hand.name));
+        self.hand = None;
+        self.look()?;
+        match end {
+            Ok(_) => {
+                self.tally.by_hand += 1;
+                Ok(())
+            }
+            Err(error) if error.kind == ErrorKind::Usage || self.is_expected(error.kind) => Ok(()),
+            Err(error) => Err(format!("by hand: {:?} {error}", error.kind)),
+        }
+    }
+
+    fn begin_by_hand(&mut self, deed: hand::Deed) {
+        self.started += 1;
+        let name = format!("h{}", self.started);
+        self.store.note(|| format!("{name} begins: {deed:?}"));
+        let chance = self.hands.fork();
+        self.hand = Some(Hand::start(name, deed, chance, &self.store, &self.clock, &self.broker));
     }
 
     fn time_passes(&mut self) {
@@ -482,7 +541,7 @@ impl World {
             End::Done(offsets) => {
                 self.tally.done += 1;
                 for (source, offset) in offsets {
-                    let txn = self.oracle.txns.get(&source.partition.0).copied().unwrap_or(-1);
+                    let txn = self.oracle.reached.get(&source.partition.0).copied().unwrap_or(-1);
                     if txn < offset.0 {
                         return Err(format!(
                             "{} ended at {source} {offset}, the table is at {txn}",
@@ -521,6 +580,7 @@ impl World {
     /// partitions that move, or one that ends. A table that is to be written no more must be refused.
     fn settle_down(&mut self) -> Result<(), String> {
         self.running.clear();
+        self.hand = None;
         self.store.heal();
         self.broker.lock().unwrap().settle(&mut self.chance);
         self.healthy = true;
