@@ -1,5 +1,5 @@
-//! What a person does to the table beside whoever writes it: offsets set by hand, losses accepted, dead
-//! letters replayed.
+//! What a person does to the table beside whoever writes it: offsets set by hand, losses accepted, the
+//! table id changed, dead letters replayed.
 //!
 //! It is the code of `thalweg offsets set` and `thalweg dlq replay` on a runtime of its own, moved on
 //! slice by slice. Dropping it is `kill -9`.
@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use crate::broker::SharedBroker;
 use crate::chance::Chance;
 use crate::instance::{place, rest, slice};
-use crate::oracle::{LETTER_ROOTS, ROOT, TABLE_ID, TOPIC};
+use crate::oracle::{LETTER_ROOTS, ROOT, TABLE_IDS, TOPIC};
 use crate::store::SimStore;
 use crate::time::SimClock;
 
@@ -35,6 +35,8 @@ pub enum Deed {
 
 pub struct Hand {
     pub name: String,
+    /// As the person's config names the table.
+    pub table_id: &'static str,
     clock: Arc<SimClock>,
     chance: Chance,
     task: JoinHandle<Result<String>>,
@@ -45,7 +47,8 @@ pub struct Hand {
 
 impl Deed {
     pub fn drawn(chance: &mut Chance, broker: &SharedBroker) -> Deed {
-        if chance.one_in(2) {
+        let kind = chance.below(8);
+        if kind < 4 {
             let root = LETTER_ROOTS[if chance.one_in(4) { 1 } else { 0 }];
             return Deed::Replay { strict: chance.one_in(3), root };
         }
@@ -59,6 +62,10 @@ impl Deed {
             // Now and then none of the log's.
             _ => Target::Offset(Offset(log.low - 1 + chance.below((log.end() - log.low + 3) as u64) as i64)),
         };
+        if kind == 4 {
+            let to = chance.one_in(8).then_some(to);
+            return Deed::Set(Asked { to, adopt: true, ..Asked::default() });
+        }
         let all = chance.one_in(6);
         let partitions = if all { Vec::new() } else { vec![Partition(index as i32)] };
         Deed::Set(Asked { to: Some(to), partitions: partitions.into_iter().collect(), adopt: false })
@@ -73,17 +80,26 @@ impl Hand {
         objects: &SimStore,
         clock: &Arc<SimClock>,
         broker: &SharedBroker,
+        table_id: &'static str,
     ) -> Hand {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let objects = objects.named(&name);
         let shared: SharedClock = clock.clone();
         let tasks = LocalSet::new();
+        let other = TABLE_IDS.into_iter().find(|id| *id != table_id).expect("there are two");
+        let table_id = if matches!(&deed, Deed::Set(asked) if asked.adopt) { other } else { table_id };
         let task = match deed {
-            Deed::Set(asked) => tasks.spawn_local(set(objects, asked, shared, Arc::clone(broker))),
-            Deed::Replay { strict, root } => tasks.spawn_local(replayed(objects, strict, root, shared)),
+            Deed::Set(asked) => {
+                let table = table(&objects, table_id, true, LETTER_ROOTS[0]);
+                tasks.spawn_local(set(objects, table, asked, shared, Arc::clone(broker)))
+            }
+            Deed::Replay { strict, root } => {
+                let table = table(&objects, table_id, strict, root);
+                tasks.spawn_local(replayed(objects, table, root, shared))
+            }
         };
-        Hand { name, clock: Arc::clone(clock), chance, task, tasks, runtime }
+        Hand { name, table_id, clock: Arc::clone(clock), chance, task, tasks, runtime }
     }
 
     /// Moves on a little; what it came to, if it has ended.
@@ -99,9 +115,9 @@ impl Hand {
     }
 }
 
-fn table(objects: &SimStore, strict: bool, letters: &str) -> Table {
+fn table(objects: &SimStore, id: &str, strict: bool, letters: &str) -> Table {
     Table {
-        id: TABLE_ID.to_owned(),
+        id: id.to_owned(),
         topic: TOPIC.to_owned(),
         location: place(objects, ROOT).url,
         decoding: Decoding {
@@ -116,7 +132,13 @@ fn table(objects: &SimStore, strict: bool, letters: &str) -> Table {
     }
 }
 
-async fn set(objects: SimStore, asked: Asked, clock: SharedClock, broker: SharedBroker) -> Result<String> {
+async fn set(
+    objects: SimStore,
+    table: Table,
+    asked: Asked,
+    clock: SharedClock,
+    broker: SharedBroker,
+) -> Result<String> {
     let gone = || Error::new(ErrorKind::Unavailable, "there is no topic");
     let topic = broker.lock().unwrap().topic().ok_or_else(gone)?;
     let watermarks = || {
@@ -126,15 +148,14 @@ async fn set(objects: SimStore, asked: Asked, clock: SharedClock, broker: Shared
             false => Err(gone()),
         }
     };
-    let (store, table) = (place(&objects, ROOT), table(&objects, true, LETTER_ROOTS[0]));
+    let store = place(&objects, ROOT);
     let all = Consent { loss: true, duplicates: true };
     let moved = offsets::set_in(&store, &table, &topic, watermarks, &asked, all, &clock).await?;
     Ok(format!("{:?} in version {:?}", moved.decision.txns, moved.version))
 }
 
-async fn replayed(objects: SimStore, strict: bool, root: &'static str, clock: SharedClock) -> Result<String> {
+async fn replayed(objects: SimStore, table: Table, root: &str, clock: SharedClock) -> Result<String> {
     let (store, letters) = (place(&objects, ROOT), place(&objects, root));
-    let table = table(&objects, strict, root);
     let outcome = replay::replay_in(store, letters, &table, replay::Asked::default(), &clock).await?;
     Ok(format!("{outcome:?}"))
 }

@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 use crate::broker::{SharedBroker, SimSource, SimTopics, SourceBug};
 use crate::chance::Chance;
 use crate::group::{self, SharedCoordinator, SimSeat};
-use crate::oracle::{ROOT, TABLE_ID};
+use crate::oracle::ROOT;
 use crate::store::SimStore;
 use crate::time::SimClock;
 
@@ -39,6 +39,7 @@ const GROUP: &str = "g";
 /// What an instance is started with.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    pub table_id: &'static str,
     pub shards: usize,
     pub max_latency: Duration,
     pub memory: usize,
@@ -277,6 +278,11 @@ impl Instance {
         }
     }
 
+    /// As its config names the table.
+    pub fn table_id(&self) -> &'static str {
+        self.plan.table_id
+    }
+
     /// A partition stopped: the operator has to look.
     pub fn has_stopped_partition(&self) -> bool {
         matches!(&self.phase, Phase::Running(running) if running.stopped)
@@ -323,7 +329,7 @@ impl Instance {
         let (watch, desk) = Watch::with_desk(topics, vec![self.topic.clone()], growth, Arc::clone(&health));
         let lane = Lane {
             table: 0,
-            table_id: TABLE_ID.to_owned(),
+            table_id: self.plan.table_id.to_owned(),
             store: self.store.clone(),
             dead_letters: self.places.current.clone(),
             schema: Arc::clone(&opened.schema),
@@ -464,7 +470,7 @@ fn identity(name: &str, plan: &Plan) -> Identity {
     let group = plan.group.map(|_| GROUP.to_owned());
     let writer = Writer { instance: name.to_owned(), host: "sim".to_owned(), pid: 1, started: 1, group };
     Identity {
-        table_id: TABLE_ID.to_owned(),
+        table_id: plan.table_id.to_owned(),
         writer,
         is_alive: if plan.rivals_show { |_| true } else { |_| false },
     }

@@ -9,7 +9,7 @@
 //! | `store` | an object store whose every answer may be a fault |
 //! | `foreign` | other writers of the table |
 //! | `group` | a consumer group's coordinator |
-//! | `hand` | what a person does by hand: offsets set, losses accepted, dead letters replayed |
+//! | `hand` | what a person does by hand: offsets set or adopted, losses accepted, dead letters replayed |
 //! | `instance` | one run of the ingester, moved on slice by slice |
 //! | `world` | what happens to all of these, and when it must be over |
 //! | `oracle` | whether the table is right, at every version |

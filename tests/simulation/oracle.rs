@@ -16,7 +16,8 @@ use crate::broker::{Broker, Content};
 use crate::reader::Reader;
 use crate::store::SimStore;
 
-pub const TABLE_ID: &str = "sim";
+/// Under which the table is written: the first, and after each handover the other.
+pub const TABLE_IDS: [&str; 2] = ["sim", "mis"];
 pub const TOPIC: &str = "t";
 pub const ROOT: &str = "table";
 /// Where configs let dead letters go.
@@ -34,6 +35,9 @@ pub struct Oracle {
     replayed: BTreeMap<(i32, i64), String>,
     /// How far replays have tried letters.
     replay_txns: BTreeMap<String, i64>,
+    /// The table id that goes on with the offsets.
+    pub table_id: &'static str,
+    pub handovers: usize,
     /// The id of the topic under which offsets stand.
     pub topic_id: Option<String>,
     /// Where each row is, or was until a user deleted it.
@@ -76,7 +80,7 @@ struct Claim {
 
 impl Oracle {
     pub fn new(latest: bool) -> Oracle {
-        Oracle { latest, ..Oracle::default() }
+        Oracle { latest, table_id: TABLE_IDS[0], ..Oracle::default() }
     }
 
     pub fn versions(&self) -> usize {
@@ -175,12 +179,18 @@ impl Oracle {
         let mut claims: BTreeMap<i32, Vec<Claim>> = BTreeMap::new();
         let (mut rows, mut letters) = (BTreeMap::new(), BTreeMap::new());
         let mut jumps = BTreeMap::new();
+        let app_ids = || actions.iter().filter_map(|action| action.pointer("/txn/appId")?.as_str());
+        let handover = app_ids().find_map(handover_of);
+        self.handed_over(handover)?;
         for action in &actions {
             if let Some(txn) = action.get("txn") {
                 let app_id = txn["appId"].as_str().ok_or("a txn without appId")?;
                 jumps.extend(jump_of(app_id));
                 self.replay_txn(app_id, txn)?;
-                if let Some((topic_id, partition)) = source_of(app_id) {
+                if let Some((table_id, topic_id, partition)) = source_of(app_id) {
+                    if table_id != self.table_id {
+                        return Err(format!("{app_id} moves, and {} took it over", self.table_id));
+                    }
                     self.is_of_the_topic(topic_id)?;
                     let next = txn["version"].as_i64().ok_or("a txn without version")?;
                     if moved.insert(partition, next).is_some() {
@@ -199,6 +209,9 @@ impl Oracle {
                 return Err("a commit of ours removes a file".to_owned());
             }
         }
+        if handover.is_some() && (!rows.is_empty() || self.txns.keys().any(|of| !moved.contains_key(of))) {
+            return Err(format!("a handover brings rows, or leaves partitions behind: {moved:?}"));
+        }
         self.jump(&jumps, &moved, &rows, broker)?;
         moved.retain(|partition, _| !jumps.contains_key(partition));
         self.settle(&moved, &mut claims, &rows, broker)?;
@@ -214,6 +227,17 @@ impl Oracle {
             if let Some(before) = self.rows.insert(at, path.clone()) {
                 return Err(format!("{at:?} is in {before} and in {path}"));
             }
+        }
+        Ok(())
+    }
+
+    /// Who goes on takes over from who went on until now, and from nobody else.
+    fn handed_over(&mut self, handover: Option<(&str, &str)>) -> Verdict {
+        let Some((to, from)) = handover else { return Ok(()) };
+        let known = TABLE_IDS.into_iter().find(|id| *id == to).filter(|id| *id != self.table_id);
+        match known {
+            Some(to) if from == self.table_id => (self.table_id, self.handovers) = (to, self.handovers + 1),
+            _ => return Err(format!("{from} is handed over to {to}, and {} went on", self.table_id)),
         }
         Ok(())
     }
@@ -564,19 +588,28 @@ fn claims_of(ranges: &Value) -> Verdict<BTreeMap<i32, Vec<Claim>>> {
     Ok(claims)
 }
 
-fn source_of(app_id: &str) -> Option<(&str, i32)> {
-    let (topic_id, partition) =
-        app_id.strip_prefix(&format!("thalweg/{TABLE_ID}/{TOPIC}/"))?.split_once('/')?;
-    Some((topic_id, partition.parse().ok()?))
+/// Table id, topic id and partition of a next offset.
+fn source_of(app_id: &str) -> Option<(&str, &str, i32)> {
+    let ["thalweg", table_id, TOPIC, topic_id, partition] = app_id.split('/').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    Some((table_id, topic_id, partition.parse().ok()?))
 }
 
 /// The partition that a person moved, from where and to where.
 fn jump_of(app_id: &str) -> Option<(i32, (i64, i64))> {
-    let rest = app_id.strip_prefix(&format!("thalweg/gap/{TABLE_ID}/{TOPIC}/"))?;
-    let (_, rest) = rest.split_once('/')?;
-    let (partition, offsets) = rest.split_once('/')?;
+    let (source, offsets) = app_id.strip_prefix("thalweg/gap/")?.rsplit_once('/')?;
+    let (_, partition) = source.rsplit_once('/')?;
     let (from, to) = offsets.split_once('-')?;
     Some((partition.parse().ok()?, (from.parse().ok()?, to.parse().ok()?)))
+}
+
+/// The table ids of a handover: who takes over, from whom.
+fn handover_of(app_id: &str) -> Option<(&str, &str)> {
+    let ["thalweg", "adopt", to, TOPIC, _, from, _] = app_id.split('/').collect::<Vec<_>>()[..] else {
+        return None;
+    };
+    Some((to, from))
 }
 
 /// The names of a Delta schema's columns.

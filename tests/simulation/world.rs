@@ -12,7 +12,7 @@ use crate::foreign::{Deed, EVERYDAY, Foreign};
 use crate::group::{self, Coordinator, SharedCoordinator};
 use crate::hand::{self, Hand};
 use crate::instance::{End, Instance, Plan};
-use crate::oracle::{LETTER_ROOTS, Oracle};
+use crate::oracle::{LETTER_ROOTS, Oracle, TABLE_IDS};
 use crate::store::{Faults, SimStore, Single, StoreBug};
 use crate::time::SimClock;
 
@@ -39,7 +39,7 @@ pub struct Mix {
     /// Another writer does something, one of these.
     pub foreign: u64,
     pub deeds: Vec<Deed>,
-    /// A person sets offsets, or replays dead letters.
+    /// A person sets offsets, changes the table id, or replays dead letters.
     pub hand: u64,
     pub jump: u64,
     pub grow: u64,
@@ -147,6 +147,7 @@ impl Setup {
             mix.end = Some((chance.below(mix.steps), endings[chance.index(endings.len())]));
         }
         let plan = Plan {
+            table_id: TABLE_IDS[0],
             shards: 1 + chance.index(2),
             max_latency: Duration::from_millis(if chance.one_in(2) { 0 } else { chance.below(100) }),
             memory: if chance.one_in(3) { 1 } else { 1 << 20 },
@@ -200,6 +201,7 @@ impl Setup {
                 end: None,
             },
             plan: Plan {
+                table_id: TABLE_IDS[0],
                 shards: 1,
                 max_latency: Duration::ZERO,
                 memory: 1 << 20,
@@ -398,6 +400,7 @@ impl World {
             self.hand = None;
             return Ok(());
         }
+        let table_id = hand.table_id;
         let Some(end) = hand.step() else { return self.look() };
         self.store.note(|| format!("{} ends: {end:?}", hand.name));
         self.hand = None;
@@ -407,7 +410,7 @@ impl World {
                 self.tally.by_hand += 1;
                 Ok(())
             }
-            Err(error) if error.kind == ErrorKind::Usage || self.is_expected(error.kind) => Ok(()),
+            Err(error) if error.kind == ErrorKind::Usage || self.is_expected(error.kind, table_id) => Ok(()),
             Err(error) => Err(format!("by hand: {:?} {error}", error.kind)),
         }
     }
@@ -417,7 +420,15 @@ impl World {
         let name = format!("h{}", self.started);
         self.store.note(|| format!("{name} begins: {deed:?}"));
         let chance = self.hands.fork();
-        self.hand = Some(Hand::start(name, deed, chance, &self.store, &self.clock, &self.broker));
+        self.hand = Some(Hand::start(
+            name,
+            deed,
+            chance,
+            &self.store,
+            &self.clock,
+            &self.broker,
+            self.oracle.table_id,
+        ));
     }
 
     fn time_passes(&mut self) {
@@ -498,14 +509,15 @@ impl World {
         let name = format!("i{}", self.started);
         // A bounded run of a group is refused.
         let until_end = until_end && self.setup.plan.group.is_none();
-        let plan = Plan { until_end, lost_one_in, ..self.setup.plan.clone() };
+        let table_id = self.table_id();
+        let plan = Plan { until_end, lost_one_in, table_id, ..self.setup.plan.clone() };
         let plan = if self.setup.mix.policies_change { self.other_policies(plan) } else { plan };
         if plan.letters.is_none() {
             self.oracle.may_skip = true;
         }
         self.store.note(|| {
             format!(
-                "{name} starts, until_end={} strict={} letters={:?}",
+                "{name} starts as {table_id}, until_end={} strict={} letters={:?}",
                 plan.until_end, plan.strict, plan.letters
             )
         });
@@ -513,6 +525,14 @@ impl World {
         let instance =
             Instance::start(name, plan, chance, &self.store, &self.clock, &self.broker, &self.coordinator);
         self.running.push(instance);
+    }
+
+    /// As the config names the table: now and then somebody forgot to change it.
+    fn table_id(&mut self) -> &'static str {
+        let is_other = !self.healthy && self.oracle.versions() > 0 && self.setup.mix.hand > 0;
+        let is_other = is_other && self.hands.one_in(10);
+        let ids = TABLE_IDS.into_iter();
+        ids.into_iter().find(|id| (*id != self.oracle.table_id) == is_other).expect("there are two")
     }
 
     fn other_policies(&mut self, plan: Plan) -> Plan {
@@ -551,7 +571,7 @@ impl World {
                 }
                 Ok(())
             }
-            End::Failed(error) if self.is_expected(error.kind) => {
+            End::Failed(error) if self.is_expected(error.kind, ended.table_id()) => {
                 if error.kind == ErrorKind::Fenced {
                     self.tally.fenced += 1;
                 } else {
@@ -565,12 +585,18 @@ impl World {
     }
 
     /// Whether an operator may see this kind of error now.
-    fn is_expected(&self, kind: ErrorKind) -> bool {
+    fn is_expected(&self, kind: ErrorKind, table_id: &str) -> bool {
         let broker = self.broker.lock().unwrap();
         match kind {
             ErrorKind::Fenced => true,
             ErrorKind::Unavailable => !self.healthy || self.setup.single.is_some(),
-            ErrorKind::Disagree => self.oracle.is_over(&broker) || self.oracle.is_out_of_reach(&broker),
+            // Also to who went on under a table id while it was handed over, though it was taken back.
+            ErrorKind::Disagree => {
+                self.oracle.is_over(&broker)
+                    || self.oracle.is_out_of_reach(&broker)
+                    || self.oracle.table_id != table_id
+                    || (self.oracle.handovers > 1 && !self.healthy)
+            }
             ErrorKind::CannotWrite => self.oracle.over.is_some(),
             _ => false,
         }
