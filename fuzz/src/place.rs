@@ -68,8 +68,9 @@ fn root(location: &str, path: &str) {
     };
     below(&store.path("part-1.parquet"));
     below(&store.log_path());
-    if !path.is_empty() {
-        below(&store.path(path.trim_matches('/')));
+    let relative = path.trim_matches('/');
+    if !relative.is_empty() {
+        below(&store.path(relative));
     }
     if let Some(place) = verify::location(&store, path) {
         below(&place);

@@ -237,7 +237,7 @@ mod tests {
         let mut log = vec![
             json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
             json!({"metaData": {"id": "t", "format": {"provider": "parquet"}, "schemaString": "{}",
-                                "partitionColumns": []}}),
+                                "partitionColumns": [], "configuration": {}}}),
         ];
         for (index, rows) in files.iter().enumerate() {
             let path = format!("part-{index}.parquet");

@@ -224,19 +224,19 @@ fn type_from_delta(value: &Value) -> Result<DataType, String> {
         let inner = value.get(key).ok_or_else(|| format!("`{key}` is missing"))?;
         Ok(Box::new(type_from_delta(inner)?))
     };
-    let flag = |key: &str| value.get(key).and_then(Value::as_bool).unwrap_or(true);
     match value.get("type").and_then(Value::as_str) {
         Some("struct") => {
             let fields = value.get("fields").and_then(Value::as_array).ok_or("`fields` is missing")?;
             fields.iter().map(field_from_delta).collect::<Result<_, _>>().map(DataType::Struct)
         }
-        Some("array") => {
-            Ok(DataType::Array { element: nested("elementType")?, contains_null: flag("containsNull") })
-        }
+        Some("array") => Ok(DataType::Array {
+            element: nested("elementType")?,
+            contains_null: flag(value, "containsNull")?,
+        }),
         Some("map") => Ok(DataType::Map {
             key: nested("keyType")?,
             value: nested("valueType")?,
-            value_contains_null: flag("valueContainsNull"),
+            value_contains_null: flag(value, "valueContainsNull")?,
         }),
         other => Err(format!("type {} is not supported", other.unwrap_or("?"))),
     }
@@ -245,13 +245,20 @@ fn type_from_delta(value: &Value) -> Result<DataType, String> {
 fn field_from_delta(value: &Value) -> Result<Field, String> {
     let name = value.get("name").and_then(Value::as_str).ok_or("a field has no name")?;
     let inner = value.get("type").ok_or_else(|| format!("column `{name}` has no type"))?;
-    let data_type = type_from_delta(inner).map_err(|error| format!("column `{name}`: {error}"))?;
+    let of_the_column = |error: String| format!("column `{name}`: {error}");
+    let data_type = type_from_delta(inner).map_err(of_the_column)?;
+    let metadata = value.get("metadata").and_then(Value::as_object).cloned();
     Ok(Field {
         name: name.to_owned(),
         data_type,
-        nullable: value.get("nullable").and_then(Value::as_bool).unwrap_or(true),
-        metadata: value.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default(),
+        nullable: flag(value, "nullable").map_err(of_the_column)?,
+        metadata: metadata.ok_or_else(|| of_the_column("`metadata` is missing".to_owned()))?,
     })
+}
+
+/// Every flag is required: readers refuse a table without them.
+fn flag(value: &Value, key: &str) -> Result<bool, String> {
+    value.get(key).and_then(Value::as_bool).ok_or_else(|| format!("`{key}` is missing"))
 }
 
 fn primitive_from_delta(name: &str) -> Result<DataType, String> {

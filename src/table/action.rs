@@ -46,7 +46,6 @@ pub struct MetaData {
     pub format: FileFormat,
     pub schema_string: String,
     pub partition_columns: Vec<String>,
-    #[serde(default)]
     pub configuration: BTreeMap<String, Option<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_time: Option<i64>,
