@@ -590,12 +590,12 @@ impl World {
         match kind {
             ErrorKind::Fenced => true,
             ErrorKind::Unavailable => !self.healthy || self.setup.single.is_some(),
-            // Also to who went on under a table id while it was handed over, though it was taken back.
+            // Also to who looked at the table under a table id that was not the one that went on then.
             ErrorKind::Disagree => {
                 self.oracle.is_over(&broker)
                     || self.oracle.is_out_of_reach(&broker)
                     || self.oracle.table_id != table_id
-                    || (self.oracle.handovers > 1 && !self.healthy)
+                    || (self.oracle.handovers > 0 && !self.healthy)
             }
             ErrorKind::CannotWrite => self.oracle.over.is_some(),
             _ => false,
