@@ -47,7 +47,8 @@ impl Committer {
             starts: tips,
             held: Arc::clone(&self.tenants.held),
         };
-        for shard in 0..self.wiring.shards.len() {
+        let missed = usize::from(planted(Bug::ResetMissesAShard));
+        for shard in 0..self.wiring.shards.len() - missed {
             self.tell(shard, reset.clone()).await;
         }
         Ok(())

@@ -74,6 +74,8 @@ bugs! {
     TrustsTheTipForEver,
     /// The tip of a log that took days to be read is believed as if it had been seen now.
     TrustsALookThatTookLong,
+    /// A version that is cleaned up while the log is followed is taken for one that is free.
+    TakesCleanedUpForFree,
     /// A put that took days counts, although its version may have been another's and cleaned up since.
     BelievesALateCommit,
     /// A store that does not answer makes a checkpoint count as damaged.
@@ -108,6 +110,8 @@ bugs! {
     TakesWorkFromBeforeAReset,
     /// Work that waits in the ledger outlives a reset.
     LedgerOutlivesAReset,
+    /// The last shard does not hear of a reset.
+    ResetMissesAShard,
 
     // ---- a partition moves between shards
     /// What was read and is not in a file is forgotten when a partition goes.
@@ -148,14 +152,20 @@ bugs! {
     ForgetsAPlaceInDoubt,
     /// Who opens a table does not claim it before dead letters are taken over.
     NoClaim,
+    /// Files of letters are deleted when it is unknown whether their commit counts.
+    DeletesLettersInDoubt,
     /// The dead-letter table's offset can go back.
     LetterOffsetsGoBack,
 
     // ---- checkpoints
     /// The hint is written before the checkpoint that it names.
     HintBeforeTheCheckpoint,
+    /// The hint is written although it names a later checkpoint by now.
+    HintGoesBack,
     /// A checkpoint leaves out an offset.
     CheckpointLosesAnOffset,
+    /// A checkpoint forgets at once what was removed.
+    CheckpointForgetsTombstones,
     /// A checkpoint keeps files that were removed.
     CheckpointKeepsRemovedFiles,
     /// A checkpoint holds only what is new since the last one.

@@ -132,14 +132,7 @@ pub async fn settle(
                         GetReply::Found(id)
                     }
                     Found::Missing => {
-                        if planted(Bug::SameBytesAtAnotherVersion) {
-                            version = version.next();
-                        }
-                        if planted(Bug::OtherBytesAtTheSameVersion) {
-                            let other: String = commit_id.chars().rev().collect();
-                            body = String::from_utf8_lossy(&body).replace(commit_id, &other).into();
-                            attempt = Attempt::new(other);
-                        }
+                        put_something_else(commit_id, &mut version, &mut body, &mut attempt);
                         GetReply::Missing
                     }
                     Found::Unclear(error) => {
@@ -150,6 +143,18 @@ pub async fn settle(
                 attempt.after_get(reply)
             }
         };
+    }
+}
+
+/// What must never happen between two puts of one commit, and does so only where a bug is planted.
+fn put_something_else(commit_id: &str, version: &mut Version, body: &mut Bytes, attempt: &mut Attempt) {
+    if planted(Bug::SameBytesAtAnotherVersion) {
+        *version = version.next();
+    }
+    if planted(Bug::OtherBytesAtTheSameVersion) {
+        let other: String = commit_id.chars().rev().collect();
+        *body = String::from_utf8_lossy(body).replace(commit_id, &other).into();
+        *attempt = Attempt::new(other);
     }
 }
 

@@ -145,7 +145,9 @@ impl Changes {
                 self.protocol.iter().chain(&self.metadata).chain(named).map(String::as_str).collect()
             }
             Part::Removes => {
-                let stands = |tombstone: &&Tombstone| tombstone.deleted_ms > expired_ms;
+                let stands = |tombstone: &&Tombstone| {
+                    tombstone.deleted_ms > expired_ms && !planted(Bug::CheckpointForgetsTombstones)
+                };
                 self.removes.values().filter(stands).map(|tombstone| tombstone.line.as_str()).collect()
             }
             Part::Adds => self.adds.values().map(String::as_str).collect(),
