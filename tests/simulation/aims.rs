@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::foreign::Deed;
 use crate::group;
 use crate::oracle::LETTER_ROOTS;
-use crate::world::{Ending, Setup};
+use crate::setup::{Ending, Setup};
+use crate::store::Faults;
 
 pub type Aim = fn(&mut Setup);
 
@@ -18,6 +19,7 @@ pub fn anything(_: &mut Setup) {}
 
 /// Weeks pass while others write, write checkpoints and clean up; requests take long.
 pub fn weeks_pass(setup: &mut Setup) {
+    setup.mix.hand = 0;
     setup.mix.jump = 12;
     setup.mix.foreign = 12;
     setup.mix.end = None;
@@ -35,6 +37,106 @@ pub fn weeks_pass_over_checkpoints(setup: &mut Setup) {
     setup.mix.jump = 25;
     setup.plan.checkpoint_every = 2;
     setup.mix.deeds = vec![Deed::ShortenRetention, Deed::Append];
+    setup.faults.refused = 4;
+}
+
+/// Weeks pass while we and others write checkpoints, and others clean up.
+pub fn weeks_pass_over_two_checkpointers(setup: &mut Setup) {
+    weeks_pass(setup);
+    setup.mix.jump = 25;
+    setup.mix.steps = 250;
+    setup.faults.refused = 2;
+    setup.plan.checkpoint_every = 2;
+    setup.mix.deeds = vec![Deed::Append, Deed::Checkpoint, Deed::CleanUp];
+}
+
+/// Weeks pass while a vacuum is all that happens, and a put is repeated.
+pub fn weeks_pass_over_a_vacuum(setup: &mut Setup) {
+    weeks_pass(setup);
+    setup.mix.jump = 25;
+    setup.mix.deeds = vec![Deed::Vacuum];
+    setup.mix.instances = 1;
+    setup.mix.crash = 0;
+    setup.faults.refused = 5;
+    setup.faults.conflict = 60;
+    setup.faults.late = 0;
+}
+
+/// Weeks pass over one that opens the table again and again.
+pub fn weeks_pass_over_starts(setup: &mut Setup) {
+    weeks_pass(setup);
+    setup.mix.jump = 25;
+    setup.mix.policies_change = false;
+    setup.mix.live_on = true;
+    setup.mix.instances = 1;
+    setup.mix.crash = 5;
+    setup.mix.steps = 250;
+    setup.faults.refused = 2;
+    setup.plan.letters = None;
+    setup.plan.max_latency = Duration::ZERO;
+}
+
+/// The same over one that commits all the time.
+pub fn weeks_pass_over_commits(setup: &mut Setup) {
+    weeks_pass(setup);
+    setup.mix.jump = 20;
+    setup.mix.stop = 5;
+    setup.mix.live_on = true;
+    setup.mix.instances = 1;
+    setup.mix.crash = 0;
+    setup.mix.steps = 250;
+    setup.plan.max_latency = Duration::ZERO;
+}
+
+/// A column comes and goes under files that have it.
+pub fn columns_come_and_go(setup: &mut Setup) {
+    setup.mix.hand = 0;
+    setup.mix.end = None;
+    setup.mix.foreign = 20;
+    setup.mix.deeds = vec![Deed::Alter];
+    setup.mix.burst = false;
+    setup.mix.jump = 0;
+    setup.mix.crash = 6;
+    setup.mix.steps = 160;
+    setup.faults.slow = 60;
+    setup.plan.max_latency = Duration::ZERO;
+    setup.plan.latest = false;
+}
+
+/// Two instances of two shards fence each other, again and again.
+pub fn shards_begin_again(setup: &mut Setup) {
+    setup.mix.hand = 0;
+    setup.mix.end = None;
+    setup.mix.partitions = 3;
+    setup.mix.instances = 2;
+    setup.mix.foreign = 0;
+    setup.mix.jump = 6;
+    setup.mix.crash = 1;
+    setup.mix.drain = 0;
+    setup.mix.steps = 160;
+    setup.mix.live_on = true;
+    setup.faults = Faults { slow: 50, ..Faults::default() };
+    setup.plan.shards = 2;
+    setup.plan.rivals_show = false;
+    setup.plan.latest = false;
+    setup.plan.group = None;
+}
+
+/// Minutes pass while two instances write dead letters.
+pub fn minutes_pass_over_letters(setup: &mut Setup) {
+    letters_in_doubt(setup);
+    setup.mix.crash = 1;
+    setup.mix.crash_after_letters = 0;
+    setup.mix.stop_after_letters = 60;
+    setup.mix.instances = 2;
+    setup.mix.policies_change = false;
+    setup.mix.jump = 8;
+    setup.mix.is_doubtful = true;
+    setup.mix.foreign = 0;
+    setup.plan.rivals_show = false;
+    setup.plan.strict = true;
+    setup.faults.slow = 60;
+    setup.plan.group = None;
 }
 
 /// Others clean up all the time, and requests fail.
@@ -47,6 +149,7 @@ pub fn the_log_is_cleaned_up(setup: &mut Setup) {
 
 /// The table is put back early in a run of many starts.
 pub fn a_restore(setup: &mut Setup) {
+    setup.mix.hand = 0;
     setup.mix.end = Some((15, Ending::Another(Deed::Restore)));
     setup.mix.crash = 10;
     setup.mix.drain = 10;
@@ -57,6 +160,7 @@ pub fn a_restore(setup: &mut Setup) {
 
 /// The table is put back while uploads fail, so that instances begin again.
 pub fn a_restore_between_resets(setup: &mut Setup) {
+    setup.mix.hand = 0;
     setup.mix.end = Some((20, Ending::Another(Deed::Restore)));
     setup.mix.steps = 80;
     setup.mix.jump = 0;
@@ -70,6 +174,7 @@ pub fn a_restore_between_resets(setup: &mut Setup) {
 
 /// A broker begins to tell topic ids while two instances read, and uploads fail.
 pub fn ids_come(setup: &mut Setup) {
+    setup.mix.hand = 0;
     setup.mix.without_ids = true;
     setup.mix.end = None;
     setup.mix.instances = 2;
@@ -77,6 +182,58 @@ pub fn ids_come(setup: &mut Setup) {
     setup.mix.jump = 0;
     setup.mix.foreign = 0;
     setup.faults.refused = 20;
+    setup.plan.group = None;
+}
+
+/// The same under three instances that fence each other, so that they look at the table anew.
+pub fn ids_come_to_rivals(setup: &mut Setup) {
+    ids_come(setup);
+    setup.mix.instances = 3;
+    setup.mix.partitions = 1;
+    setup.mix.steps = 160;
+    setup.faults.refused = 5;
+    setup.plan.max_latency = Duration::ZERO;
+    setup.plan.rivals_show = false;
+    setup.plan.letters = None;
+}
+
+/// The topic is created again while the broker hardly answers questions.
+pub fn created_again_unseen(setup: &mut Setup) {
+    setup.mix.hand = 0;
+    setup.mix.end = Some((25, Ending::CreatedAgain));
+    setup.mix.without_ids = false;
+    setup.mix.partitions = 1;
+    setup.mix.instances = 1;
+    setup.mix.crash = 0;
+    setup.mix.drain = 0;
+    setup.mix.jump = 0;
+    setup.mix.retain = 0;
+    setup.mix.steps = 160;
+    setup.faults = Faults::default();
+    setup.plan.silent = 75;
+    setup.plan.latest = false;
+    setup.plan.lost_one_in = 0;
+    setup.plan.max_latency = Duration::ZERO;
+    setup.plan.group = None;
+}
+
+/// One instance reads on while another one opens the table.
+pub fn another_reads_on(setup: &mut Setup) {
+    setup.mix.hand = 0;
+    setup.mix.end = None;
+    setup.mix.policies_change = false;
+    setup.mix.partitions = 1;
+    setup.mix.instances = 2;
+    setup.mix.crash = 5;
+    setup.mix.drain = 5;
+    setup.mix.jump = 0;
+    setup.mix.foreign = 0;
+    setup.mix.retain = 0;
+    setup.mix.steps = 160;
+    setup.faults = Faults { slow: 60, ..Faults::default() };
+    setup.plan.letters = None;
+    setup.plan.latest = false;
+    setup.plan.max_latency = Duration::ZERO;
     setup.plan.group = None;
 }
 
@@ -89,11 +246,13 @@ pub fn ids_come_over_letters(setup: &mut Setup) {
 
 /// Processes die between dead letters and the offsets that settle them, and the next config judges otherwise.
 pub fn letters_in_doubt(setup: &mut Setup) {
+    setup.mix.hand = 0;
     setup.mix.policies_change = true;
     setup.mix.end = None;
-    setup.mix.crash = 15;
+    setup.mix.crash = 3;
+    setup.mix.crash_after_letters = 60;
     setup.mix.drain = 0;
-    setup.mix.steps = 160;
+    setup.mix.steps = 250;
     setup.mix.jump = 0;
     setup.faults.refused = 10;
     setup.plan.letters = Some(LETTER_ROOTS[0]);
@@ -101,9 +260,32 @@ pub fn letters_in_doubt(setup: &mut Setup) {
     setup.plan.latest = false;
 }
 
+/// The same with many letters.
+pub fn many_letters_in_doubt(setup: &mut Setup) {
+    letters_in_doubt(setup);
+    setup.mix.is_doubtful = true;
+    setup.mix.partitions = 2;
+    setup.mix.foreign = 0;
+    setup.plan.group = None;
+}
+
+/// The same under two instances that judge otherwise and stand still now and then.
+pub fn two_judge(setup: &mut Setup) {
+    letters_in_doubt(setup);
+    setup.mix.is_doubtful = true;
+    setup.mix.partitions = 1;
+    setup.mix.instances = 2;
+    setup.mix.stop = 6;
+    setup.mix.foreign = 0;
+    setup.faults = Faults { slow: 60, refused: 15, ..Faults::default() };
+    setup.plan.rivals_show = false;
+    setup.plan.group = None;
+}
+
 /// The same while partitions move between shards.
 pub fn letters_move(setup: &mut Setup) {
     letters_in_doubt(setup);
+    setup.mix.is_doubtful = true;
     setup.plan.shards = 2;
     setup.mix.partitions = 3;
     setup.mix.instances = 1;
@@ -112,19 +294,25 @@ pub fn letters_move(setup: &mut Setup) {
 
 /// Retention deletes what was read, under two instances.
 pub fn retention_follows(setup: &mut Setup) {
+    setup.mix.hand = 0;
     setup.mix.instances = 2;
     setup.mix.partitions = 1;
-    setup.mix.retain = 12;
-    setup.mix.crash = 8;
+    setup.mix.retain = 20;
+    setup.mix.crash = 5;
+    setup.mix.drain = 5;
+    setup.mix.steps = 250;
     setup.mix.end = None;
     setup.mix.jump = 0;
-    setup.faults.slow = 60;
+    setup.mix.foreign = 0;
+    setup.faults = Faults { slow: 60, ..Faults::default() };
+    setup.plan.max_latency = Duration::ZERO;
     setup.plan.letters = None;
     setup.plan.group = None;
 }
 
 /// Partitions go from member to member.
 pub fn a_group(setup: &mut Setup) {
+    setup.mix.hand = 0;
     setup.mix.partitions = 3;
     setup.mix.instances = 2;
     setup.mix.end = None;
@@ -145,5 +333,17 @@ pub fn a_group(setup: &mut Setup) {
 pub fn a_group_with_letters(setup: &mut Setup) {
     a_group(setup);
     letters_in_doubt(setup);
-    setup.mix.crash = 4;
+}
+
+/// The same while members stand still, and commit once others have their partitions.
+pub fn the_put_out_commit(setup: &mut Setup) {
+    a_group_with_letters(setup);
+    setup.mix.is_doubtful = true;
+    setup.mix.crash = 1;
+    setup.mix.crash_after_letters = 0;
+    setup.mix.stop = 6;
+    setup.mix.stop_after_letters = 60;
+    setup.mix.steps = 300;
+    setup.mix.foreign = 0;
+    setup.faults = Faults { slow: 40, refused: 30, ..Faults::default() };
 }

@@ -29,6 +29,18 @@ pub enum Content {
     Nothing,
 }
 
+impl Content {
+    /// What a record of it holds; `None` where there is none, or it is empty.
+    pub fn bytes(self) -> Option<Vec<u8>> {
+        match self {
+            Content::Row(id) => Some(format!("{{\"id\":{id}}}").into_bytes()),
+            Content::Doubtful(id) => Some(format!("{{\"id\":{id},\"new\":1}}").into_bytes()),
+            Content::Malformed => Some(b"{\"id\":".to_vec()),
+            Content::Tombstone | Content::Nothing => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     pub content: Content,
@@ -89,14 +101,16 @@ pub struct Broker {
     exists: bool,
     /// An old broker tells no topic ids.
     tells_ids: bool,
+    /// Much of what is produced is a row for one config and none for another.
+    is_doubtful: bool,
     next_id: i64,
 }
 
 pub type SharedBroker = Arc<Mutex<Broker>>;
 
 impl Broker {
-    pub fn new(tells_ids: bool) -> Broker {
-        Broker { partitions: Vec::new(), former: None, exists: true, tells_ids, next_id: 0 }
+    pub fn new(tells_ids: bool, is_doubtful: bool) -> Broker {
+        Broker { partitions: Vec::new(), former: None, exists: true, tells_ids, is_doubtful, next_id: 0 }
     }
 
     /// The partitions of the topic that the table is of.
@@ -152,7 +166,7 @@ impl Broker {
             let content = match chance.below(20) {
                 0 => Content::Malformed,
                 1 => Content::Tombstone,
-                4 | 5 => {
+                kind if kind == 4 || kind == 5 || (self.is_doubtful && kind > 10) => {
                     self.next_id += 1;
                     Content::Doubtful(self.next_id)
                 }
@@ -308,21 +322,11 @@ impl SimSource {
             if entry.compacted || lost {
                 continue;
             }
-            let text;
-            let value = match entry.content {
-                Content::Row(id) => {
-                    text = format!("{{\"id\":{id}}}");
-                    Some(text.as_bytes())
-                }
-                Content::Doubtful(id) => {
-                    text = format!("{{\"id\":{id},\"new\":1}}");
-                    Some(text.as_bytes())
-                }
-                Content::Malformed => Some(&b"{\"id\":"[..]),
-                Content::Tombstone => None,
-                Content::Nothing => continue,
-            };
-            filling.push(Offset(told_at), Some(told_at), None, value);
+            if entry.content == Content::Nothing {
+                continue;
+            }
+            let value = entry.content.bytes();
+            filling.push(Offset(told_at), Some(told_at), None, value.as_deref());
         }
         reader.position = reader.position.max(at);
         drop(filling);

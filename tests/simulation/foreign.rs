@@ -2,23 +2,26 @@
 //! own and commit.
 //!
 //! It owns what they do. When they do it is the world's. Nothing goes wrong
-//! for them, and they do not wait: a commit of theirs is one step.
+//! for them, and they do not wait: a commit of theirs is one step. A clean-up
+//! is one step for each file.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Int32Array, Int64Array, RecordBatch};
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Fields, Schema};
 use arrow::json::ReaderBuilder;
 use bytes::Bytes;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 use thalweg::clock::Clock;
 
 use crate::chance::Chance;
-use crate::oracle::{LETTER_ROOTS, Oracle, ROOT, read, version_path};
-use crate::reader::{State, checkpoint_path, checkpoint_version, hint_path};
+use crate::log::{Log, checkpoint_version};
 use crate::store::SimStore;
 use crate::time::SimClock;
 
@@ -64,19 +67,34 @@ pub const EVERYDAY: [Deed; 9] = [
     Deed::Vacuum,
 ];
 
+/// What is done to tables of dead letters: nobody changes letters.
+pub const TO_LETTERS: [Deed; 5] =
+    [Deed::Append, Deed::ShortenRetention, Deed::Optimize, Deed::Checkpoint, Deed::CleanUp];
+
 pub struct Foreign<'a> {
     pub store: &'a SimStore,
-    pub oracle: &'a Oracle,
+    pub log: &'a Log,
+    /// Files of all tables that some version named.
+    pub named: &'a BTreeSet<Path>,
     pub clock: &'a SimClock,
     pub chance: &'a mut Chance,
 }
 
+/// What came of a deed.
+#[derive(Default)]
+pub struct Done {
+    /// There is a new version.
+    pub landed: bool,
+    /// Files that a clean-up is about to remove, in this order.
+    pub to_remove: Vec<Path>,
+}
+
 impl Foreign<'_> {
-    /// Does it, where it can be done now. True: there is a new version.
-    pub fn does(&mut self, deed: Deed) -> bool {
-        let version = self.oracle.versions();
+    /// Does it, where it can be done now.
+    pub fn does(&mut self, deed: Deed) -> Done {
+        let version = self.log.len();
         if version == 0 {
-            return false;
+            return Done::default();
         }
         let body = match deed {
             Deed::Append => Some(self.append()),
@@ -91,18 +109,17 @@ impl Foreign<'_> {
                 self.checkpoint(version - 1);
                 None
             }
-            Deed::CleanUp => {
-                self.clean_up();
-                None
-            }
+            Deed::CleanUp => return Done { to_remove: self.clean_up(), landed: false },
             Deed::Vacuum => {
                 self.vacuum();
                 None
             }
         };
-        let Some(body) = body else { return false };
-        self.store.note(|| format!("another writer commits version {version}: {deed:?}"));
-        self.store.apply(&version_path(version), &body, true).is_ok()
+        let Some(body) = body else { return Done::default() };
+        self.store
+            .note(|| format!("another writer commits version {version} of {}: {deed:?}", self.log.root));
+        let landed = self.store.apply(&self.log.version_path(version), &body, true).is_ok();
+        Done { landed, to_remove: Vec::new() }
     }
 
     fn commit(&self, operation: &str, actions: &[Value]) -> Bytes {
@@ -117,7 +134,7 @@ impl Foreign<'_> {
     }
 
     fn alter(&mut self) -> Bytes {
-        let mut metadata = self.oracle.metadata();
+        let mut metadata = self.log.metadata();
         let text = metadata["metaData"]["schemaString"].as_str().unwrap();
         let mut schema: Value = serde_json::from_str(text).unwrap();
         let fields = schema["fields"].as_array_mut().unwrap();
@@ -131,35 +148,37 @@ impl Foreign<'_> {
     }
 
     fn shorten_retention(&mut self) -> Bytes {
-        let mut metadata = self.oracle.metadata();
+        let mut metadata = self.log.metadata();
         metadata["metaData"]["configuration"]["delta.logRetentionDuration"] = "interval 1 days".into();
         self.commit("SET TBLPROPERTIES", &[metadata])
     }
 
     /// Replaces live files by one with their rows, or with some of them.
     fn rewrite(&mut self, operation: &str, count: usize, some_go: bool) -> Option<Bytes> {
-        let live: Vec<&String> = self.oracle.files.keys().collect();
+        let live: Vec<&String> = self.log.files.keys().collect();
         if live.len() < count {
             return None;
         }
         let first = self.chance.index(live.len() - count + 1);
         let chosen = &live[first..first + count];
-        let mut rows = Vec::new();
+        let mut batches = Vec::new();
         for path in chosen {
-            rows.extend(read(self.store.look(&Path::from(format!("{ROOT}/{path}")))?).ok()?);
+            batches.extend(rows(self.store.look(&Path::from(format!("{}/{path}", self.log.root)))?)?);
         }
+        let mut rows = concat_batches(&batches.first()?.schema(), &batches).ok()?;
         if some_go {
-            rows.retain(|_| self.chance.one_in(2));
+            let stay: BooleanArray = (0..rows.num_rows()).map(|_| Some(self.chance.one_in(2))).collect();
+            rows = filter_record_batch(&rows, &stay).ok()?;
         }
         let mut actions: Vec<Value> = chosen.iter().map(|path| self.removed(path, operation)).collect();
-        if !rows.is_empty() {
+        if rows.num_rows() > 0 {
             actions.push(self.file(&rows, operation));
         }
         Some(self.commit(operation, &actions))
     }
 
     fn restore(&mut self) -> Option<Bytes> {
-        let newest = self.oracle.files.keys().next_back()?;
+        let newest = self.log.files.keys().next_back()?;
         Some(self.commit("RESTORE", &[self.removed(newest, "RESTORE")]))
     }
 
@@ -169,32 +188,25 @@ impl Foreign<'_> {
     }
 
     /// Writes a file of these rows; its `add`.
-    fn file(&mut self, rows: &[(i32, i64, i64)], operation: &str) -> Value {
-        let batch = RecordBatch::try_from_iter([
-            ("id", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.2))) as _),
-            ("_partition", Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.0))) as _),
-            ("_offset", Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.1))) as _),
-        ]);
-        let bytes = parquet(&batch.unwrap());
+    fn file(&mut self, rows: &RecordBatch, operation: &str) -> Value {
+        let bytes = parquet(rows);
         let path = format!("other-{}.parquet", self.chance.next());
-        self.store.apply(&Path::from(format!("{ROOT}/{path}")), &bytes, true).unwrap();
+        self.store.apply(&Path::from(format!("{}/{path}", self.log.root)), &bytes, true).unwrap();
         json!({"add": {
             "path": path, "partitionValues": {}, "size": bytes.len(), "modificationTime": self.clock.wall_ms(),
-            "dataChange": operation != "OPTIMIZE", "stats": json!({"numRecords": rows.len()}).to_string(),
+            "dataChange": operation != "OPTIMIZE", "stats": json!({"numRecords": rows.num_rows()}).to_string(),
         }})
     }
 
     /// All actions in one row group, as Spark writes them.
     fn checkpoint(&mut self, version: usize) {
-        let state = State::after(&self.oracle.bodies()[..=version]).unwrap();
+        let state = self.log.state(version).unwrap();
         let named = |name: &str, action: &Value| json!({name: action});
         let mut lines = vec![
             named("protocol", state.protocol.as_ref().unwrap()),
             named("metaData", state.metadata.as_ref().unwrap()),
         ];
-        lines.extend(state.txns.iter().map(|(app_id, version)| {
-            json!({"txn": {"appId": app_id, "version": version, "lastUpdated": self.clock.wall_ms()}})
-        }));
+        lines.extend(state.txns.values().map(|txn| named("txn", txn)));
         lines.extend(state.adds.values().map(|add| named("add", add)));
         lines.extend(state.removes.values().map(|remove| named("remove", remove)));
         let size = lines.len();
@@ -202,37 +214,55 @@ impl Foreign<'_> {
         let schema = Arc::new(checkpoint_schema());
         let mut reader = ReaderBuilder::new(schema).build(text.as_bytes()).unwrap();
         let bytes = parquet(&reader.next().unwrap().unwrap());
-        if self.store.apply(&checkpoint_path(version), &bytes, true).is_ok() {
-            self.store.note(|| format!("another writer writes the checkpoint of version {version}"));
+        if self.store.apply(&self.log.checkpoint_path(version), &bytes, true).is_ok() {
+            self.store
+                .note(|| format!("another writer writes the checkpoint {version} of {}", self.log.root));
             let hint = json!({"version": version, "size": size}).to_string();
-            self.store.apply(&hint_path(), &hint.into(), false).unwrap();
+            self.store.apply(&self.log.hint_path(), &hint.into(), false).unwrap();
         }
     }
 
-    /// Removes what is older than a day and lies before the checkpoint that the hint names.
-    fn clean_up(&mut self) {
-        let Some(hint) = self.store.look(&hint_path()) else { return };
+    /// What is older than a day and lies before the checkpoint that the hint names: the oldest first, or,
+    /// as by a writer that deletes many at once, in any order.
+    fn clean_up(&mut self) -> Vec<Path> {
+        let Some(hint) = self.store.look(&self.log.hint_path()) else { return Vec::new() };
         let hint: Value = serde_json::from_slice(&hint).unwrap();
         let named = hint["version"].as_u64().unwrap() as usize;
-        for (path, age) in self.store.ages(&format!("{ROOT}/_delta_log/")) {
+        let goes = |(path, age): (Path, Duration)| {
             let of = path.filename().and_then(|name| name.get(..20)?.parse::<usize>().ok());
-            if of.is_some_and(|version| version < named) && age > DAY {
-                self.store.remove(&path);
+            (of.is_some_and(|version| version < named) && age > DAY).then_some(path)
+        };
+        let all = self.store.ages(&format!("{}/_delta_log/", self.log.root));
+        let mut all: Vec<Path> = all.into_iter().filter_map(goes).collect();
+        if self.chance.one_in(2) {
+            for index in 1..all.len() {
+                all.swap(index, self.chance.index(index + 1));
             }
         }
+        all
     }
 
     /// Removes data files that no version names, older than a week.
     fn vacuum(&mut self) {
-        for root in std::iter::once(ROOT).chain(LETTER_ROOTS) {
-            for (path, age) in self.store.ages(&format!("{root}/")) {
-                let is_data = path.as_ref().ends_with(".parquet") && checkpoint_version(&path).is_none();
-                if is_data && age > 7 * DAY && !self.oracle.named.contains(&path) {
-                    self.store.remove(&path);
-                }
+        for (path, age) in self.store.ages(&format!("{}/", self.log.root)) {
+            let is_data = path.as_ref().ends_with(".parquet") && checkpoint_version(&path).is_none();
+            if is_data && age > 7 * DAY && !self.named.contains(&path) {
+                self.store.remove(&path);
             }
         }
     }
+}
+
+/// The rows of a data file; of the table's, the columns that every file of it has.
+fn rows(bytes: Bytes) -> Option<Vec<RecordBatch>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).ok()?.build().ok()?;
+    let common = |batch: RecordBatch| {
+        let schema = batch.schema();
+        let wanted: Option<Vec<usize>> =
+            ["id", "_partition", "_offset"].iter().map(|name| schema.index_of(name).ok()).collect();
+        wanted.map_or(Some(batch.clone()), |wanted| batch.project(&wanted).ok())
+    };
+    reader.map(|batch| common(batch.ok()?)).collect()
 }
 
 fn parquet(batch: &RecordBatch) -> Bytes {

@@ -436,9 +436,16 @@ impl Instance {
     }
 }
 
+/// One slice in so many is long.
+const LONG_ONE_IN: u64 = 200;
+
 /// How long tasks run: to some await point, and for some time.
 pub fn slice(chance: &mut Chance) -> (u64, Duration) {
     let yields = chance.below(6);
+    // Long enough for what is only done when nothing happens.
+    if chance.one_in(LONG_ONE_IN) {
+        return (yields, Duration::from_secs(30));
+    }
     let time = match chance.below(4) {
         0 => Duration::ZERO,
         1 => Duration::from_millis(chance.below(400)),

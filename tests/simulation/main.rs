@@ -12,8 +12,11 @@
 //! | `hand` | what a person does by hand: offsets set or adopted, losses accepted, dead letters replayed |
 //! | `instance` | one run of the ingester, moved on slice by slice |
 //! | `world` | what happens to all of these, and when it must be over |
+//! | `setup` | how often what happens |
 //! | `oracle` | whether the table is right, at every version |
-//! | `reader` | whether others can read its log: hint, checkpoints, versions |
+//! | `letters` | the same of the places of dead letters |
+//! | `log` | whether others can read a table's log: hint, checkpoints, versions |
+//! | `finding` | what is wrong, and who says so |
 //! | `swarm` | many seeds, each with its own mix of faults |
 //! | `shrink` | what of a failing seed can be left out |
 //! | `systematic` | short runs, one fault each: at every request, of every kind |
@@ -30,15 +33,18 @@
 mod aims;
 mod broker;
 mod chance;
+mod finding;
 mod foreign;
 mod group;
 mod hand;
 mod instance;
+mod letters;
+mod log;
 mod oracle;
 #[cfg(feature = "planted")]
 mod planted;
-mod reader;
 mod regressions;
+mod setup;
 mod shrink;
 mod store;
 mod swarm;
@@ -50,8 +56,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use broker::SourceBug;
+use finding::{Class, Finding};
+use setup::{Bugs, Setup};
 use store::StoreBug;
-use world::{Bugs, Tally};
+use world::Tally;
 
 /// As in the program; half of a world's time goes into small allocations.
 #[global_allocator]
@@ -62,23 +70,23 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// A panic of the code under test is a finding like any other.
-fn caught(run: impl FnOnce() -> Result<Tally, String>) -> Result<Tally, String> {
+fn caught(run: impl FnOnce() -> Result<Tally, Finding>) -> Result<Tally, Finding> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        Err(format!("a panic: {}", text.unwrap_or_default()))
+        Err(Finding { class: Class::Panicked, said: format!("a panic: {}", text.unwrap_or_default()) })
     })
 }
 
-fn run(seed: u64, bugs: Bugs, traced: bool) -> Result<Tally, String> {
+fn run(seed: u64, bugs: Bugs, traced: bool) -> Result<Tally, Finding> {
     caught(|| world::run(seed, bugs, traced))
 }
 
 /// A seed's world with its mix changed.
-fn run_aimed(seed: u64, aim: aims::Aim) -> Result<Tally, String> {
+fn run_aimed(seed: u64, aim: aims::Aim) -> Result<Tally, Finding> {
     caught(|| {
         let mut chance = chance::Chance::new(seed);
-        let mut setup = world::Setup::drawn(&mut chance, Bugs::default());
+        let mut setup = Setup::drawn(&mut chance, Bugs::default());
         aim(&mut setup);
         world::run_setup(chance, setup, false)
     })
@@ -116,11 +124,11 @@ fn the_same_seed_is_the_same_history() {
 
 /// An oracle that finds nothing wrong with a store or a source that errs is no oracle.
 fn is_caught(bugs: Bugs, expected: &[&str]) {
-    let findings: Vec<String> =
+    let findings: Vec<Finding> =
         on_all_cores(40, |seed| run(seed, bugs, false).err()).into_iter().flatten().collect();
     assert!(!findings.is_empty(), "{bugs:?} was not noticed");
     assert!(
-        findings.iter().any(|finding| expected.iter().any(|text| finding.contains(text))),
+        findings.iter().any(|finding| expected.iter().any(|text| finding.said.contains(text))),
         "{bugs:?} was noticed as something else: {findings:#?}"
     );
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type};
 use bytes::Bytes;
 use object_store::path::Path;
@@ -13,7 +13,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use crate::broker::{Broker, Content};
-use crate::reader::Reader;
+use crate::letters::Letters;
+use crate::log::Log;
 use crate::store::SimStore;
 
 /// Under which the table is written: the first, and after each handover the other.
@@ -23,10 +24,10 @@ pub const ROOT: &str = "table";
 /// Where configs let dead letters go.
 pub const LETTER_ROOTS: [&str; 2] = ["letters", "letters2"];
 
-#[derive(Default)]
 pub struct Oracle {
-    /// Every version as it stood when it was first seen.
-    versions: Vec<Bytes>,
+    /// The table's own.
+    pub log: Log,
+    pub letters: Letters,
     /// The next offset by partition.
     pub txns: BTreeMap<i32, i64>,
     /// The highest one that a partition ever had: a person may move it back.
@@ -37,27 +38,19 @@ pub struct Oracle {
     replay_txns: BTreeMap<String, i64>,
     /// The table id that goes on with the offsets.
     pub table_id: &'static str,
+    /// How often it changed.
     pub handovers: usize,
     /// The id of the topic under which offsets stand.
     pub topic_id: Option<String>,
     /// Where each row is, or was until a user deleted it.
     rows: BTreeMap<(i32, i64), String>,
-    /// Versions seen of each place of dead letters.
-    letter_versions: [usize; LETTER_ROOTS.len()],
-    /// Where each dead letter is.
-    letters: BTreeMap<(i32, i64), String>,
-    /// The `txn`s of the places of dead letters.
-    letter_txns: BTreeMap<(usize, String), i64>,
     /// Some config lets bad records go.
     pub may_skip: bool,
-    /// Live files and their sizes.
-    pub files: BTreeMap<String, u64>,
     /// Files of all tables that some version named.
     pub named: BTreeSet<Path>,
     columns: BTreeSet<String>,
     /// What another writer did after which nothing of ours may be committed.
     pub over: Option<String>,
-    reader: Reader,
     /// What was found to be wrong first.
     wrong: Option<String>,
     /// How far the store's changes were looked at.
@@ -80,22 +73,35 @@ struct Claim {
 
 impl Oracle {
     pub fn new(latest: bool) -> Oracle {
-        Oracle { latest, table_id: TABLE_IDS[0], ..Oracle::default() }
+        Oracle {
+            log: Log::new(ROOT),
+            letters: Letters::default(),
+            txns: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            replayed: BTreeMap::new(),
+            replay_txns: BTreeMap::new(),
+            table_id: TABLE_IDS[0],
+            handovers: 0,
+            topic_id: None,
+            rows: BTreeMap::new(),
+            may_skip: false,
+            named: BTreeSet::new(),
+            columns: BTreeSet::new(),
+            over: None,
+            wrong: None,
+            looked_at: 0,
+            latest,
+        }
     }
 
-    pub fn versions(&self) -> usize {
-        self.versions.len()
+    /// The logs of the table and of all places of dead letters.
+    pub fn logs(&self) -> impl Iterator<Item = &Log> {
+        std::iter::once(&self.log).chain(&self.letters.logs)
     }
 
-    pub fn bodies(&self) -> &[Bytes] {
-        &self.versions
-    }
-
-    /// The latest `metaData` line.
-    pub fn metadata(&self) -> Value {
-        let lines = self.versions.iter().rev().flat_map(|body| body.split(|&byte| byte == b'\n'));
-        let line = lines.into_iter().find(|line| line.starts_with(b"{\"metaData\""));
-        serde_json::from_slice(line.expect("version 0 has one")).expect("it was parsed before")
+    /// The log of the table, or of a place of dead letters.
+    pub fn log_of(&mut self, root: &str) -> &mut Log {
+        self.letters.logs.iter_mut().find(|log| log.root == root).unwrap_or(&mut self.log)
     }
 
     /// Judges every version that is new. What was wrong once stays wrong.
@@ -110,26 +116,18 @@ impl Oracle {
 
     fn observe_what_is_new(&mut self, store: &SimStore, broker: &Broker) -> Verdict {
         // First: a letter stands before what settles it does.
-        self.observe_letters(store, broker)?;
-        while let Some(body) = store.look(&version_path(self.versions.len())) {
-            let version = self.versions.len();
-            self.versions.push(body.clone());
+        self.letters.observe(store, broker, &self.rows, &mut self.named)?;
+        while let Some(body) = self.log.take_in(store) {
+            let version = self.log.len() - 1;
             self.version(&body, store, broker).map_err(|error| format!("version {version}: {error}"))?;
         }
-        self.reader.observe(store, &self.versions)
+        self.log.observe(store)
     }
 
     /// Judges the table when all is read: nothing is missing, nothing changed behind us.
     pub fn conclude(&mut self, store: &SimStore, broker: &Broker) -> Verdict {
         self.observe(store, broker)?;
-        self.reader.conclude(store, &self.versions)?;
-        for (path, size) in &self.files {
-            let found = store.look(&Path::from(format!("{ROOT}/{path}")));
-            if found.map(|bytes| bytes.len() as u64) != Some(*size) {
-                return Err(format!("the live file {path} is gone or cut"));
-            }
-        }
-        Ok(())
+        self.logs().try_for_each(|log| log.conclude(store))
     }
 
     /// What the table is to be written no more, nor read from this topic.
@@ -221,7 +219,7 @@ impl Oracle {
         }
         letters.into_iter().try_for_each(|(at, row)| self.replay(at, row, broker))?;
         for (at, path) in rows.into_iter().map(|(at, (_, path))| (at, path)) {
-            if let Some(letter) = self.letters.get(&at) {
+            if let Some(letter) = self.letters.at.get(&at) {
                 return Err(format!("{at:?} is a row in {path} and a dead letter in {letter}"));
             }
             if let Some(before) = self.rows.insert(at, path.clone()) {
@@ -289,7 +287,7 @@ impl Oracle {
         if !matches!(content, Some(Content::Doubtful(expected)) if expected == id) {
             return Err(format!("the replayed {at:?} in {path} has id {id}, the topic {content:?}"));
         }
-        if !self.letters.contains_key(&at) {
+        if !self.letters.at.contains_key(&at) {
             return Err(format!("{at:?} in {path} is replayed and no dead letter"));
         }
         if self.reached.get(&at.0).is_none_or(|&reached| at.1 >= reached) {
@@ -328,12 +326,12 @@ impl Oracle {
                 self.over = Some("an action that nobody knows".to_owned());
             }
             if let Some(path) = action.pointer("/remove/path").and_then(Value::as_str) {
-                self.files.remove(path);
+                self.log.files.remove(path);
             }
             if let Some(add) = action.get("add") {
                 let path = add["path"].as_str().ok_or("an add without path")?.to_owned();
                 self.named.insert(Path::from(format!("{ROOT}/{path}")));
-                self.files.insert(path, add["size"].as_u64().ok_or("an add without size")?);
+                self.log.files.insert(path, add["size"].as_u64().ok_or("an add without size")?);
             }
         }
         Ok(())
@@ -355,7 +353,7 @@ impl Oracle {
         if add["size"].as_u64() != Some(bytes.len() as u64) {
             return Err(format!("{path} has {} bytes, the log says {}", bytes.len(), add["size"]));
         }
-        self.files.insert(path.to_owned(), bytes.len() as u64);
+        self.log.files.insert(path.to_owned(), bytes.len() as u64);
         if let Some(column) = columns_in(bytes.clone())?.difference(&self.columns).next() {
             return Err(format!("{path} has the column {column}, the table has not"));
         }
@@ -423,60 +421,6 @@ impl Oracle {
 }
 
 impl Oracle {
-    /// Judges every version of the dead-letter tables that is new.
-    fn observe_letters(&mut self, store: &SimStore, broker: &Broker) -> Verdict {
-        for (index, root) in LETTER_ROOTS.into_iter().enumerate() {
-            let path = |version: usize| Path::from(format!("{root}/_delta_log/{version:020}.json"));
-            while let Some(body) = store.look(&path(self.letter_versions[index])) {
-                self.letter_versions[index] += 1;
-                for line in String::from_utf8_lossy(&body).lines() {
-                    let action: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
-                    self.letter_txn(index, &action)?;
-                    let Some(file) = action.pointer("/add/path").and_then(Value::as_str) else { continue };
-                    let file = format!("{root}/{file}");
-                    let bytes = store
-                        .look(&Path::from(file.as_str()))
-                        .ok_or_else(|| format!("{file} is added and does not exist"))?;
-                    self.named.insert(Path::from(file.as_str()));
-                    for (partition, offset) in read_letters(bytes)? {
-                        self.letter((partition, offset), &file, broker)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Offsets up to which letters stand only grow.
-    fn letter_txn(&mut self, place: usize, action: &Value) -> Verdict {
-        let (Some(app_id), Some(next)) = (
-            action.pointer("/txn/appId").and_then(Value::as_str),
-            action.pointer("/txn/version").and_then(Value::as_i64),
-        ) else {
-            return Ok(());
-        };
-        match self.letter_txns.insert((place, app_id.to_owned()), next) {
-            Some(before) if next < before => {
-                Err(format!("{app_id} of {} goes back from {before} to {next}", LETTER_ROOTS[place]))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn letter(&mut self, at: (i32, i64), file: &str, broker: &Broker) -> Verdict {
-        let content = broker.of_table().get(at.0 as usize).and_then(|log| log.at(at.1)).map(|of| of.content);
-        if !matches!(content, Some(Content::Malformed | Content::Doubtful(_))) {
-            return Err(format!("{at:?} is a dead letter in {file}, the topic {content:?}"));
-        }
-        if let Some(row) = self.rows.get(&at) {
-            return Err(format!("{at:?} is a dead letter in {file} and a row in {row}"));
-        }
-        match self.letters.insert(at, file.to_owned()) {
-            Some(before) => Err(format!("{at:?} is a dead letter in {before} and in {file}")),
-            None => Ok(()),
-        }
-    }
-
     /// What is settled and no row is a dead letter, or was skipped by a config that lets it go.
     fn bad_records_are_somewhere(
         &self,
@@ -493,7 +437,7 @@ impl Oracle {
             log.at(offset).is_some_and(|entry| {
                 !entry.compacted && matches!(entry.content, Content::Malformed | Content::Doubtful(_))
             }) && !rows.contains_key(&at)
-                && !self.letters.contains_key(&at)
+                && !self.letters.at.contains_key(&at)
         });
         let nowhere: Vec<i64> = nowhere.collect();
         let skipped: i64 = claims.iter().map(|claim| claim.skipped).sum();
@@ -502,7 +446,7 @@ impl Oracle {
                 "partition {partition}: {nowhere:?} of {start}..{next} are neither rows nor dead letters, {skipped} skipped"
             ));
         }
-        let letters = self.letters.range((partition, start)..(partition, next)).count() as i64;
+        let letters = self.letters.at.range((partition, start)..(partition, next)).count() as i64;
         let counted: i64 = claims.iter().map(|claim| claim.dead_letters).sum();
         if counted > letters {
             return Err(format!(
@@ -642,27 +586,4 @@ pub fn read(bytes: Bytes) -> Verdict<Vec<(i32, i64, i64)>> {
         );
     }
     Ok(rows)
-}
-
-/// Partition and offset of every dead letter.
-fn read_letters(bytes: Bytes) -> Verdict<Vec<(i32, i64)>> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
-        .and_then(|builder| builder.build())
-        .map_err(|error| error.to_string())?;
-    let mut letters = Vec::new();
-    for batch in reader {
-        let batch = batch.map_err(|error| error.to_string())?;
-        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("no column {name}"));
-        let partitions = column("partition")?.as_primitive::<Int32Type>();
-        let offsets = column("offset")?.as_primitive::<Int64Type>();
-        if column("value")?.null_count() > 0 || column("reason")?.null_count() > 0 {
-            return Err("a dead letter without value or reason".to_owned());
-        }
-        letters.extend((0..batch.num_rows()).map(|row| (partitions.value(row), offsets.value(row))));
-    }
-    Ok(letters)
-}
-
-pub fn version_path(version: usize) -> Path {
-    Path::from(format!("{ROOT}/_delta_log/{version:020}.json"))
 }

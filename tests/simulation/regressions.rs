@@ -39,15 +39,16 @@ macro_rules! found {
 }
 
 found! {
-    a_commit_that_took_days_counts_only_if_the_log_still_has_it: weeks_pass, BelievesALateCommit;
+    a_commit_that_took_days_counts_only_if_the_log_still_has_it: weeks_pass_over_commits, BelievesALateCommit;
     a_file_that_a_vacuum_may_have_removed_is_not_named: weeks_pass, CommitsFilesOfAnyAge;
-    a_put_is_not_repeated_after_the_machine_stood_still_for_long: weeks_pass, PutsAgainHoweverLate;
-    a_log_that_took_days_to_be_read_is_looked_at_again: weeks_pass, TrustsALookThatTookLong;
+    a_put_is_not_repeated_after_the_machine_stood_still_for_long: weeks_pass_over_a_vacuum, PutsAgainHoweverLate;
+    a_log_that_took_days_to_be_read_is_looked_at_again: weeks_pass_over_starts, TrustsALookThatTookLong;
+    a_hint_does_not_go_back_behind_that_of_another: weeks_pass_over_two_checkpointers, HintGoesBack;
     a_store_that_does_not_answer_is_no_damage: the_log_is_cleaned_up, TakesSilenceForDamage;
     a_log_that_is_cleaned_up_while_it_is_read_is_no_damage: the_log_is_cleaned_up, TakesCleanUpForDamage;
     a_table_that_was_put_back_is_not_opened: a_restore, OpensARestoredTable;
     a_table_that_was_put_back_is_seen_by_who_begins_again: a_restore_between_resets, BeginsAgainAfterARestore;
-    what_went_over_to_a_topic_id_is_not_taken_back: ids_come, BeginsAgainAfterAHandover;
+    what_went_over_to_a_topic_id_is_not_taken_back: ids_come_to_rivals, BeginsAgainAfterAHandover;
     letters_outlive_the_day_on_which_a_broker_tells_ids: ids_come_over_letters, HandoverForgetsLetters;
     a_partition_that_another_read_on_is_looked_at_again: retention_follows, StopsOnAnOldLook;
 }

@@ -4,7 +4,9 @@
 //! that the rest of the history is the same up to the first time it matters.
 
 use crate::chance::Chance;
-use crate::world::{Bugs, Setup, Tally, run_setup};
+use crate::finding::Finding;
+use crate::setup::{Bugs, Setup};
+use crate::world::{Tally, run_setup};
 use crate::{caught, setting};
 
 type Part = (&'static str, fn(&mut Setup));
@@ -58,7 +60,7 @@ impl Replay {
         })
     }
 
-    pub fn run(&self, traced: bool) -> Result<Tally, String> {
+    pub fn run(&self, traced: bool) -> Result<Tally, Finding> {
         let mut chance = Chance::new(self.seed);
         let mut setup = Setup::drawn(&mut chance, Bugs::default());
         setup.mix.steps = self.steps.unwrap_or(setup.mix.steps);
@@ -80,14 +82,15 @@ impl Replay {
 }
 
 /// A simpler history of the seed that still fails, and how it does.
-pub fn shrink(seed: u64, error: String) -> (Replay, String) {
-    let mut best = (Replay { seed, steps: None, without: Vec::new() }, error);
-    let attempt = |replay: Replay, best: &mut (Replay, String)| match replay.run(false) {
-        Ok(_) => false,
-        Err(error) => {
-            *best = (replay, error);
+pub fn shrink(seed: u64, finding: Finding) -> (Replay, Finding) {
+    let mut best = (Replay { seed, steps: None, without: Vec::new() }, finding);
+    let attempt = |replay: Replay, best: &mut (Replay, Finding)| match replay.run(false) {
+        // Another thing that is wrong is no shorter history of this one.
+        Err(finding) if finding.class == best.1.class => {
+            *best = (replay, finding);
             true
         }
+        _ => false,
     };
     for (name, _) in PARTS {
         let mut replay = best.0.clone();

@@ -12,7 +12,7 @@
 //! | `Conflict` | puts-if-absent | no | 409 or 412, as while another put is under way |
 //! | `OwnRetry` | puts | yes | exists already |
 //! | `Late` | puts | later, also after a crash, if the key is then absent | error |
-//! | `Slow` | any | yes | as it is, after longer than anybody waits |
+//! | `Slow` | any | yes | as it is, after longer than anybody waits for a version file |
 //! | `CrashBefore` | any | no | none: who asked is dead |
 //! | `CrashAfter` | any | yes | none: who asked is dead |
 //!
@@ -31,7 +31,7 @@ use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use thalweg::clock::Clock;
 
@@ -61,7 +61,7 @@ pub struct Faults {
     pub conflict: u64,
     pub own_retry: u64,
     pub late: u64,
-    /// Operations that take time.
+    /// Operations that take time; a few of them longer than anybody waits.
     pub slow: u64,
 }
 
@@ -87,6 +87,8 @@ pub struct Single {
 
 /// Longer than anybody waits for a version file.
 const SLOW: Duration = Duration::from_secs(20);
+/// One slow request in so many takes that long.
+const SLOW_ONE_IN: u64 = 100;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,6 +127,7 @@ struct Inner {
     ages: u64,
     /// Objects that were removed at some time.
     removed: BTreeSet<Path>,
+    removals: usize,
     single: Option<Single>,
     /// Who died at a request: nothing that they still ask for has an effect.
     dead: BTreeSet<String>,
@@ -161,6 +164,7 @@ impl SimStore {
             changes: 0,
             ages: 0,
             removed: BTreeSet::new(),
+            removals: 0,
             single,
             dead: BTreeSet::new(),
         };
@@ -184,6 +188,24 @@ impl SimStore {
     /// Grows with every change: while it stands, there is nothing new to look at.
     pub fn changes(&self) -> u64 {
         self.lock().changes
+    }
+
+    /// Objects that went so far, those that came again included.
+    pub fn removals(&self) -> usize {
+        self.lock().removals
+    }
+
+    /// A put that was handed over and may still land.
+    pub fn has_pending(&self) -> bool {
+        !self.lock().pending.is_empty()
+    }
+
+    pub fn now(&self) -> Duration {
+        self.clock.boot()
+    }
+
+    pub fn wall_ms(&self) -> i64 {
+        self.clock.wall_ms()
     }
 
     pub fn is_dead(&self, who: &str) -> bool {
@@ -222,7 +244,8 @@ impl SimStore {
         self.land(step);
     }
 
-    /// Days pass: no connection lives that long. What was sent lands, what was not fails.
+    /// Days pass. What was sent lands. What was not fails, or is only sent now: a machine that stood still
+    /// goes on with it, or its client does on a new connection.
     pub fn age(&self) {
         self.lock().ages += 1;
         self.land(u64::MAX);
@@ -254,8 +277,21 @@ impl SimStore {
         self.lock().objects.get(path).map(|object| object.bytes.clone())
     }
 
+    /// When an object was written.
+    pub fn written(&self, path: &Path) -> Option<Duration> {
+        self.lock().objects.get(path).map(|object| object.modified)
+    }
+
     pub fn names(&self) -> Vec<Path> {
         self.lock().objects.keys().cloned().collect()
+    }
+
+    /// Below a prefix: what ends so.
+    pub fn ending(&self, prefix: &str, end: &str) -> Vec<Path> {
+        let inner = self.lock();
+        let below = inner.objects.range(Path::from(prefix)..);
+        let below = below.map(|(path, _)| path).take_while(|path| path.as_ref().starts_with(prefix));
+        below.filter(|path| path.as_ref().ends_with(end)).cloned().collect()
     }
 
     /// Below a prefix: each object and how long ago it was written.
@@ -290,6 +326,7 @@ impl SimStore {
     fn take_away(&self, path: &Path) {
         let mut inner = self.lock();
         inner.changes += 1;
+        inner.removals += 1;
         inner.removed.insert(path.clone());
         inner.objects.remove(path);
     }
@@ -302,7 +339,10 @@ impl SimStore {
         let Some((fate, before, after)) = self.draw_now(kind) else { return std::future::pending().await };
         let age = self.lock().ages;
         pause(before).await;
-        if self.lock().ages != age {
+        let mut inner = self.lock();
+        // A plain put or a deletion that comes days late may undo what others did: no store can help that.
+        let may_be_late = matches!(kind, Kind::Read | Kind::Create);
+        if inner.ages != age && !(may_be_late && inner.chance.one_in(2)) {
             return (Fate::Refused, after);
         }
         (fate, after)
@@ -318,16 +358,18 @@ impl SimStore {
             if matches!(single.fate, Fate::CrashBefore | Fate::CrashAfter) {
                 inner.dead.insert(self.who.clone());
             }
-            let before = if single.fate == Fate::Slow { SLOW } else { Duration::ZERO };
-            return (single.fate != Fate::CrashBefore).then_some((single.fate, before, Duration::ZERO));
+            let after = if single.fate == Fate::Slow { SLOW } else { Duration::ZERO };
+            return (single.fate != Fate::CrashBefore).then_some((single.fate, Duration::ZERO, after));
         }
         let faults = inner.faults;
         let chance = &mut inner.chance;
         let mut pause = || {
-            if chance.percent(faults.slow) {
-                Duration::from_millis(1 + chance.below(60))
-            } else {
+            if !chance.percent(faults.slow) {
                 Duration::ZERO
+            } else if chance.one_in(SLOW_ONE_IN) {
+                SLOW
+            } else {
+                Duration::from_millis(1 + chance.below(60))
             }
         };
         let (before, after) = (pause(), pause());
@@ -490,17 +532,10 @@ impl ObjectStore for SimStore {
 
     async fn put_multipart_opts(
         &self,
-        location: &Path,
+        _location: &Path,
         _opts: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let (fate, after) = self.draw(Kind::Read).await;
-        self.answered(fate, after).await;
-        match fate {
-            Fate::Clean | Fate::Slow => {
-                Ok(Box::new(SimUpload { store: self.clone(), path: location.clone(), parts: Vec::new() }))
-            }
-            _ => Err(failure("time-out")),
-        }
+        Err(Error::NotImplemented { operation: "upload in parts".into(), implementer: "SimStore".into() })
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -582,33 +617,4 @@ impl ObjectStore for SimStore {
 
 fn to_usize(range: &Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
-}
-
-#[derive(Debug)]
-struct SimUpload {
-    store: SimStore,
-    path: Path,
-    parts: Vec<u8>,
-}
-
-#[async_trait]
-impl MultipartUpload for SimUpload {
-    fn put_part(&mut self, data: PutPayload) -> UploadPart {
-        self.parts.extend_from_slice(&Bytes::from(data));
-        let store = self.store.clone();
-        Box::pin(async move {
-            let (fate, after) = store.draw(Kind::Read).await;
-            store.answered(fate, after).await;
-            if matches!(fate, Fate::Clean | Fate::Slow) { Ok(()) } else { Err(failure("time-out")) }
-        })
-    }
-
-    async fn complete(&mut self) -> Result<PutResult> {
-        let bytes = Bytes::from(std::mem::take(&mut self.parts));
-        self.store.put(&self.path, bytes, false).await
-    }
-
-    async fn abort(&mut self) -> Result<()> {
-        Ok(())
-    }
 }

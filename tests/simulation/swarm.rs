@@ -2,8 +2,10 @@
 //!
 //! It owns which seeds run and what is said of them.
 
+use crate::finding::Finding;
+use crate::setup::Bugs;
 use crate::shrink::{Replay, shrink};
-use crate::world::{Bugs, Tally};
+use crate::world::Tally;
 use crate::{on_all_cores, run, setting};
 
 /// Under a plain `cargo test`; `tools/simulate` runs more.
@@ -23,7 +25,7 @@ fn every_record_is_in_the_table_once_whatever_fails() {
     let first = setting("THALWEG_SIM_FIRST").unwrap_or(0);
     let count = setting("THALWEG_SIM_SEEDS").unwrap_or(SEEDS);
     let outcomes = on_all_cores(count, |index| (first + index, run(first + index, Bugs::default(), false)));
-    let failed: Vec<(u64, &String)> =
+    let failed: Vec<(u64, &Finding)> =
         outcomes.iter().filter_map(|(seed, outcome)| Some((*seed, outcome.as_ref().err()?))).collect();
     let failures: Vec<String> = failed
         .iter()

@@ -7,9 +7,11 @@
 use std::time::Duration;
 
 use crate::chance::Chance;
+use crate::finding::Finding;
 use crate::foreign::Deed;
+use crate::setup::Setup;
 use crate::store::{Fate, Single};
-use crate::world::{Setup, Tally, run_setup};
+use crate::world::{Tally, run_setup};
 use crate::{caught, on_all_cores, setting};
 
 /// Under a plain `cargo test` one run in so many; it has no divisor in common with the kinds.
@@ -85,7 +87,7 @@ const SCENARIOS: [Scenario; 10] = [
     },
 ];
 
-fn run(scenario: usize, single: Option<Single>, traced: bool) -> Result<Tally, String> {
+fn run(scenario: usize, single: Option<Single>, traced: bool) -> Result<Tally, Finding> {
     let Scenario { seed, change, .. } = &SCENARIOS[scenario];
     let mut setup = Setup::calm();
     change(&mut setup);

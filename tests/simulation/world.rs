@@ -1,76 +1,31 @@
 //! One history from one seed: a broker, a store, instances that come and go,
 //! other writers, a group's coordinator, and what happens to them.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thalweg::error::ErrorKind;
 
-use crate::broker::{Broker, SharedBroker, SourceBug};
+use object_store::path::Path;
+
+use crate::broker::{Broker, SharedBroker};
 use crate::chance::Chance;
-use crate::foreign::{Deed, EVERYDAY, Foreign};
+use crate::finding::{Class, Finding};
+use crate::foreign::{Deed, Foreign, TO_LETTERS};
 use crate::group::{self, Coordinator, SharedCoordinator};
 use crate::hand::{self, Hand};
 use crate::instance::{End, Instance, Plan};
-use crate::oracle::{LETTER_ROOTS, Oracle, TABLE_IDS};
-use crate::store::{Faults, SimStore, Single, StoreBug};
+use crate::oracle::{LETTER_ROOTS, Oracle, ROOT, TABLE_IDS};
+use crate::setup::{Bugs, Ending, Setup};
+use crate::store::SimStore;
 use crate::time::SimClock;
 
 /// Slices after which a healthy instance must have committed everything.
 const LIVENESS_STEPS: u32 = 4_000;
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// What a test plants.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Bugs {
-    pub store: StoreBug,
-    pub source: SourceBug,
-}
-
-/// What can happen, and how often: drawn from the seed, so that seeds differ in kind.
-#[derive(Clone, Debug)]
-pub struct Mix {
-    pub steps: u64,
-    pub partitions: usize,
-    pub instances: usize,
-    pub crash: u64,
-    pub drain: u64,
-    /// An instance stands still for a while, and another one may start.
-    pub stop: u64,
-    /// Another writer does something, one of these.
-    pub foreign: u64,
-    pub deeds: Vec<Deed>,
-    /// A person sets offsets, changes the table id, or replays dead letters.
-    pub hand: u64,
-    pub jump: u64,
-    pub grow: u64,
-    /// Retention deletes records, read or not.
-    pub retain: u64,
-    /// Foreign commits at once, so that a checkpoint falls due.
-    pub burst: bool,
-    /// Configs differ from one instance to the next in where bad records go.
-    pub policies_change: bool,
-    /// The broker tells no topic ids, and begins to at some time.
-    pub without_ids: bool,
-    /// What happens once, after so many steps, and ends the run: nothing of ours may follow.
-    pub end: Option<(u64, Ending)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
-    CreatedAgain,
-    Another(Deed),
-}
-
-/// Everything that is fixed before a world begins.
-#[derive(Clone)]
-pub struct Setup {
-    pub faults: Faults,
-    pub mix: Mix,
-    pub plan: Plan,
-    /// The one fault of a world that has no other.
-    pub single: Option<Single>,
-    pub bugs: Bugs,
-}
+type Outcome<T = ()> = Result<T, Finding>;
 
 /// What happened, for those who want to know that enough does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -106,131 +61,28 @@ struct World {
     hands: Chance,
     started: u32,
     step: u64,
+    /// Files that other writers are about to remove, one in a step.
+    to_remove: VecDeque<Path>,
+    /// No fault happens any more.
     healthy: bool,
+    /// Who was started when no fault happened any more, and who of them ran beside nobody.
+    fresh: BTreeSet<String>,
+    alone: BTreeSet<String>,
+    /// Of the fresh ones, who ended well and who did not.
+    fresh_done: usize,
+    fresh_failed: usize,
     tally: Tally,
 }
 
-impl Setup {
-    /// A mix of faults from a seed.
-    pub fn drawn(chance: &mut Chance, bugs: Bugs) -> Setup {
-        let mut percent = |most: u64| if chance.one_in(3) { 0 } else { chance.below(most + 1) };
-        let faults = Faults {
-            refused: percent(15),
-            reply_lost: percent(15),
-            conflict: percent(10),
-            own_retry: percent(15),
-            late: percent(20),
-            slow: percent(60),
-        };
-        let mut rare = |most: u64| if chance.one_in(3) { 0 } else { chance.below(most + 1) };
-        let mut mix = Mix {
-            crash: rare(6),
-            drain: rare(3),
-            stop: rare(2),
-            foreign: rare(10),
-            jump: rare(6),
-            grow: rare(2),
-            retain: if rare(4) == 1 { 2 } else { 0 },
-            burst: rare(20) == 1,
-            policies_change: rare(1) == 1,
-            without_ids: rare(6) == 1,
-            steps: 40 + chance.below(120),
-            partitions: 1 + chance.index(3),
-            instances: if chance.one_in(3) { 2 } else { 1 },
-            deeds: EVERYDAY.to_vec(),
-            hand: 0,
-            end: None,
-        };
-        if chance.one_in(8) {
-            let endings =
-                [Ending::CreatedAgain, Ending::Another(Deed::Restore), Ending::Another(Deed::Unknown)];
-            mix.end = Some((chance.below(mix.steps), endings[chance.index(endings.len())]));
-        }
-        let plan = Plan {
-            table_id: TABLE_IDS[0],
-            shards: 1 + chance.index(2),
-            max_latency: Duration::from_millis(if chance.one_in(2) { 0 } else { chance.below(100) }),
-            memory: if chance.one_in(3) { 1 } else { 1 << 20 },
-            until_end: false,
-            latest: chance.one_in(4),
-            rivals_show: chance.one_in(4),
-            lost_one_in: if chance.one_in(4) { 40 } else { 0 },
-            checkpoint_every: if chance.one_in(2) { 100 } else { 2 + chance.below(12) },
-            silent: if chance.one_in(2) { 0 } else { chance.below(30) },
-            bug: bugs.source,
-            strict: chance.one_in(2),
-            letters: if chance.one_in(4) { None } else { Some(LETTER_ROOTS[0]) },
-            group: chance.one_in(3).then(|| group::Terms {
-                eager: chance.one_in(2),
-                session: Duration::from_millis(200 + chance.below(2_000)),
-                max_poll: Duration::from_millis(200 + chance.below(3_000)),
-                wrongly_out_one_in: if chance.one_in(2) { 0 } else { 40 + chance.below(100) },
-            }),
-        };
-        if plan.group.is_some() {
-            mix.instances = 1 + chance.index(3);
-        }
-        // Drawn apart: the other parts of a seed are what they were.
-        let mut apart = chance.clone().fork();
-        if apart.one_in(3) {
-            mix.hand = 1 + apart.below(8);
-        }
-        Setup { faults, mix, plan, single: None, bugs }
-    }
-
-    /// A short run in which nothing goes wrong.
-    pub fn calm() -> Setup {
-        Setup {
-            faults: Faults::default(),
-            mix: Mix {
-                steps: 40,
-                partitions: 2,
-                instances: 1,
-                crash: 0,
-                drain: 0,
-                stop: 0,
-                foreign: 0,
-                deeds: Vec::new(),
-                hand: 0,
-                jump: 0,
-                grow: 0,
-                retain: 0,
-                burst: false,
-                policies_change: false,
-                without_ids: false,
-                end: None,
-            },
-            plan: Plan {
-                table_id: TABLE_IDS[0],
-                shards: 1,
-                max_latency: Duration::ZERO,
-                memory: 1 << 20,
-                until_end: false,
-                latest: false,
-                rivals_show: false,
-                lost_one_in: 0,
-                checkpoint_every: 100,
-                silent: 0,
-                group: None,
-                bug: SourceBug::None,
-                strict: true,
-                letters: Some(LETTER_ROOTS[0]),
-            },
-            single: None,
-            bugs: Bugs::default(),
-        }
-    }
-}
-
 /// Runs a seed to its end. The error says what is wrong with the table.
-pub fn run(seed: u64, bugs: Bugs, traced: bool) -> Result<Tally, String> {
+pub fn run(seed: u64, bugs: Bugs, traced: bool) -> Outcome<Tally> {
     let mut chance = Chance::new(seed);
     let setup = Setup::drawn(&mut chance, bugs);
     run_setup(chance, setup, traced)
 }
 
 /// Runs a world that is set up.
-pub fn run_setup(chance: Chance, setup: Setup, traced: bool) -> Result<Tally, String> {
+pub fn run_setup(chance: Chance, setup: Setup, traced: bool) -> Outcome<Tally> {
     let mut world = World::new(chance, setup, traced);
     world.store.note(|| format!("{:?} {:?}", world.setup.mix, world.setup.plan));
     let outcome = world.live();
@@ -242,7 +94,7 @@ pub fn run_setup(chance: Chance, setup: Setup, traced: bool) -> Result<Tally, St
         (coordinator.rebalances, coordinator.put_out)
     };
     outcome.map(|()| Tally {
-        versions: world.oracle.versions(),
+        versions: world.oracle.log.len(),
         checkpoints: world
             .store
             .names()
@@ -268,7 +120,7 @@ impl World {
             setup.single,
             traced,
         );
-        let mut broker = Broker::new(!setup.mix.without_ids);
+        let mut broker = Broker::new(!setup.mix.without_ids, setup.mix.is_doubtful);
         for partition in 0..setup.mix.partitions {
             broker.add_partition(&mut chance);
             let count = chance.below(20);
@@ -293,7 +145,12 @@ impl World {
             hands: chance.clone().fork().fork(),
             started: 0,
             step: 0,
+            to_remove: VecDeque::new(),
             healthy: false,
+            fresh: BTreeSet::new(),
+            alone: BTreeSet::new(),
+            fresh_done: 0,
+            fresh_failed: 0,
             tally: Tally::default(),
             chance,
             clock,
@@ -302,7 +159,7 @@ impl World {
         }
     }
 
-    fn live(&mut self) -> Result<(), String> {
+    fn live(&mut self) -> Outcome {
         for step in 0..self.setup.mix.steps {
             self.step = step;
             self.something_happens()?;
@@ -311,8 +168,13 @@ impl World {
         self.settle_down()
     }
 
-    fn look(&mut self) -> Result<(), String> {
+    fn look(&mut self) -> Outcome {
         self.store.tick();
+        if self.chance.one_in(3)
+            && let Some(path) = self.to_remove.pop_front()
+        {
+            self.store.sure().remove(&path);
+        }
         let dead: Vec<usize> =
             (0..self.running.len()).filter(|&index| self.store.is_dead(&self.running[index].name)).collect();
         if self.hand.as_ref().is_some_and(|hand| self.store.is_dead(&hand.name)) {
@@ -321,20 +183,38 @@ impl World {
         for index in dead.into_iter().rev() {
             self.kill(index);
         }
+        let letters = self.oracle.letters.versions();
         self.oracle.observe(&self.store, &self.broker.lock().unwrap())?;
+        if self.oracle.letters.versions() > letters && !self.running.is_empty() {
+            self.letters_came();
+        }
         self.group_goes_on()
     }
 
+    fn letters_came(&mut self) {
+        let index = self.chance.index(self.running.len());
+        if self.chance.percent(self.setup.mix.stop_after_letters) {
+            self.stands_still(index);
+        } else if self.chance.percent(self.setup.mix.crash_after_letters) {
+            self.kill(index);
+        }
+    }
+
+    fn stands_still(&mut self, index: usize) {
+        self.store.note(|| format!("{} stands still", self.running[index].name));
+        self.running[index].stopped_for = 10 + self.chance.below(40) as u32;
+    }
+
     /// The coordinator looks at its members; what it was told must stand in the table.
-    fn group_goes_on(&mut self) -> Result<(), String> {
+    fn group_goes_on(&mut self) -> Outcome {
         let mut coordinator = self.coordinator.lock().unwrap();
         coordinator.look();
         for (number, told) in &coordinator.told {
             let txn = self.oracle.reached.get(number).copied().unwrap_or(-1);
             if *told > txn {
-                return Err(format!(
+                return Err(Finding::from(format!(
                     "the group was told {told} of partition {number}, the table is at {txn}"
-                ));
+                )));
             }
         }
         Ok(())
@@ -346,7 +226,7 @@ impl World {
         self.store.note(|| format!("{} is killed", killed.name));
     }
 
-    fn something_happens(&mut self) -> Result<(), String> {
+    fn something_happens(&mut self) -> Outcome {
         let (crash, drain, stop, foreign, jump) = {
             let mix = &self.setup.mix;
             (mix.crash, mix.drain, mix.stop, mix.foreign, mix.jump)
@@ -371,8 +251,7 @@ impl World {
             self.running[index].drain();
         }
         if self.chance.percent(stop) {
-            self.store.note(|| format!("{} stands still", self.running[index].name));
-            self.running[index].stopped_for = 10 + self.chance.below(40) as u32;
+            self.stands_still(index);
         }
         if self.chance.percent(foreign) {
             self.another_writes();
@@ -385,7 +264,7 @@ impl World {
     }
 
     /// A person begins something, or what was begun goes on or is killed.
-    fn by_hand(&mut self) -> Result<(), String> {
+    fn by_hand(&mut self) -> Outcome {
         let Some(hand) = &mut self.hand else {
             // Nobody is asked to touch what must not be written.
             let is_over = self.oracle.is_over(&self.broker.lock().unwrap());
@@ -410,8 +289,10 @@ impl World {
                 self.tally.by_hand += 1;
                 Ok(())
             }
-            Err(error) if error.kind == ErrorKind::Usage || self.is_expected(error.kind, table_id) => Ok(()),
-            Err(error) => Err(format!("by hand: {:?} {error}", error.kind)),
+            Err(error) if error.kind == ErrorKind::Usage || self.is_expected(error.kind, table_id, false) => {
+                Ok(())
+            }
+            Err(error) => Err(Finding::ended("by hand", &error)),
         }
     }
 
@@ -420,31 +301,42 @@ impl World {
         let name = format!("h{}", self.started);
         self.store.note(|| format!("{name} begins: {deed:?}"));
         let chance = self.hands.fork();
-        self.hand = Some(Hand::start(
-            name,
-            deed,
-            chance,
-            &self.store,
-            &self.clock,
-            &self.broker,
-            self.oracle.table_id,
-        ));
+        let table_id = self.oracle.table_id;
+        self.hand = Some(Hand::start(name, deed, chance, &self.store, &self.clock, &self.broker, table_id));
     }
 
     fn time_passes(&mut self) {
-        let days = if self.chance.one_in(4) { 7 } else { 0 };
-        if days > 0 {
+        let weeks = if self.chance.one_in(4) { 1 + self.chance.below(4) } else { 0 };
+        self.store.note(|| format!("a minute and {weeks} weeks pass"));
+        if weeks > 0 {
             self.store.age();
         }
-        let time = Duration::from_secs(61 + days * 24 * 3600);
-        self.store.note(|| format!("{time:?} pass"));
-        self.clock.advance(time);
-        if days > 0 && self.chance.one_in(2) {
-            // Somebody keeps house meanwhile.
-            for deed in [Deed::Append, Deed::Append, Deed::Checkpoint, Deed::CleanUp, Deed::Vacuum] {
-                if self.setup.mix.deeds.contains(&deed) {
-                    self.does(deed);
-                }
+        self.clock.advance(Duration::from_secs(61));
+        for _ in 0..weeks {
+            self.finish_removing();
+            self.clock.advance(7 * DAY);
+            if self.chance.one_in(2) {
+                self.somebody_keeps_house();
+            }
+        }
+        // Others may still be at it when one goes on that stood still.
+        if weeks > 0 && self.chance.one_in(2) {
+            let index = self.chance.index(self.running.len());
+            self.stands_still(index);
+        }
+    }
+
+    /// A clean-up that was begun long ago has come to its end.
+    fn finish_removing(&mut self) {
+        for path in std::mem::take(&mut self.to_remove) {
+            self.store.sure().remove(&path);
+        }
+    }
+
+    fn somebody_keeps_house(&mut self) {
+        for deed in [Deed::Append, Deed::Append, Deed::Checkpoint, Deed::CleanUp, Deed::Vacuum] {
+            if self.setup.mix.deeds.contains(&deed) {
+                self.does(deed, ROOT);
             }
         }
     }
@@ -492,7 +384,7 @@ impl World {
                 }
             }
             Ending::Another(deed) => {
-                if self.does(deed) {
+                if self.does(deed, ROOT) {
                     self.setup.mix.end = None;
                     // What is cleaned up is not seen any more.
                     self.setup.mix.deeds.clear();
@@ -521,6 +413,12 @@ impl World {
                 plan.until_end, plan.strict, plan.letters
             )
         });
+        if self.healthy {
+            self.fresh.insert(name.clone());
+            if self.running.is_empty() && !self.store.has_pending() {
+                self.alone.insert(name.clone());
+            }
+        }
         let chance = self.chance.fork();
         let instance =
             Instance::start(name, plan, chance, &self.store, &self.clock, &self.broker, &self.coordinator);
@@ -529,10 +427,10 @@ impl World {
 
     /// As the config names the table: now and then somebody forgot to change it.
     fn table_id(&mut self) -> &'static str {
-        let is_other = !self.healthy && self.oracle.versions() > 0 && self.setup.mix.hand > 0;
+        let is_other = !self.healthy && self.oracle.log.len() > 0 && self.setup.mix.hand > 0;
         let is_other = is_other && self.hands.one_in(10);
-        let ids = TABLE_IDS.into_iter();
-        ids.into_iter().find(|id| (*id != self.oracle.table_id) == is_other).expect("there are two")
+        let mut ids = TABLE_IDS.into_iter();
+        ids.find(|id| (*id != self.oracle.table_id) == is_other).expect("there are two")
     }
 
     fn other_policies(&mut self, plan: Plan) -> Plan {
@@ -541,7 +439,7 @@ impl World {
     }
 
     /// Moves an instance on; its end must be one that an operator may see.
-    fn step(&mut self, index: usize) -> Result<(), String> {
+    fn step(&mut self, index: usize) -> Outcome {
         // A restart helps where a partition was lost, not where its records are gone.
         let helps = !self.oracle.is_out_of_reach(&self.broker.lock().unwrap());
         let restart = self.running[index].has_stopped_partition()
@@ -557,21 +455,24 @@ impl World {
         self.store.note(|| format!("{} ends: {end:?}", ended.name));
         self.coordinator.lock().unwrap().leave(&ended.name);
         self.look()?;
+        let is_fresh = self.fresh.contains(&ended.name);
         match end {
             End::Done(offsets) => {
                 self.tally.done += 1;
+                self.fresh_done += usize::from(is_fresh);
                 for (source, offset) in offsets {
                     let txn = self.oracle.reached.get(&source.partition.0).copied().unwrap_or(-1);
                     if txn < offset.0 {
-                        return Err(format!(
+                        return Err(Finding::from(format!(
                             "{} ended at {source} {offset}, the table is at {txn}",
                             ended.name
-                        ));
+                        )));
                     }
                 }
                 Ok(())
             }
-            End::Failed(error) if self.is_expected(error.kind, ended.table_id()) => {
+            End::Failed(error) if self.may_end(&ended, error.kind) => {
+                self.fresh_failed += usize::from(is_fresh);
                 if error.kind == ErrorKind::Fenced {
                     self.tally.fenced += 1;
                 } else {
@@ -579,65 +480,95 @@ impl World {
                 }
                 Ok(())
             }
-            End::Failed(error) => Err(format!("{} failed: {:?} {error}", ended.name, error.kind)),
-            End::Panicked(why) => Err(format!("{} panicked: {why}", ended.name)),
+            End::Failed(error) => Err(Finding::ended(&ended.name, &error)),
+            End::Panicked(why) => {
+                Err(Finding { class: Class::Panicked, said: format!("{} panicked: {why}", ended.name) })
+            }
+        }
+    }
+
+    /// Whether an operator may see this instance end so.
+    fn may_end(&self, ended: &Instance, kind: ErrorKind) -> bool {
+        let name = &ended.name;
+        match kind {
+            // Nobody fences who is alone.
+            ErrorKind::Fenced => !self.alone.contains(name),
+            kind => self.is_expected(kind, ended.table_id(), self.fresh.contains(name)),
         }
     }
 
     /// Whether an operator may see this kind of error now.
-    fn is_expected(&self, kind: ErrorKind, table_id: &str) -> bool {
+    fn is_expected(&self, kind: ErrorKind, table_id: &str, is_fresh: bool) -> bool {
         let broker = self.broker.lock().unwrap();
         match kind {
             ErrorKind::Fenced => true,
-            ErrorKind::Unavailable => !self.healthy || self.setup.single.is_some(),
+            // Who was there before may have asked when the store did not answer.
+            ErrorKind::Unavailable => !is_fresh || self.setup.single.is_some(),
             // Also to who looked at the table under a table id that was not the one that went on then.
             ErrorKind::Disagree => {
                 self.oracle.is_over(&broker)
                     || self.oracle.is_out_of_reach(&broker)
                     || self.oracle.table_id != table_id
-                    || (self.oracle.handovers > 0 && !self.healthy)
+                    || (self.oracle.handovers > 0 && !is_fresh)
             }
             ErrorKind::CannotWrite => self.oracle.over.is_some(),
             _ => false,
         }
     }
 
-    /// Faults stop. One instance is left, and must commit all there is: one that goes on for ever, with
-    /// partitions that move, or one that ends. A table that is to be written no more must be refused.
-    fn settle_down(&mut self) -> Result<(), String> {
-        self.running.clear();
+    /// Faults stop. Whoever runs goes on, or one new instance does, for ever or to the end: all there is
+    /// must be committed. A table that is to be written no more must be refused.
+    fn settle_down(&mut self) -> Outcome {
         self.hand = None;
         self.store.heal();
         self.broker.lock().unwrap().settle(&mut self.chance);
+        // Who has nothing more to commit does not look whether it may.
+        if !self.setup.mix.live_on || self.oracle.is_over(&self.broker.lock().unwrap()) {
+            self.running.clear();
+        }
         self.healthy = true;
         self.setup.plan.silent = 0;
         self.store.note(|| "faults stop".to_owned());
         self.coordinator.lock().unwrap().heal();
         let until_end = self.chance.one_in(2) && self.setup.plan.group.is_none();
-        let (done_before, failed_before) = (self.tally.done, self.tally.failed);
         for _ in 0..LIVENESS_STEPS {
             if self.running.is_empty() {
                 self.start(until_end, 0);
             }
-            self.step(0)?;
+            let index = self.chance.index(self.running.len());
+            self.step(index)?;
             self.look()?;
-            let broker = self.broker.lock().unwrap();
-            let over = self.oracle.is_over(&broker);
-            let has_all = self.oracle.has_all(&broker);
-            if over && self.tally.done > done_before {
-                return Err("a run ended well on a table that it must not write".to_owned());
-            }
-            let is_left = if over || self.oracle.is_out_of_reach(&broker) {
-                self.tally.failed > failed_before || (!over && has_all.is_ok())
-            } else {
-                self.tally.done > done_before || (!until_end && has_all.is_ok())
-            };
-            if is_left {
-                self.oracle.conclude(&self.store, &broker)?;
-                return if over { Ok(()) } else { has_all };
+            if let Some(end) = self.is_settled(until_end) {
+                self.finish_removing();
+                self.oracle.conclude(&self.store, &self.broker.lock().unwrap())?;
+                return end;
             }
         }
-        Err(format!("not all is committed after {LIVENESS_STEPS} steps"))
+        Err(Finding::from(format!("not all is committed after {LIVENESS_STEPS} steps")))
+    }
+
+    /// What the world has come to, if nothing more will happen in it.
+    fn is_settled(&self, until_end: bool) -> Option<Outcome> {
+        let broker = self.broker.lock().unwrap();
+        if self.oracle.is_over(&broker) {
+            let wrong = || Err("a run ended well on a table that it must not write".to_owned().into());
+            return if self.fresh_done > 0 {
+                Some(wrong())
+            } else {
+                (self.fresh_failed > 0).then_some(Ok(()))
+            };
+        }
+        let has_all = self.oracle.has_all(&broker).map_err(Finding::from);
+        let has_ended = match until_end {
+            // Who is to end does, unless it cannot read on, or was there before.
+            true => self.fresh_done > 0 || self.fresh.is_empty(),
+            false => true,
+        };
+        let is_left = match self.oracle.is_out_of_reach(&broker) {
+            true => self.fresh_failed > 0 || has_all.is_ok(),
+            false => self.fresh_done > 0 || (has_ended && has_all.is_ok()),
+        };
+        is_left.then_some(has_all)
     }
 
     fn another_writes(&mut self) {
@@ -647,18 +578,25 @@ impl World {
         let count = if self.setup.mix.burst { 120 } else { 1 };
         for _ in 0..count {
             let deed = self.setup.mix.deeds[self.chance.index(self.setup.mix.deeds.len())];
-            self.does(if count > 1 { Deed::Append } else { deed });
+            let deed = if count > 1 { Deed::Append } else { deed };
+            let of_letters = TO_LETTERS.contains(&deed) && self.chance.one_in(4);
+            let root = if of_letters { LETTER_ROOTS[self.chance.index(LETTER_ROOTS.len())] } else { ROOT };
+            self.does(deed, root);
         }
     }
 
-    /// Another writer does something; true where it came to a new version.
-    fn does(&mut self, deed: Deed) -> bool {
+    /// Another writer does something to one of the tables; true where it came to a new version.
+    fn does(&mut self, deed: Deed, root: &str) -> bool {
         let store = self.store.sure();
+        let log = self.oracle.log_of(root);
+        log.others_clean_up |= deed == Deed::CleanUp;
         let (oracle, clock, chance) = (&self.oracle, &*self.clock, &mut self.chance);
-        let landed = Foreign { store: &store, oracle, clock, chance }.does(deed);
-        self.tally.foreign += usize::from(landed);
+        let log = oracle.logs().find(|log| log.root == root).expect("one of them");
+        let done = Foreign { store: &store, log, named: &oracle.named, clock, chance }.does(deed);
+        self.to_remove.extend(done.to_remove);
+        self.tally.foreign += usize::from(done.landed);
         // What is wrong is told again at the next look.
         let _ = self.oracle.observe(&self.store, &self.broker.lock().unwrap());
-        landed
+        done.landed
     }
 }

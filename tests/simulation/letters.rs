@@ -1,0 +1,169 @@
+//! Judges the places of dead letters from their logs and the broker's topic, at every version.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int32Type, Int64Type};
+use bytes::Bytes;
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+
+use crate::broker::{Broker, Content};
+use crate::log::Log;
+use crate::oracle::{LETTER_ROOTS, Verdict};
+use crate::store::SimStore;
+
+pub struct Letters {
+    /// Of the places of dead letters.
+    pub logs: [Log; LETTER_ROOTS.len()],
+    /// The file in which each dead letter came.
+    pub at: BTreeMap<(i32, i64), String>,
+    /// The `txn`s of each place.
+    txns: BTreeMap<(usize, String), i64>,
+}
+
+impl Default for Letters {
+    fn default() -> Letters {
+        Letters { logs: LETTER_ROOTS.map(Log::new), at: BTreeMap::new(), txns: BTreeMap::new() }
+    }
+}
+
+impl Letters {
+    /// How many versions there are of all places.
+    pub fn versions(&self) -> usize {
+        self.logs.iter().map(Log::len).sum()
+    }
+
+    /// Judges every version that is new. `rows` are those of the table.
+    pub fn observe(
+        &mut self,
+        store: &SimStore,
+        broker: &Broker,
+        rows: &BTreeMap<(i32, i64), String>,
+        named: &mut BTreeSet<Path>,
+    ) -> Verdict {
+        for place in 0..LETTER_ROOTS.len() {
+            while let Some(body) = self.logs[place].take_in(store) {
+                let text = String::from_utf8_lossy(&body);
+                let is_ours = text.contains("\"thalweg\"");
+                for line in text.lines() {
+                    let action: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
+                    self.txn(place, &action)?;
+                    if let Some(path) = action.pointer("/remove/path").and_then(Value::as_str) {
+                        self.logs[place].files.remove(path);
+                    }
+                    let Some(add) = action.get("add") else { continue };
+                    let letters = self.add(place, add, store, named)?;
+                    // Another writer moves letters from file to file; they are where they were.
+                    for letter in letters.into_iter().filter(|_| is_ours) {
+                        let file = add["path"].as_str().unwrap_or_default();
+                        self.letter(letter, file, broker, rows)?;
+                    }
+                }
+            }
+            self.logs[place].observe(store)?;
+        }
+        Ok(())
+    }
+
+    /// Offsets up to which letters stand only grow.
+    fn txn(&mut self, place: usize, action: &Value) -> Verdict {
+        let (Some(app_id), Some(next)) = (
+            action.pointer("/txn/appId").and_then(Value::as_str),
+            action.pointer("/txn/version").and_then(Value::as_i64),
+        ) else {
+            return Ok(());
+        };
+        match self.txns.insert((place, app_id.to_owned()), next) {
+            Some(before) if next < before && app_id.starts_with("thalweg") => {
+                Err(format!("{app_id} of {} goes back from {before} to {next}", LETTER_ROOTS[place]))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A file must be there, whole, and new. Returns what stands in it.
+    fn add(
+        &mut self,
+        place: usize,
+        add: &Value,
+        store: &SimStore,
+        named: &mut BTreeSet<Path>,
+    ) -> Verdict<Vec<Letter>> {
+        let path = add["path"].as_str().ok_or("an add without path")?;
+        let file = format!("{}/{path}", LETTER_ROOTS[place]);
+        let bytes = store
+            .look(&Path::from(file.as_str()))
+            .ok_or_else(|| format!("{file} is added and does not exist"))?;
+        if !named.insert(Path::from(file.as_str())) {
+            return Err(format!("{file} is added twice"));
+        }
+        let size = bytes.len() as u64;
+        if add["size"].as_u64() != Some(size) {
+            return Err(format!("{file} has {size} bytes, the log says {}", add["size"]));
+        }
+        let letters = read(bytes)?;
+        let stats: Value = serde_json::from_str(add["stats"].as_str().unwrap_or("{}")).unwrap_or_default();
+        if stats["numRecords"].as_u64() != Some(letters.len() as u64) {
+            return Err(format!(
+                "{file} has {} letters, its stats say {}",
+                letters.len(),
+                stats["numRecords"]
+            ));
+        }
+        self.logs[place].files.insert(path.to_owned(), size);
+        Ok(letters)
+    }
+
+    fn letter(
+        &mut self,
+        letter: Letter,
+        file: &str,
+        broker: &Broker,
+        rows: &BTreeMap<(i32, i64), String>,
+    ) -> Verdict {
+        let at = (letter.partition, letter.offset);
+        let content = broker.of_table().get(at.0 as usize).and_then(|log| log.at(at.1)).map(|of| of.content);
+        let is_bad = matches!(content, Some(Content::Malformed | Content::Doubtful(_)));
+        if !is_bad || content.and_then(Content::bytes) != Some(letter.value) {
+            return Err(format!("{at:?} is a dead letter in {file}, the topic {content:?}"));
+        }
+        if let Some(row) = rows.get(&at) {
+            return Err(format!("{at:?} is a dead letter in {file} and a row in {row}"));
+        }
+        match self.at.insert(at, file.to_owned()) {
+            Some(before) => Err(format!("{at:?} is a dead letter in {before} and in {file}")),
+            None => Ok(()),
+        }
+    }
+}
+
+struct Letter {
+    partition: i32,
+    offset: i64,
+    value: Vec<u8>,
+}
+
+fn read(bytes: Bytes) -> Verdict<Vec<Letter>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+        .and_then(|builder| builder.build())
+        .map_err(|error| error.to_string())?;
+    let mut letters = Vec::new();
+    for batch in reader {
+        let batch = batch.map_err(|error| error.to_string())?;
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| format!("no column {name}"));
+        let partitions = column("partition")?.as_primitive::<Int32Type>();
+        let offsets = column("offset")?.as_primitive::<Int64Type>();
+        let values = column("value")?.as_binary::<i32>();
+        if values.null_count() > 0 || column("reason")?.null_count() > 0 {
+            return Err("a dead letter without value or reason".to_owned());
+        }
+        letters.extend((0..batch.num_rows()).map(|row| Letter {
+            partition: partitions.value(row),
+            offset: offsets.value(row),
+            value: values.value(row).to_vec(),
+        }));
+    }
+    Ok(letters)
+}
