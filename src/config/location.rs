@@ -65,7 +65,8 @@ fn file_url(path: &str) -> Result<Url, LocationError> {
         message: format!("a location is no URL: {error}"),
         remedy: "write `file:///path`".to_owned(),
     })?;
-    segments(path)?;
+    // A URL's own reading takes escaped dots for dots.
+    segments(&path.to_ascii_lowercase().replace("%2e", "."))?;
     match url.to_file_path() {
         Ok(path) => {
             segments(&path.to_string_lossy())?;
@@ -145,7 +146,7 @@ fn bucket(scheme: &str, rest: &str) -> Result<Url, LocationError> {
 /// Dot segments would be resolved differently by each reader, and empty ones
 /// are another object on S3 but the same file on disk.
 fn segments(path: &str) -> Result<(), LocationError> {
-    let lower = path.to_ascii_lowercase().replace("%2e", ".");
+    let lower = path.to_ascii_lowercase();
     let mut rest = lower.trim_end_matches('/');
     rest = rest.strip_prefix("./").unwrap_or(rest);
     rest = rest.strip_prefix('/').unwrap_or(rest);
@@ -186,6 +187,8 @@ mod tests {
             ("data/orders v2", "file:///work/data/orders%20v2"),
             ("a:b", "file:///work/a:b"),
             ("100%/x", "file:///work/100%25/x"),
+            ("%2e/x", "file:///work/%252e/x"),
+            ("file:///work/%252e/x", "file:///work/%252e/x"),
             ("/data/orders", "file:///data/orders"),
             ("file:///data/orders/", "file:///data/orders"),
             ("file:///data/a%20b", "file:///data/a%20b"),
