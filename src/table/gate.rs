@@ -31,6 +31,16 @@ const HARMLESS_FEATURES: [&str; 16] = [
     "typeWidening",      // older files are not ours to read
 ];
 
+/// Those of them that concern readers, too: they stand in both lists or in none.
+const READER_FEATURES: [&str; 6] = [
+    "columnMapping",
+    "deletionVectors",
+    "timestampNtz",
+    "vacuumProtocolCheck",
+    "v2Checkpoint",
+    "typeWidening",
+];
+
 /// The schema to write, if the table can be written.
 pub fn admit(protocol: &Protocol, metadata: &MetaData) -> Result<Schema> {
     check_protocol(protocol)?;
@@ -88,6 +98,18 @@ fn check_protocol(protocol: &Protocol) -> Result<()> {
     for feature in features {
         if !HARMLESS_FEATURES.contains(&feature.trim_end_matches("-preview")) {
             return Err(refused(format!("table feature `{feature}` is not supported")));
+        }
+    }
+    for feature in protocol.writer_features.iter().chain(&protocol.reader_features).flatten() {
+        let is_in = |list: &Option<Vec<String>>| list.iter().flatten().any(|listed| listed == feature);
+        let (to_read, to_write) = (is_in(&protocol.reader_features), is_in(&protocol.writer_features));
+        let concerns_readers = READER_FEATURES.contains(&feature.trim_end_matches("-preview"));
+        // Spark has written such tables, and readers accept them.
+        let is_tolerated = feature == "columnMapping" && to_write && protocol.min_reader_version > 1;
+        if !to_write || (to_read != concerns_readers && !is_tolerated) {
+            return Err(refused(format!(
+                "the protocol's lists contradict each other in feature `{feature}`"
+            )));
         }
     }
     Ok(())
@@ -226,11 +248,13 @@ mod tests {
     }
 
     fn protocol(features: &[&str]) -> Protocol {
+        let listed =
+            |names: &mut dyn Iterator<Item = &&str>| Some(names.map(|&name| name.to_owned()).collect());
         Protocol {
             min_reader_version: 3,
             min_writer_version: 7,
-            reader_features: Some(vec![]),
-            writer_features: Some(features.iter().map(|&name| name.to_owned()).collect()),
+            reader_features: listed(&mut features.iter().filter(|name| READER_FEATURES.contains(name))),
+            writer_features: listed(&mut features.iter()),
         }
     }
 
@@ -286,6 +310,22 @@ mod tests {
             let refused = admit(&wrong, &metadata("id BIGINT")).unwrap_err().message;
             assert!(refused.contains("contradict each other"), "{refused}");
         }
+        let lists = |to_read: &[&str], to_write: &[&str]| {
+            let list = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
+            Protocol { reader_features: list(to_read), writer_features: list(to_write), ..sound.clone() }
+        };
+        for (to_read, to_write) in [
+            (&[][..], &["deletionVectors"][..]),
+            (&["deletionVectors"], &[]),
+            (&["appendOnly"], &["appendOnly"]),
+        ] {
+            let refused = admit(&lists(to_read, to_write), &metadata("id BIGINT")).unwrap_err().message;
+            assert!(refused.contains("contradict each other in feature"), "{refused}");
+        }
+        for both in [&["deletionVectors"][..], &["typeWidening-preview"]] {
+            admit(&lists(both, both), &metadata("id BIGINT")).unwrap();
+        }
+        admit(&lists(&[], &["columnMapping", "appendOnly"]), &metadata("id BIGINT")).unwrap();
         let none = Protocol { min_reader_version: 0, reader_features: None, ..sound };
         let refused = admit(&none, &metadata("id BIGINT")).unwrap_err().message;
         assert!(refused.contains("there is no protocol reader 0"), "{refused}");
