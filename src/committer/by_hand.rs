@@ -97,9 +97,12 @@ pub(super) fn relation(table_id: &str, tips: &BTreeMap<TopicPartition, Offset>, 
         return Relation::Foreign;
     };
     let same = |own: &&TopicPartition| own.topic == id.source.topic && own.partition == id.source.partition;
+    let without_an_id = |own: &TopicPartition| own.topic == id.source.topic && own.topic_id.is_unknown();
     match tips.keys().find(same) {
         Some(own) if own.topic_id == id.source.topic_id => Relation::Ours,
         Some(_) => Relation::Successor,
+        // A topic goes over to the id that was told with every partition.
+        None if !id.source.topic_id.is_unknown() && tips.keys().any(without_an_id) => Relation::Successor,
         None => Relation::Foreign,
     }
 }

@@ -102,9 +102,16 @@ pub(super) fn admit(table_id: &str, topic: &str, told: &TopicId, table: &TableFa
         return Err(created_again(topic, told, &topic_id));
     }
     // What was read without a topic id may have been handed over before one was told.
-    let is_known = known_ids(table_id, topic, &table.txns).any(|id| id == topic_id);
+    let known: BTreeSet<TopicId> = known_ids(table_id, topic, &table.txns).collect();
+    let is_known = known.contains(&topic_id);
     let stands_as = if is_known { topic_id.clone() } else { TopicId::unknown() };
     refuse_superseded(table_id, topic, &stands_as, &table.txns)?;
+    // Whoever has the offsets has what becomes of the topic, too, and what is told without an id.
+    for before in known.iter().filter(|_| !is_known || topic_id.is_unknown()) {
+        if superseded(table_id, topic, before, &table.txns).is_some_and(|by| by.table_id != table_id) {
+            refuse_superseded(table_id, topic, before, &table.txns)?;
+        }
+    }
     Ok(topic_id)
 }
 
@@ -310,6 +317,12 @@ mod tests {
         let of = |table_id: &str| plan(table_id, "t", &id("A"), &table, &partitions);
         assert!(of("orders").unwrap_err().message.contains("handed over to the table id `returns`"));
         assert_eq!(starts(&of("returns").unwrap()), [(0, 20)]);
+        let created_again = plan("orders", "t", &id("B"), &table, &partitions).unwrap_err();
+        assert!(created_again.message.contains("handed over to the table id `returns`"));
+        let mut before_it_had_an_id = table.clone();
+        before_it_had_an_id.txns.insert("thalweg/orders/t/-/0".to_owned(), 7);
+        let without_an_id = plan("orders", "t", &TopicId::unknown(), &before_it_had_an_id, &partitions);
+        assert!(without_an_id.unwrap_err().message.contains("handed over to the table id `returns`"));
 
         let again = facts(&[
             ("thalweg/orders/t/A/0", 20),

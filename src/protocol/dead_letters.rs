@@ -75,6 +75,14 @@ pub fn places(table_ids: &BTreeSet<String>, txns: &BTreeMap<String, i64>) -> BTr
     in_use.filter_map(|(app_id, _)| place(app_id)).collect()
 }
 
+/// The entries that let a main table remember every place again that it has forgotten.
+pub fn remembered_again(table_ids: &BTreeSet<String>, txns: &BTreeMap<String, i64>) -> BTreeMap<String, i64> {
+    let prefixes: Vec<String> = table_ids.iter().map(|table_id| place_prefix(table_id)).collect();
+    let is_place = |app_id: &str| prefixes.iter().any(|prefix| app_id.starts_with(prefix));
+    let forgotten = txns.iter().filter(|&(app_id, version)| is_place(app_id) && version % 2 == 0);
+    forgotten.map(|(app_id, version)| (app_id.clone(), version + 1)).collect()
+}
+
 /// What is in doubt of a partition with these names.
 pub fn in_doubt(names: Vec<AppId>, settled: Offset, letter_txns: &BTreeMap<String, i64>) -> Option<Doubt> {
     let reach = |name: &AppId| letter_txns.get(&app_id(&name.table_id, &name.source)).copied();
@@ -99,6 +107,9 @@ mod tests {
         assert_eq!(places("orders", 1), ["s3://b/orders_dead_letters".to_owned()].into());
         assert_eq!(places("orders", 2), BTreeSet::new());
         assert_eq!(places("other", 1), BTreeSet::new());
+        let again = |version| remembered_again(&["orders".to_owned()].into(), &txns(version));
+        assert_eq!(again(2), BTreeMap::from([(place.clone(), 3)]));
+        assert_eq!(again(3), BTreeMap::new());
     }
 
     #[test]

@@ -19,7 +19,8 @@ use std::ops::Range;
 
 use super::anchor::{self, TableFacts, Watermarks};
 use super::app_id::{AppId, Former, Handover, Jump, superseded};
-use super::lineage;
+use super::dead_letters;
+use super::lineage::{self, Lineage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 
@@ -191,6 +192,13 @@ pub fn decide(facts: &Facts<'_>, wish: &Wish) -> Result<Decision> {
     for handover in &decision.handovers {
         count += 1;
         decision.txns.insert(handover.to_string(), count);
+    }
+    if decision.offsets_again() > 0 {
+        // Letters of what is read again may stand wherever letters ever went.
+        let mut then = facts.table.txns.clone();
+        then.extend(decision.txns.clone());
+        let table_ids = Lineage::of(&then).table_ids(facts.table_id);
+        decision.txns.extend(dead_letters::remembered_again(&table_ids, &then));
     }
     Ok(decision)
 }

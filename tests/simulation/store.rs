@@ -409,6 +409,11 @@ impl SimStore {
             }
             _ => {}
         }
+        // A hint is no put-if-absent: of one that stood still until its checkpoint was cleaned up, or that the
+        // network kept for so long, nothing guards a table.
+        if !create && inner.removed.iter().any(|gone| hints_at(path, &bytes, gone)) {
+            return Err(failure("time-out"));
+        }
         inner.changes += 1;
         inner.objects.insert(path.clone(), Object { bytes, modified });
         Ok(())
@@ -617,4 +622,12 @@ impl ObjectStore for SimStore {
 
 fn to_usize(range: &Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
+}
+
+/// Whether `bytes` are the hint to the checkpoint `gone`.
+fn hints_at(path: &Path, bytes: &Bytes, gone: &Path) -> bool {
+    let Some(log) = path.as_ref().strip_suffix("_last_checkpoint") else { return false };
+    let hint: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let name = |version: u64| format!("{log}{version:020}.checkpoint.parquet");
+    hint["version"].as_u64().is_some_and(|version| gone.as_ref() == name(version))
 }

@@ -523,7 +523,10 @@ impl World {
         self.store.heal();
         self.broker.lock().unwrap().settle(&mut self.chance);
         // Who has nothing more to commit does not look whether it may.
-        if !self.setup.mix.live_on || self.oracle.is_over(&self.broker.lock().unwrap()) {
+        let broker = self.broker.lock().unwrap();
+        let is_stopped = self.oracle.is_over(&broker) || self.oracle.is_out_of_reach(&broker);
+        drop(broker);
+        if !self.setup.mix.live_on || is_stopped {
             self.running.clear();
         }
         self.healthy = true;
@@ -544,7 +547,8 @@ impl World {
                 return end;
             }
         }
-        Err(Finding::from(format!("not all is committed after {LIVENESS_STEPS} steps")))
+        let lacks = self.oracle.has_all(&self.broker.lock().unwrap()).err().unwrap_or_default();
+        Err(Finding::from(format!("not all is committed after {LIVENESS_STEPS} steps: {lacks}")))
     }
 
     /// What the world has come to, if nothing more will happen in it.

@@ -95,6 +95,24 @@ fn a_move_back_doubles_rows_and_must_be_meant() {
 }
 
 #[test]
+fn a_move_back_remembers_every_place_of_dead_letters() {
+    let entries = [
+        ("thalweg/orders/t/A/0", 20),
+        ("thalweg-dlq-at/orders/s3://b/before", 4),
+        ("thalweg-dlq-at/orders/s3://b/now", 7),
+        ("thalweg-dlq-at/returns/s3://b/other", 2),
+    ];
+    let world = World::new("A", &entries, &[marks(0, 50)]);
+    let of_letters = |to: i64| {
+        let mut all = world.decide(there(&[(0, to)]), false).unwrap().txns;
+        all.retain(|name, _| name.starts_with("thalweg-dlq-at/"));
+        all
+    };
+    assert_eq!(of_letters(5), BTreeMap::from([("thalweg-dlq-at/orders/s3://b/before".to_owned(), 5)]));
+    assert_eq!(of_letters(30), BTreeMap::new());
+}
+
+#[test]
 fn a_partition_that_nobody_has_begun_loses_what_lies_before_its_new_beginning() {
     let mut world = World::new("A", &[("thalweg/orders/t/A/0", 20)], &[marks(0, 50), marks(4, 50)]);
     let decision = world.decide(there(&[(1, 9)]), false).unwrap();
