@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::Committer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, TopicPartition};
-use crate::protocol::app_id::{AppId, Handover, Jump, superseded, took_an_id};
+use crate::protocol::app_id::{AppId, Handover, Jump, is_told_an_id, superseded, took_an_id};
 use crate::protocol::fence::Writer;
 use crate::protocol::verdict::{Entries, Relation};
 use crate::table::{action, log};
@@ -97,12 +97,10 @@ pub(super) fn relation(table_id: &str, tips: &BTreeMap<TopicPartition, Offset>, 
         return Relation::Foreign;
     };
     let same = |own: &&TopicPartition| own.topic == id.source.topic && own.partition == id.source.partition;
-    let without_an_id = |own: &TopicPartition| own.topic == id.source.topic && own.topic_id.is_unknown();
     match tips.keys().find(same) {
         Some(own) if own.topic_id == id.source.topic_id => Relation::Ours,
         Some(_) => Relation::Successor,
-        // A topic goes over to the id that was told with every partition.
-        None if !id.source.topic_id.is_unknown() && tips.keys().any(without_an_id) => Relation::Successor,
+        None if tips.keys().any(|own| is_told_an_id(table_id, own, &id)) => Relation::Successor,
         None => Relation::Foreign,
     }
 }

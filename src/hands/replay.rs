@@ -24,7 +24,7 @@ use crate::config::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::DataFile;
 use crate::ids::{Offset, OffsetRange, Partition, TopicPartition, Version};
-use crate::protocol::app_id::{AppId, Handover, superseded, took_an_id};
+use crate::protocol::app_id::{AppId, Handover, is_told_an_id, superseded, took_an_id};
 use crate::protocol::lineage::Lineage;
 use crate::protocol::replay::{self, Due, Letter, Standing};
 use crate::protocol::verdict::{Relation, Verdict};
@@ -499,7 +499,7 @@ impl<'a> Replay<'a> {
         let (id, sources) = (&self.table.id, &self.sources);
         let takes_over = |of: &TopicPartition, name: &str| {
             Handover::parse(name).is_some_and(|handover| handover.is_from(id, &of.topic, &of.topic_id))
-                || is_told_an_id(id, of, name)
+                || AppId::parse(name).is_some_and(|name| is_told_an_id(id, of, &name))
         };
         let relation = |name: &str| match names.contains(name) {
             true => Relation::Ours,
@@ -654,16 +654,6 @@ impl Open {
         // An upload that ended says why when the file does.
         let _ = self.parts.send(Part { bytes, charge, last }).await;
     }
-}
-
-/// A partition that was read without a topic id goes on under this name.
-fn is_told_an_id(table_id: &str, source: &TopicPartition, name: &str) -> bool {
-    AppId::parse(name).is_some_and(|id| {
-        (id.table_id.as_str(), id.source.partition) == (table_id, source.partition)
-            && id.source.topic == source.topic
-            && id.source.topic_id != source.topic_id
-            && source.topic_id.is_unknown()
-    })
 }
 
 /// Refuses a table whose letters are somebody else's by now.

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::app_id::{AppId, superseded};
+use super::app_id::{AppId, Handover, superseded};
 use super::lineage;
 use super::planted::{Bug, planted};
 use crate::error::{Error, ErrorKind, Result};
@@ -105,11 +105,14 @@ pub(super) fn admit(table_id: &str, topic: &str, told: &TopicId, table: &TableFa
     let known: BTreeSet<TopicId> = known_ids(table_id, topic, &table.txns).collect();
     let is_known = known.contains(&topic_id);
     let stands_as = if is_known { topic_id.clone() } else { TopicId::unknown() };
-    refuse_superseded(table_id, topic, &stands_as, &table.txns)?;
+    let taker = |of: &TopicId| superseded(table_id, topic, of, &table.txns);
+    if let Some(by) = taker(&stands_as) {
+        return Err(handed_over(table_id, topic, &stands_as, &by));
+    }
     // Whoever has the offsets has what becomes of the topic, too, and what is told without an id.
     for before in known.iter().filter(|_| !is_known || topic_id.is_unknown()) {
-        if superseded(table_id, topic, before, &table.txns).is_some_and(|by| by.table_id != table_id) {
-            refuse_superseded(table_id, topic, before, &table.txns)?;
+        if let Some(by) = taker(before).filter(|by| by.table_id != table_id) {
+            return Err(handed_over(table_id, topic, before, &by));
         }
     }
     Ok(topic_id)
@@ -178,19 +181,13 @@ fn created_again(topic: &str, told: &TopicId, recorded: &TopicId) -> Error {
 }
 
 /// Whoever took the offsets over goes on from them, and nobody else.
-fn refuse_superseded(
-    table_id: &str,
-    topic: &str,
-    topic_id: &TopicId,
-    txns: &BTreeMap<String, i64>,
-) -> Result<()> {
-    let Some(by) = superseded(table_id, topic, topic_id, txns) else { return Ok(()) };
+fn handed_over(table_id: &str, topic: &str, topic_id: &TopicId, by: &Handover) -> Error {
     let message = match by.table_id == table_id {
         true => format!("topic `{topic}` of id {topic_id} was handed over to the one of id {}", by.topic_id),
         false => format!("the offsets of `{table_id}` were handed over to the table id `{}`", by.table_id),
     };
-    Err(Error::new(ErrorKind::Disagree, message)
-        .remedy(format!("run it as it was handed over; to take the offsets back: {ADOPT}")))
+    Error::new(ErrorKind::Disagree, message)
+        .remedy(format!("run it as it was handed over; to take the offsets back: {ADOPT}"))
 }
 
 /// Why a partition cannot be read on at an offset, if the broker's log no longer reaches it.

@@ -201,9 +201,6 @@ pub fn superseded(
 /// A name under which a topic goes on that was read while the broker told no topic ids: of any partition,
 /// since those that retention has passed are not moved.
 pub fn took_an_id(table_id: &str, source: &TopicPartition, txns: &BTreeMap<String, i64>) -> Option<String> {
-    let goes_on = |id: &AppId| {
-        id.table_id == table_id && id.source.topic == source.topic && !id.source.topic_id.is_unknown()
-    };
     // By hand the way leads back, too: from one that has an id to what is told without one.
     let leads_back = |handover: Handover| {
         let has_an_id =
@@ -213,7 +210,15 @@ pub fn took_an_id(table_id: &str, source: &TopicPartition, txns: &BTreeMap<Strin
     if !source.topic_id.is_unknown() || txns.keys().filter_map(|name| Handover::parse(name)).any(leads_back) {
         return None;
     }
-    txns.keys().filter_map(|app_id| AppId::parse(app_id)).find(goes_on).map(|id| id.to_string())
+    let mut names = txns.keys().filter_map(|app_id| AppId::parse(app_id));
+    names.find(|name| is_told_an_id(table_id, source, name)).map(|name| name.to_string())
+}
+
+/// A topic that was read without a topic id goes on under this name, with every partition.
+pub fn is_told_an_id(table_id: &str, source: &TopicPartition, name: &AppId) -> bool {
+    source.topic_id.is_unknown()
+        && !name.source.topic_id.is_unknown()
+        && (name.table_id.as_str(), &name.source.topic) == (table_id, &source.topic)
 }
 
 #[cfg(test)]

@@ -68,19 +68,26 @@ fn place_prefix(table_id: &str) -> String {
 
 /// The places that a main table remembers as in use by these.
 pub fn places(table_ids: &BTreeSet<String>, txns: &BTreeMap<String, i64>) -> BTreeSet<String> {
-    let prefixes: Vec<String> = table_ids.iter().map(|table_id| place_prefix(table_id)).collect();
-    let in_use = txns.iter().filter(|&(_, version)| version % 2 == 1);
-    let place =
-        |app_id: &str| prefixes.iter().find_map(|prefix| Some(app_id.strip_prefix(prefix)?.to_owned()));
-    in_use.filter_map(|(app_id, _)| place(app_id)).collect()
+    let in_use = place_entries(table_ids, txns).filter(|(_, _, version)| version % 2 == 1);
+    in_use.map(|(_, place, _)| place.to_owned()).collect()
 }
 
 /// The entries that let a main table remember every place again that it has forgotten.
 pub fn remembered_again(table_ids: &BTreeSet<String>, txns: &BTreeMap<String, i64>) -> BTreeMap<String, i64> {
+    let forgotten = place_entries(table_ids, txns).filter(|(_, _, version)| version % 2 == 0);
+    forgotten.map(|(app_id, _, version)| (app_id.to_owned(), version + 1)).collect()
+}
+
+/// The entries of places: their name, the place, and the version.
+fn place_entries<'a>(
+    table_ids: &BTreeSet<String>,
+    txns: &'a BTreeMap<String, i64>,
+) -> impl Iterator<Item = (&'a str, &'a str, i64)> {
     let prefixes: Vec<String> = table_ids.iter().map(|table_id| place_prefix(table_id)).collect();
-    let is_place = |app_id: &str| prefixes.iter().any(|prefix| app_id.starts_with(prefix));
-    let forgotten = txns.iter().filter(|&(app_id, version)| is_place(app_id) && version % 2 == 0);
-    forgotten.map(|(app_id, version)| (app_id.clone(), version + 1)).collect()
+    txns.iter().filter_map(move |(app_id, &version)| {
+        let place = prefixes.iter().find_map(|prefix| app_id.strip_prefix(prefix))?;
+        Some((app_id.as_str(), place, version))
+    })
 }
 
 /// What is in doubt of a partition with these names.

@@ -96,14 +96,13 @@ fn check_protocol(protocol: &Protocol) -> Result<()> {
         )));
     }
     for feature in features {
-        if !HARMLESS_FEATURES.contains(&feature.trim_end_matches("-preview")) {
+        let name = feature.trim_end_matches("-preview");
+        if !HARMLESS_FEATURES.contains(&name) {
             return Err(refused(format!("table feature `{feature}` is not supported")));
         }
-    }
-    for feature in protocol.writer_features.iter().chain(&protocol.reader_features).flatten() {
         let is_in = |list: &Option<Vec<String>>| list.iter().flatten().any(|listed| listed == feature);
         let (to_read, to_write) = (is_in(&protocol.reader_features), is_in(&protocol.writer_features));
-        let concerns_readers = READER_FEATURES.contains(&feature.trim_end_matches("-preview"));
+        let concerns_readers = READER_FEATURES.contains(&name);
         // Spark has written such tables, and readers accept them.
         let is_tolerated = feature == "columnMapping" && to_write && protocol.min_reader_version > 1;
         if !to_write || (to_read != concerns_readers && !is_tolerated) {

@@ -68,12 +68,16 @@ fn schema() -> Schema {
 impl HandMade {
     /// Version 0 of a table, partitions 0 and 1 anchored at 0.
     pub async fn new() -> HandMade {
+        let mut actions = create::actions(&schema(), "uuid".to_owned(), NOW_MS);
+        actions.extend([txn(0, 0), txn(1, 0)]);
+        HandMade::created(actions).await
+    }
+
+    async fn created(actions: Vec<Action>) -> HandMade {
         let directory = tempfile::tempdir().unwrap();
         let url = url::Url::from_file_path(directory.path()).unwrap();
         let store = Store::open(&url, &BTreeMap::new()).unwrap();
         let mut table = HandMade { directory, store, next: Version(0), group: None };
-        let mut actions = create::actions(&schema(), "uuid".to_owned(), NOW_MS);
-        actions.extend([txn(0, 0), txn(1, 0)]);
         table.commit("CREATE TABLE", &[], actions).await;
         table
     }
@@ -105,11 +109,15 @@ impl HandMade {
             let facts = RecordFacts { topic: "orders", partition, record };
             decoder.append(&mut columns, Padded::copied(b"{}", &mut Vec::new()), &facts).unwrap();
         }
-        let mut file = ParquetFile::create(&schema, Compression::None, 1 << 20).unwrap();
-        file.write(&mut columns).unwrap();
+        self.written(path, &schema, &mut columns, (RANGES_TAG, serde_json::to_string(ranges).unwrap()))
+    }
+
+    /// A file of these rows, with what it holds under its tag.
+    fn written(&self, path: String, schema: &Schema, columns: &mut Columns, tag: (&str, String)) -> Add {
+        let mut file = ParquetFile::create(schema, Compression::None, 1 << 20).unwrap();
+        file.write(columns).unwrap();
         let closed = file.close().unwrap();
         std::fs::write(self.directory.path().join(&path), closed.parts.concat()).unwrap();
-        let tag = serde_json::to_string(ranges).unwrap();
         Add {
             path,
             partition_values: BTreeMap::new(),
@@ -118,7 +126,7 @@ impl HandMade {
             data_change: true,
             stats: Some(closed.stats),
             tags: Some(BTreeMap::from([
-                (RANGES_TAG.to_owned(), Some(tag)),
+                (tag.0.to_owned(), Some(tag.1)),
                 (CHECKSUM_TAG.to_owned(), Some(action::checksum_text(closed.checksum))),
             ])),
             deletion_vector: None,
@@ -127,13 +135,7 @@ impl HandMade {
 
     /// A dead-letter table.
     pub async fn of_letters() -> HandMade {
-        let directory = tempfile::tempdir().unwrap();
-        let url = url::Url::from_file_path(directory.path()).unwrap();
-        let store = Store::open(&url, &BTreeMap::new()).unwrap();
-        let mut table = HandMade { directory, store, next: Version(0), group: None };
-        let schema = Schema::of_dead_letters();
-        table.commit("CREATE TABLE", &[], create::actions(&schema, "letters".to_owned(), NOW_MS)).await;
-        table
+        HandMade::created(create::actions(&Schema::of_dead_letters(), "letters".to_owned(), NOW_MS)).await
     }
 
     /// Commits a file of letters: partition, offset, and value of each.
@@ -146,21 +148,9 @@ impl HandMade {
                 Letter { topic: "orders", partition, offset, timestamp_ms: Some(NOW_MS), key: None, value };
             append(&mut columns, &letter, std::iter::empty(), &bad);
         }
-        let mut file = ParquetFile::create(&schema, Compression::None, 1 << 20).unwrap();
-        file.write(&mut columns).unwrap();
-        let closed = file.close().unwrap();
         let path = format!("letters-{}.parquet", self.next);
-        std::fs::write(self.directory.path().join(&path), closed.parts.concat()).unwrap();
-        let add = Add {
-            path,
-            partition_values: BTreeMap::new(),
-            size: closed.size as i64,
-            modification_time: NOW_MS,
-            data_change: true,
-            stats: Some(closed.stats),
-            tags: Some([(LETTERS_TAG.to_owned(), Some(serde_json::to_string(tag).unwrap()))].into()),
-            deletion_vector: None,
-        };
+        let tag = (LETTERS_TAG, serde_json::to_string(tag).unwrap());
+        let add = self.written(path, &schema, &mut columns, tag);
         self.commit("STREAMING UPDATE", &[], vec![Action::Add(add)]).await;
     }
 
