@@ -13,6 +13,7 @@ use thalweg::hands::offsets::{self, Asked, Target};
 use thalweg::hands::replay;
 use thalweg::ids::{Offset, Partition};
 use thalweg::protocol::offsets::Consent;
+use thalweg::source::catalog::Topic;
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, LocalSet};
 
@@ -92,7 +93,9 @@ impl Hand {
         let task = match deed {
             Deed::Set(asked) => {
                 let table = table(&objects, table_id, true, LETTER_ROOTS[0]);
-                tasks.spawn_local(set(objects, table, asked, shared, Arc::clone(broker)))
+                // The topic as the person sees it: another one that comes meanwhile is not meant.
+                let topic = broker.lock().unwrap().topic();
+                tasks.spawn_local(set(objects, table, topic, asked, shared, Arc::clone(broker)))
             }
             Deed::Replay { strict, root } => {
                 let table = table(&objects, table_id, strict, root);
@@ -135,12 +138,13 @@ fn table(objects: &SimStore, id: &str, strict: bool, letters: &str) -> Table {
 async fn set(
     objects: SimStore,
     table: Table,
+    topic: Option<Topic>,
     asked: Asked,
     clock: SharedClock,
     broker: SharedBroker,
 ) -> Result<String> {
     let gone = || Error::new(ErrorKind::Unavailable, "there is no topic");
-    let topic = broker.lock().unwrap().topic().ok_or_else(gone)?;
+    let topic = topic.ok_or_else(gone)?;
     let watermarks = || {
         let broker = broker.lock().unwrap();
         match broker.topic().is_some_and(|now| now.id == topic.id) {
