@@ -26,6 +26,7 @@ use crate::exchange::DataFile;
 use crate::ids::{Offset, OffsetRange, Partition, TopicPartition, Version};
 use crate::protocol::app_id::{AppId, Handover, is_told_an_id, superseded, took_an_id};
 use crate::protocol::lineage::Lineage;
+use crate::protocol::planted::{Bug, planted};
 use crate::protocol::replay::{self, Due, Letter, Standing};
 use crate::protocol::verdict::{Relation, Verdict};
 use crate::record::{Headers, Padded, Record};
@@ -245,7 +246,8 @@ impl<'a> Replay<'a> {
     /// The `txn`s of replays of a partition, its own first.
     fn names(&self, lineage: &Lineage, source: &TopicPartition) -> Vec<String> {
         let names = lineage.names(&AppId::new(&self.table.id, source.clone()));
-        names.iter().map(|name| replay::app_id(&name.table_id, &name.source)).collect()
+        let known = if planted(Bug::ReplayForgetsFormerNames) { &names[..1] } else { &names };
+        known.iter().map(|name| replay::app_id(&name.table_id, &name.source)).collect()
     }
 
     /// The same of all partitions.
@@ -310,8 +312,12 @@ impl<'a> Replay<'a> {
         let decoded = self.decode(batch).await?;
         if !self.asked.dry_run {
             let path = decoded.file.as_ref().map(|file| self.store.path(&file.path));
+            let put = self.commit(batch, &decoded).await;
             // What is not sure is left where it is.
-            if let Put::Void(why) = self.commit(batch, &decoded).await? {
+            if put.is_err() && planted(Bug::ReplayDeletesFilesInDoubt) {
+                self.sweep(path.clone());
+            }
+            if let Put::Void(why) = put? {
                 self.sweep(path);
                 return why.map_or(Ok(false), Err);
             }
@@ -501,7 +507,7 @@ impl<'a> Replay<'a> {
             Handover::parse(name).is_some_and(|handover| handover.is_from(id, &of.topic, &of.topic_id))
                 || AppId::parse(name).is_some_and(|name| is_told_an_id(id, of, &name))
         };
-        let relation = |name: &str| match names.contains(name) {
+        let relation = |name: &str| match names.contains(name) && !planted(Bug::ReplayIgnoresAnother) {
             true => Relation::Ours,
             false if sources.iter().any(|of| takes_over(of, name)) => Relation::Successor,
             false => Relation::Foreign,

@@ -21,6 +21,7 @@ use super::anchor::{self, TableFacts, Watermarks};
 use super::app_id::{AppId, Former, Handover, Jump, superseded};
 use super::dead_letters;
 use super::lineage::{self, Lineage};
+use super::planted::{Bug, planted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 
@@ -165,6 +166,10 @@ pub fn decide(facts: &Facts<'_>, wish: &Wish) -> Result<Decision> {
     let begun = if wish.adopt { adopted(facts)? } else { own(facts)? };
     let mut decision = Decision { handovers: begun.handovers, ..Decision::default() };
     for (&partition, marks) in facts.watermarks {
+        let is_last = facts.watermarks.keys().next_back() == Some(&partition);
+        if wish.adopt && is_last && planted(Bug::AdoptForgetsAPartition) {
+            continue;
+        }
         let stood = begun.offsets.get(&partition).copied();
         let Some(to) = target(wish, partition, stood, marks) else { continue };
         // What nobody has begun is read from its first record: to begin elsewhere gives up what lies before.
@@ -177,7 +182,7 @@ pub fn decide(facts: &Facts<'_>, wish: &Wish) -> Result<Decision> {
         if stands == Some(to.0) && from == Some(to) && decision.handovers.is_empty() {
             continue;
         }
-        if let Some(from) = from.filter(|from| *from != to) {
+        if let Some(from) = from.filter(|from| *from != to && !planted(Bug::JumpLeavesNoEntry)) {
             let jump = Jump { id: app_id.clone(), from, to }.to_string();
             let count = facts.table.txns.get(&jump).copied().unwrap_or(0);
             decision.txns.insert(jump, count + 1);
@@ -189,11 +194,11 @@ pub fn decide(facts: &Facts<'_>, wish: &Wish) -> Result<Decision> {
     let all = facts.table.txns.iter();
     let mut count =
         all.filter(|(name, _)| Handover::parse(name).is_some()).map(|(_, &n)| n).max().unwrap_or(0);
-    for handover in &decision.handovers {
+    for handover in decision.handovers.iter().filter(|_| !planted(Bug::AdoptLeavesNoEntry)) {
         count += 1;
         decision.txns.insert(handover.to_string(), count);
     }
-    if decision.offsets_again() > 0 {
+    if decision.offsets_again() > 0 && !planted(Bug::MoveBackForgetsLetters) {
         // Letters of what is read again may stand wherever letters ever went.
         let mut then = facts.table.txns.clone();
         then.extend(decision.txns.clone());

@@ -157,6 +157,28 @@ bugs! {
     /// The dead-letter table's offset can go back.
     LetterOffsetsGoBack,
 
+    // ---- by hand
+    /// A move that was decided before another commit is made behind it.
+    MovesFromAnOldLook,
+    /// A move leaves no entry that says that it was meant.
+    JumpLeavesNoEntry,
+    /// A move back does not remember where dead letters stand.
+    MoveBackForgetsLetters,
+    /// A handover leaves the last partition with who had it.
+    AdoptForgetsAPartition,
+    /// A handover leaves no entry: who had the offsets is not told.
+    AdoptLeavesNoEntry,
+    /// A replay adds rows and does not say which letters it has tried.
+    ReplayMovesNoTxn,
+    /// A letter is replayed although its offset is not settled.
+    ReplaysWhatIsNotSettled,
+    /// A replay that finds letters tried by another one tries them again.
+    ReplayIgnoresAnother,
+    /// What was tried under a former table id is tried again.
+    ReplayForgetsFormerNames,
+    /// A replay deletes a file when it is unknown whether its commit counts.
+    ReplayDeletesFilesInDoubt,
+
     // ---- checkpoints
     /// The hint is written before the checkpoint that it names.
     HintBeforeTheCheckpoint,

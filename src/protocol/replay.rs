@@ -20,6 +20,7 @@
 
 use std::collections::BTreeMap;
 
+use super::planted::{Bug, planted};
 use crate::ids::{Offset, TopicPartition};
 
 const PREFIX: &str = "thalweg-replay/";
@@ -56,7 +57,9 @@ pub enum Due {
 
 pub fn due(letter: Offset, standing: Standing, again: bool) -> Due {
     match standing {
-        Standing { settled, .. } if letter >= settled => Due::Unsettled,
+        Standing { settled, .. } if letter >= settled && !planted(Bug::ReplaysWhatIsNotSettled) => {
+            Due::Unsettled
+        }
         Standing { tried, has_cloned: false, .. } if letter >= tried => Due::Now,
         Standing { tried, .. } if letter < tried && !again => Due::Tried,
         _ => Due::UnlessRow,
@@ -99,7 +102,7 @@ pub fn order(letters: &mut Vec<Letter>) {
 /// Where the replay `txn` of each partition stands once these letters are tried: never lower than before.
 pub fn moves(batch: &[Letter], tried: impl Fn(u32) -> Offset) -> BTreeMap<u32, Offset> {
     let mut moves = BTreeMap::new();
-    for letter in batch {
+    for letter in batch.iter().filter(|_| !planted(Bug::ReplayMovesNoTxn)) {
         let at = moves.entry(letter.partition).or_insert_with(|| tried(letter.partition));
         *at = Offset(letter.offset.0 + 1).max(*at);
     }

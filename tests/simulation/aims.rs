@@ -88,6 +88,15 @@ pub fn weeks_pass_over_commits(setup: &mut Setup) {
     setup.plan.max_latency = Duration::ZERO;
 }
 
+/// The same while what others clean up goes at once, between any two requests.
+pub fn weeks_pass_over_a_busy_clean_up(setup: &mut Setup) {
+    weeks_pass_over_commits(setup);
+    setup.mix.cleans_between = 15;
+    setup.mix.jump = 10;
+    setup.mix.stop = 0;
+    setup.mix.deeds = vec![Deed::Append, Deed::Append, Deed::Checkpoint, Deed::CleanUp];
+}
+
 /// A column comes and goes under files that have it.
 pub fn columns_come_and_go(setup: &mut Setup) {
     setup.mix.hand = 0;
@@ -101,6 +110,23 @@ pub fn columns_come_and_go(setup: &mut Setup) {
     setup.faults.slow = 60;
     setup.plan.max_latency = Duration::ZERO;
     setup.plan.latest = false;
+}
+
+/// The same under many small files that arrive in any order: some wait when the others begin again.
+pub fn columns_come_and_go_over_what_waits(setup: &mut Setup) {
+    columns_come_and_go(setup);
+    setup.mix.partitions = 1;
+    setup.mix.instances = 1;
+    setup.mix.crash = 0;
+    setup.mix.drain = 0;
+    setup.mix.stop = 0;
+    setup.mix.live_on = true;
+    setup.faults = Faults { slow: 70, ..Faults::default() };
+    setup.plan.most_at_once = Some(2);
+    setup.plan.shards = 1;
+    setup.plan.letters = None;
+    setup.plan.lost_one_in = 0;
+    setup.plan.group = None;
 }
 
 /// Two instances of two shards fence each other, again and again.
@@ -326,6 +352,7 @@ pub fn a_group(setup: &mut Setup) {
         session: Duration::from_millis(400),
         max_poll: Duration::from_millis(600),
         wrongly_out_one_in: 40,
+        deaf: 0,
     });
 }
 
@@ -335,15 +362,71 @@ pub fn a_group_with_letters(setup: &mut Setup) {
     letters_in_doubt(setup);
 }
 
-/// The same while members stand still, and commit once others have their partitions.
-pub fn the_put_out_commit(setup: &mut Setup) {
+/// The same while members stand still before they claim what they were assigned, and hear late that it is
+/// another's by now.
+pub fn the_put_out_claim(setup: &mut Setup) {
     a_group_with_letters(setup);
     setup.mix.is_doubtful = true;
+    setup.mix.partitions = 4;
     setup.mix.crash = 1;
     setup.mix.crash_after_letters = 0;
-    setup.mix.stop = 6;
-    setup.mix.stop_after_letters = 60;
+    setup.mix.stop = 0;
+    setup.mix.stop_over_letters = 15;
     setup.mix.steps = 300;
     setup.mix.foreign = 0;
-    setup.faults = Faults { slow: 40, refused: 30, ..Faults::default() };
+    setup.faults = Faults { slow: 60, ..Faults::default() };
+    setup.plan.shards = 2;
+    if let Some(terms) = &mut setup.plan.group {
+        terms.deaf = 80;
+        terms.wrongly_out_one_in = 20;
+    }
+}
+
+/// Persons move offsets, change the table id and replay letters all the time, beside one that writes.
+pub fn hands_at_work(setup: &mut Setup) {
+    setup.mix.hand = 30;
+    setup.mix.end = None;
+    setup.mix.crash = 1;
+    setup.mix.jump = 0;
+    setup.mix.foreign = 0;
+    setup.mix.steps = 200;
+    setup.mix.partitions = 2;
+    setup.mix.policies_change = true;
+    setup.mix.is_doubtful = true;
+    setup.mix.without_ids = false;
+    setup.plan.letters = Some(LETTER_ROOTS[0]);
+    setup.plan.max_latency = Duration::ZERO;
+}
+
+/// The same where commands are killed, and what they have put lands late.
+pub fn hands_that_die(setup: &mut Setup) {
+    hands_at_work(setup);
+    setup.mix.crash = 10;
+    setup.faults.late = 25;
+    setup.faults.reply_lost = 10;
+    setup.plan.group = None;
+}
+
+/// Letters are replayed all the time, while minutes pass over a store that now and then does not answer.
+pub fn hands_over_minutes(setup: &mut Setup) {
+    hands_at_work(setup);
+    setup.mix.only_replays = true;
+    setup.mix.policies_change = false;
+    setup.mix.crash = 0;
+    setup.mix.jump = 12;
+    setup.plan.strict = true;
+    setup.plan.latest = false;
+    setup.faults = Faults { refused: 2, slow: 60, ..Faults::default() };
+    setup.plan.group = None;
+}
+
+/// The same while configs change where letters go, so that places are left and forgotten.
+pub fn hands_over_letters_in_doubt(setup: &mut Setup) {
+    hands_at_work(setup);
+    setup.mix.instances = 1;
+    setup.mix.crash = 0;
+    setup.mix.drain = 8;
+    setup.mix.steps = 300;
+    setup.plan.group = None;
+    setup.plan.latest = false;
 }

@@ -278,8 +278,15 @@ struct Reader {
 }
 
 impl SimSource {
-    pub fn new(broker: SharedBroker, mut chance: Chance, lost_one_in: u64, bug: SourceBug) -> SimSource {
-        let batch_max = 1 + chance.below(12);
+    pub fn new(
+        broker: SharedBroker,
+        mut chance: Chance,
+        most_at_once: Option<u64>,
+        lost_one_in: u64,
+        bug: SourceBug,
+    ) -> SimSource {
+        let drawn = 1 + chance.below(12);
+        let batch_max = most_at_once.unwrap_or(drawn);
         SimSource {
             broker,
             chance,

@@ -35,6 +35,8 @@ pub struct Terms {
     pub max_poll: Duration,
     /// A member is put out for no reason, once in so many looks; 0: never.
     pub wrongly_out_one_in: u64,
+    /// What is decided takes its time to be heard: so many questions in a hundred bring nothing.
+    pub deaf: u64,
 }
 
 pub struct Coordinator {
@@ -104,7 +106,7 @@ impl Coordinator {
     /// Nobody is put out wrongly any more, nor for being slow.
     pub fn heal(&mut self) {
         let long = Duration::from_secs(10);
-        self.terms = Terms { session: long, max_poll: long, wrongly_out_one_in: 0, ..self.terms };
+        self.terms = Terms { session: long, max_poll: long, wrongly_out_one_in: 0, deaf: 0, ..self.terms };
     }
 
     /// Puts out who is silent or late, and shares out what is free.
@@ -260,7 +262,8 @@ impl Seat for SimSeat {
         {
             inner.look();
         }
-        let is_heard = !inner.chance.one_in(3);
+        let deaf = inner.terms.deaf;
+        let is_heard = !inner.chance.one_in(3) && (deaf == 0 || !inner.chance.percent(deaf));
         let Some(member) = inner.members.get_mut(&self.id) else { return Ok(None) };
         member.seen = now;
         if !is_heard {

@@ -57,6 +57,8 @@ pub struct Plan {
     pub silent: u64,
     /// Partitions are shared out by a consumer group.
     pub group: Option<group::Terms>,
+    /// So many records at most come at once; else each instance draws.
+    pub most_at_once: Option<u64>,
     pub bug: SourceBug,
 }
 
@@ -369,8 +371,9 @@ impl Instance {
         let mut chance = self.chance.clone();
         for (index, inbox) in receivers.into_iter().enumerate() {
             let share = readings.iter().skip(index).step_by(count).cloned().collect();
+            let Plan { most_at_once, lost_one_in, bug, .. } = self.plan;
             let source =
-                SimSource::new(Arc::clone(&self.broker), chance.fork(), self.plan.lost_one_in, self.plan.bug);
+                SimSource::new(Arc::clone(&self.broker), chance.fork(), most_at_once, lost_one_in, bug);
             let (left_out, left) = bounded(64);
             if let Some(terms) = &links {
                 let seat = SimSeat::join(&self.coordinator, &self.name);

@@ -30,11 +30,15 @@ pub struct Mix {
     /// An instance is killed, or stands still, when dead letters have just been committed.
     pub crash_after_letters: u64,
     pub stop_after_letters: u64,
+    /// An instance stands still when it has just listed a log of dead letters, as who takes them over does.
+    pub stop_over_letters: u64,
     /// Another writer does something, one of these.
     pub foreign: u64,
     pub deeds: Vec<Deed>,
     /// A person sets offsets, changes the table id, or replays dead letters.
     pub hand: u64,
+    /// All that a person does is to replay letters, by a config that makes more of them rows.
+    pub only_replays: bool,
     /// A minute passes at once, or weeks.
     pub jump: u64,
     pub grow: u64,
@@ -42,6 +46,9 @@ pub struct Mix {
     pub retain: u64,
     /// Foreign commits at once, so that a checkpoint falls due.
     pub burst: bool,
+    /// What another writer cleans up goes at once, before any request to the store: before so many in a
+    /// hundred. 0: one file in a step.
+    pub cleans_between: u64,
     /// Configs differ from one instance to the next in where bad records go.
     pub policies_change: bool,
     /// Much of what is produced is a row for one config and none for another.
@@ -90,6 +97,8 @@ impl Setup {
             stop: rare(2),
             crash_after_letters: 0,
             stop_after_letters: 0,
+            stop_over_letters: 0,
+            cleans_between: 0,
             foreign: rare(10),
             jump: rare(6),
             grow: rare(2),
@@ -102,6 +111,7 @@ impl Setup {
             instances: if chance.one_in(3) { 2 } else { 1 },
             deeds: EVERYDAY.to_vec(),
             hand: 0,
+            only_replays: false,
             is_doubtful: chance.one_in(6),
             live_on: chance.one_in(2),
             end: None,
@@ -122,6 +132,7 @@ impl Setup {
             lost_one_in: if chance.one_in(4) { 40 } else { 0 },
             checkpoint_every: if chance.one_in(2) { 100 } else { 2 + chance.below(12) },
             silent: if chance.one_in(2) { 0 } else { chance.below(30) },
+            most_at_once: None,
             bug: bugs.source,
             strict: chance.one_in(2),
             letters: if chance.one_in(4) { None } else { Some(LETTER_ROOTS[0]) },
@@ -130,6 +141,7 @@ impl Setup {
                 session: Duration::from_millis(200 + chance.below(2_000)),
                 max_poll: Duration::from_millis(200 + chance.below(3_000)),
                 wrongly_out_one_in: if chance.one_in(2) { 0 } else { 40 + chance.below(100) },
+                deaf: 0,
             }),
         };
         if plan.group.is_some() {
@@ -156,9 +168,12 @@ impl Setup {
                 stop: 0,
                 crash_after_letters: 0,
                 stop_after_letters: 0,
+                stop_over_letters: 0,
+                cleans_between: 0,
                 foreign: 0,
                 deeds: Vec::new(),
                 hand: 0,
+                only_replays: false,
                 jump: 0,
                 grow: 0,
                 retain: 0,
@@ -181,6 +196,7 @@ impl Setup {
                 checkpoint_every: 100,
                 silent: 0,
                 group: None,
+                most_at_once: None,
                 bug: SourceBug::None,
                 strict: true,
                 letters: Some(LETTER_ROOTS[0]),

@@ -131,6 +131,10 @@ struct Inner {
     single: Option<Single>,
     /// Who died at a request: nothing that they still ask for has an effect.
     dead: BTreeSet<String>,
+    /// What another writer removes between requests, and before how many in a hundred of them.
+    going: (Vec<Path>, u64),
+    /// Who listed what.
+    listed: Vec<(String, Path)>,
 }
 
 /// A handle; all handles of a world share the objects.
@@ -167,6 +171,8 @@ impl SimStore {
             removals: 0,
             single,
             dead: BTreeSet::new(),
+            going: (Vec::new(), 0),
+            listed: Vec::new(),
         };
         SimStore { inner: Arc::new(Mutex::new(inner)), clock, who: "world".to_owned(), sure: false }
     }
@@ -311,6 +317,35 @@ impl SimStore {
         self.take_away(path);
     }
 
+    /// Another writer removes these, all at once, between two requests of anybody.
+    pub fn will_go(&self, paths: Vec<Path>, percent: u64) {
+        let mut inner = self.lock();
+        inner.going.0.extend(paths);
+        inner.going.1 = percent;
+    }
+
+    /// What was to go and has not gone.
+    pub fn take_going(&self) -> Vec<Path> {
+        std::mem::take(&mut self.lock().going.0)
+    }
+
+    /// Who listed the logs of these tables since this was asked last.
+    pub fn take_listed(&self, roots: &[&str]) -> Vec<String> {
+        let listed = std::mem::take(&mut self.lock().listed);
+        let is_of = |path: &Path| roots.iter().any(|root| path.as_ref() == format!("{root}/_delta_log"));
+        listed.into_iter().filter(|(_, path)| is_of(path)).map(|(who, _)| who).collect()
+    }
+
+    fn something_goes(&self) {
+        let gone = {
+            let mut inner = self.lock();
+            let percent = inner.going.1;
+            let goes = !inner.going.0.is_empty() && inner.chance.percent(percent);
+            if goes { std::mem::take(&mut inner.going.0) } else { Vec::new() }
+        };
+        gone.iter().for_each(|path| self.remove(path));
+    }
+
     /// A number that differs when anything in the history of two worlds does.
     pub fn fingerprint(&self) -> u64 {
         use std::hash::{DefaultHasher, Hash, Hasher};
@@ -336,6 +371,7 @@ impl SimStore {
         if self.sure {
             return (Fate::Clean, Duration::ZERO);
         }
+        self.something_goes();
         let Some((fate, before, after)) = self.draw_now(kind) else { return std::future::pending().await };
         let age = self.lock().ages;
         pause(before).await;
@@ -595,6 +631,7 @@ impl ObjectStore for SimStore {
         let listed = async move {
             let (fate, after) = store.draw(Kind::Read).await;
             store.note(|| format!("list {fate:?}"));
+            store.lock().listed.push((store.who.clone(), prefix.clone()));
             let found: Vec<Result<ObjectMeta>> = {
                 let inner = store.lock();
                 inner

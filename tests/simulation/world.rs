@@ -133,6 +133,7 @@ impl World {
             session: Duration::MAX,
             max_poll: Duration::MAX,
             wrongly_out_one_in: 0,
+            deaf: 0,
         });
         let coordinator =
             Coordinator::new(terms, Arc::clone(&clock), Arc::clone(&broker), chance.clone().fork());
@@ -170,7 +171,8 @@ impl World {
 
     fn look(&mut self) -> Outcome {
         self.store.tick();
-        if self.chance.one_in(3)
+        if self.setup.mix.cleans_between == 0
+            && self.chance.one_in(3)
             && let Some(path) = self.to_remove.pop_front()
         {
             self.store.sure().remove(&path);
@@ -188,6 +190,9 @@ impl World {
         if self.oracle.letters.versions() > letters && !self.running.is_empty() {
             self.letters_came();
         }
+        if self.setup.mix.stop_over_letters > 0 {
+            self.letters_are_taken_over();
+        }
         self.group_goes_on()
     }
 
@@ -197,6 +202,16 @@ impl World {
             self.stands_still(index);
         } else if self.chance.percent(self.setup.mix.crash_after_letters) {
             self.kill(index);
+        }
+    }
+
+    /// Who has just looked which letters there are may stand still before it claims them.
+    fn letters_are_taken_over(&mut self) {
+        for who in self.store.take_listed(&LETTER_ROOTS) {
+            let index = self.running.iter().position(|instance| instance.name == who);
+            if let Some(index) = index.filter(|_| self.chance.percent(self.setup.mix.stop_over_letters)) {
+                self.stands_still(index);
+            }
         }
     }
 
@@ -269,7 +284,10 @@ impl World {
             // Nobody is asked to touch what must not be written.
             let is_over = self.oracle.is_over(&self.broker.lock().unwrap());
             if !is_over && self.hands.percent(self.setup.mix.hand) {
-                let deed = hand::Deed::drawn(&mut self.hands, &self.broker);
+                let deed = match self.setup.mix.only_replays {
+                    true => hand::Deed::Replay { strict: false, root: LETTER_ROOTS[0] },
+                    false => hand::Deed::drawn(&mut self.hands, &self.broker),
+                };
                 self.begin_by_hand(deed);
             }
             return Ok(());
@@ -328,7 +346,7 @@ impl World {
 
     /// A clean-up that was begun long ago has come to its end.
     fn finish_removing(&mut self) {
-        for path in std::mem::take(&mut self.to_remove) {
+        for path in std::mem::take(&mut self.to_remove).into_iter().chain(self.store.take_going()) {
             self.store.sure().remove(&path);
         }
     }
@@ -597,7 +615,10 @@ impl World {
         let (oracle, clock, chance) = (&self.oracle, &*self.clock, &mut self.chance);
         let log = oracle.logs().find(|log| log.root == root).expect("one of them");
         let done = Foreign { store: &store, log, named: &oracle.named, clock, chance }.does(deed);
-        self.to_remove.extend(done.to_remove);
+        match self.setup.mix.cleans_between {
+            0 => self.to_remove.extend(done.to_remove),
+            percent => self.store.will_go(done.to_remove, percent),
+        }
         self.tally.foreign += usize::from(done.landed);
         // What is wrong is told again at the next look.
         let _ = self.oracle.observe(&self.store, &self.broker.lock().unwrap());
