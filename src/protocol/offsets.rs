@@ -270,9 +270,10 @@ fn adopted(facts: &Facts<'_>) -> Result<Begun> {
         let handovers = vec![handover(Former::Rows)];
         return Ok(Begun { offsets: facts.rows_end.cloned().unwrap_or_default(), handovers, topic_id });
     }
+    let of_any_log = planted(Bug::AdoptsOffsetsOfAFormerTopic);
     // Of this very log, as far as anybody told; we may go on with it ourselves.
     let of_this_log: Vec<&(String, TopicId)> =
-        writers.iter().filter(|(_, id)| *id == topic_id || id.is_unknown()).collect();
+        writers.iter().filter(|(_, id)| *id == topic_id || id.is_unknown() || of_any_log).collect();
     if let [(one, _), (other, _), ..] = of_this_log[..] {
         let message = format!("`{one}` and `{other}` both write `{topic}` into the table");
         return Err(Error::new(ErrorKind::Disagree, message)

@@ -166,6 +166,10 @@ bugs! {
     MoveBackForgetsLetters,
     /// A handover leaves the last partition with who had it.
     AdoptForgetsAPartition,
+    /// A topic that was created again is begun where the one before it stood.
+    AdoptsOffsetsOfAFormerTopic,
+    /// Letters of a topic stand for records of the one that was created again.
+    TakesLettersOfAFormerTopic,
     /// A handover leaves no entry: who had the offsets is not told.
     AdoptLeavesNoEntry,
     /// A replay adds rows and does not say which letters it has tried.

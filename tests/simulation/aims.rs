@@ -430,3 +430,21 @@ pub fn hands_over_letters_in_doubt(setup: &mut Setup) {
     setup.plan.group = None;
     setup.plan.latest = false;
 }
+
+/// The topic is created again, and a person adopts the new one: under the same table id, or another.
+pub fn a_new_topic_is_adopted(setup: &mut Setup) {
+    hands_at_work(setup);
+    setup.mix.end = Some((40, Ending::CreatedAgain));
+    setup.plan.group = None;
+}
+
+/// The same while processes die between dead letters and the offsets that settle them, and another engine
+/// rewrites files of letters: whose they were is not told any more.
+pub fn a_new_topic_is_adopted_over_letters(setup: &mut Setup) {
+    a_new_topic_is_adopted(setup);
+    setup.mix.crash_after_letters = 40;
+    setup.mix.foreign = 20;
+    setup.mix.deeds = vec![Deed::Optimize];
+    setup.plan.strict = true;
+    setup.plan.latest = false;
+}

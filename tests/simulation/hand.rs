@@ -20,7 +20,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use crate::broker::SharedBroker;
 use crate::chance::Chance;
 use crate::instance::{place, rest, slice};
-use crate::oracle::{LETTER_ROOTS, ROOT, TABLE_IDS, TOPIC};
+use crate::oracle::{LETTER_ROOTS, ROOT, TOPIC};
 use crate::store::SimStore;
 use crate::time::SimClock;
 
@@ -47,6 +47,16 @@ pub struct Hand {
 }
 
 impl Deed {
+    pub fn adopts(&self) -> bool {
+        matches!(self, Deed::Set(asked) if asked.adopt)
+    }
+
+    /// Of one that was created again: mostly from its beginning.
+    pub fn adoption_of_the_new_topic(chance: &mut Chance) -> Deed {
+        let to = chance.one_in(4).then_some(Target::Latest);
+        Deed::Set(Asked { to, adopt: true, ..Asked::default() })
+    }
+
     pub fn drawn(chance: &mut Chance, broker: &SharedBroker) -> Deed {
         let kind = chance.below(8);
         if kind < 4 {
@@ -88,8 +98,6 @@ impl Hand {
         let objects = objects.named(&name);
         let shared: SharedClock = clock.clone();
         let tasks = LocalSet::new();
-        let other = TABLE_IDS.into_iter().find(|id| *id != table_id).expect("there are two");
-        let table_id = if matches!(&deed, Deed::Set(asked) if asked.adopt) { other } else { table_id };
         let task = match deed {
             Deed::Set(asked) => {
                 let table = table(&objects, table_id, true, LETTER_ROOTS[0]);

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::broker::{Broker, Content};
+use crate::broker::{self, Broker, Content};
 use crate::log::Log;
 use crate::oracle::{LETTER_ROOTS, Verdict};
 use crate::store::SimStore;
@@ -54,11 +54,12 @@ impl Letters {
                         self.logs[place].files.remove(path);
                     }
                     let Some(add) = action.get("add") else { continue };
+                    let topic_id = topic_of(add).unwrap_or("A".to_owned());
                     let letters = self.add(place, add, store, named)?;
                     // Another writer moves letters from file to file; they are where they were.
                     for letter in letters.into_iter().filter(|_| is_ours) {
                         let file = add["path"].as_str().unwrap_or_default();
-                        self.letter(letter, file, broker, rows)?;
+                        self.letter(letter, &topic_id, file, broker, rows)?;
                     }
                 }
             }
@@ -119,12 +120,14 @@ impl Letters {
     fn letter(
         &mut self,
         letter: Letter,
+        topic_id: &str,
         file: &str,
         broker: &Broker,
         rows: &BTreeMap<(i32, i64), String>,
     ) -> Verdict {
-        let at = (letter.partition, letter.offset);
-        let content = broker.of_table().get(at.0 as usize).and_then(|log| log.at(at.1)).map(|of| of.content);
+        let number = broker::number(topic_id, letter.partition);
+        let at = (number.ok_or_else(|| format!("letters of the topic {topic_id}"))?, letter.offset);
+        let content = broker.content(at);
         let is_bad = matches!(content, Some(Content::Malformed | Content::Doubtful(_)));
         if !is_bad || content.and_then(Content::bytes) != Some(letter.value) {
             return Err(format!("{at:?} is a dead letter in {file}, the topic {content:?}"));
@@ -137,6 +140,12 @@ impl Letters {
             None => Ok(()),
         }
     }
+}
+
+/// The topic whose letters a file of ours has.
+fn topic_of(add: &Value) -> Option<String> {
+    let tag: Value = serde_json::from_str(add.pointer("/tags/thalweg.letters")?.as_str()?).ok()?;
+    tag["ranges"][0]["topic_id"].as_str().map(str::to_owned)
 }
 
 struct Letter {

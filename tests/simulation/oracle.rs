@@ -12,7 +12,7 @@ use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
-use crate::broker::{Broker, Content};
+use crate::broker::{self, Broker, Content, PartitionLog};
 use crate::letters::Letters;
 use crate::log::Log;
 use crate::store::SimStore;
@@ -28,7 +28,7 @@ pub struct Oracle {
     /// The table's own.
     pub log: Log,
     pub letters: Letters,
-    /// The next offset by partition.
+    /// The next offset by the partition's number (`broker::number`), as all that follows.
     pub txns: BTreeMap<i32, i64>,
     /// The highest one that a partition ever had: a person may move it back.
     pub reached: BTreeMap<i32, i64>,
@@ -132,20 +132,31 @@ impl Oracle {
 
     /// What the table is to be written no more, nor read from this topic.
     pub fn is_over(&self, broker: &Broker) -> bool {
-        self.over.is_some() || broker.was_created_again()
+        self.over.is_some() || self.is_of_a_former_topic(broker)
+    }
+
+    /// The topic was created again, and nobody has adopted the new one.
+    pub fn is_of_a_former_topic(&self, broker: &Broker) -> bool {
+        broker.was_created_again() && !self.has_new_topic()
+    }
+
+    fn has_new_topic(&self) -> bool {
+        self.topic_id.as_deref() == Some("B")
+    }
+
+    /// The logs of the topic that the table is of, by number.
+    fn logs_read<'a>(&self, broker: &'a Broker) -> impl Iterator<Item = (i32, &'a PartitionLog)> {
+        broker.logs(if self.has_new_topic() { "B" } else { "A" })
     }
 
     /// Records were deleted before they were committed: the partition stops there.
     pub fn is_out_of_reach(&self, broker: &Broker) -> bool {
-        let behind = |(number, log): (i32, &crate::broker::PartitionLog)| {
-            self.txns.get(&number).is_some_and(|&txn| txn < log.low)
-        };
-        (0i32..).zip(broker.of_table()).any(behind)
+        self.logs_read(broker).any(|(number, log)| self.txns.get(&number).is_some_and(|&txn| txn < log.low))
     }
 
     /// Every partition is committed to its end, but for those whose next records are gone.
     pub fn has_all(&self, broker: &Broker) -> Verdict {
-        for (number, log) in (0i32..).zip(broker.of_table()) {
+        for (number, log) in self.logs_read(broker) {
             if self.txns.get(&number).is_some_and(|&txn| txn < log.low) {
                 continue;
             }
@@ -179,6 +190,7 @@ impl Oracle {
         let mut jumps = BTreeMap::new();
         let app_ids = || actions.iter().filter_map(|action| action.pointer("/txn/appId")?.as_str());
         let handover = app_ids().find_map(handover_of);
+        let is_handover = handover.is_some();
         self.handed_over(handover)?;
         for action in &actions {
             if let Some(txn) = action.get("txn") {
@@ -191,6 +203,7 @@ impl Oracle {
                     }
                     self.is_of_the_topic(topic_id)?;
                     let next = txn["version"].as_i64().ok_or("a txn without version")?;
+                    let partition = broker::number(topic_id, partition).ok_or("a topic that never was")?;
                     if moved.insert(partition, next).is_some() {
                         return Err(format!("partition {partition} moves twice"));
                     }
@@ -201,13 +214,17 @@ impl Oracle {
             }
             if let Some(add) = action.get("add") {
                 let is_replay = add.pointer("/tags/thalweg.replayed").is_some();
-                self.add(add, store, if is_replay { &mut letters } else { &mut rows })?;
+                self.add(add, store, broker, if is_replay { &mut letters } else { &mut rows })?;
             }
             if action.get("remove").is_some() {
                 return Err("a commit of ours removes a file".to_owned());
             }
         }
-        if handover.is_some() && (!rows.is_empty() || self.txns.keys().any(|of| !moved.contains_key(of))) {
+        let is_left = |of: &i32| !moved.contains_key(of);
+        let all_begin = self.has_new_topic() && self.txns.is_empty();
+        let left_behind = self.txns.keys().any(is_left)
+            || (all_begin && self.logs_read(broker).any(|(number, _)| is_left(&number)));
+        if is_handover && (!rows.is_empty() || left_behind) {
             return Err(format!("a handover brings rows, or leaves partitions behind: {moved:?}"));
         }
         self.jump(&jumps, &moved, &rows, broker)?;
@@ -230,13 +247,19 @@ impl Oracle {
     }
 
     /// Who goes on takes over from who went on until now, and from nobody else.
-    fn handed_over(&mut self, handover: Option<(&str, &str)>) -> Verdict {
-        let Some((to, from)) = handover else { return Ok(()) };
-        let known = TABLE_IDS.into_iter().find(|id| *id == to).filter(|id| *id != self.table_id);
-        match known {
-            Some(to) if from == self.table_id => (self.table_id, self.handovers) = (to, self.handovers + 1),
-            _ => return Err(format!("{from} is handed over to {to}, and {} went on", self.table_id)),
+    fn handed_over(&mut self, handover: Option<Handover<'_>>) -> Verdict {
+        let Some(Handover { to, from }) = handover else { return Ok(()) };
+        let went_on = (self.table_id, self.topic_id.as_deref().unwrap_or_default());
+        let known = TABLE_IDS.into_iter().find(|id| *id == to.0).filter(|_| to != from && from == went_on);
+        let Some(table_id) = known else {
+            return Err(format!("{from:?} is handed over to {to:?}, and {went_on:?} went on"));
+        };
+        // A topic that was created again is begun anew.
+        if to.1 == "B" && from.1 != "B" {
+            self.txns.clear();
+            self.topic_id = Some(to.1.to_owned());
         }
+        (self.table_id, self.handovers) = (table_id, self.handovers + 1);
         Ok(())
     }
 
@@ -253,7 +276,7 @@ impl Oracle {
             return Err("a move by hand brings rows".to_owned());
         }
         for (&partition, &(from, to)) in jumps {
-            let log = broker.of_table().get(partition as usize).ok_or("a partition that does not exist")?;
+            let log = broker.log(partition).ok_or("a partition that does not exist")?;
             let stood = self.txns.get(&partition).copied();
             if stood.is_some_and(|stood| stood != from) || moved.get(&partition) != Some(&to) {
                 return Err(format!(
@@ -283,7 +306,7 @@ impl Oracle {
 
     /// A replayed row is a dead letter's, with its id, and no other row is.
     fn replay(&mut self, at: (i32, i64), (id, path): (i64, String), broker: &Broker) -> Verdict {
-        let content = broker.of_table().get(at.0 as usize).and_then(|log| log.at(at.1)).map(|of| of.content);
+        let content = broker.content(at);
         if !matches!(content, Some(Content::Doubtful(expected)) if expected == id) {
             return Err(format!("the replayed {at:?} in {path} has id {id}, the topic {content:?}"));
         }
@@ -302,6 +325,8 @@ impl Oracle {
     /// Offsets stand under one topic id for good; from no id they go over to one.
     fn is_of_the_topic(&mut self, topic_id: &str) -> Verdict {
         match self.topic_id.as_deref() {
+            Some("B") if topic_id == "B" => Ok(()),
+            Some("B") => Err(format!("offsets of the topic {topic_id}, and the new one was adopted")),
             _ if !["-", "A"].contains(&topic_id) => {
                 Err(format!("offsets of the topic {topic_id}, which is another one"))
             }
@@ -342,6 +367,7 @@ impl Oracle {
         &mut self,
         add: &Value,
         store: &SimStore,
+        broker: &Broker,
         rows: &mut BTreeMap<(i32, i64), (i64, String)>,
     ) -> Verdict {
         let path = add["path"].as_str().ok_or("an add without path")?;
@@ -363,6 +389,9 @@ impl Oracle {
             return Err(format!("{path} has {} rows, its stats say {}", found.len(), stats["numRecords"]));
         }
         for (partition, offset, id) in found {
+            let of_table = broker::number(if self.has_new_topic() { "B" } else { "A" }, partition);
+            let number = broker.number_of_row(partition, offset, id).or(of_table);
+            let partition = number.expect("these topics are known");
             if rows.insert((partition, offset), (id, path.to_owned())).is_some() {
                 return Err(format!("({partition}, {offset}) stands twice in one commit"));
             }
@@ -378,15 +407,15 @@ impl Oracle {
         broker: &Broker,
     ) -> Verdict {
         // Only the first run may begin at the end.
-        let may_be_late = self.latest && self.txns.is_empty();
+        let may_be_late = self.latest && self.txns.is_empty() && !self.has_new_topic();
         for (&partition, &next) in moved {
-            let log = broker.of_table().get(partition as usize).ok_or("a partition that does not exist")?;
+            let log = broker.log(partition).ok_or("a partition that does not exist")?;
             if next > log.end() {
                 return Err(format!("partition {partition} moves to {next}, beyond its end {}", log.end()));
             }
             let Some(&start) = self.txns.get(&partition) else {
                 // Of a topic that is gone by now it matters to nobody.
-                let matters = !may_be_late && !broker.was_created_again();
+                let matters = !may_be_late && !self.is_of_a_former_topic(broker);
                 if matters && !(log.first..=log.low).contains(&next) {
                     return Err(format!("partition {partition} is anchored at {next}, not at {}", log.low));
                 }
@@ -431,7 +460,7 @@ impl Oracle {
         broker: &Broker,
         claims: &[Claim],
     ) -> Verdict {
-        let log = &broker.of_table()[partition as usize];
+        let log = broker.log(partition).ok_or("a partition that does not exist")?;
         let nowhere = (start..next).filter(|&offset| {
             let at = (partition, offset);
             log.at(offset).is_some_and(|entry| {
@@ -466,7 +495,7 @@ fn settled(
     rows: &BTreeMap<(i32, i64), (i64, String)>,
     broker: &Broker,
 ) -> Verdict<i64> {
-    let log = &broker.of_table()[partition as usize];
+    let log = broker.log(partition).ok_or("a partition that does not exist")?;
     let mut found = 0;
     for (&(_, offset), (id, path)) in rows.range((partition, i64::MIN)..=(partition, i64::MAX)) {
         if !(start..next).contains(&offset) {
@@ -520,7 +549,9 @@ fn claims_of(ranges: &Value) -> Verdict<BTreeMap<i32, Vec<Claim>>> {
     let mut claims: BTreeMap<i32, Vec<Claim>> = BTreeMap::new();
     for range in ranges.as_array().ok_or("ranges are no list")? {
         let number = |key: &str| range[key].as_i64().ok_or_else(|| format!("a range without {key}"));
-        claims.entry(number("partition")? as i32).or_default().push(Claim {
+        let topic_id = range["topic_id"].as_str().ok_or("a range without topic")?;
+        let partition = broker::number(topic_id, number("partition")? as i32);
+        claims.entry(partition.ok_or("a range of no topic")?).or_default().push(Claim {
             start: number("start")?,
             next: number("next")?,
             rows: number("rows")?,
@@ -543,17 +574,24 @@ fn source_of(app_id: &str) -> Option<(&str, &str, i32)> {
 /// The partition that a person moved, from where and to where.
 fn jump_of(app_id: &str) -> Option<(i32, (i64, i64))> {
     let (source, offsets) = app_id.strip_prefix("thalweg/gap/")?.rsplit_once('/')?;
-    let (_, partition) = source.rsplit_once('/')?;
+    let (source, partition) = source.rsplit_once('/')?;
+    let (_, topic_id) = source.rsplit_once('/')?;
     let (from, to) = offsets.split_once('-')?;
-    Some((partition.parse().ok()?, (from.parse().ok()?, to.parse().ok()?)))
+    let number = broker::number(topic_id, partition.parse().ok()?)?;
+    Some((number, (from.parse().ok()?, to.parse().ok()?)))
 }
 
-/// The table ids of a handover: who takes over, from whom.
-fn handover_of(app_id: &str) -> Option<(&str, &str)> {
-    let ["thalweg", "adopt", to, TOPIC, _, from, _] = app_id.split('/').collect::<Vec<_>>()[..] else {
+/// Who takes over, and from whom: table id and topic id.
+struct Handover<'a> {
+    to: (&'a str, &'a str),
+    from: (&'a str, &'a str),
+}
+
+fn handover_of(app_id: &str) -> Option<Handover<'_>> {
+    let ["thalweg", "adopt", to, TOPIC, to_topic, from, from_topic] = app_id.split('/').collect::<Vec<_>>()[..] else {
         return None;
     };
-    Some((to, from))
+    Some(Handover { to: (to, to_topic), from: (from, from_topic) })
 }
 
 /// The names of a Delta schema's columns.

@@ -13,6 +13,9 @@ use crate::{on_all_cores, run_aimed, setting};
 /// After so many seeds a bug counts as missed.
 const SEEDS_MAX: u64 = 1_500;
 
+/// Seeds of each bug's world that must be right without it.
+const RIGHT_SEEDS: u64 = 20;
+
 /// Seeds that are tried before all threads are asked whether one has found it.
 const AT_ONCE: u64 = 20;
 
@@ -56,6 +59,8 @@ fn aim(bug: Bug) -> Aim {
         | Bug::ReplayForgetsFormerNames => aims::hands_at_work,
         Bug::ReplayDeletesFilesInDoubt => aims::hands_over_minutes,
         Bug::ReplayIgnoresAnother => aims::hands_that_die,
+        Bug::AdoptsOffsetsOfAFormerTopic => aims::a_new_topic_is_adopted,
+        Bug::TakesLettersOfAFormerTopic => aims::a_new_topic_is_adopted_over_letters,
         Bug::MoveBackForgetsLetters => aims::hands_over_letters_in_doubt,
         Bug::HandoverForgetsLetters => aims::ids_come_over_letters,
         Bug::StopsOnAnOldLook => aims::retention_follows,
@@ -116,13 +121,34 @@ fn recorded(bug: Bug) -> Option<u64> {
     line.map(|seed| seed.parse().expect("planted.tsv has a seed for each bug"))
 }
 
-#[test]
-fn every_planted_bug_is_found() {
+/// The bug that is asked for, or all.
+fn wanted() -> (Option<String>, Vec<Bug>) {
     let wanted = std::env::var("THALWEG_SIM_BUG").ok();
-    let seeds = setting("THALWEG_SIM_SEEDS").unwrap_or(SEEDS_MAX);
     let is_wanted = |bug: &&Bug| wanted.as_ref().is_none_or(|name| *name == format!("{bug:?}"));
     let bugs: Vec<Bug> = ALL.iter().filter(is_wanted).copied().collect();
     assert!(!bugs.is_empty(), "there is no bug {}", wanted.unwrap_or_default());
+    (wanted, bugs)
+}
+
+/// In these worlds the trouble is that no everyday seed has: they must be right, too.
+#[test]
+fn every_world_in_which_a_bug_is_looked_for_is_right_without_it() {
+    let seeds = setting("THALWEG_SIM_SEEDS").unwrap_or(RIGHT_SEEDS);
+    let (_, bugs) = wanted();
+    let failures = on_all_cores(bugs.len() as u64 * seeds, |index| {
+        let (bug, seed) = (bugs[(index / seeds) as usize], index % seeds);
+        let finding = run_aimed(seed, aim(bug)).err()?;
+        Some(format!("the world of {bug:?}, seed {seed}: {}", finding.said))
+    });
+    let failures: Vec<String> = failures.into_iter().flatten().collect();
+    eprintln!("{} worlds without a bug, {seeds} seeds each: {} violations", bugs.len(), failures.len());
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    let seeds = setting("THALWEG_SIM_SEEDS").unwrap_or(SEEDS_MAX);
+    let (wanted, bugs) = wanted();
     let at_once = on_all_cores(bugs.len() as u64, |index| {
         let bug = bugs[index as usize];
         shown_by(bug, aim(bug), recorded(bug)?)

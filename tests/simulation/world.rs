@@ -9,7 +9,7 @@ use thalweg::error::ErrorKind;
 
 use object_store::path::Path;
 
-use crate::broker::{Broker, SharedBroker};
+use crate::broker::{self, Broker, SharedBroker};
 use crate::chance::Chance;
 use crate::finding::{Class, Finding};
 use crate::foreign::{Deed, Foreign, TO_LETTERS};
@@ -281,14 +281,17 @@ impl World {
     /// A person begins something, or what was begun goes on or is killed.
     fn by_hand(&mut self) -> Outcome {
         let Some(hand) = &mut self.hand else {
-            // Nobody is asked to touch what must not be written.
-            let is_over = self.oracle.is_over(&self.broker.lock().unwrap());
-            if !is_over && self.hands.percent(self.setup.mix.hand) {
+            // Nobody is asked to touch what must not be written. A group's members tell offsets by the topic's
+            // name: of a new topic's they are no measure.
+            let is_new = self.oracle.is_of_a_former_topic(&self.broker.lock().unwrap());
+            let may = self.oracle.over.is_none() && !(is_new && self.setup.plan.group.is_some());
+            if may && self.hands.percent(self.setup.mix.hand) {
                 let deed = match self.setup.mix.only_replays {
+                    _ if is_new => hand::Deed::adoption_of_the_new_topic(&mut self.hands),
                     true => hand::Deed::Replay { strict: false, root: LETTER_ROOTS[0] },
                     false => hand::Deed::drawn(&mut self.hands, &self.broker),
                 };
-                self.begin_by_hand(deed);
+                self.begin_by_hand(deed, is_new);
             }
             return Ok(());
         };
@@ -314,12 +317,15 @@ impl World {
         }
     }
 
-    fn begin_by_hand(&mut self, deed: hand::Deed) {
+    fn begin_by_hand(&mut self, deed: hand::Deed, is_new: bool) {
         self.started += 1;
         let name = format!("h{}", self.started);
         self.store.note(|| format!("{name} begins: {deed:?}"));
         let chance = self.hands.fork();
-        let table_id = self.oracle.table_id;
+        // A new topic may be adopted by who had the one before.
+        let is_other = deed.adopts() && !(is_new && self.hands.one_in(2));
+        let mut ids = TABLE_IDS.into_iter();
+        let table_id = ids.find(|id| (*id != self.oracle.table_id) == is_other).expect("there are two");
         self.hand = Some(Hand::start(name, deed, chance, &self.store, &self.clock, &self.broker, table_id));
     }
 
@@ -479,7 +485,8 @@ impl World {
                 self.tally.done += 1;
                 self.fresh_done += usize::from(is_fresh);
                 for (source, offset) in offsets {
-                    let txn = self.oracle.reached.get(&source.partition.0).copied().unwrap_or(-1);
+                    let number = broker::number(&source.topic_id.0, source.partition.0);
+                    let txn = number.and_then(|of| self.oracle.reached.get(&of).copied()).unwrap_or(-1);
                     if txn < offset.0 {
                         return Err(Finding::from(format!(
                             "{} ended at {source} {offset}, the table is at {txn}",
