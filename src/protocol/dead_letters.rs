@@ -32,6 +32,8 @@ use super::lineage::Lineage;
 use super::planted::{Bug, planted};
 use crate::ids::{Offset, TopicPartition};
 
+const PREFIX: &str = "thalweg-dlq/";
+
 /// Letters that stand above the main table's offset, by partition, offsets growing.
 pub type Held = BTreeMap<TopicPartition, Vec<Offset>>;
 
@@ -41,12 +43,15 @@ pub struct Doubt {
     pub offsets: Range<i64>,
     /// Letters may stand there under any of these.
     pub names: Vec<AppId>,
+    /// Below this, letters of other logs may stand at the same offsets: of a topic that was created again, or
+    /// of another ingestion. A file that does not tell whose its letters are does not tell them apart.
+    pub others: i64,
 }
 
 /// The `txn` of a partition in a dead-letter table: every letter below it is there.
 pub fn app_id(table_id: &str, source: &TopicPartition) -> String {
     let TopicPartition { topic, topic_id, partition } = source;
-    format!("thalweg-dlq/{table_id}/{topic}/{topic_id}/{partition}")
+    format!("{PREFIX}{table_id}/{topic}/{topic_id}/{partition}")
 }
 
 /// The names under which letters of a partition may stand, its own first: who handed its offsets over may
@@ -94,7 +99,23 @@ fn place_entries<'a>(
 pub fn in_doubt(names: Vec<AppId>, settled: Offset, letter_txns: &BTreeMap<String, i64>) -> Option<Doubt> {
     let reach = |name: &AppId| letter_txns.get(&app_id(&name.table_id, &name.source)).copied();
     let reach = names.iter().filter_map(reach).max()?;
-    (settled.0 < reach).then_some(Doubt { offsets: settled.0..reach, names })
+    if reach <= settled.0 {
+        return None;
+    }
+    let is_other = |id: &AppId| {
+        let is_namesake = |name: &AppId| {
+            (&name.source.topic, name.source.partition) == (&id.source.topic, id.source.partition)
+        };
+        names.first().is_some_and(is_namesake) && !names.contains(id)
+    };
+    let all = letter_txns.iter().filter_map(|(app_id, &reach)| Some((parse(app_id)?, reach)));
+    let others = all.filter(|(id, _)| is_other(id)).map(|(_, reach)| reach).max().unwrap_or(0);
+    Some(Doubt { offsets: settled.0..reach, names, others })
+}
+
+/// Whose offset a `txn` of a dead-letter table is.
+fn parse(app_id: &str) -> Option<AppId> {
+    AppId::parse(&format!("thalweg/{}", app_id.strip_prefix(PREFIX)?))
 }
 
 #[cfg(test)]
@@ -153,6 +174,18 @@ mod tests {
         let txns = [("orders/t/-/0", 20), ("orders/t/A/0", 17)];
         assert_eq!(doubt("orders", &source(0), 15, &txns), Some(15..20));
         assert_eq!(doubt("orders", &before, 15, &txns), Some(15..20));
+    }
+
+    #[test]
+    fn letters_of_other_logs_with_the_same_offsets_are_known_of() {
+        let txns =
+            [("new/t/A/0", 20), ("new/t/B/0", 12), ("new/t/B/1", 99), ("new/u/A/0", 99), ("x/t/A/0", 17)];
+        let txns = txns.map(|(name, reach)| (format!("thalweg-dlq/{name}"), reach));
+        let doubt = |of: usize| {
+            let names = vec![AppId::new("new", source(0))];
+            in_doubt(names, Offset(15), &txns[..of].iter().cloned().collect()).unwrap().others
+        };
+        assert_eq!([doubt(1), doubt(4), doubt(5)], [0, 12, 17]);
     }
 
     #[test]

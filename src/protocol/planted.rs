@@ -168,6 +168,10 @@ bugs! {
     AdoptForgetsAPartition,
     /// A topic that was created again is begun where the one before it stood.
     AdoptsOffsetsOfAFormerTopic,
+    /// A letter whose file does not tell its topic stands for a record of the one that was created again.
+    GuessesWhoseLettersStand,
+    /// A letter whose file does not tell its topic is replayed as one of the topic that was created again.
+    ReplaysLettersOfAFormerTopic,
     /// Letters of a topic stand for records of the one that was created again.
     TakesLettersOfAFormerTopic,
     /// A handover leaves no entry: who had the offsets is not told.

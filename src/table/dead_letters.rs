@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::protocol::app_id::AppId;
 use crate::protocol::dead_letters::{Doubt, Held};
+use crate::protocol::planted::{Bug, planted};
 use crate::schema::Schema;
 
 /// The tag of a file of dead letters.
@@ -86,13 +87,28 @@ pub async fn held(store: &Store, in_doubt: &BTreeMap<TopicPartition, Doubt>) -> 
                     (source.topic.as_str(), source.partition) == (letter.topic, letter.partition)
                         && doubt.offsets.contains(&letter.offset.0)
                 };
-                if let Some((source, _)) = of_file.iter().find(is_of) {
+                if let Some((source, doubt)) = of_file.iter().find(is_of) {
+                    let is_told = tag.is_some() || letter.offset.0 >= doubt.others;
+                    if !is_told && !planted(Bug::GuessesWhoseLettersStand) {
+                        return Err(not_told(store, source, letter.offset));
+                    }
                     found.entry(source).or_default().insert(letter.offset);
                 }
             }
         }
     }
     Ok(found.into_iter().map(|(source, offsets)| (source.clone(), offsets.into_iter().collect())).collect())
+}
+
+/// Whether a record was settled as a dead letter is not known.
+fn not_told(store: &Store, source: &TopicPartition, offset: Offset) -> Error {
+    let message = format!(
+        "{}: the letter {source} {offset} stands in a file that another engine wrote: it is of this topic, or of \
+         another one that had its name",
+        store.url
+    );
+    Error::new(ErrorKind::Disagree, message)
+        .remedy("delete the letters of topics that are gone from the table of dead letters, then start again")
 }
 
 impl LettersTag {
@@ -134,8 +150,14 @@ mod tests {
         let of = |topic_id: &str| TopicPartition { topic_id: TopicId(topic_id.to_owned()), ..source(0) };
         let names = [("new", "A"), ("orders", "A"), ("new", "-")];
         let names = names.map(|(table_id, topic_id)| AppId::new(table_id, of(topic_id))).to_vec();
-        let in_doubt = BTreeMap::from([(of("A"), Doubt { offsets: 10..20, names })]);
-        let held = held(&letters.store, &in_doubt).await.unwrap();
-        assert_eq!(held, [(of("A"), [12, 13, 14].map(Offset).to_vec())].into());
+        let in_doubt = BTreeMap::from([(of("A"), Doubt { offsets: 10..20, names, others: 17 })]);
+        let found = held(&letters.store, &in_doubt).await.unwrap();
+        assert_eq!(found, [(of("A"), [12, 13, 14].map(Offset).to_vec())].into());
+        letters.post_untold(&[(0, 17, b"{")]).await;
+        let found = held(&letters.store, &in_doubt).await.unwrap();
+        assert_eq!(found[&of("A")], [12, 13, 14, 17].map(Offset), "no other log reaches so far");
+        letters.post_untold(&[(0, 16, b"{")]).await;
+        let refused = held(&letters.store, &in_doubt).await.unwrap_err();
+        assert!(refused.message.contains("16 stands in a file that another engine wrote"), "{refused}");
     }
 }

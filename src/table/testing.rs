@@ -140,6 +140,15 @@ impl HandMade {
 
     /// Commits a file of letters: partition, offset, and value of each.
     pub async fn post(&mut self, tag: &LettersTag, letters: &[(i32, i64, &[u8])]) {
+        self.post_as((LETTERS_TAG, serde_json::to_string(tag).unwrap()), letters).await;
+    }
+
+    /// The same in a file that does not tell whose they are, as another engine rewrites them.
+    pub async fn post_untold(&mut self, letters: &[(i32, i64, &[u8])]) {
+        self.post_as(("another", String::new()), letters).await;
+    }
+
+    async fn post_as(&mut self, tag: (&str, String), letters: &[(i32, i64, &[u8])]) {
         let schema = Schema::of_dead_letters();
         let mut columns = Columns::new(&schema);
         let bad = BadRecord { reason: BadReason::Syntax, detail: "why".to_owned() };
@@ -149,7 +158,6 @@ impl HandMade {
             append(&mut columns, &letter, std::iter::empty(), &bad);
         }
         let path = format!("letters-{}.parquet", self.next);
-        let tag = (LETTERS_TAG, serde_json::to_string(tag).unwrap());
         let add = self.written(path, &schema, &mut columns, tag);
         self.commit("STREAMING UPDATE", &[], vec![Action::Add(add)]).await;
     }

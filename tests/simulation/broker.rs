@@ -148,9 +148,7 @@ impl Broker {
 
     /// The log that a row came from: two topics have records at the same offsets, with other ids.
     pub fn number_of_row(&self, partition: i32, offset: i64, id: i64) -> Option<i32> {
-        let is_it = |number: &i32| {
-            matches!(self.content((*number, offset)), Some(Content::Row(of) | Content::Doubtful(of)) if of == id)
-        };
+        let is_it = |number: &i32| matches!(self.content((*number, offset)), Some(Content::Row(of) | Content::Doubtful(of)) if of == id);
         [partition, AGAIN + partition].into_iter().find(is_it)
     }
 

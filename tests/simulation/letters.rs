@@ -19,13 +19,20 @@ pub struct Letters {
     pub logs: [Log; LETTER_ROOTS.len()],
     /// The file in which each dead letter came.
     pub at: BTreeMap<(i32, i64), String>,
+    /// Another engine wrote files of letters: whose they are is not told in these.
+    pub were_rewritten: bool,
     /// The `txn`s of each place.
     txns: BTreeMap<(usize, String), i64>,
 }
 
 impl Default for Letters {
     fn default() -> Letters {
-        Letters { logs: LETTER_ROOTS.map(Log::new), at: BTreeMap::new(), txns: BTreeMap::new() }
+        Letters {
+            logs: LETTER_ROOTS.map(Log::new),
+            at: BTreeMap::new(),
+            were_rewritten: false,
+            txns: BTreeMap::new(),
+        }
     }
 }
 
@@ -54,6 +61,7 @@ impl Letters {
                         self.logs[place].files.remove(path);
                     }
                     let Some(add) = action.get("add") else { continue };
+                    self.were_rewritten |= !is_ours;
                     let topic_id = topic_of(add).unwrap_or("A".to_owned());
                     let letters = self.add(place, add, store, named)?;
                     // Another writer moves letters from file to file; they are where they were.

@@ -140,6 +140,11 @@ impl Oracle {
         broker.was_created_again() && !self.has_new_topic()
     }
 
+    /// Whose letters are, of two topics of one name, may not be told: who cannot know stops.
+    pub fn may_stop_over_letters(&self) -> bool {
+        self.has_new_topic() && self.letters.were_rewritten
+    }
+
     fn has_new_topic(&self) -> bool {
         self.topic_id.as_deref() == Some("B")
     }
@@ -588,7 +593,9 @@ struct Handover<'a> {
 }
 
 fn handover_of(app_id: &str) -> Option<Handover<'_>> {
-    let ["thalweg", "adopt", to, TOPIC, to_topic, from, from_topic] = app_id.split('/').collect::<Vec<_>>()[..] else {
+    let ["thalweg", "adopt", to, TOPIC, to_topic, from, from_topic] =
+        app_id.split('/').collect::<Vec<_>>()[..]
+    else {
         return None;
     };
     Some(Handover { to: (to, to_topic), from: (from, from_topic) })

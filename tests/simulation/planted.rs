@@ -60,7 +60,9 @@ fn aim(bug: Bug) -> Aim {
         Bug::ReplayDeletesFilesInDoubt => aims::hands_over_minutes,
         Bug::ReplayIgnoresAnother => aims::hands_that_die,
         Bug::AdoptsOffsetsOfAFormerTopic => aims::a_new_topic_is_adopted,
-        Bug::TakesLettersOfAFormerTopic => aims::a_new_topic_is_adopted_over_letters,
+        Bug::TakesLettersOfAFormerTopic
+        | Bug::GuessesWhoseLettersStand
+        | Bug::ReplaysLettersOfAFormerTopic => aims::a_new_topic_is_adopted_over_letters,
         Bug::MoveBackForgetsLetters => aims::hands_over_letters_in_doubt,
         Bug::HandoverForgetsLetters => aims::ids_come_over_letters,
         Bug::StopsOnAnOldLook => aims::retention_follows,

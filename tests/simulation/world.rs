@@ -533,6 +533,7 @@ impl World {
             ErrorKind::Disagree => {
                 self.oracle.is_over(&broker)
                     || self.oracle.is_out_of_reach(&broker)
+                    || self.oracle.may_stop_over_letters()
                     || self.oracle.table_id != table_id
                     || (self.oracle.handovers > 0 && !is_fresh)
             }
@@ -586,6 +587,9 @@ impl World {
             } else {
                 (self.fresh_failed > 0).then_some(Ok(()))
             };
+        }
+        if self.oracle.may_stop_over_letters() && self.fresh_failed > 0 {
+            return Some(Ok(()));
         }
         let has_all = self.oracle.has_all(&broker).map_err(Finding::from);
         let has_ended = match until_end {
