@@ -83,7 +83,7 @@ pub struct Error {
 
 impl Error {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error { kind, message: message.into(), remedy: None, snippet: None, more: Vec::new() }
+        Error { kind, message: one_line(message.into()), remedy: None, snippet: None, more: Vec::new() }
     }
 
     /// The first error with the others behind it; `None` if there is none.
@@ -99,15 +99,23 @@ impl Error {
     }
 
     pub fn remedy(mut self, remedy: impl Into<String>) -> Error {
-        self.remedy = Some(remedy.into());
+        self.remedy = Some(one_line(remedy.into()));
         self
     }
 
     /// Puts the place before the message: `context: message`.
     pub fn context(mut self, context: impl fmt::Display) -> Error {
-        self.message = format!("{context}: {}", self.message);
+        self.message = one_line(format!("{context}: {}", self.message));
         self
     }
+}
+
+/// Parts of an error may be anybody's text: nothing in it begins a line or acts on a terminal.
+fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 impl fmt::Display for Error {
@@ -117,3 +125,17 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_it_quotes_an_error_is_one_line_that_acts_on_no_terminal() {
+        let error = Error::new(ErrorKind::Config, "`a\u{1b}[2J\nb` is no reference")
+            .remedy("write `\u{9b}31m` differently")
+            .context("f\r.toml");
+        assert_eq!(error.message, "f\u{fffd}.toml: `a\u{fffd}[2J\u{fffd}b` is no reference");
+        assert_eq!(error.remedy.as_deref(), Some("write `\u{fffd}31m` differently"));
+    }
+}
