@@ -309,7 +309,11 @@ fn offset(zone: &str) -> Option<i128> {
     if zone.is_empty() || zone.eq_ignore_ascii_case("z") {
         return Some(0);
     }
-    let (sign, zone) = (if zone.starts_with('-') { -1 } else { 1 }, zone.get(1..)?);
+    let (sign, zone) = match zone.split_at_checked(1)? {
+        ("-", zone) => (-1, zone),
+        ("+", zone) => (1, zone),
+        _ => return None,
+    };
     let [hours, minutes] = match zone.len() {
         2 => numbers([zone, "00"].into_iter())?,
         4 => numbers([zone.get(..2)?, zone.get(2..)?].into_iter())?,

@@ -1,19 +1,20 @@
 //! The schema of a table: Delta's types, their JSON, their Spark DDL and
 //! their Arrow form.
 //!
-//! It owns the type model and its three spellings, and which names columns
+//! It owns the type model and its spellings (`ddl`, `delta`), and which names columns
 //! may have (`names`). It does not own columns
 //! of data (`columnar`) nor the question whether we may write a table
 //! (`table::gate`).
 
 mod ddl;
+mod delta;
 pub mod names;
 
 use std::fmt;
 use std::sync::Arc;
 
 use arrow::datatypes as arrow_types;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 const DEAD_LETTERS: &str = "topic STRING, partition INT, offset BIGINT, timestamp TIMESTAMP, key BINARY, \
     value BINARY, headers ARRAY<STRUCT<key: STRING, value: BINARY>>, reason STRING, error STRING";
@@ -86,16 +87,12 @@ impl Schema {
 
     /// Reads Delta's `schemaString`.
     pub fn from_delta(text: &str) -> Result<Schema, String> {
-        let value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        match type_from_delta(&value)? {
-            DataType::Struct(fields) => Ok(Schema { fields }),
-            _ => Err("the top level is not a struct".to_owned()),
-        }
+        delta::parse(text)
     }
 
     /// Delta's `schemaString`.
     pub fn to_delta(&self) -> String {
-        struct_to_delta(&self.fields).to_string()
+        delta::print(&self.fields)
     }
 
     pub fn to_arrow(&self) -> arrow_types::SchemaRef {
@@ -170,121 +167,6 @@ fn quoted(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     if plain { name.to_owned() } else { format!("`{}`", name.replace('`', "``")) }
-}
-
-fn struct_to_delta(fields: &[Field]) -> Value {
-    let fields: Vec<Value> = fields
-        .iter()
-        .map(|field| {
-            json!({
-                "name": field.name,
-                "type": type_to_delta(&field.data_type),
-                "nullable": field.nullable,
-                "metadata": field.metadata,
-            })
-        })
-        .collect();
-    json!({"type": "struct", "fields": fields})
-}
-
-fn type_to_delta(data_type: &DataType) -> Value {
-    match data_type {
-        DataType::Boolean => json!("boolean"),
-        DataType::Byte => json!("byte"),
-        DataType::Short => json!("short"),
-        DataType::Integer => json!("integer"),
-        DataType::Long => json!("long"),
-        DataType::Float => json!("float"),
-        DataType::Double => json!("double"),
-        DataType::Decimal { precision, scale } => json!(format!("decimal({precision},{scale})")),
-        DataType::String => json!("string"),
-        DataType::Binary => json!("binary"),
-        DataType::Date => json!("date"),
-        DataType::Timestamp => json!("timestamp"),
-        DataType::Struct(fields) => struct_to_delta(fields),
-        DataType::Array { element, contains_null } => json!({
-            "type": "array",
-            "elementType": type_to_delta(element),
-            "containsNull": contains_null,
-        }),
-        DataType::Map { key, value, value_contains_null } => json!({
-            "type": "map",
-            "keyType": type_to_delta(key),
-            "valueType": type_to_delta(value),
-            "valueContainsNull": value_contains_null,
-        }),
-    }
-}
-
-fn type_from_delta(value: &Value) -> Result<DataType, String> {
-    if let Some(name) = value.as_str() {
-        return primitive_from_delta(name);
-    }
-    let nested = |key: &str| -> Result<Box<DataType>, String> {
-        let inner = value.get(key).ok_or_else(|| format!("`{key}` is missing"))?;
-        Ok(Box::new(type_from_delta(inner)?))
-    };
-    match value.get("type").and_then(Value::as_str) {
-        Some("struct") => {
-            let fields = value.get("fields").and_then(Value::as_array).ok_or("`fields` is missing")?;
-            fields.iter().map(field_from_delta).collect::<Result<_, _>>().map(DataType::Struct)
-        }
-        Some("array") => Ok(DataType::Array {
-            element: nested("elementType")?,
-            contains_null: flag(value, "containsNull")?,
-        }),
-        Some("map") => Ok(DataType::Map {
-            key: nested("keyType")?,
-            value: nested("valueType")?,
-            value_contains_null: flag(value, "valueContainsNull")?,
-        }),
-        other => Err(format!("type {} is not supported", other.unwrap_or("?"))),
-    }
-}
-
-fn field_from_delta(value: &Value) -> Result<Field, String> {
-    let name = value.get("name").and_then(Value::as_str).ok_or("a field has no name")?;
-    let inner = value.get("type").ok_or_else(|| format!("column `{name}` has no type"))?;
-    let of_the_column = |error: String| format!("column `{name}`: {error}");
-    let data_type = type_from_delta(inner).map_err(of_the_column)?;
-    let metadata = value.get("metadata").and_then(Value::as_object).cloned();
-    Ok(Field {
-        name: name.to_owned(),
-        data_type,
-        nullable: flag(value, "nullable").map_err(of_the_column)?,
-        metadata: metadata.ok_or_else(|| of_the_column("`metadata` is missing".to_owned()))?,
-    })
-}
-
-/// Every flag is required: readers refuse a table without them.
-fn flag(value: &Value, key: &str) -> Result<bool, String> {
-    value.get(key).and_then(Value::as_bool).ok_or_else(|| format!("`{key}` is missing"))
-}
-
-fn primitive_from_delta(name: &str) -> Result<DataType, String> {
-    Ok(match name {
-        "boolean" => DataType::Boolean,
-        "byte" => DataType::Byte,
-        "short" => DataType::Short,
-        "integer" => DataType::Integer,
-        "long" => DataType::Long,
-        "float" => DataType::Float,
-        "double" => DataType::Double,
-        "string" => DataType::String,
-        "binary" => DataType::Binary,
-        "date" => DataType::Date,
-        "timestamp" => DataType::Timestamp,
-        _ => {
-            return decimal_from_delta(name).ok_or_else(|| format!("type {name} is not supported"));
-        }
-    })
-}
-
-fn decimal_from_delta(name: &str) -> Option<DataType> {
-    let inner = name.strip_prefix("decimal(")?.strip_suffix(')')?;
-    let (precision, scale) = inner.split_once(',')?;
-    let (precision, scale) = (precision.trim().parse().ok()?, scale.trim().parse().ok()?);
-    ((1..=38).contains(&precision) && scale <= precision).then_some(DataType::Decimal { precision, scale })
 }
 
 fn fields_to_arrow(fields: &[Field]) -> Vec<arrow_types::Field> {

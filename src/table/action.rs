@@ -3,7 +3,7 @@
 //! It owns the JSON. Reading fails closed: a line that holds an action we do
 //! not know is named, never skipped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
@@ -54,7 +54,6 @@ pub struct MetaData {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct FileFormat {
     pub provider: String,
-    #[serde(default)]
     pub options: BTreeMap<String, Option<String>>,
 }
 
@@ -90,7 +89,6 @@ pub struct Remove {
     pub path: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_timestamp: Option<i64>,
-    #[serde(default)]
     pub data_change: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_vector: Option<DeletionVector>,
@@ -249,15 +247,28 @@ impl Commit {
 }
 
 /// Reads a whole version file. Malformed JSON is an error: a version file is
-/// complete or absent, so it is damage, not a half-written file.
+/// complete or absent, so it is damage, not a half-written file. So is what
+/// stands twice: readers differ in which one counts.
 pub fn commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
-    let mut commit = Commit::default();
+    let twice = |what: &str| serde_json::Error::custom(format!("{what} stands twice in one version"));
+    let (mut commit, mut app_ids, mut infos) = (Commit::default(), BTreeSet::new(), 0);
     for line in lines(body) {
         match line? {
-            Line::CommitInfo(value) => read_info(value, &mut commit)?,
+            Line::CommitInfo(_) if infos > 0 => return Err(twice("`commitInfo`")),
+            Line::CommitInfo(value) => {
+                infos += 1;
+                read_info(value, &mut commit)?;
+            }
+            Line::Protocol(_) if commit.protocol.is_some() => return Err(twice("`protocol`")),
             Line::Protocol(protocol) => commit.protocol = Some(protocol),
+            Line::MetaData(_) if commit.metadata.is_some() => return Err(twice("`metaData`")),
             Line::MetaData(metadata) => commit.metadata = Some(metadata),
-            Line::Txn(txn) => commit.txns.push(txn),
+            Line::Txn(txn) => {
+                if !app_ids.insert(txn.app_id.clone()) {
+                    return Err(twice(&format!("the `txn` of `{}`", txn.app_id)));
+                }
+                commit.txns.push(txn);
+            }
             Line::Add(_) => commit.adds += 1,
             Line::Remove(_) | Line::DomainMetadata(_) | Line::Other => {}
             Line::Unknown(name) => commit.winner.unknown_actions.push(name),
@@ -288,6 +299,24 @@ pub fn ranges_of(add: &Add) -> Option<Vec<OffsetRange>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_twice_in_a_version_is_damage() {
+        let lines = [
+            r#"{"commitInfo":{"operation":"WRITE"}}"#,
+            r#"{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}"#,
+            r#"{"metaData":{"id":"t","format":{"provider":"parquet","options":{}},"schemaString":"{}","partitionColumns":[],"configuration":{}}}"#,
+            r#"{"txn":{"appId":"a","version":1}}"#,
+        ];
+        let all = lines.join("\n");
+        assert!(commit(all.as_bytes()).is_ok());
+        for line in lines {
+            let error = commit(format!("{all}\n{line}").as_bytes()).unwrap_err();
+            assert!(error.to_string().contains("stands twice in one version"), "{error}");
+        }
+        let another = lines[3].replace("\"a\"", "\"b\"");
+        assert!(commit(format!("{all}\n{another}").as_bytes()).is_ok());
+    }
 
     #[test]
     fn a_commit_is_read_back_as_it_was_written() {

@@ -105,27 +105,35 @@ impl Inventory {
         let bad = |error: serde_json::Error| log::damaged(store, version, error);
         let commit = action::commit(body).map_err(bad)?;
         let (mut adds, mut removes_rows) = (Vec::new(), false);
+        // Its actions have no order: a file of both is there for one reader and gone for another.
+        let (mut added, mut gone) = (BTreeSet::new(), BTreeSet::new());
         for line in action::lines(body) {
             match line.map_err(bad)? {
                 Line::Add(text) => {
                     let add: Add = serde_json::from_str(text.get()).map_err(bad)?;
                     let key = FileKey::of(&add.path, add.deletion_vector.as_ref());
-                    if moves_files && self.files.insert(key, add.clone()).is_some() && add.data_change {
+                    let twice = !added.insert(key.clone());
+                    let again = moves_files && self.files.insert(key, add.clone()).is_some();
+                    if twice || (again && add.data_change) {
                         self.faults.push(format!("version {version} adds {} again", add.path));
                     }
                     adds.push(add);
                 }
                 Line::Remove(text) => {
                     let remove: Remove = serde_json::from_str(text.get()).map_err(bad)?;
+                    let key = FileKey::of(&remove.path, remove.deletion_vector.as_ref());
                     if moves_files {
-                        self.files.remove(&FileKey::of(&remove.path, remove.deletion_vector.as_ref()));
+                        self.files.remove(&key);
                     }
+                    gone.insert(key);
                     removes_rows |= remove.data_change;
                     self.removed.insert(remove.path);
                 }
                 _ => {}
             }
         }
+        let both = added.intersection(&gone);
+        self.faults.extend(both.map(|key| format!("version {version} adds and removes {}", key.path)));
         self.history.push(Retained { version, commit, adds, removes_rows });
         Ok(())
     }
