@@ -133,6 +133,8 @@ pub struct Desk<T> {
     seen: Sender<(usize, Change)>,
     /// Tables whose change was told.
     told: Vec<bool>,
+    /// Tables whose topic was not there when it was asked for last.
+    gone: Vec<bool>,
     trouble: Trouble,
     health: Arc<Health>,
 }
@@ -160,8 +162,8 @@ impl Watch {
         let (asks, asked) = bounded(2 * known.len() + ASKS_IN_ADVANCE);
         let (seen, changes) = bounded(2 * known.len());
         let watch = Watch { changes, asks, known: known.clone() };
-        let told = vec![false; known.len()];
-        (watch, Desk { topics, known, growth, asked, seen, told, trouble: Trouble::default(), health })
+        let (told, gone) = (vec![false; known.len()], vec![false; known.len()]);
+        (watch, Desk { topics, known, growth, asked, seen, told, gone, trouble: Trouble::default(), health })
     }
 
     pub fn witness(&self, table: usize) -> Witness {
@@ -216,6 +218,7 @@ impl<T: Topics> Desk<T> {
             let mut vouched = |name| *confirmed.entry(name).or_insert_with(|| self.topics.confirms(was));
             let answer = match answer {
                 Some(answer) if vouched(was.name.as_str()) => {
+                    tell_gone(&mut self.gone[table], was, &Vouched::Same, &self.health);
                     // A committer that has ended does not wait.
                     let _ = answer.send(Vouched::Same);
                     continue;
@@ -224,6 +227,7 @@ impl<T: Topics> Desk<T> {
             };
             let now = answers.entry(&was.name).or_insert_with(|| self.topics.find(&was.name));
             let (vouched, change) = compare(was, now);
+            tell_gone(&mut self.gone[table], was, &vouched, &self.health);
             let is_wanted = |change: &Change| self.growth || !matches!(change, Change::Grew);
             if let Some(change) = change.filter(|_| !std::mem::replace(&mut self.told[table], true))
                 && is_wanted(&change)
@@ -273,17 +277,31 @@ impl Trouble {
     }
 }
 
+/// Says that a topic is not there, once, and keeps saying it on `/readyz`: it may come back.
+fn tell_gone(told: &mut bool, topic: &Topic, vouched: &Vouched, health: &Health) {
+    let component = format!("topic {}", topic.name);
+    match vouched {
+        Vouched::Gone if !*told => {
+            warn!(topic = topic.name, "the topic does not exist any more");
+            health.set_ready(&component, Err("it does not exist any more".to_owned()));
+            *told = true;
+        }
+        Vouched::Gone | Vouched::Unanswered(_) => {}
+        // One that was created again is told as such.
+        Vouched::Same | Vouched::CreatedAgain(_) => {
+            if std::mem::take(told) {
+                health.set_ready(&component, Ok(()));
+            }
+        }
+    }
+}
+
 /// What an answer of the broker says of a known topic.
 fn compare(was: &Topic, now: &Result<Option<Topic>>) -> (Vouched, Option<Change>) {
     let now = match now {
         Ok(Some(now)) => now,
-        Ok(None) => {
-            warn!(topic = was.name, "the topic does not exist any more");
-            return (Vouched::Gone, None);
-        }
-        Err(error) => {
-            return (Vouched::Unanswered(error.clone()), None);
-        }
+        Ok(None) => return (Vouched::Gone, None),
+        Err(error) => return (Vouched::Unanswered(error.clone()), None),
     };
     if was.id.is_unknown() {
         return (Vouched::Same, grown(was, now));

@@ -204,6 +204,80 @@ fn files_that_arrive_after_their_partitions_were_dropped_never_count() {
 }
 
 #[test]
+fn an_instance_that_is_ended_while_it_hands_over_loses_and_doubles_nothing() {
+    let Some(story) = Story::begin("group-ended") else { return };
+    services::s3().bucket(story.name);
+    let faults = Faults::before(services::s3(), "group-ended-proxy");
+    let mut shared = Shared::at(story, "s3://group-ended/t".to_owned());
+    let slow = shared.config_on("slow", "", &faults.options());
+    let free = shared.config_on("free", "", &services::s3().options());
+    shared.produce();
+    let mut first = run(&slow);
+    shared.caught_up(&mut first);
+    // Commits wait: what it has to hand over is not settled when it is told to end.
+    faults.set(&["rate=1", "kinds=503", "only=PUT .*_delta_log.*"]);
+    shared.produce();
+    let mut second = run(&free);
+    first.until("revoked by the group");
+    first.signal("-TERM");
+    faults.set(&["rate=0"]);
+    first.end(Duration::from_secs(12)).with(0);
+    second.until("reading on");
+    shared.produce();
+    shared.caught_up(&mut second);
+    ends_in_order(second);
+    let rows = judge::equal(&shared.story, &shared.location, &shared.topic, FLAT, &["duckdb"]);
+    assert_eq!(rows, (shared.produced * i64::from(PARTITIONS)).unsigned_abs());
+}
+
+#[test]
+fn of_two_tables_of_a_group_the_one_whose_topic_is_created_again_stops_and_the_other_goes_on() {
+    let Some(story) = Story::begin("group-tables") else { return };
+    let topics = [story.topic("left", 4), story.topic("right", 4)];
+    let place = |of: usize| story.place(&format!("t{of}"));
+    let kafka = format!(
+        "brokers = \"{}\"\ngroup = \"tables\"\n[kafka.librdkafka]\n\
+         \"session.timeout.ms\" = 6000\n\"heartbeat.interval.ms\" = 500\n",
+        story.brokers
+    );
+    let table = |of: usize| {
+        format!(
+            "[[table]]\nid = \"t{of}\"\ntopic = \"{}\"\nlocation = \"{}\"\nschema = \"{FLAT}\"\nmax_latency = \"100ms\"\n",
+            topics[of],
+            place(of)
+        )
+    };
+    let config = story.config_with(&kafka, "config", &format!("{}{}", table(0), table(1)));
+    let produce = |of: usize, numbers: std::ops::Range<i64>| {
+        (0..4).for_each(|partition| story.produce(&topics[of], partition, numbers.clone()));
+    };
+    (0..2).for_each(|of| produce(of, 0..200));
+    let (mut first, mut second) = (run(&config), run(&config));
+    let rows = |of: usize| judge::offsets(&place(of)).len();
+    first.until("reading on");
+    second.until("reading on");
+    second.watch_until("all is read", || rows(0) == 800 && rows(1) == 800);
+    story.create_again(&topics[0], 4);
+    produce(0, 0..300);
+    for instance in [&mut first, &mut second] {
+        instance.until("a table has stopped");
+    }
+    produce(1, 200..300);
+    second.watch_until("the other table is read on", || rows(1) == 1_200);
+    // Whoever is alone reads all of it.
+    ends_in_order(first);
+    produce(1, 300..350);
+    second.watch_until("one alone reads it all", || rows(1) == 1_400);
+    ends_in_order(second);
+    for of in 0..2 {
+        judge::sound(&place(of));
+    }
+    let all = |next: i64| (0..4).flat_map(move |partition| judge::range(partition, 0..next)).collect();
+    assert_eq!(judge::offsets(&place(0)), all(200));
+    assert_eq!(judge::offsets(&place(1)), all(350));
+}
+
+#[test]
 fn a_static_member_that_restarts_within_its_session_moves_nobodys_partitions() {
     let Some(mut shared) = Shared::begin("group-static") else { return };
     let long = "\"session.timeout.ms\" = 2000";

@@ -95,10 +95,19 @@ impl Story {
         Ok(())
     }
 
-    /// Deletes a topic and creates another one of its name.
-    pub fn create_again(&self, topic: &str, partitions: i32) {
+    pub fn delete(&self, topic: &str) {
         let answers = block_on(self.admin().delete_topics(&[topic], &options())).unwrap();
         answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+    }
+
+    /// Deletes a topic and creates another one of its name.
+    pub fn create_again(&self, topic: &str, partitions: i32) {
+        self.delete(topic);
+        self.create_of_that_name(topic, partitions);
+    }
+
+    /// Creates a topic whose name was another's a moment ago.
+    pub fn create_of_that_name(&self, topic: &str, partitions: i32) {
         // The name is free once the broker has let go of it.
         while let Err(code) = self.create(topic, partitions, &[]) {
             assert_eq!(code, RDKafkaErrorCode::TopicAlreadyExists, "{topic}");

@@ -143,6 +143,35 @@ fn a_shorter_topic_created_again_under_a_run_stops_its_table_only() {
 }
 
 #[test]
+fn a_topic_that_is_deleted_under_a_run_is_told_and_waited_for_and_other_tables_go_on() {
+    let Some(story) = Story::begin("deleted") else { return };
+    let (topic, other) = (story.topic("events", 2), story.topic("other", 1));
+    story.produce(&topic, 0, 0..100);
+    story.produce(&topic, 1, 0..50);
+    story.produce(&other, 0, 0..10);
+    let config = config(&story, &[("table", &topic), ("other", &other)]);
+    let mut running = run(&config);
+    let address = running.address();
+    committed(&mut running, &address, 160.0);
+    story.delete(&topic);
+    stays_not_ready(&mut running, &address, &[&format!("topic {topic}"), "does not exist any more"]);
+    story.produce(&other, 0, 10..20);
+    committed(&mut running, &address, 170.0);
+    // It comes back as another one.
+    story.create_of_that_name(&topic, 2);
+    story.produce(&topic, 0, 0..300);
+    running.until("created again");
+    stays_not_ready(&mut running, &address, &["table table", "created again"]);
+    story.produce(&other, 0, 20..30);
+    committed(&mut running, &address, 180.0);
+    ends_in_order(running);
+    let expected = range(0, 0..100).chain(range(1, 0..50)).collect();
+    assert_eq!(judge::offsets(&story.place("table")), expected);
+    assert_eq!(judge::offsets(&story.place("other")), range(0, 0..30).collect());
+    judge::sound(&story.place("table"));
+}
+
+#[test]
 fn partitions_added_under_a_run_are_read_from_their_first_record() {
     let Some(story) = Story::begin("grows") else { return };
     let topic = story.topic("events", 1);
