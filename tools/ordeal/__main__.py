@@ -171,6 +171,8 @@ def torture(bench, options):
                       f"again: tools/torture --seed {options.seed} --round {number}")
                 break
             number += 1
+    except KeyboardInterrupt:
+        say("interrupted: what was judged until now counts")
     finally:
         services.stop()
         bench.stop()

@@ -26,7 +26,7 @@ MEMORY_MIB = 192
 SESSION_MS, FROZEN_SECONDS = 1_000, (1.6, 2.8)
 # Exits of a drain: done; not all committed in time.
 UNDRAINED = {0, 69}
-SLOW_SECONDS, CAUGHT_UP_SECONDS, GIVES_WAY_SECONDS = 45, 90, 45
+SLOW_SECONDS, STANDS_STILL_SECONDS, GIVES_WAY_SECONDS = 45, 90, 45
 TMPFS = "48m"
 # System calls of a file's, a version's or a request's way; and at which of a thread's the kill comes at most.
 LOCAL_CALLS = [("linkat", 5), ("fsync", 12), ("openat", 40), ("unlink", 5), ("write", 60), ("sendto", 15), ("sendmsg", 40)]
@@ -312,14 +312,18 @@ class Round:
             sent = json.loads(producer.stdout.read())
             self.done["records produced"] += sent["good"] + sent["bad"] + sent["in transactions"]
         self.look_after()
-        began = time.monotonic()
-        while not self.caught_up():
+        began = moved = time.monotonic()
+        left = None
+        while behind := self.behind():
             self.look_after()
             for table in self.tables:
                 if not [instance for instance in self.of(table) if not instance.leaving]:
                     self.start(table)
-            expect(time.monotonic() - began < CAUGHT_UP_SECONDS,
-                   f"lag is left {CAUGHT_UP_SECONDS} s after the last fault: {self.behind()}\n{self.running[0].tail(40)}")
+            if behind != left:
+                left, moved = behind, time.monotonic()
+            # How fast is a matter of the machine and of what else it does.
+            expect(time.monotonic() - moved < STANDS_STILL_SECONDS,
+                   f"nothing has moved for {STANDS_STILL_SECONDS} s, and no fault is left: {behind}\n{self.tails(behind)}")
             time.sleep(0.1)
         took = time.monotonic() - began
         self.done["slowest catch-up ms"] = int(1000 * took)
@@ -338,6 +342,10 @@ class Round:
             instance.sound(MEMORY_MIB)
         self.done["zombies"] += sum(instance.text().count("lost by the group") > 0 for instance in self.all)
         self.done["highest memory MiB"] = max(instance.memory_peak for instance in self.all)
+
+    def tails(self, behind):
+        tables = {table for table, *_ in behind}
+        return "\n".join(instance.tail(40) for instance in self.running if instance.table.id in tables)
 
     def caught_up(self):
         return not self.behind()
