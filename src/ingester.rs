@@ -36,7 +36,7 @@ use crate::shard::{self, Lane, Reading, Report, Shard};
 use crate::source::catalog::{Catalog, Topic};
 use crate::source::kafka::KafkaSource;
 use crate::source::prefetch::Prefetch;
-use crate::source::witness::{Change, Watch};
+use crate::source::witness::{Change, Known, Watch};
 use crate::table::checkpoint::Turns;
 use crate::table::guard;
 use crate::table::store::Store;
@@ -180,7 +180,7 @@ impl<'a> Generation<'a> {
         let mut first_stop = None;
         let ready = runtime.block_on(prepare(run, &catalog, health, &mut first_stop))?;
         let mut opened = runtime.block_on(open(run, &catalog, &ready, health, writer, &mut first_stop))?;
-        let known = ready.iter().map(|(topic, _)| topic.clone()).collect();
+        let known = known(&ready, &opened);
         let brokers = catalog.brokers_count;
         let topics = Watch::start(catalog, known, !run.until_end, Arc::clone(health))?;
         let partitions = group::partitions(run, &opened);
@@ -547,6 +547,14 @@ async fn open(
         Some(error) => Err(error),
         None => Ok(all),
     }
+}
+
+/// The topics of all tables, as their tables know them.
+fn known(ready: &[(Topic, Option<Ready>)], opened: &[(usize, Opened)]) -> Vec<Known> {
+    let in_table =
+        |index| opened.iter().find(|(table, _)| *table == index).map(|(_, opened)| &opened.plan.topic_id);
+    let all = ready.iter().enumerate();
+    all.map(|(index, (topic, _))| Known::new(topic, in_table(index).unwrap_or(&topic.id))).collect()
 }
 
 fn identity(table: &Table, writer: &Writer) -> Identity {

@@ -48,6 +48,8 @@ bugs! {
     NoTopicIdAtStart,
     /// What was fetched is committed without a look at the topic's id.
     NoTopicIdBeforeCommit,
+    /// Where the broker told no id at the start, the one that the table knows is not compared.
+    ForgetsTheTablesTopicId,
 
     // ---- one commit
     /// Finished work is committed whether it chains or not.

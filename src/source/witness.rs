@@ -23,7 +23,9 @@ use tracing::{info, warn};
 use super::catalog::{Catalog, Topic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::Health;
+use crate::ids::TopicId;
 use crate::metrics;
+use crate::protocol::planted::{Bug, planted};
 
 /// How often topics are looked at unasked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -116,17 +118,35 @@ impl Topics for Catalog {
     }
 }
 
+/// A topic as it was when its table was opened.
+#[derive(Clone)]
+pub struct Known {
+    /// Under the id that the table knows it by.
+    topic: Topic,
+    /// A broker that told no id then is not waited for to tell one.
+    tells_id: bool,
+}
+
+impl Known {
+    /// `told`: as the broker told it. Where it told no id, the table's is the one to compare.
+    pub fn new(told: &Topic, in_table: &TopicId) -> Known {
+        let tells_id = !told.id.is_unknown();
+        let id = if tells_id || planted(Bug::ForgetsTheTablesTopicId) { &told.id } else { in_table };
+        Known { topic: Topic { id: id.clone(), ..told.clone() }, tells_id }
+    }
+}
+
 /// What is seen of the topics. The desk closes when this and every witness are gone.
 pub struct Watch {
     pub changes: Receiver<(usize, Change)>,
     asks: Sender<Ask>,
-    known: Vec<Topic>,
+    known: Vec<Known>,
 }
 
 /// Where questions are answered.
 pub struct Desk<T> {
     topics: T,
-    known: Vec<Topic>,
+    known: Vec<Known>,
     /// Growth is of interest.
     growth: bool,
     asked: Receiver<Ask>,
@@ -142,7 +162,7 @@ pub struct Desk<T> {
 impl Watch {
     /// Watches the topics of tables, `known` in the order of the tables, on a thread of its own.
     /// Where `growth` does not matter, nobody looks unasked.
-    pub fn start(catalog: Catalog, known: Vec<Topic>, growth: bool, health: Arc<Health>) -> Result<Watch> {
+    pub fn start(catalog: Catalog, known: Vec<Known>, growth: bool, health: Arc<Health>) -> Result<Watch> {
         let (watch, mut desk) = Watch::with_desk(catalog, known, growth, health);
         let looks = if growth { tick(LOOK_EVERY) } else { never() };
         std::thread::Builder::new().name("topics".to_owned()).spawn(move || desk.sit(&looks)).map_err(
@@ -154,7 +174,7 @@ impl Watch {
     /// The same without the thread: nothing is answered until somebody works the desk.
     pub fn with_desk<T: Topics>(
         topics: T,
-        known: Vec<Topic>,
+        known: Vec<Known>,
         growth: bool,
         health: Arc<Health>,
     ) -> (Watch, Desk<T>) {
@@ -167,7 +187,7 @@ impl Watch {
     }
 
     pub fn witness(&self, table: usize) -> Witness {
-        let asks = (!self.known[table].id.is_unknown()).then(|| self.asks.clone());
+        let asks = (!self.known[table].topic.id.is_unknown()).then(|| self.asks.clone());
         Witness { asks, table }
     }
 
@@ -213,7 +233,8 @@ impl<T: Topics> Desk<T> {
         let mut answers: BTreeMap<&str, Result<Option<Topic>>> = BTreeMap::new();
         let mut confirmed: BTreeMap<&str, bool> = BTreeMap::new();
         for Ask { table, answer } in asks {
-            let was = &self.known[table];
+            let known = &self.known[table];
+            let was = &known.topic;
             // A committer does not care for growth: the short question will do, unless there is more to say.
             let mut vouched = |name| *confirmed.entry(name).or_insert_with(|| self.topics.confirms(was));
             let answer = match answer {
@@ -226,7 +247,7 @@ impl<T: Topics> Desk<T> {
                 answer => answer,
             };
             let now = answers.entry(&was.name).or_insert_with(|| self.topics.find(&was.name));
-            let (vouched, change) = compare(was, now);
+            let (vouched, change) = compare(known, now);
             tell_gone(&mut self.gone[table], was, &vouched, &self.health);
             let is_wanted = |change: &Change| self.growth || !matches!(change, Change::Grew);
             if let Some(change) = change.filter(|_| !std::mem::replace(&mut self.told[table], true))
@@ -297,13 +318,14 @@ fn tell_gone(told: &mut bool, topic: &Topic, vouched: &Vouched, health: &Health)
 }
 
 /// What an answer of the broker says of a known topic.
-fn compare(was: &Topic, now: &Result<Option<Topic>>) -> (Vouched, Option<Change>) {
+fn compare(known: &Known, now: &Result<Option<Topic>>) -> (Vouched, Option<Change>) {
+    let was = &known.topic;
     let now = match now {
         Ok(Some(now)) => now,
         Ok(None) => return (Vouched::Gone, None),
         Err(error) => return (Vouched::Unanswered(error.clone()), None),
     };
-    if was.id.is_unknown() {
+    if was.id.is_unknown() || (now.id.is_unknown() && !known.tells_id) {
         return (Vouched::Same, grown(was, now));
     }
     if now.id.is_unknown() {
@@ -343,9 +365,21 @@ mod tests {
         }
     }
 
+    fn known(told: &str, in_table: &str) -> Known {
+        Known::new(&topic(told, 2), &TopicId(in_table.to_owned()))
+    }
+
+    #[test]
+    fn what_the_table_knows_counts_where_the_broker_told_no_id_at_first() {
+        let was = known("-", "A");
+        assert!(matches!(compare(&was, &Ok(Some(topic("-", 2)))), (Vouched::Same, None)));
+        assert!(matches!(compare(&was, &Ok(Some(topic("A", 2)))), (Vouched::Same, None)));
+        assert!(matches!(compare(&was, &Ok(Some(topic("B", 2)))), (Vouched::CreatedAgain(_), Some(_))));
+    }
+
     #[test]
     fn only_the_known_id_is_vouched_for() {
-        let was = topic("A", 2);
+        let was = known("A", "A");
         assert!(matches!(compare(&was, &Ok(Some(topic("A", 2)))), (Vouched::Same, None)));
         let (vouched, change) = compare(&was, &Ok(Some(topic("B", 2))));
         let Vouched::CreatedAgain(error) = vouched else { panic!("{vouched:?}") };
@@ -373,11 +407,11 @@ mod tests {
     #[test]
     fn growth_is_no_change_of_identity() {
         assert!(matches!(
-            compare(&topic("A", 2), &Ok(Some(topic("A", 3)))),
+            compare(&known("A", "A"), &Ok(Some(topic("A", 3)))),
             (Vouched::Same, Some(Change::Grew))
         ));
         assert!(matches!(
-            compare(&topic("-", 2), &Ok(Some(topic("-", 3)))),
+            compare(&known("-", "-"), &Ok(Some(topic("-", 3)))),
             (Vouched::Same, Some(Change::Grew))
         ));
     }

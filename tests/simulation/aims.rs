@@ -223,6 +223,22 @@ pub fn ids_come_to_rivals(setup: &mut Setup) {
     setup.plan.letters = None;
 }
 
+/// The broker begins to tell ids while several open the table, and the topic is created again after that.
+pub fn ids_come_before_a_new_topic(setup: &mut Setup) {
+    ids_come(setup);
+    setup.mix.end = Some((20, Ending::CreatedAgain));
+    setup.mix.instances = 3;
+    setup.mix.partitions = 2;
+    setup.mix.steps = 120;
+    setup.mix.hand = 0;
+    setup.mix.foreign = 0;
+    setup.mix.retain = 0;
+    setup.faults.slow = 10;
+    setup.plan.max_latency = Duration::ZERO;
+    setup.plan.rivals_show = false;
+    setup.plan.group = None;
+}
+
 /// The topic is created again while the broker hardly answers questions.
 pub fn created_again_unseen(setup: &mut Setup) {
     setup.mix.hand = 0;

@@ -19,7 +19,7 @@ use thalweg::protocol::fence::Writer;
 use thalweg::schema::Schema;
 use thalweg::shard::{self, Lane, Reading, Report, Shard, Turn};
 use thalweg::source::catalog::Topic;
-use thalweg::source::witness::{Change, Desk, Watch};
+use thalweg::source::witness::{self, Change, Desk, Watch};
 use thalweg::table::checkpoint::Turns;
 use thalweg::table::store::Store;
 use thalweg::table::sweeper::Sweeper;
@@ -328,7 +328,8 @@ impl Instance {
             silent: self.plan.silent,
         };
         let growth = !self.plan.until_end;
-        let (watch, desk) = Watch::with_desk(topics, vec![self.topic.clone()], growth, Arc::clone(&health));
+        let known = witness::Known::new(&self.topic, &opened.plan.topic_id);
+        let (watch, desk) = Watch::with_desk(topics, vec![known], growth, Arc::clone(&health));
         let lane = Lane {
             table: 0,
             table_id: self.plan.table_id.to_owned(),

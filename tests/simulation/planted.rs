@@ -42,6 +42,7 @@ fn aim(bug: Bug) -> Aim {
         Bug::TrustsALookThatTookLong => aims::weeks_pass_over_starts,
         Bug::DeletesLettersInDoubt => aims::minutes_pass_over_letters,
         Bug::NoTopicIdBeforeCommit => aims::created_again_unseen,
+        Bug::ForgetsTheTablesTopicId => aims::ids_come_before_a_new_topic,
         Bug::AsksForTheEndFirst => aims::another_reads_on,
         Bug::TakesSilenceForDamage | Bug::TakesCleanUpForDamage => aims::the_log_is_cleaned_up,
         Bug::HintGoesBack => aims::weeks_pass_over_two_checkpointers,
