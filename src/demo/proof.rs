@@ -236,7 +236,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("_delta_log")).unwrap();
         let mut log = vec![
             json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}}),
-            json!({"metaData": {"id": "t", "format": {"provider": "parquet"}, "schemaString": "{}",
+            json!({"metaData": {"id": "t", "format": {"provider": "parquet", "options": {}}, "schemaString": "{}",
                                 "partitionColumns": [], "configuration": {}}}),
         ];
         for (index, rows) in files.iter().enumerate() {

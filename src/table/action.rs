@@ -95,6 +95,13 @@ pub struct Remove {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct DomainMetadata {
+    pub domain: String,
+    pub configuration: String,
+    pub removed: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct DeletionVector {
     pub storage_type: String,
@@ -174,7 +181,7 @@ pub enum Line<'a> {
     Txn(Txn),
     Add(&'a RawValue),
     Remove(&'a RawValue),
-    DomainMetadata(&'a RawValue),
+    DomainMetadata(DomainMetadata),
     /// Known, and of no weight to an appending writer.
     Other,
     Unknown(String),
@@ -199,7 +206,7 @@ fn line(text: &[u8]) -> Result<Line<'_>, serde_json::Error> {
         "txn" => Line::Txn(serde_json::from_str(value.get())?),
         "add" => Line::Add(value),
         "remove" => Line::Remove(value),
-        "domainMetadata" => Line::DomainMetadata(value),
+        "domainMetadata" => Line::DomainMetadata(serde_json::from_str(value.get())?),
         "cdc" | "checkpointMetadata" | "sidecar" => Line::Other,
         _ => Line::Unknown(name),
     })

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::columns::Part;
 use crate::error::Result;
@@ -87,12 +87,9 @@ impl Changes {
                     let line = json!({"txn": txn}).to_string();
                     self.txns.insert(txn.app_id, line);
                 }
-                Line::DomainMetadata(text) => {
-                    let domain: Value = serde_json::from_str(text.get())?;
-                    let name = domain["domain"].as_str().unwrap_or_default().to_owned();
-                    let stands = domain["removed"] != Value::Bool(true);
-                    let line = stands.then(|| json!({"domainMetadata": domain}).to_string());
-                    self.domains.insert(name, line);
+                Line::DomainMetadata(domain) => {
+                    let line = (!domain.removed).then(|| json!({"domainMetadata": domain}).to_string());
+                    self.domains.insert(domain.domain, line);
                 }
                 Line::Add(text) => {
                     let add: action::Add = serde_json::from_str(text.get())?;

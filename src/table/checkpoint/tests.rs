@@ -330,8 +330,9 @@ fn commit_by_chance(chance: &mut Chance, replay: &Replay, version: u64, now_ms: 
             lines.push(json!({"add": add(&path, version, &Value::Null)}));
         }
     }
-    for _ in 0..chance.below(3) {
-        lines.push(json!({"txn": {"appId": format!("app-{}", chance.below(20)), "version": version}}));
+    let apps: BTreeSet<u64> = (0..chance.below(3)).map(|_| chance.below(20)).collect();
+    for app in apps {
+        lines.push(json!({"txn": {"appId": format!("app-{app}"), "version": version}}));
     }
     if chance.one_in(5) {
         lines.push(json!({"domainMetadata": {"domain": format!("d{}", chance.below(3)),
