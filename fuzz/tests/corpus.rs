@@ -1,8 +1,9 @@
 //! Every kept input of every target, and simple mutations of them, on any Rust.
 //!
 //! `THALWEG_FUZZ_SECONDS` is how long each target's inputs are mutated, 2 by
-//! default. The mutations follow from a fixed seed: what fails here fails
-//! again. A finding is kept below `fuzz/artifacts`.
+//! default, or `THALWEG_FUZZ_RUNS` times, whichever ends first. The mutations
+//! follow from a fixed seed: what fails here fails again, and a number of runs
+//! is the same runs on every machine. A finding is kept below `fuzz/artifacts`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 #![allow(clippy::disallowed_methods, reason = "how long to go on is no part of what is tested")]
@@ -97,6 +98,10 @@ impl Choices {
     }
 }
 
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
 fn run(target: &str) {
     let (_, check) = TARGETS.into_iter().find(|(name, _)| *name == target).unwrap();
     let inputs = corpus(target);
@@ -105,10 +110,11 @@ fn run(target: &str) {
         let outcome = catch_unwind(AssertUnwindSafe(|| check(input)));
         assert!(outcome.is_ok(), "fuzz/corpus/{target}/{name} fails");
     }
-    let seconds = std::env::var("THALWEG_FUZZ_SECONDS").ok().map_or(2, |text| text.parse().unwrap());
+    let seconds = setting("THALWEG_FUZZ_SECONDS").unwrap_or(2);
+    let runs_max = setting("THALWEG_FUZZ_RUNS").unwrap_or(u64::MAX);
     let (inputs, words) = (inputs.into_iter().map(|(_, input)| input).collect::<Vec<_>>(), words(target));
     let (begun, mut choices, mut runs) = (Instant::now(), Choices(0x7468_616C_7765_6721), 0);
-    while begun.elapsed() < Duration::from_secs(seconds) {
+    while begun.elapsed() < Duration::from_secs(seconds) && runs < runs_max {
         let input = choices.mutate(&inputs, &words);
         if catch_unwind(AssertUnwindSafe(|| check(&input))).is_err() {
             let kept = folder("artifacts", target);

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::Error as _;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -27,12 +27,20 @@ pub fn checksum_text(checksum: u32) -> String {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Protocol {
+    #[serde(deserialize_with = "from_one")]
     pub min_reader_version: i32,
+    #[serde(deserialize_with = "from_one")]
     pub min_writer_version: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reader_features: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer_features: Option<Vec<String>>,
+}
+
+/// Readers refuse a log with a protocol below, also where a later one overtakes it.
+fn from_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    let version = i32::deserialize(deserializer)?;
+    if version >= 1 { Ok(version) } else { Err(D::Error::custom("protocol versions begin at 1")) }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -306,6 +314,17 @@ pub fn ranges_of(add: &Add) -> Option<Vec<OffsetRange>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_protocol_below_the_first_is_damage() {
+        for versions in [(0, 2), (1, 0), (-1, 1)] {
+            let line = format!(
+                r#"{{"protocol":{{"minReaderVersion":{},"minWriterVersion":{}}}}}"#,
+                versions.0, versions.1
+            );
+            assert!(commit(line.as_bytes()).unwrap_err().to_string().contains("begin at 1"), "{line}");
+        }
+    }
 
     #[test]
     fn what_stands_twice_in_a_version_is_damage() {

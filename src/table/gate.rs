@@ -72,12 +72,6 @@ pub fn has_offset_columns(schema: &Schema) -> bool {
 
 fn check_protocol(protocol: &Protocol) -> Result<()> {
     let features = protocol.writer_features.iter().chain(&protocol.reader_features).flatten();
-    if protocol.min_reader_version < 1 || protocol.min_writer_version < 1 {
-        return Err(refused(format!(
-            "there is no protocol reader {} / writer {}",
-            protocol.min_reader_version, protocol.min_writer_version
-        )));
-    }
     if protocol.min_reader_version > 3 || protocol.min_writer_version > 7 {
         return Err(refused(format!(
             "protocol reader {} / writer {} is newer than this version knows",
@@ -325,9 +319,6 @@ mod tests {
             admit(&lists(both, both), &metadata("id BIGINT")).unwrap();
         }
         admit(&lists(&[], &["columnMapping", "appendOnly"]), &metadata("id BIGINT")).unwrap();
-        let none = Protocol { min_reader_version: 0, reader_features: None, ..sound };
-        let refused = admit(&none, &metadata("id BIGINT")).unwrap_err().message;
-        assert!(refused.contains("there is no protocol reader 0"), "{refused}");
     }
 
     #[test]
