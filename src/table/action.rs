@@ -6,13 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::ids::OffsetRange;
 use crate::protocol::fence::Writer;
 use crate::protocol::verdict::Winner;
+
+pub use super::features::Protocol;
 
 /// The tag of an `add`, and the key in `commitInfo`, that hold the offset ranges.
 pub const RANGES_TAG: &str = "thalweg.ranges";
@@ -22,25 +24,6 @@ pub const CHECKSUM_TAG: &str = "thalweg.crc32";
 /// A checksum as its tag holds it.
 pub fn checksum_text(checksum: u32) -> String {
     format!("{checksum:08x}")
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct Protocol {
-    #[serde(deserialize_with = "from_one")]
-    pub min_reader_version: i32,
-    #[serde(deserialize_with = "from_one")]
-    pub min_writer_version: i32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reader_features: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub writer_features: Option<Vec<String>>,
-}
-
-/// Readers refuse a log with a protocol below, also where a later one overtakes it.
-fn from_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
-    let version = i32::deserialize(deserializer)?;
-    if version >= 1 { Ok(version) } else { Err(D::Error::custom("protocol versions begin at 1")) }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -209,7 +192,13 @@ fn line(text: &[u8]) -> Result<Line<'_>, serde_json::Error> {
     }
     Ok(match name.as_str() {
         "commitInfo" => Line::CommitInfo(value),
-        "protocol" => Line::Protocol(serde_json::from_str(value.get())?),
+        "protocol" => {
+            let protocol: Protocol = serde_json::from_str(value.get())?;
+            if let Some(contradiction) = protocol.contradiction() {
+                return Err(serde_json::Error::custom(contradiction));
+            }
+            Line::Protocol(protocol)
+        }
         "metaData" => Line::MetaData(serde_json::from_str(value.get())?),
         "txn" => Line::Txn(serde_json::from_str(value.get())?),
         "add" => Line::Add(value),
@@ -316,13 +305,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_protocol_below_the_first_is_damage() {
-        for versions in [(0, 2), (1, 0), (-1, 1)] {
-            let line = format!(
-                r#"{{"protocol":{{"minReaderVersion":{},"minWriterVersion":{}}}}}"#,
-                versions.0, versions.1
-            );
-            assert!(commit(line.as_bytes()).unwrap_err().to_string().contains("begin at 1"), "{line}");
+    fn a_protocol_that_contradicts_itself_is_damage() {
+        for (line, why) in [
+            (r#"{"protocol":{"minReaderVersion":0,"minWriterVersion":2}}"#, "begin at 1"),
+            (r#"{"protocol":{"minReaderVersion":3,"minWriterVersion":7}}"#, "list of reader features"),
+        ] {
+            let error = commit(line.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
         }
     }
 

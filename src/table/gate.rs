@@ -1,8 +1,8 @@
 //! Whether we can write a table correctly: asked at start, and again when
 //! another writer changes protocol or schema.
 //!
-//! It owns the list of what an appending writer can honour. It refuses by
-//! name; a feature that is merely listed and has no effect on appends passes.
+//! It owns which properties and columns an appending writer can honour, and
+//! refuses by name. Which features: [`features`](super::features).
 
 use crate::config::{self, MetadataColumn, RESCUED_COLUMN};
 use crate::error::{Error, ErrorKind, Result};
@@ -10,40 +10,11 @@ use crate::schema::{DataType, Field, Schema};
 
 use super::action::{MetaData, Protocol};
 
-/// Table features that an append need not act on. Those marked below act only
-/// through a property or column, which is checked where it stands.
-const HARMLESS_FEATURES: [&str; 16] = [
-    "appendOnly",
-    "invariants",          // columns are checked
-    "checkConstraints",    // properties are checked
-    "generatedColumns",    // columns are checked
-    "identityColumns",     // columns are checked
-    "columnMapping",       // the property is checked
-    "changeDataFeed",      // an append needs no change files
-    "allowColumnDefaults", // a missing field is written as null
-    "deletionVectors",
-    "domainMetadata",
-    "clustering",
-    "timestampNtz", // columns are checked
-    "vacuumProtocolCheck",
-    "v2Checkpoint",      // read, and left for others to write
-    "inCommitTimestamp", // the property is checked
-    "typeWidening",      // older files are not ours to read
-];
-
-/// Those of them that concern readers, too: they stand in both lists or in none.
-const READER_FEATURES: [&str; 6] = [
-    "columnMapping",
-    "deletionVectors",
-    "timestampNtz",
-    "vacuumProtocolCheck",
-    "v2Checkpoint",
-    "typeWidening",
-];
-
 /// The schema to write, if the table can be written.
 pub fn admit(protocol: &Protocol, metadata: &MetaData) -> Result<Schema> {
-    check_protocol(protocol)?;
+    if let Some(obstacle) = protocol.obstacle() {
+        return Err(refused(obstacle));
+    }
     check_properties(metadata)?;
     if !metadata.partition_columns.is_empty() {
         return Err(refused(format!(
@@ -68,44 +39,6 @@ pub fn has_offset_columns(schema: &Schema) -> bool {
     [MetadataColumn::Partition, MetadataColumn::Offset]
         .iter()
         .all(|column| schema.field(column.name()).is_some())
-}
-
-fn check_protocol(protocol: &Protocol) -> Result<()> {
-    let features = protocol.writer_features.iter().chain(&protocol.reader_features).flatten();
-    if protocol.min_reader_version > 3 || protocol.min_writer_version > 7 {
-        return Err(refused(format!(
-            "protocol reader {} / writer {} is newer than this version knows",
-            protocol.min_reader_version, protocol.min_writer_version
-        )));
-    }
-    // Another reading of such a table is as good as ours.
-    let listed = [
-        ("reader", protocol.min_reader_version == 3, protocol.reader_features.is_some()),
-        ("writer", protocol.min_writer_version == 7, protocol.writer_features.is_some()),
-    ];
-    if let Some((whose, ..)) = listed.iter().find(|(_, by_features, listed)| by_features != listed) {
-        return Err(refused(format!(
-            "protocol reader {} / writer {} and its list of {whose} features contradict each other",
-            protocol.min_reader_version, protocol.min_writer_version
-        )));
-    }
-    for feature in features {
-        let name = feature.trim_end_matches("-preview");
-        if !HARMLESS_FEATURES.contains(&name) {
-            return Err(refused(format!("table feature `{feature}` is not supported")));
-        }
-        let is_in = |list: &Option<Vec<String>>| list.iter().flatten().any(|listed| listed == feature);
-        let (to_read, to_write) = (is_in(&protocol.reader_features), is_in(&protocol.writer_features));
-        let concerns_readers = READER_FEATURES.contains(&name);
-        // Spark has written such tables, and readers accept them.
-        let is_tolerated = feature == "columnMapping" && to_write && protocol.min_reader_version > 1;
-        if !to_write || (to_read != concerns_readers && !is_tolerated) {
-            return Err(refused(format!(
-                "the protocol's lists contradict each other in feature `{feature}`"
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn check_properties(metadata: &MetaData) -> Result<()> {
@@ -226,6 +159,7 @@ fn refused(what: impl std::fmt::Display) -> Error {
 mod tests {
     use super::*;
     use crate::table::action::FileFormat;
+    use crate::table::features::tests::listing;
 
     fn metadata(schema: &str) -> MetaData {
         MetaData {
@@ -240,30 +174,11 @@ mod tests {
         }
     }
 
-    fn protocol(features: &[&str]) -> Protocol {
-        let listed =
-            |names: &mut dyn Iterator<Item = &&str>| Some(names.map(|&name| name.to_owned()).collect());
-        Protocol {
-            min_reader_version: 3,
-            min_writer_version: 7,
-            reader_features: listed(&mut features.iter().filter(|name| READER_FEATURES.contains(name))),
-            writer_features: listed(&mut features.iter()),
-        }
-    }
-
-    #[test]
-    fn features_that_are_only_listed_do_not_stop_us() {
-        let listed = ["appendOnly", "invariants", "deletionVectors", "checkConstraints", "columnMapping"];
-        assert!(admit(&protocol(&listed), &metadata("id BIGINT")).is_ok());
-    }
-
     #[test]
     fn what_we_cannot_honour_is_refused_by_name() {
         let refused =
             |protocol: &Protocol, metadata: &MetaData| admit(protocol, metadata).unwrap_err().message;
-        for feature in ["rowTracking", "icebergCompatV2", "catalogManaged", "variantType"] {
-            assert!(refused(&protocol(&[feature]), &metadata("id BIGINT")).contains(feature));
-        }
+        assert!(refused(&listing(&["rowTracking"]), &metadata("id BIGINT")).contains("rowTracking"));
         for (key, value) in [
             ("delta.columnMapping.mode", "name"),
             ("delta.constraints.positive", "id > 0"),
@@ -272,53 +187,22 @@ mod tests {
         ] {
             let mut metadata = metadata("id BIGINT");
             metadata.configuration.insert(key.into(), Some(value.into()));
-            assert!(refused(&protocol(&[]), &metadata).contains(key));
+            assert!(refused(&listing(&[]), &metadata).contains(key));
         }
         let mut partitioned = metadata("id BIGINT");
         partitioned.partition_columns.push("id".into());
-        assert!(refused(&protocol(&[]), &partitioned).contains("partitioned by id"));
+        assert!(refused(&listing(&[]), &partitioned).contains("partitioned by id"));
         let mut schema = Schema::from_ddl("s STRUCT<n: BIGINT>").unwrap();
         let DataType::Struct(fields) = &mut schema.fields[0].data_type else { panic!() };
         fields[0].metadata.insert("delta.invariants".into(), "n > 0".into());
         let invariant = MetaData { schema_string: schema.to_delta(), ..metadata("id BIGINT") };
-        assert!(refused(&protocol(&[]), &invariant).contains("`s.n` has an invariant"));
+        assert!(refused(&listing(&[]), &invariant).contains("`s.n` has an invariant"));
         let unknown = MetaData {
             schema_string: r#"{"type":"struct","fields":[{"name":"t","type":"timestamp_ntz","nullable":true,"metadata":{}}]}"#
                 .into(),
             ..metadata("id BIGINT")
         };
-        assert!(refused(&protocol(&[]), &unknown).contains("column `t`: type timestamp_ntz"));
-    }
-
-    /// What a fuzzer found: the kernel does not read such a table at all.
-    #[test]
-    fn a_protocol_that_contradicts_its_lists_of_features_is_refused() {
-        let sound = protocol(&[]);
-        for wrong in [
-            Protocol { reader_features: None, ..sound.clone() },
-            Protocol { writer_features: None, ..sound.clone() },
-            Protocol { min_reader_version: 1, ..sound.clone() },
-            Protocol { min_writer_version: 2, ..sound.clone() },
-        ] {
-            let refused = admit(&wrong, &metadata("id BIGINT")).unwrap_err().message;
-            assert!(refused.contains("contradict each other"), "{refused}");
-        }
-        let lists = |to_read: &[&str], to_write: &[&str]| {
-            let list = |names: &[&str]| Some(names.iter().map(|&name| name.to_owned()).collect());
-            Protocol { reader_features: list(to_read), writer_features: list(to_write), ..sound.clone() }
-        };
-        for (to_read, to_write) in [
-            (&[][..], &["deletionVectors"][..]),
-            (&["deletionVectors"], &[]),
-            (&["appendOnly"], &["appendOnly"]),
-        ] {
-            let refused = admit(&lists(to_read, to_write), &metadata("id BIGINT")).unwrap_err().message;
-            assert!(refused.contains("contradict each other in feature"), "{refused}");
-        }
-        for both in [&["deletionVectors"][..], &["typeWidening-preview"]] {
-            admit(&lists(both, both), &metadata("id BIGINT")).unwrap();
-        }
-        admit(&lists(&[], &["columnMapping", "appendOnly"]), &metadata("id BIGINT")).unwrap();
+        assert!(refused(&listing(&[]), &unknown).contains("column `t`: type timestamp_ntz"));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | [`profile`] | AWS profiles of the shared files |
 //! | [`disk`] | a local store whose writes survive a power cut |
 //! | [`probe`] | whether a store arbitrates between racing writers |
+//! | [`features`] | the protocol of a table and the features that it lists |
 //! | [`action`] | the lines of the log |
 //! | [`log`] | reading a table's state, putting a version |
 //! | [`parquet_object`] | reading Parquet from the store by ranges |
@@ -36,6 +37,7 @@ pub mod client;
 pub mod create;
 pub mod dead_letters;
 pub mod disk;
+pub mod features;
 pub mod gate;
 pub mod guard;
 pub mod info;
