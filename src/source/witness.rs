@@ -146,17 +146,23 @@ pub struct Watch {
 /// Where questions are answered.
 pub struct Desk<T> {
     topics: T,
-    known: Vec<Known>,
+    /// In the order of the tables.
+    watched: Vec<Watched>,
     /// Growth is of interest.
     growth: bool,
     asked: Receiver<Ask>,
     seen: Sender<(usize, Change)>,
-    /// Tables whose change was told.
-    told: Vec<bool>,
-    /// Tables whose topic was not there when it was asked for last.
-    gone: Vec<bool>,
     trouble: Trouble,
     health: Arc<Health>,
+}
+
+/// A table's topic, and what was said of it.
+struct Watched {
+    known: Known,
+    /// Its change was told.
+    is_changed: bool,
+    /// It was not there when it was asked for last.
+    is_gone: bool,
 }
 
 impl Watch {
@@ -182,8 +188,9 @@ impl Watch {
         let (asks, asked) = bounded(2 * known.len() + ASKS_IN_ADVANCE);
         let (seen, changes) = bounded(2 * known.len());
         let watch = Watch { changes, asks, known: known.clone() };
-        let (told, gone) = (vec![false; known.len()], vec![false; known.len()]);
-        (watch, Desk { topics, known, growth, asked, seen, told, gone, trouble: Trouble::default(), health })
+        let watched = |known| Watched { known, is_changed: false, is_gone: false };
+        let watched = known.into_iter().map(watched).collect();
+        (watch, Desk { topics, watched, growth, asked, seen, trouble: Trouble::default(), health })
     }
 
     pub fn witness(&self, table: usize) -> Witness {
@@ -226,31 +233,27 @@ impl<T: Topics> Desk<T> {
 
     /// Looks at every topic unasked.
     pub fn look(&mut self) {
-        self.answer((0..self.known.len()).map(|table| Ask { table, answer: None }).collect());
+        self.answer((0..self.watched.len()).map(|table| Ask { table, answer: None }).collect());
     }
 
     fn answer(&mut self, asks: Vec<Ask>) {
-        let mut answers: BTreeMap<&str, Result<Option<Topic>>> = BTreeMap::new();
-        let mut confirmed: BTreeMap<&str, bool> = BTreeMap::new();
+        let mut answers: BTreeMap<String, Result<Option<Topic>>> = BTreeMap::new();
+        let mut confirmed: BTreeMap<String, bool> = BTreeMap::new();
         for Ask { table, answer } in asks {
-            let known = &self.known[table];
-            let was = &known.topic;
+            let watched = &mut self.watched[table];
+            let was = &watched.known.topic;
             // A committer does not care for growth: the short question will do, unless there is more to say.
-            let mut vouched = |name| *confirmed.entry(name).or_insert_with(|| self.topics.confirms(was));
-            let answer = match answer {
-                Some(answer) if vouched(was.name.as_str()) => {
-                    tell_gone(&mut self.gone[table], was, &Vouched::Same, &self.health);
-                    // A committer that has ended does not wait.
-                    let _ = answer.send(Vouched::Same);
-                    continue;
-                }
-                answer => answer,
+            let mut is_confirmed =
+                || *confirmed.entry(was.name.clone()).or_insert_with(|| self.topics.confirms(was));
+            let (vouched, change) = if answer.is_some() && is_confirmed() {
+                (Vouched::Same, None)
+            } else {
+                let now = answers.entry(was.name.clone()).or_insert_with(|| self.topics.find(&was.name));
+                compare(&watched.known, now)
             };
-            let now = answers.entry(&was.name).or_insert_with(|| self.topics.find(&was.name));
-            let (vouched, change) = compare(known, now);
-            tell_gone(&mut self.gone[table], was, &vouched, &self.health);
+            watched.tell_gone(&vouched, &self.health);
             let is_wanted = |change: &Change| self.growth || !matches!(change, Change::Grew);
-            if let Some(change) = change.filter(|_| !std::mem::replace(&mut self.told[table], true))
+            if let Some(change) = change.filter(|_| !std::mem::replace(&mut watched.is_changed, true))
                 && is_wanted(&change)
             {
                 // There is room for a change of every table.
@@ -298,20 +301,23 @@ impl Trouble {
     }
 }
 
-/// Says that a topic is not there, once, and keeps saying it on `/readyz`: it may come back.
-fn tell_gone(told: &mut bool, topic: &Topic, vouched: &Vouched, health: &Health) {
-    let component = format!("topic {}", topic.name);
-    match vouched {
-        Vouched::Gone if !*told => {
-            warn!(topic = topic.name, "the topic does not exist any more");
-            health.set_ready(&component, Err("it does not exist any more".to_owned()));
-            *told = true;
-        }
-        Vouched::Gone | Vouched::Unanswered(_) => {}
-        // One that was created again is told as such.
-        Vouched::Same | Vouched::CreatedAgain(_) => {
-            if std::mem::take(told) {
-                health.set_ready(&component, Ok(()));
+impl Watched {
+    /// Says that a topic is not there, once, and keeps saying it on `/readyz`: it may come back.
+    fn tell_gone(&mut self, vouched: &Vouched, health: &Health) {
+        let name = &self.known.topic.name;
+        let component = format!("topic {name}");
+        match vouched {
+            Vouched::Gone if !self.is_gone => {
+                warn!(topic = name, "the topic does not exist any more");
+                health.set_ready(&component, Err("it does not exist any more".to_owned()));
+                self.is_gone = true;
+            }
+            Vouched::Gone | Vouched::Unanswered(_) => {}
+            // One that was created again is told as such.
+            Vouched::Same | Vouched::CreatedAgain(_) => {
+                if std::mem::take(&mut self.is_gone) {
+                    health.set_ready(&component, Ok(()));
+                }
             }
         }
     }

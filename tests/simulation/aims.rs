@@ -17,12 +17,17 @@ pub type Aim = fn(&mut Setup);
 /// As it was drawn.
 pub fn anything(_: &mut Setup) {}
 
+/// No acts by hand, and nothing that ends the table or its topic.
+fn nobody_interferes(setup: &mut Setup) {
+    setup.mix.hand = 0;
+    setup.mix.end = None;
+}
+
 /// Weeks pass while others write, write checkpoints and clean up; requests take long.
 pub fn weeks_pass(setup: &mut Setup) {
-    setup.mix.hand = 0;
+    nobody_interferes(setup);
     setup.mix.jump = 12;
     setup.mix.foreign = 12;
-    setup.mix.end = None;
     setup.mix.deeds =
         vec![Deed::ShortenRetention, Deed::Append, Deed::Checkpoint, Deed::CleanUp, Deed::Vacuum];
     setup.faults.slow = 60;
@@ -99,8 +104,7 @@ pub fn weeks_pass_over_a_busy_clean_up(setup: &mut Setup) {
 
 /// A column comes and goes under files that have it.
 pub fn columns_come_and_go(setup: &mut Setup) {
-    setup.mix.hand = 0;
-    setup.mix.end = None;
+    nobody_interferes(setup);
     setup.mix.foreign = 20;
     setup.mix.deeds = vec![Deed::Alter];
     setup.mix.burst = false;
@@ -131,8 +135,7 @@ pub fn columns_come_and_go_over_what_waits(setup: &mut Setup) {
 
 /// Two instances of two shards fence each other, again and again.
 pub fn shards_begin_again(setup: &mut Setup) {
-    setup.mix.hand = 0;
-    setup.mix.end = None;
+    nobody_interferes(setup);
     setup.mix.partitions = 3;
     setup.mix.instances = 2;
     setup.mix.foreign = 0;
@@ -200,9 +203,8 @@ pub fn a_restore_between_resets(setup: &mut Setup) {
 
 /// A broker begins to tell topic ids while two instances read, and uploads fail.
 pub fn ids_come(setup: &mut Setup) {
-    setup.mix.hand = 0;
+    nobody_interferes(setup);
     setup.mix.without_ids = true;
-    setup.mix.end = None;
     setup.mix.instances = 2;
     setup.mix.crash = 8;
     setup.mix.jump = 0;
@@ -261,8 +263,7 @@ pub fn created_again_unseen(setup: &mut Setup) {
 
 /// One instance reads on while another one opens the table.
 pub fn another_reads_on(setup: &mut Setup) {
-    setup.mix.hand = 0;
-    setup.mix.end = None;
+    nobody_interferes(setup);
     setup.mix.policies_change = false;
     setup.mix.partitions = 1;
     setup.mix.instances = 2;
@@ -288,9 +289,8 @@ pub fn ids_come_over_letters(setup: &mut Setup) {
 
 /// Processes die between dead letters and the offsets that settle them, and the next config judges otherwise.
 pub fn letters_in_doubt(setup: &mut Setup) {
-    setup.mix.hand = 0;
+    nobody_interferes(setup);
     setup.mix.policies_change = true;
-    setup.mix.end = None;
     setup.mix.crash = 3;
     setup.mix.crash_after_letters = 60;
     setup.mix.drain = 0;
@@ -336,14 +336,13 @@ pub fn letters_move(setup: &mut Setup) {
 
 /// Retention deletes what was read, under two instances.
 pub fn retention_follows(setup: &mut Setup) {
-    setup.mix.hand = 0;
+    nobody_interferes(setup);
     setup.mix.instances = 2;
     setup.mix.partitions = 1;
     setup.mix.retain = 20;
     setup.mix.crash = 5;
     setup.mix.drain = 5;
     setup.mix.steps = 250;
-    setup.mix.end = None;
     setup.mix.jump = 0;
     setup.mix.foreign = 0;
     setup.faults = Faults { slow: 60, ..Faults::default() };
@@ -354,10 +353,9 @@ pub fn retention_follows(setup: &mut Setup) {
 
 /// Partitions go from member to member.
 pub fn a_group(setup: &mut Setup) {
-    setup.mix.hand = 0;
+    nobody_interferes(setup);
     setup.mix.partitions = 3;
     setup.mix.instances = 2;
-    setup.mix.end = None;
     setup.mix.jump = 0;
     setup.mix.stop = 4;
     setup.mix.steps = 160;
