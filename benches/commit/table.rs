@@ -112,7 +112,7 @@ pub fn add(number: usize) -> Action {
         data_change: true,
         stats: Some(stats(number)),
         tags: Some(tags.map(|(name, value)| (name.to_owned(), Some(value))).into()),
-        deletion_vector: None,
+        ..Default::default()
     })
 }
 

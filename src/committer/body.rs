@@ -38,7 +38,7 @@ pub fn add(file: &DataFile, tag: &str, value: &impl Serialize) -> Action {
             (tag.to_owned(), Some(value)),
             (CHECKSUM_TAG.to_owned(), Some(action::checksum_text(file.checksum))),
         ])),
-        deletion_vector: None,
+        ..Default::default()
     })
 }
 

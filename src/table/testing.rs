@@ -129,7 +129,7 @@ impl HandMade {
                 (tag.0.to_owned(), Some(tag.1)),
                 (CHECKSUM_TAG.to_owned(), Some(action::checksum_text(closed.checksum))),
             ])),
-            deletion_vector: None,
+            ..Default::default()
         }
     }
 

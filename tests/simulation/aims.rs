@@ -462,3 +462,12 @@ pub fn a_new_topic_is_adopted_over_letters(setup: &mut Setup) {
     setup.plan.strict = true;
     setup.plan.latest = false;
 }
+
+/// A group adopts it, while its members die over letters and lose partitions.
+pub fn a_group_adopts_a_new_topic(setup: &mut Setup) {
+    a_group_with_letters(setup);
+    let group = setup.plan.group;
+    a_new_topic_is_adopted_over_letters(setup);
+    setup.plan.group = group;
+    setup.mix.instances = 2;
+}

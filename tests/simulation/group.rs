@@ -50,8 +50,8 @@ pub struct Coordinator {
     due: bool,
     /// Everybody gives everything up first.
     collecting: bool,
-    /// What the group was told last.
-    pub told: BTreeMap<i32, i64>,
+    /// What the group was told last, by the topic's id as the one who told knew it.
+    pub told: BTreeMap<(String, i32), i64>,
     pub rebalances: usize,
     pub put_out: usize,
 }
@@ -222,10 +222,11 @@ impl Member {
 pub struct SimSeat {
     coordinator: SharedCoordinator,
     id: u64,
+    topic_id: String,
 }
 
 impl SimSeat {
-    pub fn join(coordinator: &SharedCoordinator, process: &str) -> SimSeat {
+    pub fn join(coordinator: &SharedCoordinator, process: &str, topic_id: &str) -> SimSeat {
         let mut inner = coordinator.lock().unwrap();
         inner.joined += 1;
         inner.due = true;
@@ -241,7 +242,7 @@ impl SimSeat {
         };
         inner.members.insert(id, member);
         drop(inner);
-        SimSeat { coordinator: Arc::clone(coordinator), id }
+        SimSeat { coordinator: Arc::clone(coordinator), id, topic_id: topic_id.to_owned() }
     }
 }
 
@@ -303,6 +304,8 @@ impl Seat for SimSeat {
 
     fn tell(&self, offsets: &BTreeMap<Place, Offset>) {
         let mut inner = self.coordinator.lock().unwrap();
-        inner.told.extend(offsets.iter().map(|((_, partition), offset)| (partition.0, offset.0)));
+        let named =
+            |((_, partition), offset): (&Place, &Offset)| ((self.topic_id.clone(), partition.0), offset.0);
+        inner.told.extend(offsets.iter().map(named));
     }
 }

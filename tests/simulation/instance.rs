@@ -328,7 +328,8 @@ impl Instance {
             silent: self.plan.silent,
         };
         let growth = !self.plan.until_end;
-        let known = witness::Known::new(&self.topic, &opened.plan.topic_id);
+        let topic_id = opened.plan.topic_id.clone();
+        let known = witness::Known::new(&self.topic, &topic_id);
         let (watch, desk) = Watch::with_desk(topics, vec![known], growth, Arc::clone(&health));
         let lane = Lane {
             table: 0,
@@ -377,7 +378,7 @@ impl Instance {
                 SimSource::new(Arc::clone(&self.broker), chance.fork(), most_at_once, lost_one_in, bug);
             let (left_out, left) = bounded(64);
             if let Some(terms) = &links {
-                let seat = SimSeat::join(&self.coordinator, &self.name);
+                let seat = SimSeat::join(&self.coordinator, &self.name, &topic_id.0);
                 let (renounce, renounces) = bounded(1);
                 renounced.push(renounce);
                 let (shard, news) = (inboxes[index].clone(), news_out.clone());

@@ -31,7 +31,7 @@ pub struct Oracle {
     /// The next offset by the partition's number (`broker::number`), as all that follows.
     pub txns: BTreeMap<i32, i64>,
     /// The highest one that a partition ever had: a person may move it back.
-    pub reached: BTreeMap<i32, i64>,
+    reached: BTreeMap<i32, i64>,
     /// Where each dead letter is that a replay made a row.
     replayed: BTreeMap<(i32, i64), String>,
     /// How far replays have tried letters.
@@ -143,6 +143,12 @@ impl Oracle {
     /// Whose letters are, of two topics of one name, may not be told: who cannot know stops.
     pub fn may_stop_over_letters(&self) -> bool {
         self.has_new_topic() && self.letters.were_rewritten
+    }
+
+    /// How far the table ever came in a topic; -1 where it never began.
+    pub fn reached(&self, topic_id: &str, partition: i32) -> i64 {
+        let number = broker::number(topic_id, partition);
+        number.and_then(|number| self.reached.get(&number).copied()).unwrap_or(-1)
     }
 
     fn has_new_topic(&self) -> bool {

@@ -53,5 +53,7 @@ found! {
     letters_outlive_the_day_on_which_a_broker_tells_ids: ids_come_over_letters, HandoverForgetsLetters;
     a_letter_of_a_topic_that_is_gone_stands_for_no_record_of_the_new_one: a_new_topic_is_adopted_over_letters, GuessesWhoseLettersStand;
     a_letter_of_a_topic_that_is_gone_is_not_replayed_as_one_of_the_new_one: a_new_topic_is_adopted_over_letters, ReplaysLettersOfAFormerTopic;
+    a_group_that_adopts_a_new_topic_keeps_to_its_letters: a_group_adopts_a_new_topic, AssignmentForgetsLetters;
+    a_group_adopts_no_offsets_of_the_former_topic: a_group_adopts_a_new_topic, AdoptsOffsetsOfAFormerTopic;
     a_partition_that_another_read_on_is_looked_at_again: retention_follows, StopsOnAnOldLook;
 }

@@ -224,11 +224,11 @@ impl World {
     fn group_goes_on(&mut self) -> Outcome {
         let mut coordinator = self.coordinator.lock().unwrap();
         coordinator.look();
-        for (number, told) in &coordinator.told {
-            let txn = self.oracle.reached.get(number).copied().unwrap_or(-1);
+        for ((topic_id, partition), told) in &coordinator.told {
+            let txn = self.oracle.reached(topic_id, *partition);
             if *told > txn {
                 return Err(Finding::from(format!(
-                    "the group was told {told} of partition {number}, the table is at {txn}"
+                    "the group was told {told} of partition {partition}, the table is at {txn}"
                 )));
             }
         }
@@ -281,10 +281,9 @@ impl World {
     /// A person begins something, or what was begun goes on or is killed.
     fn by_hand(&mut self) -> Outcome {
         let Some(hand) = &mut self.hand else {
-            // Nobody is asked to touch what must not be written. A group's members tell offsets by the topic's
-            // name: of a new topic's they are no measure.
+            // Nobody is asked to touch what must not be written.
             let is_new = self.oracle.is_of_a_former_topic(&self.broker.lock().unwrap());
-            let may = self.oracle.over.is_none() && !(is_new && self.setup.plan.group.is_some());
+            let may = self.oracle.over.is_none();
             if may && self.hands.percent(self.setup.mix.hand) {
                 let deed = match self.setup.mix.only_replays {
                     _ if is_new => hand::Deed::adoption_of_the_new_topic(&mut self.hands),
@@ -485,8 +484,7 @@ impl World {
                 self.tally.done += 1;
                 self.fresh_done += usize::from(is_fresh);
                 for (source, offset) in offsets {
-                    let number = broker::number(&source.topic_id.0, source.partition.0);
-                    let txn = number.and_then(|of| self.oracle.reached.get(&of).copied()).unwrap_or(-1);
+                    let txn = self.oracle.reached(&source.topic_id.0, source.partition.0);
                     if txn < offset.0 {
                         return Err(Finding::from(format!(
                             "{} ended at {source} {offset}, the table is at {txn}",
