@@ -14,7 +14,7 @@ use super::letters::{Places, TakenOver};
 use super::relation;
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Partition, Version};
+use crate::ids::{Offset, Partition, Version};
 use crate::protocol::anchor::{self, Plan, Watermarks};
 use crate::protocol::fence::Writer;
 use crate::protocol::planted::{Bug, planted};
@@ -81,9 +81,12 @@ pub async fn open(
         if !plan.stopped.is_empty()
             && !planted(Bug::StopsOnAnOldLook)
             && let Some(snapshot) = &snapshot
-            && let Found::Commit(_) = log::get(store, snapshot.version.next()).await
         {
-            continue;
+            match log::get(store, snapshot.version.next()).await {
+                Found::Commit(_) => continue,
+                Found::Missing => {}
+                Found::Unclear(error) => return Err(explain(&store.url, &error)),
+            }
         }
         let created = snapshot.is_none();
         let (version, mut actions) = match (&snapshot, schema_if_new) {
@@ -126,7 +129,7 @@ pub async fn open(
                     true => places.take_over(identity, &snapshot, &plan.starts, clock).await?,
                     false => TakenOver::default(),
                 };
-                match claim_stands(store, snapshot, &identity.table_id, &plan).await? {
+                match claim_stands(store, snapshot, identity, topic, &plan).await? {
                     Claim::Stands(snapshot) => {
                         return opened((*snapshot, begun), plan, watermarks, created, letters);
                     }
@@ -152,14 +155,23 @@ enum Claim {
     Lost(Option<Writer>),
 }
 
-async fn claim_stands(store: &Store, mut snapshot: Snapshot, table_id: &str, plan: &Plan) -> Result<Claim> {
+async fn claim_stands(
+    store: &Store,
+    mut snapshot: Snapshot,
+    identity: &Identity,
+    topic: &Topic,
+    plan: &Plan,
+) -> Result<Claim> {
+    // Who moves a partition that seemed out of reach makes another start of it, too.
+    let stopped = plan.stopped.iter().map(|(partition, _)| (plan.source(&topic.name, *partition), Offset(0)));
+    let own = plan.starts.clone().into_iter().chain(stopped).collect();
     loop {
         let body = match log::get(store, snapshot.version.next()).await {
             Found::Missing => return Ok(Claim::Stands(Box::new(snapshot))),
             Found::Unclear(error) => return Err(explain(&store.url, &error)),
             Found::Commit(body) => body,
         };
-        let relation = |app_id: &str| relation(table_id, &plan.starts, app_id);
+        let relation = |app_id: &str| relation(&identity.table_id, &own, app_id);
         if let Verdict::Fenced(by) | Verdict::HandedOver(by, _) | Verdict::SetByHand(by, _) =
             meet(store, &mut snapshot, &body, relation)?
         {
@@ -215,12 +227,13 @@ mod tests {
 
     /// A table that remembers a place of dead letters. Whenever the place is asked for, another
     /// writer adds what `commit` makes to the table's log.
-    async fn opened_beside(commit: fn() -> Vec<Action>) -> (Result<Opened>, u32) {
-        opened_slowly(commit, 0).await
+    async fn opened_beside(commit: fn(u32) -> Vec<Action>) -> (Result<Opened>, u32) {
+        opened_slowly(commit, 0, 0).await
     }
 
-    /// The same where the broker takes so many seconds to answer.
-    async fn opened_slowly(commit: fn() -> Vec<Action>, seconds: u64) -> (Result<Opened>, u32) {
+    /// The same where the broker takes so many seconds to answer, and partition 1 begins at an offset.
+    /// `commit` is told how often the place was asked for before.
+    async fn opened_slowly(commit: fn(u32) -> Vec<Action>, seconds: u64, low: i64) -> (Result<Opened>, u32) {
         let mut table = HandMade::new().await;
         let place = "file:///nowhere/letters";
         table
@@ -233,8 +246,7 @@ mod tests {
         let asked = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&asked);
         let reach = move |_: &str| {
-            counted.fetch_add(1, Ordering::Relaxed);
-            append(&log, &encode(&commit()));
+            append(&log, &encode(&commit(counted.fetch_add(1, Ordering::Relaxed))));
             Ok(letters.clone())
         };
         let places = Places { current: None, reach: Arc::new(reach) };
@@ -245,11 +257,11 @@ mod tests {
             id: source(0).topic_id,
             partitions: vec![Partition(0), Partition(1)],
         };
-        let marks = Watermarks { low: Offset(0), end: Offset(10), first_run: Offset(0) };
+        let marks = |low| Watermarks { low: Offset(low), end: Offset(10), first_run: Offset(low) };
         let time = Arc::new(Hand::default());
         let watermarks = || {
             assert!(time.0.fetch_add(seconds, Ordering::Relaxed) <= 2 * seconds, "it goes round and round");
-            Ok(BTreeMap::from([(Partition(0), marks), (Partition(1), marks)]))
+            Ok(BTreeMap::from([(Partition(0), marks(0)), (Partition(1), marks(low))]))
         };
         let clock: SharedClock = Arc::clone(&time) as SharedClock;
         let opened = open(&table.store, &identity, &topic, watermarks, None, &places, &clock).await;
@@ -258,7 +270,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_start_that_takes_minutes_claims_once_and_looks_again_before_its_first_commit() {
-        let (opened, asked) = opened_slowly(|| vec![create::txn("spark".to_owned(), 7, NOW_MS)], 100).await;
+        let (opened, asked) =
+            opened_slowly(|_| vec![create::txn("spark".to_owned(), 7, NOW_MS)], 100, 0).await;
         let opened = opened.unwrap();
         assert_eq!((opened.snapshot.version, asked), (Version(3), 1));
         assert_eq!(opened.seen, Duration::ZERO, "since the table was loaded");
@@ -271,14 +284,26 @@ mod tests {
 
     #[tokio::test]
     async fn writers_beside_us_keep_nobody_from_starting() {
-        let (opened, asked) = opened_beside(|| vec![create::txn("spark".to_owned(), 7, NOW_MS)]).await;
+        let (opened, asked) = opened_beside(|_| vec![create::txn("spark".to_owned(), 7, NOW_MS)]).await;
         let snapshot = opened.unwrap().snapshot;
         assert_eq!((snapshot.version, snapshot.txns["spark"], asked), (Version(3), 7, 1));
     }
 
     #[tokio::test]
+    async fn a_partition_that_is_moved_into_reach_during_a_start_is_read() {
+        let moved_once = |before| match before {
+            0 => vec![txn(1, 5)],
+            _ => vec![create::txn("spark".to_owned(), 7, NOW_MS)],
+        };
+        let (opened, asked) = opened_slowly(moved_once, 0, 5).await;
+        let plan = opened.unwrap().plan;
+        assert!(plan.stopped.is_empty(), "{:?}", plan.stopped);
+        assert_eq!((plan.starts, asked), ([(source(0), Offset(0)), (source(1), Offset(5))].into(), 2));
+    }
+
+    #[tokio::test]
     async fn a_start_whose_claims_are_all_taken_away_gives_way() {
-        let (opened, asked) = opened_beside(|| vec![txn(0, 0)]).await;
+        let (opened, asked) = opened_beside(|_| vec![txn(0, 0)]).await;
         assert_eq!((opened.unwrap_err().kind, asked), (ErrorKind::Fenced, CLAIMS_LOST_MAX));
     }
 

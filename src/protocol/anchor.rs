@@ -51,6 +51,13 @@ pub struct Plan {
     pub stopped: Vec<(Partition, Error)>,
 }
 
+impl Plan {
+    /// A partition under the id of its topic.
+    pub fn source(&self, topic: &str, partition: Partition) -> TopicPartition {
+        TopicPartition { topic: topic.to_owned(), topic_id: self.topic_id.clone(), partition }
+    }
+}
+
 pub fn plan(
     table_id: &str,
     topic: &str,
@@ -68,7 +75,7 @@ pub fn plan(
         stopped: Vec::new(),
     };
     for (&partition, &marks) in partitions {
-        let source = TopicPartition { topic: topic.to_owned(), topic_id: topic_id.clone(), partition };
+        let source = plan.source(topic, partition);
         // A table that was begun when the broker told no topic ids hands its offsets over.
         let start = match known.get(&partition).copied() {
             Some(offset) if planted(Bug::PassesWhatRetentionTook) => offset.max(marks.low),

@@ -9,7 +9,7 @@ use thalweg::error::ErrorKind;
 
 use object_store::path::Path;
 
-use crate::broker::{self, Broker, SharedBroker};
+use crate::broker::{Broker, SharedBroker};
 use crate::chance::Chance;
 use crate::finding::{Class, Finding};
 use crate::foreign::{Deed, Foreign, TO_LETTERS};
@@ -477,6 +477,8 @@ impl World {
         let ended = self.running.remove(index);
         self.store.note(|| format!("{} ends: {end:?}", ended.name));
         self.coordinator.lock().unwrap().leave(&ended.name);
+        // What lands late may settle what was out of its reach.
+        let was_out_of_reach = self.oracle.is_out_of_reach(&self.broker.lock().unwrap());
         self.look()?;
         let is_fresh = self.fresh.contains(&ended.name);
         match end {
@@ -494,7 +496,10 @@ impl World {
                 }
                 Ok(())
             }
-            End::Failed(error) if self.may_end(&ended, error.kind) => {
+            End::Failed(error)
+                if self.may_end(&ended, error.kind)
+                    || (error.kind == ErrorKind::Disagree && was_out_of_reach) =>
+            {
                 self.fresh_failed += usize::from(is_fresh);
                 if error.kind == ErrorKind::Fenced {
                     self.tally.fenced += 1;
