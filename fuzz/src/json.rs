@@ -80,7 +80,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// The values at the top that no column has, as they were written, the last of equal keys.
+/// The values at the top that no column has, as they were written, the last of equal keys; no nulls.
 fn rescued_at_the_top(payload: &[u8], schema: &Schema) -> Vec<String> {
     let Ok(Members(members)) = serde_json::from_slice::<Members<'_>>(payload) else { return Vec::new() };
     let mut unknown: Vec<(String, String)> = Vec::new();
@@ -90,7 +90,8 @@ fn rescued_at_the_top(payload: &[u8], schema: &Schema) -> Vec<String> {
             unknown.push((name, value.get().to_owned()));
         }
     }
-    let mut values: Vec<String> = unknown.into_iter().map(|(_, value)| value).collect();
+    let mut values: Vec<String> =
+        unknown.into_iter().map(|(_, value)| value).filter(|value| value != "null").collect();
     values.sort();
     values
 }
@@ -103,6 +104,7 @@ fn same_rescued(cell: &Cell, unknown: &[String], nothing_below: bool) {
             assert!(!members.is_empty(), "an empty object is null");
             let mut values: Vec<String> =
                 members.into_iter().map(|(_, value)| value.get().to_owned()).collect();
+            assert!(!values.iter().any(|value| value == "null"), "a null is nothing to rescue: {text}");
             values.sort();
             values
         }

@@ -121,8 +121,9 @@ impl JsonDecoder {
 
 impl RescuedColumn {
     fn fill(&self, column: &mut Column, state: &mut State) -> Result<(), BadRecord> {
+        let rescued = state.rescued.settle();
         match column.open() {
-            Data::String(slices) if !state.rescued.is_empty() => {
+            Data::String(slices) if rescued => {
                 slices.push_with(|bytes| state.rescued.write(bytes));
             }
             _ if self.nullable => column.push_null(),

@@ -3,13 +3,18 @@
 //! It owns the text of the column `_rescued`: one object, each unknown member
 //! under its path from the top, `{"actor.new":1,"commits[0].gpg":null}`. Path
 //! segments that hold `.`, `[`, `]` or a backquote are backquoted, so that no
-//! two members share a path. Values are kept as they were written.
+//! two members share a path. Values are kept as they were written. A null is
+//! the same as no member, for an unknown field as for a known one: it is not
+//! kept, and of equal paths one that comes last takes the others with it.
 
 use std::collections::HashSet;
 use std::ops::Range;
 
 /// Memory that a buffer keeps from record to record.
 pub(super) const KEPT_BYTES_MAX: usize = 64 << 10;
+
+/// A value that says as much as a missing member.
+const NULL: &str = "null";
 
 /// Members up to which every pair of paths is compared.
 const PAIRWISE_MAX: usize = 16;
@@ -49,8 +54,16 @@ impl Rescued {
         self.live = 0;
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.live == 0
+    /// Whether there is something to write: of members with one path the last counts, and no null.
+    pub(super) fn settle(&mut self) -> bool {
+        if self.live == 0 {
+            return false;
+        }
+        self.keep_last();
+        for member in &mut self.members {
+            member.live &= &self.text[member.value.clone()] != NULL;
+        }
+        self.members.iter().any(|member| member.live)
     }
 
     /// Members added so far, forgotten ones too: the range between two marks is what came between them.
@@ -60,6 +73,9 @@ impl Rescued {
 
     /// Keeps a member; `path` writes where it was found. False when it no longer fits.
     pub(super) fn add(&mut self, path: impl FnOnce(&mut String), value: &str) -> bool {
+        if self.live == 0 && value == NULL {
+            return true;
+        }
         self.path.clear();
         path(&mut self.path);
         let start = self.text.len();
@@ -79,9 +95,8 @@ impl Rescued {
         }
     }
 
-    /// Appends the object's text to `out`. Of two members with one path the last stays.
-    pub(super) fn write(&mut self, out: &mut Vec<u8>) {
-        self.keep_last();
+    /// Appends the text of what is left after [`Rescued::settle`].
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.push(b'{');
         for (index, member) in self.members.iter().filter(|member| member.live).enumerate() {
             if index > 0 {
@@ -115,32 +130,47 @@ impl Rescued {
 mod tests {
     use super::*;
 
-    fn written(rescued: &mut Rescued) -> String {
+    fn written(rescued: &mut Rescued) -> Option<String> {
         let mut out = Vec::new();
-        rescued.write(&mut out);
-        String::from_utf8(out).unwrap()
+        rescued.settle().then(|| rescued.write(&mut out))?;
+        Some(String::from_utf8(out).unwrap())
+    }
+
+    fn rescued(members: &[(&str, &str)]) -> Rescued {
+        let mut rescued = Rescued::new(10_000);
+        for (path, value) in members {
+            assert!(rescued.add(|out| out.push_str(path), value));
+        }
+        rescued
     }
 
     #[test]
     fn the_last_of_equal_paths_stays() {
-        let mut rescued = Rescued::new(100);
-        for (path, value) in [("a", "1"), ("\"b\"", "[1, 2]"), ("a", "null")] {
-            assert!(rescued.add(|out| out.push_str(path), value));
-        }
-        assert_eq!(written(&mut rescued), r#"{"\"b\"":[1, 2],"a":null}"#);
+        let mut rescued = rescued(&[("a", "1"), ("\"b\"", "[1, 2]"), ("a", "2")]);
+        assert_eq!(written(&mut rescued).unwrap(), r#"{"\"b\"":[1, 2],"a":2}"#);
+    }
+
+    #[test]
+    fn a_null_is_not_kept_and_takes_its_equals_with_it() {
+        assert_eq!(written(&mut rescued(&[("a", "null"), ("b.c", "null")])), None);
+        assert_eq!(written(&mut rescued(&[("a", "1"), ("a", "null")])), None);
+        assert_eq!(written(&mut rescued(&[("a", "null"), ("a", "1")])).unwrap(), r#"{"a":1}"#);
+        let mut mixed = rescued(&[("a", "1"), ("b", "null"), ("c", "\"null\""), ("d", "[null]")]);
+        assert_eq!(written(&mut mixed).unwrap(), r#"{"a":1,"c":"null","d":[null]}"#);
+        let many: Vec<String> = (0..100).map(|n| format!("f{n}")).collect();
+        let set = many.iter().map(|path| (path.as_str(), "1"));
+        let unset = many.iter().map(|path| (path.as_str(), "null"));
+        assert_eq!(written(&mut rescued(&set.chain(unset).collect::<Vec<_>>())), None);
     }
 
     #[test]
     fn what_is_forgotten_is_not_written() {
-        let mut rescued = Rescued::new(100);
-        for path in ["actor.new", "actor[0].x", "actors"] {
-            rescued.add(|out| out.push_str(path), "1");
-        }
+        let mut rescued = rescued(&[("actor.new", "1"), ("actor[0].x", "1"), ("actors", "1")]);
         rescued.forget(0..2);
         rescued.forget(1..2);
-        assert_eq!(written(&mut rescued), r#"{"actors":1}"#);
+        assert_eq!(written(&mut rescued).unwrap(), r#"{"actors":1}"#);
         rescued.forget(0..rescued.mark());
-        assert!(rescued.is_empty());
+        assert_eq!(written(&mut rescued), None);
     }
 
     #[test]
@@ -150,6 +180,6 @@ mod tests {
         assert!(rescued.add(|out| out.push('b'), "2"));
         assert!(!rescued.add(|out| out.push('c'), "3"));
         rescued.clear();
-        assert!(rescued.is_empty() && rescued.add(|out| out.push('a'), "1"));
+        assert!(!rescued.settle() && rescued.add(|out| out.push('a'), "1"));
     }
 }

@@ -55,7 +55,7 @@ fn numbers_become_times_and_what_does_not_fit_no_row() {
     let Some(story) = Story::begin("columns-json") else { return };
     let topic = story.topic("times", 1);
     let records = [
-        r#"{"at":1718000000123,"s":{"at":1718000000.1234567},"d":1.25,"new":null}"#,
+        r#"{"at":1718000000123,"s":{"at":1718000000.1234567},"d":1.25,"new":false,"note":null}"#,
         r#"{"at":253402300800000}"#,
         r#"{"d":1.255}"#,
         r#"{"at":"2024-06-10T08:13:20+02:00","d":"1.5","at":null}"#,
@@ -71,7 +71,7 @@ fn numbers_become_times_and_what_does_not_fit_no_row() {
     let expected = json!({
         "0": {"_offset": 0, "at": "time:2024-06-10T06:13:20.123000+00:00",
               "s": {"at": "time:2024-06-10T06:13:20.123456+00:00"}, "d": "decimal:1.25",
-              "_rescued": "text:{\"new\":null}"},
+              "_rescued": "text:{\"new\":false}"},
         "3": {"_offset": 3, "d": "decimal:1.5"},
     });
     assert_eq!(cells(&location), expected);

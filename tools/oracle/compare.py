@@ -119,11 +119,12 @@ def checksum(pairs):
 
 
 def expected_rows(dumps, fields, table_columns):
-    """SQL, with ROW to fill in, of what the table should hold: p, o, r (the row), u (has a field that the schema does not know)."""
+    """SQL, with ROW to fill in, of what the table should hold: p, o, r (the row), u (has a value, not null, that the schema does not know)."""
     files = "[" + ", ".join(lake.literal(os.path.abspath(file)) for file in dumps) + "]"
     structure = json.dumps({f.name: f.type.json_structure() for f in fields})
     known = "[" + ", ".join(lake.literal(f.name) for f in fields) + "]"
-    unknown = f"len(list_filter(json_keys(t), lambda k: NOT list_contains({known}, k))) > 0"
+    kind = "json_type(t, '/' || replace(replace(k, '~', '~0'), '/', '~1'))"
+    unknown = f"len(list_filter(json_keys(t), lambda k: NOT list_contains({known}, k) AND {kind} <> 'NULL')) > 0"
     pairs = [(f.name, f"s.{lake.quoted(f.name)}") for f in fields]
     if "_timestamp" in table_columns:
         pairs.append(("_timestamp", "timestamp_ms * 1000"))

@@ -62,10 +62,10 @@ fn unknown_fields_are_rescued_with_their_path() {
     let ddl = "actor STRUCT<id: BIGINT>, commits ARRAY<STRUCT<sha: STRING>>, \
                tags MAP<STRING, STRUCT<v: INT>>, _rescued STRING";
     let payload = r#"{"new" : 1.50, "actor":{"id":1,"gh.id":[1, 2]},
-        "commits":[{"sha":"a"},{"sha":"b","gpg":null}], "tags":{"x y":{"v":1,"w":2}}, "\"q\"":"\ud83d\ude00"}"#;
+        "commits":[{"sha":"a"},{"sha":"b","gpg":""}], "tags":{"x y":{"v":1,"w":2}}, "\"q\"":"\ud83d\ude00"}"#;
     let row = decode(ddl, OnNewField::Rescue, payload).unwrap();
     let expected =
-        r#"{"new":1.50,"actor.`gh.id`":[1, 2],"commits[1].gpg":null,"tags.x y.w":2,"\"q\"":"\ud83d\ude00"}"#;
+        r#"{"new":1.50,"actor.`gh.id`":[1, 2],"commits[1].gpg":"","tags.x y.w":2,"\"q\"":"\ud83d\ude00"}"#;
     assert_eq!(row[3], text(expected));
     assert_eq!(
         decode("a INT", OnNewField::Rescue, r#"{"b":1}"#).unwrap(),
@@ -76,6 +76,19 @@ fn unknown_fields_are_rescued_with_their_path() {
     let bad = decode(ddl, OnNewField::Fail, r#"{"actor":{"new":1}}"#).unwrap_err();
     assert_eq!(bad.reason, BadReason::UnknownField);
     assert_eq!(bad.detail, "`actor.new`: the schema has no such field");
+}
+
+#[test]
+fn a_null_of_an_unknown_field_is_nothing_to_rescue() {
+    let ddl = "a STRUCT<x: INT>, l ARRAY<STRUCT<x: INT>>, m MAP<STRING, STRUCT<x: INT>>, _rescued STRING";
+    let rescued = |payload: &str| decode(ddl, OnNewField::Rescue, payload).unwrap().remove(3);
+    assert_eq!(rescued(r#"{"note":null,"a":{"x":1}}"#), Value::Null);
+    assert_eq!(rescued(r#"{"a":{"n":null},"l":[{"n": null ,"x":1}],"m":{"k":{"n":null}}}"#), Value::Null);
+    assert_eq!(rescued(r#"{"note":null,"u":0,"a":{"n":null,"v":1}}"#), text(r#"{"u":0,"a.v":1}"#));
+    assert_eq!(rescued(r#"{"u":1,"note":2,"u":null}"#), text(r#"{"note":2}"#), "of equal keys the last wins");
+    assert_eq!(rescued(r#"{"u":1,"u":null}"#), Value::Null);
+    let empty = r#"{"u":{},"v":[null],"w":{"n":null},"x":""}"#;
+    assert_eq!(rescued(empty), text(empty), "what is there is kept as it was written");
 }
 
 #[test]
