@@ -1,7 +1,7 @@
 //! The administration port: metrics, liveness and readiness over HTTP.
 //!
 //! It owns the address and the three answers. It only reads: what it serves
-//! others put into [`Health`] and the metrics recorder.
+//! others put on the [`Board`] and into the metrics recorder.
 
 use std::future::Future;
 use std::io::ErrorKind as IoKind;
@@ -18,7 +18,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::health::Health;
+use crate::status::Board;
 
 /// How often samples of histograms are folded into their buckets.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -70,13 +70,13 @@ fn refused(listen: SocketAddr, error: &std::io::Error) -> Error {
 /// `Io` if the listener fails.
 pub async fn serve(
     listener: TcpListener,
-    health: Arc<Health>,
+    board: Arc<Board>,
     metrics: PrometheusHandle,
     stop: impl Future<Output = ()> + Send,
 ) -> Result<()> {
     let failed = |error: std::io::Error| Error::new(ErrorKind::Io, format!("administration port: {error}"));
     let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-    let server = axum::serve(listener, router(health, metrics.clone()));
+    let server = axum::serve(listener, router(board, metrics.clone()));
     tokio::select! {
         ended = async { server.await } => ended.map_err(failed),
         never = upkeep(metrics) => match never {},
@@ -92,22 +92,22 @@ async fn upkeep(metrics: PrometheusHandle) -> std::convert::Infallible {
     }
 }
 
-fn router(health: Arc<Health>, metrics: PrometheusHandle) -> Router {
+fn router(board: Arc<Board>, metrics: PrometheusHandle) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(health)
+        .with_state(board)
         .route("/metrics", get(move || std::future::ready(rendered(&metrics))))
 }
 
-async fn livez(State(health): State<Arc<Health>>) -> Response {
-    let stalled = health.stalled();
+async fn livez(State(board): State<Arc<Board>>) -> Response {
+    let stalled = board.stalled();
     let body = json!({"live": stalled.is_empty(), "reasons": stalled});
     (status(stalled.is_empty()), Json(body)).into_response()
 }
 
-async fn readyz(State(health): State<Arc<Health>>) -> Response {
-    let waiting = health.not_ready();
+async fn readyz(State(board): State<Arc<Board>>) -> Response {
+    let waiting = board.not_ready();
     let body = json!({"ready": waiting.is_empty(), "reasons": waiting});
     (status(waiting.is_empty()), Json(body)).into_response()
 }
@@ -129,9 +129,10 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
+    use crate::status::{Part, State};
 
     /// Asks a server that runs for the length of the call.
-    fn answers(health: Arc<Health>, requests: &[&str]) -> Vec<String> {
+    fn answers(board: Arc<Board>, requests: &[&str]) -> Vec<String> {
         let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), true).unwrap();
         let address = listener.local_addr().unwrap();
         let recorder = PrometheusBuilder::new().build_recorder();
@@ -141,7 +142,7 @@ mod tests {
         let server = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            runtime.block_on(serve(listener, health, handle, async { stopped.await.unwrap() }))
+            runtime.block_on(serve(listener, board, handle, async { stopped.await.unwrap() }))
         });
         let answers = requests.iter().map(|request| ask(address, request)).collect();
         stop.send(()).unwrap();
@@ -159,9 +160,9 @@ mod tests {
 
     #[test]
     fn a_part_that_waits_makes_us_unready_and_not_dead() {
-        let health = Arc::new(Health::new(Arc::new(SystemClock)));
-        health.set_ready("kafka", Err("no broker answers".to_owned()));
-        let answers = answers(health, &["GET /readyz", "GET /livez", "GET /metrics"]);
+        let board = Arc::new(Board::new(Arc::new(SystemClock)));
+        board.set(Part::Kafka, State::Waiting("no broker answers".into()));
+        let answers = answers(board, &["GET /readyz", "GET /livez", "GET /metrics"]);
         assert!(answers[0].starts_with("HTTP/1.1 503"), "{}", answers[0]);
         let body = r#"{"ready":false,"reasons":[{"component":"kafka","reason":"no broker answers","seconds":0,"since":"2"#;
         assert!(answers[0].contains(body), "{}", answers[0]);
@@ -171,19 +172,19 @@ mod tests {
 
     #[test]
     fn a_silent_part_makes_us_dead_and_a_ready_one_ready() {
-        let health = Arc::new(Health::new(Arc::new(SystemClock)));
-        health.set_ready("kafka", Ok(()));
-        health.heartbeat("committer orders", Duration::ZERO);
-        let answers = answers(health, &["GET /readyz", "GET /livez"]);
+        let board = Arc::new(Board::new(Arc::new(SystemClock)));
+        board.set(Part::Kafka, State::Reading);
+        board.heartbeat(&Part::Commits("orders".to_owned()), Duration::ZERO);
+        let answers = answers(board, &["GET /readyz", "GET /livez"]);
         assert!(answers[0].starts_with("HTTP/1.1 200"), "{}", answers[0]);
         assert!(answers[1].starts_with("HTTP/1.1 503"), "{}", answers[1]);
-        assert!(answers[1].contains("committer orders"), "{}", answers[1]);
+        assert!(answers[1].contains("commits of table orders"), "{}", answers[1]);
     }
 
     #[test]
     fn nothing_can_be_changed_through_the_port() {
-        let health = Arc::new(Health::new(Arc::new(SystemClock)));
-        let answers = answers(health, &["POST /readyz", "DELETE /metrics", "GET /other"]);
+        let board = Arc::new(Board::new(Arc::new(SystemClock)));
+        let answers = answers(board, &["POST /readyz", "DELETE /metrics", "GET /other"]);
         assert!(answers[0].starts_with("HTTP/1.1 405"), "{}", answers[0]);
         assert!(answers[1].starts_with("HTTP/1.1 405"), "{}", answers[1]);
         assert!(answers[2].starts_with("HTTP/1.1 404"), "{}", answers[2]);

@@ -12,7 +12,13 @@
 //! | records fetched and not taken, one response of each broker | a quarter | librdkafka's settings, from [`Shares::fetch`] |
 //! | decoded columns, open row groups, finished bytes that make no part yet | a quarter: [`Budget::open_max`] | row groups, then files end early |
 //! | the same, and parts on their way to the store | half: [`Budget::is_spent`] | nothing is polled until parts have arrived |
+//! | the same of one table among several | as much as is still free: [`Budget::is_over_share`] | its partitions are paused |
 //! | what the allocator keeps for reuse, buffers of one call | a quarter | |
+//!
+//! A table among several may hold as much as all of them leave free: one whose
+//! store is slow ends up with half of the budget, two with a third each, and
+//! what is left is for the others, however many are in trouble. Nothing has to
+//! be set aside for tables that are idle.
 //!
 //! Nothing waits for itself: what is open can always be turned into parts, and
 //! while no part is on its way the shard polls, however much is held. One
@@ -76,9 +82,12 @@ impl Holding {
 
 type Counts = [AtomicUsize; Holding::ALL.len()];
 
-/// A shard's budget. Clones count together.
+/// A shard's budget, or a table's part of it. Clones count together.
 #[derive(Clone, Debug)]
 pub struct Budget {
+    /// Of one table of the shard; of nothing in the shard's own.
+    table: Arc<Counts>,
+    /// Of the shard.
     own: Arc<Counts>,
     /// Of all shards of the process.
     all: Arc<Counts>,
@@ -94,12 +103,17 @@ pub struct Charge {
 
 impl Budget {
     pub fn new(limit: usize) -> Budget {
-        Budget { own: Arc::default(), all: Arc::default(), limit }
+        Budget { table: Arc::default(), own: Arc::default(), all: Arc::default(), limit }
     }
 
     /// The budget of another shard, of the same size.
     pub fn another(&self) -> Budget {
-        Budget { own: Arc::default(), ..self.clone() }
+        Budget { table: Arc::default(), own: Arc::default(), ..self.clone() }
+    }
+
+    /// The part of another table: what is charged to it counts for the shard, too.
+    pub fn of_table(&self) -> Budget {
+        Budget { table: Arc::default(), ..self.clone() }
     }
 
     /// Charges what is already held: never fails, so that nothing held goes uncounted.
@@ -111,6 +125,24 @@ impl Budget {
     /// Nothing may be taken in any more, unless nothing else gives memory back.
     pub fn is_spent(&self) -> bool {
         self.used() >= self.limit && self.held(Holding::Parts) > 0
+    }
+
+    /// The table holds as much as all tables leave free, and gives some of it back when parts arrive.
+    pub fn is_over_share(&self) -> bool {
+        self.table_held(Holding::Parts) > 0 && self.table_used() >= self.limit.saturating_sub(self.used())
+    }
+
+    /// The table holds so little again that its share is not soon used up.
+    pub fn is_well_within_share(&self) -> bool {
+        self.table_held(Holding::Parts) == 0 || 2 * self.table_used() < self.limit.saturating_sub(self.used())
+    }
+
+    fn table_used(&self) -> usize {
+        Holding::ALL.into_iter().map(|holding| self.table_held(holding)).sum()
+    }
+
+    fn table_held(&self, holding: Holding) -> usize {
+        self.table[holding as usize].load(Ordering::Relaxed)
     }
 
     /// More is open than may be: something has to end early.
@@ -136,13 +168,15 @@ impl Budget {
     }
 
     fn add(&self, holding: Holding, bytes: usize) {
-        self.own[holding as usize].fetch_add(bytes, Ordering::Relaxed);
-        self.all[holding as usize].fetch_add(bytes, Ordering::Relaxed);
+        for counts in [&self.table, &self.own, &self.all] {
+            counts[holding as usize].fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     fn give_back(&self, holding: Holding, bytes: usize) {
-        self.own[holding as usize].fetch_sub(bytes, Ordering::Relaxed);
-        self.all[holding as usize].fetch_sub(bytes, Ordering::Relaxed);
+        for counts in [&self.table, &self.own, &self.all] {
+            counts[holding as usize].fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -201,6 +235,37 @@ mod tests {
         assert!(budget.is_spent());
         drop(parts);
         assert!(!budget.is_spent());
+    }
+
+    #[test]
+    fn tables_in_trouble_leave_the_others_as_much_as_each_of_them_holds() {
+        let shard = Budget::new(1200);
+        let fill = |table: &Budget| {
+            let mut parts = table.charge(Holding::Parts, 0);
+            while !table.is_over_share() {
+                parts.set(parts.bytes() + 10);
+            }
+            parts
+        };
+        let (one, other, healthy) = (shard.of_table(), shard.of_table(), shard.of_table());
+        let of_one = fill(&one);
+        assert_eq!(of_one.bytes(), 600);
+        let of_other = fill(&other);
+        assert_eq!(of_other.bytes(), 300);
+        assert!(one.is_over_share() && other.is_over_share(), "less is free than either holds");
+        let small = healthy.charge(Holding::Parts, 90);
+        assert!(!healthy.is_over_share() && healthy.is_well_within_share() && !shard.is_spent());
+        drop((of_one, small));
+        assert!(one.is_well_within_share() && other.is_well_within_share());
+        drop(of_other);
+        assert_eq!((shard.used(), one.used()), (0, 0));
+    }
+
+    #[test]
+    fn a_table_without_parts_on_their_way_is_never_over_its_share() {
+        let table = Budget::new(100).of_table();
+        let _open = table.charge(Holding::Files, 90);
+        assert!(!table.is_over_share() && table.is_well_within_share(), "nobody would ever give memory back");
     }
 
     #[test]

@@ -40,7 +40,6 @@ use crate::clock::SharedClock;
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{DataFile, Generation, Tips, ToCommitter, ToShard};
-use crate::health::Health;
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
 use crate::metrics::{self, Stage};
 use crate::protocol::contention::Contention;
@@ -50,6 +49,7 @@ use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
 use crate::source::witness::{Vouched, Witness};
+use crate::status::{Board, Part};
 use crate::table::action::{Action, RANGES_TAG};
 use crate::table::checkpoint::Turns;
 use crate::table::log::{self, Found, Settled};
@@ -90,7 +90,7 @@ pub struct Wiring {
     pub inbox: mpsc::UnboundedReceiver<ToCommitter>,
     pub shards: Vec<crossbeam_channel::Sender<ToShard>>,
     pub clock: SharedClock,
-    pub health: Arc<Health>,
+    pub board: Arc<Board>,
     pub witness: Witness,
     /// What of discarded work must not stay in the store.
     pub sweeper: Sweeper,
@@ -136,11 +136,11 @@ impl Committer {
     ) -> Committer {
         let starts = opened.plan.starts;
         let (dead_letters, forget) = DeadLetters::new(opened.letters, &identity, &opened.snapshot, &wiring);
-        let component = format!("table {}", identity.table_id);
+        let part = Part::Commits(identity.table_id.clone());
         let seen = if planted(Bug::TrustsALookThatTookLong) { wiring.clock.boot() } else { opened.seen };
         Committer {
             head: Head::new(store, opened.snapshot, seen, &wiring),
-            patience: Patience { health: Arc::clone(&wiring.health), component },
+            patience: Patience { board: Arc::clone(&wiring.board), part },
             schema: opened.schema,
             ledger: Ledger::new(starts),
             dead_letters,
@@ -166,9 +166,10 @@ impl Committer {
     }
 
     async fn work(&mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
-        let component = self.patience.component.clone();
+        let part = self.patience.part.clone();
+        self.show_offsets(self.ledger.tips());
         loop {
-            self.wiring.health.heartbeat(&component, ALIVE_FOR);
+            self.wiring.board.heartbeat(&part, ALIVE_FOR);
             match tokio::time::timeout(HEARTBEAT, self.wiring.inbox.recv()).await {
                 Err(_) => self.look_around().await?,
                 Ok(None) => break,
@@ -187,7 +188,7 @@ impl Committer {
                 self.commit(ready).await?;
             }
         }
-        self.wiring.health.forget(&component);
+        self.wiring.board.forget(&part);
         self.head.end();
         if let Some(dead_letters) = &mut self.dead_letters {
             dead_letters.head.end();
@@ -475,6 +476,9 @@ impl Committer {
         self.reading_again.reset();
         self.ledger.committed(&work);
         self.report(self.head.snapshot.version, &work);
+        for range in work.iter().flat_map(|unit| &unit.ranges) {
+            self.wiring.board.committed(&self.identity.table_id, &range.source, range.next);
+        }
         let mut units: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         for unit in &work {
             units.entry(unit.shard).or_default().push(unit.unit);
@@ -486,6 +490,13 @@ impl Committer {
         }
         self.see_off();
         self.head.checkpoint_when_due(&self.wiring.clock);
+    }
+
+    /// Tells how far partitions are committed, for those who look at the lag.
+    fn show_offsets(&self, tips: &BTreeMap<TopicPartition, Offset>) {
+        for (source, &next) in tips {
+            self.wiring.board.committed(&self.identity.table_id, source, next);
+        }
     }
 
     fn offer(&mut self, work: Work<DataFile>) -> Offered {

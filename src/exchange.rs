@@ -2,18 +2,26 @@
 //!
 //! It owns the messages, so that the two loops know the messages and not each
 //! other. Work flows down; what flows up is "this much is committed" and
-//! "begin again from here".
+//! "begin again from here". Tables are known by their place in the config.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
+use crate::config::{Compression, Decoding, OnBadRecord};
 use crate::error::Error;
 use crate::ids::{Offset, TopicPartition};
 use crate::protocol::dead_letters::Held;
 use crate::protocol::ledger::Work;
 use crate::protocol::membership::Tenure;
 use crate::schema::Schema;
+use crate::source::witness::Witness;
+use crate::status::Board;
+use crate::table::store::Store;
+use crate::table::sweeper::Sweeper;
 
 /// A file that is whole and in the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -70,8 +78,53 @@ pub struct Abandoned {
     pub question: Question,
 }
 
+/// What a shard must know of a table.
+#[derive(Clone)]
+pub struct Lane {
+    /// The table's place in the config.
+    pub table: usize,
+    pub table_id: String,
+    pub store: Store,
+    /// Where bad records go; `None` where they are not kept.
+    pub dead_letters: Option<Store>,
+    pub schema: Arc<Schema>,
+    pub decoding: Decoding,
+    pub on_bad_record: OnBadRecord,
+    pub max_latency: Duration,
+    pub target_file_size: u64,
+    pub compression: Compression,
+    pub to_committer: mpsc::UnboundedSender<ToCommitter>,
+    /// What of its files must not stay in the store.
+    pub sweeper: Sweeper,
+    pub board: Arc<Board>,
+    /// Vouches for the topic while files are on their way.
+    pub witness: Witness,
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane").field("table_id", &self.table_id).finish_non_exhaustive()
+    }
+}
+
+/// A partition of one of the shard's tables.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub table: usize,
+    pub source: TopicPartition,
+    pub start: Offset,
+    /// What stands as a dead letter already, from `start` on, growing.
+    pub held: Vec<Offset>,
+    /// Where a bounded run ends.
+    pub end: Option<Offset>,
+}
+
 #[derive(Clone, Debug)]
 pub enum ToShard {
+    /// Read these partitions of a table that the shard does not have open.
+    Open { lane: Box<Lane>, readings: Vec<Reading> },
+    /// Read no more of the table, hand over what there is, and let go of it when that is committed.
+    Close { table: usize },
     /// Forget what is uncommitted of this table and read from these offsets.
     Reset {
         table: usize,

@@ -1,45 +1,43 @@
-//! A running ingestion: shards and committers, from start to drain.
+//! A running ingestion: shards, and the tables that they read, from start to drain.
 //!
 //! It owns threads and tasks, signals, and the question when the whole is
-//! over and with what outcome. It does not touch a record or a commit. What a
-//! consumer group changes is `group`.
+//! over and with what outcome. It does not touch a record or a commit. What
+//! becomes of one table is `tables`, what a consumer group changes is `group`.
 
 mod group;
+mod tables;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, after, bounded, never, select};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use self::group::Links;
+use self::tables::{Outcome, TableLife};
 use crate::admin;
 use crate::budget::{Budget, Shares};
 use crate::clock::SharedClock;
-use crate::committer::{self, Committer, Identity, Opened, Places};
 use crate::config::resources::Machine;
 use crate::config::{Config, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Moved, Tips, ToShard};
-use crate::health::Health;
+use crate::exchange::{Moved, ToShard};
 use crate::host;
-use crate::ids::TopicPartition;
-use crate::member::{Members, News};
+use crate::member::Members;
 use crate::metrics;
-use crate::preflight::{self, Ready, Silent};
 use crate::protocol::balance::{Balance, Load, Move};
 use crate::protocol::fence::Writer;
-use crate::shard::{self, Lane, Reading, Report, Shard};
-use crate::source::catalog::{Catalog, Topic};
+use crate::shard::{self, Report, Shard};
+use crate::source::catalog::Catalog;
 use crate::source::kafka::KafkaSource;
 use crate::source::prefetch::Prefetch;
-use crate::source::witness::{Change, Known, Watch};
+use crate::source::witness::{Change, Watch};
+use crate::status::{Board, Part, State};
 use crate::table::checkpoint::Turns;
 use crate::table::guard;
-use crate::table::store::Store;
 use crate::table::sweeper::Sweeper;
 
 /// A drain that takes longer is given up; nothing is lost, it is read again.
@@ -52,6 +50,8 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
 const BEGIN_AGAIN_EVERY: Duration = Duration::from_secs(3);
 /// Messages that a shard may have unread, besides those of a group that takes all partitions back.
 const SHARD_INBOX: usize = 4096;
+/// Partitions that may stop at once, of topics that nobody has counted yet.
+const STOPS_AT_ONCE: usize = 4096;
 
 /// What a run needs besides its config.
 pub struct Run {
@@ -63,11 +63,11 @@ pub struct Run {
     pub stop: Receiver<()>,
 }
 
-/// Why one generation of shards and committers ended.
+/// Why one ingestion ended.
 enum Ended {
     Done,
-    /// A topic grew, or the group assigns what is not known: begin again, with what there is now.
-    TopicsChanged,
+    /// What the members of a group subscribe to has changed: begin again, with what there is now.
+    BeginAgain,
 }
 
 /// Runs until told to stop, until the end is committed, or until nothing is left to do.
@@ -80,11 +80,11 @@ pub fn run(run: &Run) -> Result<()> {
         .build()
         .map_err(|error| Error::new(ErrorKind::Io, format!("the I/O threads cannot start: {error}")))?;
     let recorder = metrics::install()?;
-    let health = Arc::new(Health::new(Arc::clone(&run.clock)));
+    let board = Arc::new(Board::new(Arc::clone(&run.clock)));
     for table in &run.config.tables {
-        health.set_ready(&component(table), Err("starting".to_owned()));
+        board.set(Part::table(&table.id), State::Starting);
         if table.location.scheme() != "file" {
-            guard::of(&table.location, &table.storage_options).tell(&health);
+            guard::of(&table.location, &table.storage_options).tell(&board);
         }
     }
     let listener = admin::bind(run.config.admin.listen, run.config.admin.explicit)?;
@@ -94,43 +94,42 @@ pub fn run(run: &Run) -> Result<()> {
             warn!(%address, "the administration port is open to other machines, and asks nobody who he is");
         }
     }
-    runtime.spawn(admin::serve(listener, Arc::clone(&health), recorder, std::future::pending()));
+    runtime.spawn(admin::serve(listener, Arc::clone(&board), recorder, std::future::pending()));
     let group = run.config.kafka.group.as_ref().map(|group| group.name.clone());
     let writer = Writer { group, ..host::this_process(&*run.clock) };
+    let outcome = ingest(run, &runtime, &board, &writer);
+    // What is unresolved stays so: the log decides at the next start. A thread that opens a table may still
+    // need the runtime, and the process ends now: it goes with that.
+    std::mem::forget(runtime);
+    outcome
+}
+
+/// One ingestion after the other, until one ends for good.
+fn ingest(run: &Run, runtime: &tokio::runtime::Runtime, board: &Arc<Board>, writer: &Writer) -> Result<()> {
     let sweeper = Sweeper::new(runtime.handle().clone());
     let mut began = false;
-    let outcome = loop {
-        let generation = match Generation::start(run, &runtime, &health, &writer, &sweeper) {
-            Ok(generation) => generation,
+    loop {
+        let began_at = run.clock.boot();
+        let ingestion = Ingestion::start(run, runtime.handle(), board, writer, &sweeper);
+        match ingestion.and_then(Ingestion::supervise) {
+            Ok(Ended::Done) => return Ok(()),
+            Ok(Ended::BeginAgain) => {
+                info!("what the group reads has changed: starting over from the tables' offsets");
+                began = true;
+            }
             // Running, nothing that may come back ends us.
             Err(error) if began && may_come_back(error.kind) => {
                 warn!(%error, remedy = error.remedy, "cannot begin again yet");
-                match run.stop.recv_timeout(BEGIN_AGAIN_EVERY) {
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    _ => break Ok(()),
-                }
             }
-            Err(error) => break Err(error),
-        };
-        began = true;
-        let began_at = run.clock.boot();
-        match generation.supervise() {
-            Ok(Ended::TopicsChanged) => {
-                info!("a topic has changed: starting over from the tables' offsets");
-                // Brokers do not hear of it all at once: who began a moment ago may not yet see it.
-                let lived = run.clock.boot().saturating_sub(began_at);
-                let rest = BEGIN_AGAIN_EVERY.saturating_sub(lived);
-                if !matches!(run.stop.recv_timeout(rest), Err(RecvTimeoutError::Timeout)) {
-                    break Ok(());
-                }
-            }
-            Ok(Ended::Done) => break Ok(()),
-            Err(error) => break Err(error),
+            Err(error) => return Err(error),
         }
-    };
-    // What is unresolved stays so: the log decides at the next start.
-    runtime.shutdown_background();
-    outcome
+        // Brokers do not hear of it all at once: who began a moment ago may not yet see it.
+        let lived = run.clock.boot().saturating_sub(began_at);
+        let rest = BEGIN_AGAIN_EVERY.saturating_sub(lived);
+        if !matches!(run.stop.recv_timeout(rest), Err(RecvTimeoutError::Timeout)) {
+            return Ok(());
+        }
+    }
 }
 
 /// A service that is away, credentials that are being renewed, a disk that is being mended.
@@ -138,153 +137,112 @@ fn may_come_back(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unavailable | ErrorKind::Denied | ErrorKind::Io)
 }
 
-fn component(table: &Table) -> String {
-    format!("table {}", table.id)
-}
-
-/// One set of shards and committers, from the tables' offsets to a drain.
-struct Generation<'a> {
+/// Shards, and the tables that they read.
+struct Ingestion<'a> {
     run: &'a Run,
+    /// The same config for threads that open tables.
+    config: Arc<Config>,
+    catalog: Arc<Catalog>,
+    writer: Writer,
+    board: Arc<Board>,
+    runtime: Handle,
+    sweeper: Sweeper,
+    checkpoints: Turns,
     topics: Watch,
+    /// By their place in the config, as everywhere.
+    tables: Vec<TableLife>,
+    started_out: Sender<Outcome>,
+    started: Receiver<Outcome>,
+    committers: BTreeMap<usize, JoinHandle<()>>,
+    committers_out: Sender<(usize, Result<()>)>,
+    committers_ended: Receiver<(usize, Result<()>)>,
     shards: Vec<Sender<ToShard>>,
     shards_ended: Receiver<(usize, Result<()>)>,
-    committers_ended: Receiver<(usize, Result<()>)>,
+    /// Which shard takes the next partition.
+    next_shard: usize,
+    /// Every shard may read partitions of every table.
+    any_shard: bool,
     reports: Receiver<Report>,
     loads: Receiver<Load>,
-    members: Members,
     balance: Balance,
-    /// Partitions that are being read, by table.
-    reading: Vec<BTreeSet<TopicPartition>>,
-    /// Tables that go no further.
-    stopped: BTreeSet<usize>,
-    committers: usize,
+    /// Taken when the group is joined; stays where there is none.
+    links: Option<Links>,
+    members: Members,
     /// The first trouble that stopped a partition or a table.
     first_stop: Option<Error>,
     draining: bool,
+    /// What the members of the group subscribe to has changed.
+    begins_again: bool,
     /// Boot time at which a drain with a deadline began.
     hurried: Option<Duration>,
-    health: Arc<Health>,
-    runtime: Handle,
-    sweeper: Sweeper,
+    deadline: Receiver<std::time::Instant>,
 }
 
-impl<'a> Generation<'a> {
+impl<'a> Ingestion<'a> {
+    /// Starts the shards, and begins to open the tables.
     fn start(
         run: &'a Run,
-        runtime: &tokio::runtime::Runtime,
-        health: &Arc<Health>,
+        runtime: &Handle,
+        board: &Arc<Board>,
         writer: &Writer,
         sweeper: &Sweeper,
-    ) -> Result<Generation<'a>> {
-        let catalog = Catalog::connect(&run.config.kafka)?;
-        let mut first_stop = None;
-        let ready = runtime.block_on(prepare(run, &catalog, health, &mut first_stop))?;
-        let mut opened = runtime.block_on(open(run, &catalog, &ready, health, writer, &mut first_stop))?;
-        let known = known(&ready, &opened);
-        let brokers = catalog.brokers_count;
-        let topics = Watch::start(catalog, known, !run.until_end, Arc::clone(health))?;
-        let partitions = group::partitions(run, &opened);
+    ) -> Result<Ingestion<'a>> {
+        let tables = run.config.tables.len();
+        let catalog = Arc::new(Catalog::connect(&run.config.kafka)?);
+        let partitions_of = |table: &Table| catalog.partitions_count(&table.topic).max(1);
+        let partitions: usize = run.config.tables.iter().map(partitions_of).sum();
         let count = run.config.limits.shards.min(partitions).max(1);
-        let mut links = Links::new(run, count, partitions);
-        let mut told: Vec<Option<watch::Sender<Tips>>> = Vec::new();
-        for (index, opened) in &mut opened {
-            told.push(links.table(*index, &ready[*index].0, opened));
-        }
-        for (table, opened) in &opened {
-            let table = &run.config.tables[*table];
-            for (partition, error) in &opened.plan.stopped {
-                error!(table = table.id, %partition, %error, remedy = error.remedy, "a partition is not read");
-                metrics::partition_stalled(&table.id);
-                health.set_ready(
-                    &format!("{} {} [{partition}]", component(table), table.topic),
-                    Err(error.message.clone()),
-                );
-                first_stop.get_or_insert_with(|| error.clone());
-            }
-        }
-        let readings = readings(run, &opened);
-        let mut reading: Vec<BTreeSet<TopicPartition>> = vec![BTreeSet::new(); run.config.tables.len()];
-        for of in &readings {
-            // It may have stood still when an earlier generation read it.
-            health.forget(&format!("{} {}", component(&run.config.tables[of.table]), of.source));
-            reading[of.table].insert(of.source.clone());
-        }
-        // A stop of every partition, and one move.
-        let (reports_out, reports) = bounded(partitions + 2);
-        let (loads_out, loads) = bounded(2 * count);
+        let topics = Watch::start(Arc::clone(&catalog), tables, !run.until_end, Arc::clone(board))?;
+        let links = Links::new(run, count, partitions);
         // A bounded run ends its partitions one by one: nothing is gained by moving them. And a group's
         // members are to have what it assigns them.
-        let moves = count > 1 && !run.until_end && run.config.kafka.group.is_none();
-        let loads_out = moves.then_some(loads_out);
+        let is_group = run.config.kafka.group.is_some();
+        let moves = count > 1 && !run.until_end && !is_group;
+        // A stop of every partition, and one move.
+        let (reports_out, reports) = bounded(partitions + STOPS_AT_ONCE);
+        let (loads_out, loads) = bounded(2 * count);
         let (shards, inboxes): (Vec<_>, Vec<_>) =
             (0..count).map(|_| bounded(SHARD_INBOX + 2 * partitions)).unzip();
-        let (committers_out, committers_ended) = bounded(run.config.tables.len());
-        let committers = opened.len();
-        let opened_tables: BTreeSet<usize> = opened.iter().map(|(table, _)| *table).collect();
-        let (mut lanes, checkpoints) = (Vec::new(), Turns::default());
-        for ((index, opened), tips) in opened.into_iter().zip(told) {
-            let table = &run.config.tables[index];
-            let ready = ready[index].1.as_ref().expect("only what is ready is opened");
-            #[expect(clippy::disallowed_methods, reason = "bounded by the shards' uncommitted work")]
-            let (to_committer, inbox) = mpsc::unbounded_channel();
-            let wiring = committer::Wiring {
-                table: index,
-                inbox,
-                shards: shards.clone(),
-                clock: Arc::clone(&run.clock),
-                health: Arc::clone(health),
-                witness: topics.witness(index),
-                sweeper: sweeper.clone(),
-                checkpoints: checkpoints.clone(),
-                checkpoint_every: committer::CHECKPOINT_EVERY,
-                compression: table.compression,
-                tips,
-            };
-            lanes.push(lane(table, ready, &opened, to_committer, &wiring));
-            health.set_ready(&component(table), Ok(()));
-            let identity = identity(table, writer);
-            let places = places(table, ready);
-            let committer = Committer::new(ready.store.clone(), identity, places, opened, wiring);
-            let ended = committers_out.clone();
-            runtime.spawn(async move {
-                let outcome = committer.run().await.map(|_| ());
-                // The supervisor may have given up waiting.
-                let _ = ended.try_send((index, outcome));
-            });
-        }
-        let shards_ended = start_shards(
+        let upward = Upward { reports: reports_out, loads: moves.then_some(loads_out), links: &links };
+        let shards_ended = start_shards(run, runtime, inboxes, &upward, catalog.brokers_count)?;
+        let (started_out, started) = bounded(tables);
+        let (committers_out, committers_ended) = bounded(tables);
+        let mut ingestion = Ingestion {
             run,
-            runtime,
-            lanes,
-            readings,
-            inboxes,
-            &Upward { reports: reports_out, loads: loads_out, links: &links },
-            brokers,
-        )?;
-        let members = links.join(run, &shards)?;
-        Ok(Generation {
-            run,
+            config: Arc::new(run.config.clone()),
+            catalog,
+            writer: writer.clone(),
+            board: Arc::clone(board),
+            runtime: runtime.clone(),
+            sweeper: sweeper.clone(),
+            checkpoints: Turns::default(),
             topics,
-            stopped: (0..run.config.tables.len()).filter(|table| !opened_tables.contains(table)).collect(),
-            committers,
+            tables: (0..tables).map(|_| TableLife::new()).collect(),
+            started_out,
+            started,
+            committers: BTreeMap::new(),
+            committers_out,
+            committers_ended,
             shards,
             shards_ended,
-            committers_ended,
+            next_shard: 0,
+            any_shard: moves || is_group,
             reports,
             loads,
-            members,
             balance: Balance::new(count),
-            reading,
-            first_stop,
+            links: Some(links),
+            members: Members::none(),
+            first_stop: None,
             draining: false,
+            begins_again: false,
             hurried: None,
-            health: Arc::clone(health),
-            runtime: runtime.handle().clone(),
-            sweeper: sweeper.clone(),
-        })
+            deadline: never(),
+        };
+        (0..tables).for_each(|index| ingestion.begin_opening(index));
+        Ok(ingestion)
     }
 
-    /// Waits for whatever ends the generation, and ends it in order: nothing void stays in a store.
+    /// Waits for whatever ends the ingestion, and ends it in order: nothing void stays in a store.
     fn supervise(mut self) -> Result<Ended> {
         let ended = self.watch();
         std::mem::replace(&mut self.members, Members::none()).leave(LEAVE_PATIENCE);
@@ -295,118 +253,112 @@ impl<'a> Generation<'a> {
 
     fn watch(&mut self) -> Result<Ended> {
         let mut shards_left = self.shards.len();
-        let mut committers_left = self.committers;
-        let mut deadline = never();
-        let mut ended = Ended::Done;
         let mut stopped_by_signal = false;
         // A channel whose senders have all ended is always ready: it is not asked again.
-        let nobody = never();
-        let unchanged = never();
-        let unloaded = never();
-        let mut balanced = true;
-        let mut watched = true;
-        if self.nothing_left() && !self.run.until_end {
-            self.drain(&mut deadline);
-        }
-        while shards_left + committers_left > 0 {
+        let (unchanged, unloaded, nobody) = (never(), never(), never());
+        let (mut balanced, mut watched) = (true, true);
+        while shards_left + self.committers.len() > 0 {
+            let now = self.run.clock.boot();
+            let next_try = self.next_try().map_or_else(never, |at| after(at.saturating_sub(now)));
             select! {
                 recv(self.run.stop) -> _ => {
                     info!("stopping: committing what was read");
                     stopped_by_signal = true;
-                    self.drain(&mut deadline);
+                    self.drain();
                 }
+                recv(self.started) -> outcome => if let Ok(outcome) = outcome {
+                    self.opening_ended(outcome)?;
+                },
+                recv(next_try) -> _ => self.try_again(),
                 recv(self.reports) -> report => match report {
-                    Ok(Report::Stopped { table, source, error }) => {
-                        self.partition_stopped(table, &source, error);
-                        if self.nothing_left() {
-                            self.drain(&mut deadline);
-                        }
-                    }
+                    Ok(Report::Stopped { table, source, error }) => self.partition_stopped(table, &source, error),
                     Ok(Report::Released { from, to, moved }) => self.carry(from, to, moved),
-                    Err(_) => {}
+                    Err(_) => self.reports = never(),
                 },
                 recv(if balanced { &self.loads } else { &unloaded }) -> load => match load {
                     Ok(load) => self.even_out(load),
                     Err(_) => balanced = false,
                 },
-                recv(if committers_left > 0 { &self.committers_ended } else { &nobody }) -> message => {
-                    committers_left -= 1;
-                    if let Ok((table, Err(error))) = message {
-                        self.table_stopped(table, error);
-                        let fenced = self.first_stop.as_ref().is_some_and(|error| error.kind == ErrorKind::Fenced);
-                        if fenced || self.nothing_left() {
-                            self.drain(&mut deadline);
-                        }
-                    }
-                }
-                recv(if shards_left > 0 { &self.shards_ended } else { &nobody }) -> message => {
+                recv(self.committers_ended) -> ended => if let Ok((table, outcome)) = ended {
+                    self.committer_ended(table, outcome);
+                },
+                recv(if shards_left > 0 { &self.shards_ended } else { &nobody }) -> ended => {
                     shards_left -= 1;
                     // It takes no partition any more.
                     balanced = false;
-                    if let Ok((shard, Err(error))) = message {
+                    if let Ok((shard, Err(error))) = ended {
                         error!(shard, %error, "a shard failed");
                         self.first_stop.get_or_insert(error);
-                        self.drain(&mut deadline);
+                        self.drain();
                     }
                 }
                 recv(if watched { &self.topics.changes } else { &unchanged }) -> change => match change {
-                    Ok((_, Change::Grew)) => {
-                        // Nobody waits for us to end: a store that is down may take its time.
-                        ended = Ended::TopicsChanged;
-                        self.hand_over();
-                    }
-                    Ok((table, Change::CreatedAgain(error))) => {
-                        self.table_stopped(table, error);
-                        if self.nothing_left() {
-                            self.drain(&mut deadline);
-                        }
-                    }
+                    Ok((table, Change::Grew)) => self.topic_grew(table),
+                    Ok((table, Change::CreatedAgain(error))) => self.table_stopped(table, error),
                     Err(_) => watched = false,
                 },
-                recv(self.members.news) -> news => match news {
-                    Ok(News::Outdated) if !self.draining => {
-                        ended = Ended::TopicsChanged;
-                        self.hand_over();
+                recv(self.members.news) -> news => self.hear_of_the_group(news.ok()),
+                recv(self.deadline) -> _ => {
+                    if !self.begins_again || stopped_by_signal {
+                        return Err(undrained(self.first_stop.take()));
                     }
-                    Ok(News::Ended(outcome)) => {
-                        self.members.ended();
-                        if let Err(error) = outcome {
-                            error!(%error, remedy = error.remedy, "a member of the group has ended");
-                            self.first_stop.get_or_insert(error);
-                            self.drain(&mut deadline);
-                        }
-                    }
-                    Ok(News::Outdated) => {}
-                    Err(_) => self.members.news = never(),
-                },
-                recv(deadline) -> _ => return Err(undrained(self.first_stop.take())),
+                    self.abandon();
+                }
+            }
+            if self.nothing_left() || self.start_failed().is_some() {
+                self.drain();
             }
         }
-        let fenced = self.first_stop.as_ref().is_some_and(|error| error.kind == ErrorKind::Fenced);
+        self.outcome(stopped_by_signal)
+    }
+
+    fn outcome(&mut self, stopped_by_signal: bool) -> Result<Ended> {
+        if let Some(error) = self.start_failed().filter(|_| !stopped_by_signal) {
+            return Err(error);
+        }
         match self.first_stop.take() {
             Some(error) if error.kind == ErrorKind::Internal => Err(error),
             // What had stopped is met again by those who begin again.
-            _ if matches!(ended, Ended::TopicsChanged) && !stopped_by_signal && !fenced => Ok(ended),
+            _ if self.begins_again && !stopped_by_signal => Ok(Ended::BeginAgain),
             // Asked to stop, and what could be committed is: the stops were reported when they happened.
             Some(error) if !stopped_by_signal => Err(error),
             _ => Ok(Ended::Done),
         }
     }
 
-    /// Hands over what was read, within a time.
-    fn drain(&mut self, deadline: &mut Receiver<std::time::Instant>) {
+    /// Hands over what was read, within a time. Shards read no more; they end when all they had is
+    /// committed, and the committers after them.
+    fn drain(&mut self) {
         if self.hurried.is_none() {
             self.hurried = Some(self.run.clock.boot());
-            *deadline = crossbeam_channel::after(DRAIN_PATIENCE);
+            self.deadline = after(DRAIN_PATIENCE);
         }
-        self.hand_over();
-    }
-
-    /// Shards read no more; they end when all they had is committed, and the committers after them.
-    fn hand_over(&mut self) {
         if !std::mem::replace(&mut self.draining, true) {
             self.tell_shards(&ToShard::Drain);
         }
+    }
+
+    /// Ends this ingestion, so that another one begins.
+    fn begin_again(&mut self) {
+        self.begins_again = true;
+        self.drain();
+    }
+
+    /// Drops what could not be committed in time: whoever begins again reads it again.
+    fn abandon(&mut self) {
+        self.deadline = never();
+        for (index, committer) in std::mem::take(&mut self.committers) {
+            warn!(
+                table = self.run.config.tables[index].id,
+                "not all that was read could be committed in time; it is read again"
+            );
+            committer.abort();
+            self.tell_shards(&ToShard::Stop { table: index });
+        }
+    }
+
+    fn is_group(&self) -> bool {
+        self.run.config.kafka.group.is_some()
     }
 
     /// Has a partition moved where shards are busy and idle side by side.
@@ -436,177 +388,6 @@ impl<'a> Generation<'a> {
             let _ = shard.try_send(message.clone());
         }
     }
-
-    fn partition_stopped(&mut self, table: usize, source: &TopicPartition, error: Error) {
-        let of = &self.run.config.tables[table];
-        error!(table = of.id, %error, remedy = error.remedy, "a partition has stopped");
-        metrics::partition_stalled(&of.id);
-        self.reading[table].remove(source);
-        if error.kind == ErrorKind::Disagree {
-            // Offsets that are gone may be those of a topic that is gone.
-            self.topics.look_at(table);
-        }
-        self.health.set_ready(&format!("{} {source}", component(of)), Err(error.message.clone()));
-        self.first_stop.get_or_insert(error);
-    }
-
-    fn table_stopped(&mut self, table: usize, error: Error) {
-        if !self.stopped.insert(table) {
-            return;
-        }
-        let of = &self.run.config.tables[table];
-        error!(table = of.id, %error, remedy = error.remedy, "a table has stopped");
-        self.reading[table].clear();
-        self.health.set_ready(&component(of), Err(error.message.clone()));
-        self.tell_shards(&ToShard::Stop { table });
-        self.members.renounce(&of.topic);
-        self.first_stop.get_or_insert(error);
-    }
-
-    fn nothing_left(&self) -> bool {
-        if self.run.config.kafka.group.is_some() {
-            return group::all_stopped(&self.stopped, self.run.config.tables.len());
-        }
-        self.reading.iter().all(BTreeSet::is_empty)
-    }
-}
-
-/// Asks everything of every table before the first is touched. One that
-/// disagrees with its topic stops, and the others go on.
-async fn prepare(
-    run: &Run,
-    catalog: &Catalog,
-    health: &Health,
-    first_stop: &mut Option<Error>,
-) -> Result<Vec<(Topic, Option<Ready>)>> {
-    let mut ready = Vec::new();
-    for table in &run.config.tables {
-        let of = preflight::table(&run.config, table, catalog, &run.clock, &mut Silent).await;
-        let of = match of.map_err(|error| error.context(format!("table `{}`", table.id))) {
-            Ok(of) => of,
-            Err(error) if error.kind == ErrorKind::Disagree => {
-                stop_at_start(table, error, health, first_stop);
-                ready.push((catalog.topic(&table.topic)?, None));
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        if let Some(inferred) = &of.inferred {
-            let left_out = inferred.left_out_text();
-            info!(table = table.id, samples = inferred.samples_used, left_out, schema = %of.schema, "schema inferred");
-        }
-        ready.push((of.topic.clone(), Some(of)));
-    }
-    Ok(ready)
-}
-
-fn stop_at_start(table: &Table, error: Error, health: &Health, first_stop: &mut Option<Error>) {
-    error!(table = table.id, %error, remedy = error.remedy, "a table is not read");
-    health.set_ready(&component(table), Err(error.message.clone()));
-    first_stop.get_or_insert(error);
-}
-
-/// Opens the tables that can be. One that disagrees with its topic stops, and
-/// the others go on; with none left the first disagreement is the error.
-async fn open(
-    run: &Run,
-    catalog: &Catalog,
-    ready: &[(Topic, Option<Ready>)],
-    health: &Health,
-    writer: &Writer,
-    first_stop: &mut Option<Error>,
-) -> Result<Vec<(usize, Opened)>> {
-    let mut all = Vec::new();
-    for (index, (table, (_, ready))) in run.config.tables.iter().zip(ready).enumerate() {
-        let Some(ready) = ready else { continue };
-        let identity = identity(table, writer);
-        let opened = committer::open(
-            &ready.store,
-            &identity,
-            &ready.topic,
-            || catalog.watermarks(&ready.topic, table.start),
-            Some(&ready.schema),
-            &places(table, ready),
-            &run.clock,
-        )
-        .await
-        .map_err(|error| error.context(format!("table `{}`", table.id)));
-        match opened {
-            Ok(opened) => {
-                let version = opened.snapshot.version;
-                info!(table = table.id, location = %table.location, %version, created = opened.created, "table open");
-                all.push((index, opened));
-            }
-            Err(error) if error.kind == ErrorKind::Disagree => {
-                stop_at_start(table, error, health, first_stop);
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    match first_stop.take_if(|_| all.is_empty()) {
-        Some(error) => Err(error),
-        None => Ok(all),
-    }
-}
-
-/// The topics of all tables, as their tables know them.
-fn known(ready: &[(Topic, Option<Ready>)], opened: &[(usize, Opened)]) -> Vec<Known> {
-    let in_table =
-        |index| opened.iter().find(|(table, _)| *table == index).map(|(_, opened)| &opened.plan.topic_id);
-    let all = ready.iter().enumerate();
-    all.map(|(index, (topic, _))| Known::new(topic, in_table(index).unwrap_or(&topic.id))).collect()
-}
-
-fn identity(table: &Table, writer: &Writer) -> Identity {
-    Identity { table_id: table.id.clone(), writer: writer.clone(), is_alive: host::is_alive }
-}
-
-fn places(table: &Table, ready: &Ready) -> Places {
-    let options = table.storage_options.clone();
-    let reach = move |place: &str| {
-        let url = url::Url::parse(place).map_err(|error| {
-            Error::new(ErrorKind::Disagree, format!("the table remembers dead letters at `{place}`: {error}"))
-        })?;
-        Store::open(&url, &options)
-    };
-    Places { current: ready.dead_letters.clone(), reach: Arc::new(reach) }
-}
-
-fn readings(run: &Run, opened: &[(usize, Opened)]) -> Vec<Reading> {
-    let mut readings = Vec::new();
-    for (table, opened) in opened {
-        for (source, &start) in &opened.plan.starts {
-            let end = run.until_end.then(|| opened.watermarks[&source.partition].end);
-            let held = opened.letters.held.get(source).cloned().unwrap_or_default();
-            readings.push(Reading { table: *table, source: source.clone(), start, held, end });
-        }
-    }
-    readings
-}
-
-fn lane(
-    table: &Table,
-    ready: &Ready,
-    opened: &Opened,
-    to_committer: mpsc::UnboundedSender<crate::exchange::ToCommitter>,
-    committer: &committer::Wiring,
-) -> Lane {
-    Lane {
-        table: committer.table,
-        table_id: table.id.clone(),
-        store: ready.store.clone(),
-        dead_letters: ready.dead_letters.clone(),
-        schema: Arc::clone(&opened.schema),
-        decoding: table.decoding.clone(),
-        on_bad_record: table.on_bad_record,
-        max_latency: table.max_latency,
-        target_file_size: table.target_file_size,
-        compression: table.compression,
-        to_committer,
-        sweeper: committer.sweeper.clone(),
-        health: Arc::clone(&committer.health),
-        witness: committer.witness.clone(),
-    }
 }
 
 /// Where shards tell the ingester.
@@ -616,31 +397,21 @@ struct Upward<'a> {
     links: &'a Links,
 }
 
-/// Spreads the partitions over threads: each table's over as many as it can.
+/// Starts a thread for each shard; what they read they are told later.
 fn start_shards(
     run: &Run,
-    runtime: &tokio::runtime::Runtime,
-    lanes: Vec<Lane>,
-    readings: Vec<Reading>,
+    runtime: &Handle,
     inboxes: Vec<Receiver<ToShard>>,
     upward: &Upward<'_>,
     brokers: usize,
 ) -> Result<Receiver<(usize, Result<()>)>> {
     let count = inboxes.len();
-    let mut shares: Vec<Vec<Reading>> = vec![Vec::new(); count];
-    for (index, reading) in readings.into_iter().enumerate() {
-        shares[index % count].push(reading);
-    }
     let pins = if run.config.limits.pin { Machine::this().pins } else { Vec::new() };
     let memory = Shares::of(run.config.limits.memory, count);
     let prefetch = Prefetch::within(memory.fetch, brokers);
     let budget = Budget::new(memory.work);
     let (ended_out, ended) = bounded(count);
-    for (index, (share, inbox)) in shares.into_iter().zip(inboxes).enumerate() {
-        // Where partitions move, any may come. Otherwise a shard holds open the committers of its own tables only.
-        let any = upward.loads.is_some() || upward.links.of_shard(index).is_some();
-        let is_own = |lane: &&Lane| any || share.iter().any(|of| of.table == lane.table);
-        let own: Vec<Lane> = lanes.iter().filter(is_own).cloned().collect();
+    for (index, inbox) in inboxes.into_iter().enumerate() {
         let source = KafkaSource::new(&run.config.kafka, prefetch)?;
         let wiring = shard::Wiring {
             index,
@@ -648,8 +419,9 @@ fn start_shards(
             reports: upward.reports.clone(),
             loads: upward.loads.clone(),
             group: upward.links.of_shard(index),
+            stays: true,
             clock: Arc::clone(&run.clock),
-            runtime: runtime.handle().clone(),
+            runtime: runtime.clone(),
             budget: budget.another(),
         };
         let ended = ended_out.clone();
@@ -658,7 +430,7 @@ fn start_shards(
             if let Some(id) = pin {
                 core_affinity::set_for_current(core_affinity::CoreId { id });
             }
-            let outcome = Shard::new(source, own, share, wiring).and_then(Shard::run);
+            let outcome = Shard::new(source, Vec::new(), Vec::new(), wiring).and_then(Shard::run);
             // The supervisor may have given up waiting.
             let _ = ended.try_send((index, outcome));
         };

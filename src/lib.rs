@@ -40,12 +40,13 @@
 //!
 //! | layer | modules | own |
 //! |---|---|---|
-//! | 6 | [`cli`] | arguments, exit codes, what a person sees |
-//! | 5 | [`ingester`], [`demo`], [`hands`] | threads, signals, drain; the whole shown without Kafka; what a person does to a table |
-//! | 4 | [`shard`], [`committer`], [`member`], [`preflight`], [`admin`] | the two loops; a shard's place in a consumer group; what must hold before they start; the administration port |
-//! | 3 | [`source`], [`columnar`], [`table`], [`exchange`], [`host`] | Kafka; decoding and Parquet; Delta and stores; the loops' messages |
-//! | 2 | [`protocol`], [`config`] | every exactly-once decision, pure; the checked config |
-//! | 1 | [`schema`], [`record`], [`metrics`], [`health`], [`stdout`] | what a column is, what a record is; what is seen from outside |
+//! | 7 | [`cli`] | arguments, exit codes, what a person sees |
+//! | 6 | [`ingester`], [`demo`], [`hands`] | threads, signals, drain; the whole shown without Kafka; what a person does to a table |
+//! | 5 | [`shard`], [`committer`], [`member`], [`preflight`], [`admin`] | the two loops; a shard's place in a consumer group; what must hold before they start; the administration port |
+//! | 4 | [`exchange`] | the loops' messages, and what they must know of a table |
+//! | 3 | [`source`], [`columnar`], [`table`], [`host`] | Kafka; decoding and Parquet; Delta and stores; this process |
+//! | 2 | [`protocol`], [`config`], [`status`] | every exactly-once decision, pure; the checked config; what each part does now |
+//! | 1 | [`schema`], [`record`], [`metrics`], [`stdout`] | what a column is, what a record is; what is seen from outside |
 //! | 0 | [`error`], [`clock`], [`ids`], [`budget`], [`backoff`] | what everything may use |
 //!
 //! # Where to begin reading
@@ -68,7 +69,6 @@ pub mod demo;
 pub mod error;
 pub mod exchange;
 pub mod hands;
-pub mod health;
 pub mod host;
 pub mod ids;
 pub mod ingester;
@@ -80,5 +80,6 @@ pub mod record;
 pub mod schema;
 pub mod shard;
 pub mod source;
+pub mod status;
 pub mod stdout;
 pub mod table;

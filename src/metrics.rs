@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::budget::{Budget, Holding};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::{Offset, TopicPartition};
 
 pub const RECORDS_CONSUMED: &str = "thalweg_records_consumed_total";
 pub const ROWS_COMMITTED: &str = "thalweg_rows_committed_total";
@@ -26,11 +27,14 @@ pub const COMMITS: &str = "thalweg_commits_total";
 pub const COMMIT_CONFLICTS: &str = "thalweg_commit_conflicts_total";
 pub const COMMIT_FAILURES: &str = "thalweg_commit_failures_total";
 pub const LAG_RECORDS: &str = "thalweg_lag_records";
+pub const COMMITTED_OFFSET: &str = "thalweg_committed_offset";
+pub const END_OFFSET: &str = "thalweg_end_offset";
+pub const TABLES: &str = "thalweg_tables";
+pub const PARTITIONS: &str = "thalweg_partitions";
 pub const FRESHNESS_SECONDS: &str = "thalweg_freshness_seconds";
 pub const LAST_COMMIT_TIMESTAMP_SECONDS: &str = "thalweg_last_commit_timestamp_seconds";
 pub const TABLE_VERSION: &str = "thalweg_table_version";
 pub const BUFFERED_BYTES: &str = "thalweg_buffered_bytes";
-pub const PARTITIONS_STALLED: &str = "thalweg_partitions_stalled";
 pub const GROUP_REBALANCES: &str = "thalweg_group_rebalances_total";
 pub const PARTITIONS_ASSIGNED: &str = "thalweg_partitions_assigned";
 pub const STORE_REQUESTS: &str = "thalweg_store_requests_total";
@@ -99,7 +103,11 @@ fn describe() {
     describe_counter!(COMMITS, count, "Versions that this process added to a table");
     describe_counter!(COMMIT_CONFLICTS, count, "Versions that another writer took first");
     describe_counter!(COMMIT_FAILURES, count, "Attempts to commit that failed and are tried again");
-    describe_gauge!(LAG_RECORDS, count, "Offsets between the end of a partition and what was read of it");
+    describe_gauge!(LAG_RECORDS, count, "Offsets between the end of a partition and what is committed of it");
+    describe_gauge!(COMMITTED_OFFSET, count, "Offset before which everything of a partition is committed");
+    describe_gauge!(END_OFFSET, count, "Offset at which a partition ended when that was last heard");
+    describe_gauge!(TABLES, count, "Tables by `state`: starting, reading, paused, waiting, stopped");
+    describe_gauge!(PARTITIONS, count, "Partitions of a table by `state`, as tables");
     describe_gauge!(
         FRESHNESS_SECONDS,
         Unit::Seconds,
@@ -116,7 +124,6 @@ fn describe() {
         Unit::Bytes,
         "Bytes read and not yet uploaded, by `held` (columns, files, parts), of all shards"
     );
-    describe_gauge!(PARTITIONS_STALLED, count, "Partitions that stopped until a person decides");
     describe_counter!(
         GROUP_REBALANCES,
         count,
@@ -183,15 +190,6 @@ impl ShardCounters {
         self.consumed.increment(records as u64);
     }
 
-    pub fn lag(&self, topic: &str, partition: i32, offsets: i64) {
-        let labels = [
-            ("table", self.table.clone()),
-            ("topic", topic.to_owned()),
-            ("partition", partition.to_string()),
-        ];
-        gauge!(LAG_RECORDS, &labels).set(offsets.max(0) as f64);
-    }
-
     pub fn bad(&self, reason: &'static str) {
         counter!(BAD_RECORDS, "table" => self.table.clone(), "reason" => reason).increment(1);
     }
@@ -217,6 +215,12 @@ pub fn store_request(op: &'static str, outcome: &'static str) {
     counter!(STORE_REQUESTS, "op" => op, "outcome" => outcome).increment(1);
 }
 
+/// A service that is used: it answers, until somebody says otherwise, and its outages are counted from 0.
+pub fn service_begins(service: &str) {
+    reachable(service, true);
+    counter!(OUTAGES, "service" => service.to_owned()).increment(0);
+}
+
 pub fn reachable(service: &str, answers: bool) {
     gauge!(REACHABLE, "service" => service.to_owned()).set(f64::from(u8::from(answers)));
 }
@@ -225,8 +229,51 @@ pub fn outage(service: &str) {
     counter!(OUTAGES, "service" => service.to_owned()).increment(1);
 }
 
-pub fn partition_stalled(table: &str) {
-    gauge!(PARTITIONS_STALLED, "table" => table.to_owned()).increment(1.0);
+/// Every counter of a table is there from its start, with 0.
+pub fn table_begins(table: &str, reasons: impl Iterator<Item = &'static str>) {
+    for name in [
+        RECORDS_CONSUMED,
+        ROWS_COMMITTED,
+        BYTES_WRITTEN,
+        FILES_WRITTEN,
+        DEAD_LETTERS,
+        COMMITS,
+        COMMIT_CONFLICTS,
+        COMMIT_FAILURES,
+    ] {
+        counter!(name, "table" => table.to_owned()).increment(0);
+    }
+    for reason in reasons {
+        counter!(BAD_RECORDS, "table" => table.to_owned(), "reason" => reason).increment(0);
+    }
+}
+
+pub fn tables_in(state: &'static str, count: usize) {
+    gauge!(TABLES, "state" => state).set(count as f64);
+}
+
+pub fn partitions_in(table: &str, state: &'static str, count: usize) {
+    gauge!(PARTITIONS, "table" => table.to_owned(), "state" => state).set(count as f64);
+}
+
+pub fn lag(table: &str, source: &TopicPartition, offsets: i64) {
+    gauge!(LAG_RECORDS, &of_partition(table, source)).set(offsets.max(0) as f64);
+}
+
+pub fn committed_offset(table: &str, source: &TopicPartition, next: Offset) {
+    gauge!(COMMITTED_OFFSET, &of_partition(table, source)).set(next.0 as f64);
+}
+
+pub fn end_offset(table: &str, source: &TopicPartition, end: Offset) {
+    gauge!(END_OFFSET, &of_partition(table, source)).set(end.0 as f64);
+}
+
+fn of_partition(table: &str, source: &TopicPartition) -> [(&'static str, String); 3] {
+    [
+        ("table", table.to_owned()),
+        ("topic", source.topic.clone()),
+        ("partition", source.partition.to_string()),
+    ]
 }
 
 pub fn rebalance(kind: &'static str) {

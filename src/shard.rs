@@ -6,17 +6,20 @@
 //! does not decide what is committed; it only promises that every range it
 //! hands over starts where the one before ended.
 //!
-//! Partitions are the shard's from the start, come from another shard
+//! Partitions come with their table (`tables`), come from another shard
 //! (`moves`), or are assigned by a consumer group (`group`).
 //!
 //! A turn is: messages, records, what is due. A shard never blocks on a slow
-//! store: it stops polling while too much is in flight.
+//! store: it pauses a table of which too much is in flight (`backpressure`),
+//! and stops polling where that is so of all of them.
 
+mod backpressure;
 mod group;
 mod memory;
 mod moves;
 mod output;
 mod table;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -25,7 +28,6 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 
 pub use self::group::GroupLink;
 use self::group::Tenancy;
@@ -34,10 +36,10 @@ use self::table::TableState;
 use crate::budget::Budget;
 use crate::clock::SharedClock;
 use crate::columnar::{BadRecord, RecordFacts};
-use crate::config::{Compression, Decoding, OnBadRecord};
+use crate::config::OnBadRecord;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Generation, Moved, Question, ToCommitter, ToShard};
-use crate::health::Health;
+use crate::exchange::{Generation, Moved, Question, ToShard};
+pub use crate::exchange::{Lane, Reading};
 use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::metrics::{self, Stage};
 use crate::protocol::balance::Load;
@@ -47,56 +49,17 @@ use crate::protocol::planted::{Bug, planted};
 use crate::protocol::progress::{Outcome, Progress};
 use crate::schema::Schema;
 use crate::source::batch::{Headers, Record};
-use crate::source::witness::Witness;
 use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
-use crate::table::store::Store;
-use crate::table::sweeper::Sweeper;
+use crate::status::{Part, State};
 
 /// Bytes decoded before they are encoded, for wide rows.
 const BATCH_BYTES: usize = 4 << 20;
-/// Units of work that a table may have uncommitted per shard.
-const UNCOMMITTED_MAX: usize = 64;
 /// Offsets that moved without rows are committed this much later.
 const IDLE_TAIL: Duration = Duration::from_secs(30);
-/// How often lag is reported.
+/// How often it is reported what is held, what each partition takes, and where it ends.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// The longest wait for records: messages of other loops wait as long.
 const POLL_WAIT: Duration = Duration::from_millis(10);
-
-/// What a shard must know of a table.
-#[derive(Clone)]
-pub struct Lane {
-    /// The table's place in the config.
-    pub table: usize,
-    pub table_id: String,
-    pub store: Store,
-    /// Where bad records go; `None` where they are not kept.
-    pub dead_letters: Option<Store>,
-    pub schema: Arc<Schema>,
-    pub decoding: Decoding,
-    pub on_bad_record: OnBadRecord,
-    pub max_latency: Duration,
-    pub target_file_size: u64,
-    pub compression: Compression,
-    pub to_committer: mpsc::UnboundedSender<ToCommitter>,
-    /// What of its files must not stay in the store.
-    pub sweeper: Sweeper,
-    pub health: Arc<Health>,
-    /// Vouches for the topic while files are on their way.
-    pub witness: Witness,
-}
-
-/// A partition of one of the shard's tables.
-#[derive(Clone, Debug)]
-pub struct Reading {
-    pub table: usize,
-    pub source: TopicPartition,
-    pub start: Offset,
-    /// What stands as a dead letter already, from `start` on, growing.
-    pub held: Vec<Offset>,
-    /// Where a bounded run ends.
-    pub end: Option<Offset>,
-}
 
 /// What a shard tells the ingester.
 #[derive(Debug)]
@@ -116,6 +79,8 @@ pub struct Wiring {
     pub loads: Option<crossbeam_channel::Sender<Load>>,
     /// Who speaks to the consumer group; `None` where every partition is read.
     pub group: Option<GroupLink>,
+    /// Tables may be opened at any time: the shard ends only when it is told to drain.
+    pub stays: bool,
     pub clock: SharedClock,
     pub runtime: Handle,
     /// What is decoded, open and on its way to the store, all tables together.
@@ -164,19 +129,12 @@ struct PartitionState {
 }
 
 impl<S: Source> Shard<S> {
-    pub fn new(source: S, lanes: Vec<Lane>, readings: Vec<Reading>, wiring: Wiring) -> Result<Shard<S>> {
-        let tables: Vec<TableState> =
-            lanes.into_iter().map(|lane| TableState::new(lane, &wiring.budget)).collect();
-        let place = |table| {
-            tables.iter().position(|state| state.lane.table == table).expect("a lane for every reading")
-        };
-        let partitions: Vec<PartitionState> =
-            readings.into_iter().map(|reading| PartitionState::new(place(reading.table), reading)).collect();
+    pub fn new(source: S, lanes: Vec<Lane>, mut readings: Vec<Reading>, wiring: Wiring) -> Result<Shard<S>> {
         let mut shard = Shard {
             source,
             wiring,
-            tables,
-            partitions,
+            tables: Vec::new(),
+            partitions: Vec::new(),
             tenancies: BTreeMap::new(),
             asked: Question::default(),
             batch: RecordBatch::default(),
@@ -185,8 +143,11 @@ impl<S: Source> Shard<S> {
             reported: Duration::ZERO,
             polling: Duration::ZERO,
         };
-        let all: Vec<usize> = (0..shard.partitions.len()).collect();
-        shard.assign(&all)?;
+        for lane in lanes {
+            let own = readings.extract_if(.., |reading| reading.table == lane.table).collect();
+            shard.open_table(lane, own)?;
+        }
+        assert!(readings.is_empty(), "a lane for every reading");
         Ok(shard)
     }
 
@@ -210,11 +171,13 @@ impl<S: Source> Shard<S> {
             self.receive(message)?;
             worked = true;
         }
+        self.apply_backpressure()?;
         if self.may_poll() {
             worked |= self.poll(wait)?;
         }
         self.cut_what_is_due()?;
-        self.report_lag();
+        self.report_ends();
+        self.close_what_is_through();
         if self.is_done() {
             return Ok(Turn::Done);
         }
@@ -230,10 +193,18 @@ impl<S: Source> Shard<S> {
 
     fn receive(&mut self, message: ToShard) -> Result<()> {
         match message {
-            // Told to every shard, and this one has no partition of the table.
-            ToShard::Committed { table, .. } | ToShard::Reset { table, .. } | ToShard::Stop { table }
-                if !self.tables.iter().any(|state| state.lane.table == table) =>
+            // Told to every shard, and this one has no partition of the table, or is through with it.
+            ToShard::Committed { table, .. }
+            | ToShard::Reset { table, .. }
+            | ToShard::Close { table }
+            | ToShard::Stop { table }
+                if !self.is_open(table) =>
             {
+                Ok(())
+            }
+            ToShard::Open { lane, readings } => self.open_table(*lane, readings),
+            ToShard::Close { table } => {
+                self.close_table(table);
                 Ok(())
             }
             ToShard::Committed { table, generation, units } => {
@@ -277,13 +248,6 @@ impl<S: Source> Shard<S> {
     }
 
     // ---- records ----
-
-    fn may_poll(&self) -> bool {
-        !self.draining
-            && self.partitions.iter().any(|partition| partition.reading)
-            && !self.wiring.budget.is_spent()
-            && self.tables.iter().all(|table| table.uncommitted.len() < UNCOMMITTED_MAX)
-    }
 
     fn poll(&mut self, wait: Duration) -> Result<bool> {
         let wait = wait.min(self.time_until_due());
@@ -398,7 +362,8 @@ impl<S: Source> Shard<S> {
         }
     }
 
-    fn report_lag(&mut self) {
+    /// Where partitions end, as far as the source knows without asking.
+    fn report_ends(&mut self) {
         let now = self.wiring.clock.boot();
         if now.saturating_sub(self.reported) < REPORT_EVERY {
             return;
@@ -410,9 +375,8 @@ impl<S: Source> Shard<S> {
             self.partitions.iter().enumerate().filter(|(_, partition)| partition.reading)
         {
             if let Some(end) = self.source.end(slot(index)) {
-                let source = partition.progress.source();
-                let lag = end.0 - partition.progress.position().0;
-                self.tables[partition.table].counters.lag(&source.topic, source.partition.0, lag);
+                let lane = &self.tables[partition.table].lane;
+                lane.board.ends(&lane.table_id, partition.progress.source(), end);
             }
         }
     }
@@ -455,7 +419,11 @@ impl<S: Source> Shard<S> {
             .filter(|partition| partition.table == place)
             .filter_map(|partition| partition.progress.cut())
             .collect();
-        self.tables[place].cut(ranges, &self.wiring)
+        self.tables[place].cut(ranges, &self.wiring)?;
+        if self.tables[place].paused {
+            self.tables[place].outputs_mut().for_each(Output::let_go_of_buffers);
+        }
+        Ok(())
     }
 
     // ---- beginning again, and ending ----
@@ -496,7 +464,8 @@ impl<S: Source> Shard<S> {
         let assignments: Vec<Assignment> = indices
             .iter()
             .map(|&index| (index, &self.partitions[index]))
-            .filter(|(_, partition)| partition.reading)
+            // A paused table's are assigned when it has room again.
+            .filter(|(_, partition)| partition.reading && !self.tables[partition.table].paused)
             .map(|(index, partition)| Assignment {
                 slot: slot(index),
                 topic: partition.progress.source().topic.clone(),
@@ -505,6 +474,9 @@ impl<S: Source> Shard<S> {
                 headers: self.tables[partition.table].wants_headers,
             })
             .collect();
+        for assignment in &assignments {
+            self.show(assignment.slot.index(), State::Reading);
+        }
         if assignments.is_empty() { Ok(()) } else { self.source.assign(&assignments) }
     }
 
@@ -522,30 +494,17 @@ impl<S: Source> Shard<S> {
         let _ = self.wiring.reports.try_send(report);
     }
 
+    /// Tells how a partition stands.
+    fn show(&self, index: usize, state: State) {
+        let partition = &self.partitions[index];
+        let lane = &self.tables[partition.table].lane;
+        lane.board.set(Part::partition(&lane.table_id, partition.progress.source()), state);
+    }
+
     fn stop_reading(&mut self, index: usize) {
         if mem::take(&mut self.partitions[index].reading) {
             self.source.release(slot(index));
         }
-    }
-
-    fn stop_table(&mut self, table: usize) {
-        let place = self.place(table);
-        for index in 0..self.partitions.len() {
-            if self.partitions[index].table == place {
-                self.stop_reading(index);
-            }
-        }
-        self.tables[place].stop();
-    }
-
-    fn is_done(&self) -> bool {
-        let handed_over =
-            |table: &TableState| table.stopped || (table.due().is_none() && table.uncommitted.is_empty());
-        // A partition that moved may come back, and a group may assign any.
-        let ended = |partition: &PartitionState| !partition.reading && (self.draining || !partition.moved);
-        (self.draining || self.wiring.group.is_none())
-            && self.partitions.iter().all(ended)
-            && self.tables.iter().all(handed_over)
     }
 
     fn place(&self, table: usize) -> usize {

@@ -10,11 +10,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Imports point at least one layer down; within a module anything goes.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &["error", "clock", "ids", "budget", "backoff"],
-    &["metrics", "schema", "health", "stdout", "record"],
-    &["protocol", "config"],
-    &["source", "columnar", "table", "host", "exchange"],
+    &["metrics", "schema", "stdout", "record"],
+    &["protocol", "config", "status"],
+    &["source", "columnar", "table", "host"],
+    &["exchange"],
     &["shard", "committer", "member", "preflight", "admin"],
     &["ingester", "demo", "hands"],
     &["cli"],

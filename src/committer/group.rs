@@ -238,6 +238,7 @@ impl Committer {
                 Arc::clone(&self.tenants.held)
             }
         };
+        self.show_offsets(self.ledger.tips());
         self.tell_tips();
         for Join { shard, source, question } in joins {
             // It may have been taken back meanwhile.

@@ -16,11 +16,11 @@ use crate::backoff::Backoff;
 use crate::clock::SharedClock;
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
-use crate::health::Health;
 use crate::ids::Version;
 use crate::metrics;
 use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::{Relation, Verdict, judge};
+use crate::status::{Board, Part, State};
 use crate::table::action;
 use crate::table::checkpoint::{self, Terms, Turns};
 use crate::table::log::{self, Found, Meanwhile, Settled, Snapshot};
@@ -284,8 +284,9 @@ pub fn meet(
 
 /// Waiting for a store that gives no answer, seen from outside.
 pub(super) struct Patience {
-    pub(super) health: Arc<Health>,
-    pub(super) component: String,
+    pub(super) board: Arc<Board>,
+    /// Commits to the table.
+    pub(super) part: Part,
 }
 
 impl Patience {
@@ -315,12 +316,12 @@ impl Patience {
 
     /// It lives, and it is not ready.
     pub(super) fn waiting(&self, error: &Error) {
-        self.health.heartbeat(&self.component, ALIVE_FOR);
-        self.health.set_ready(&self.component, Err(error.message.clone()));
+        self.board.heartbeat(&self.part, ALIVE_FOR);
+        self.board.set(self.part.clone(), State::Waiting(error.into()));
     }
 
     fn answered(&self) {
-        self.health.set_ready(&self.component, Ok(()));
+        self.board.set(self.part.clone(), State::Reading);
     }
 }
 
@@ -333,18 +334,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waited_for_an_answer_is_ready_once_it_has_one() {
-        let health = Arc::new(Health::new(Arc::new(Hand::default())));
-        let patience = Patience { health: Arc::clone(&health), component: "table t".to_owned() };
+        let board = Arc::new(Board::new(Arc::new(Hand::default())));
+        let patience = Patience { board: Arc::clone(&board), part: Part::Commits("t".to_owned()) };
         let left = Cell::new(2);
         let question = async || {
             left.set(left.get() - 1);
             if left.get() > 0 {
                 return Err(Error::new(ErrorKind::Unavailable, "503"));
             }
-            assert_eq!(health.not_ready().len(), 1, "it waits");
+            assert_eq!(board.not_ready().len(), 1, "it waits");
             Ok(7)
         };
         assert_eq!(patience.ask(question).await.unwrap(), 7);
-        assert!(health.not_ready().is_empty());
+        assert!(board.not_ready().is_empty());
     }
 }

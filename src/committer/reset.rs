@@ -39,6 +39,7 @@ impl Committer {
         let dropped = self.ledger.reset(tips.clone());
         self.discard(dropped);
         (self.tenants.held, self.tenants.must_reset) = (Arc::new(held), false);
+        self.show_offsets(self.ledger.tips());
         self.tell_tips();
         let reset = ToShard::Reset {
             table: self.wiring.table,

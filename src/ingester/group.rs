@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::watch;
+use tracing::error;
 
-use super::Run;
+use super::{Ingestion, Run};
 use crate::committer::Opened;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Tips, ToShard};
 use crate::ids::{Partition, TopicPartition};
-use crate::member::{Known, Members, Terms};
+use crate::member::{Known, Members, News, Terms};
 use crate::protocol::membership::Tenure;
 use crate::shard::GroupLink;
 use crate::source::catalog::Topic;
@@ -85,16 +86,34 @@ impl Links {
     }
 }
 
-/// Partitions that may be read at all: there is no more than a shard for each.
-pub(super) fn partitions(run: &Run, opened: &[(usize, Opened)]) -> usize {
-    let of = |opened: &Opened| match run.config.kafka.group {
-        None => opened.plan.starts.len(),
-        Some(_) => opened.watermarks.len(),
-    };
-    opened.iter().map(|(_, opened)| of(opened)).sum()
-}
+impl Ingestion<'_> {
+    /// Joins the group once every table was tried: a member's topics are settled when it joins. Nothing
+    /// happens where there is no group, or it is joined already.
+    pub(super) fn join_group(&mut self) -> Result<()> {
+        if self.is_group()
+            && !self.draining
+            && self.start_failed().is_none()
+            && let Some(links) = self.links.take()
+        {
+            self.members = links.join(self.run, &self.shards)?;
+        }
+        Ok(())
+    }
 
-/// Whether every table that is there has stopped: a group may assign what is not read now.
-pub(super) fn all_stopped(stopped: &BTreeSet<usize>, tables: usize) -> bool {
-    stopped.len() == tables
+    /// `None`: the members have ended.
+    pub(super) fn hear_of_the_group(&mut self, news: Option<News>) {
+        match news {
+            Some(News::Outdated) if !self.draining => self.begin_again(),
+            Some(News::Outdated) => {}
+            Some(News::Ended(outcome)) => {
+                self.members.ended();
+                if let Err(error) = outcome {
+                    error!(%error, remedy = error.remedy, "a member of the group has ended");
+                    self.first_stop.get_or_insert(error);
+                    self.drain();
+                }
+            }
+            None => self.members.news = crossbeam_channel::never(),
+        }
+    }
 }

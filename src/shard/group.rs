@@ -20,6 +20,7 @@ use crate::ids::{Offset, TopicPartition};
 use crate::protocol::membership::{Tenure, void};
 use crate::protocol::planted::{Bug, planted};
 use crate::source::Source;
+use crate::status::Part;
 
 /// Where a shard says that it is through with a partition of a table. If nobody listens, or there is no
 /// room, the deadline does.
@@ -55,12 +56,11 @@ impl<S: Source> Shard<S> {
         let place = self.place(table);
         let state = &self.tables[place];
         let Some(tenancy) = self.tenancies.get_mut(&(table, source.clone())) else { return Ok(()) };
-        if self.draining || state.stopped || tenancy.waits != Some(question) {
+        if self.draining || state.is_over() || tenancy.waits != Some(question) {
             return Ok(());
         }
         tenancy.waits = None;
         let tenure = tenancy.tenure;
-        state.lane.health.forget(&format!("table {} {source}", state.lane.table_id));
         let known = self.index_of(table, &source);
         let held = match (held, known) {
             (Some(held), _) => held,
@@ -70,11 +70,7 @@ impl<S: Source> Shard<S> {
         let held = if planted(Bug::AssignmentForgetsLetters) { Vec::new() } else { held };
         let reading = Reading { table, source, start, held, end: None };
         let fresh = PartitionState { tenure, ..PartitionState::new(place, reading) };
-        let index = known.unwrap_or(self.partitions.len());
-        match known {
-            Some(index) => self.partitions[index] = fresh,
-            None => self.partitions.push(fresh),
-        }
+        let index = self.put(known, fresh);
         self.assign(&[index])
     }
 
@@ -181,9 +177,8 @@ impl<S: Source> Shard<S> {
         partition.moved = true;
         let source = partition.progress.source();
         let table = &self.tables[partition.table];
-        table.counters.lag(&source.topic, source.partition.0, 0);
-        // Why it stood still is its new owner's to say.
-        table.lane.health.forget(&format!("table {} {source}", table.lane.table_id));
+        // How it stands is its new owner's to say.
+        table.lane.board.forget(&Part::partition(&table.lane.table_id, source));
     }
 }
 

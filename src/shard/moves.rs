@@ -62,7 +62,7 @@ impl<S: Source> Shard<S> {
         let Moved { table, source, mut start, mut held, generation } = moved;
         let place = self.place(table);
         let state = &self.tables[place];
-        if self.draining || state.stopped {
+        if self.draining || state.is_over() {
             return Ok(());
         }
         let before_a_reset = generation < state.generation && !planted(Bug::MoveMissesAReset);
@@ -76,11 +76,7 @@ impl<S: Source> Shard<S> {
         }
         let known = self.index_of(table, &source);
         let state = PartitionState::new(place, Reading { table, source, start, held, end: None });
-        let index = known.unwrap_or(self.partitions.len());
-        match known {
-            Some(index) => self.partitions[index] = state,
-            None => self.partitions.push(state),
-        }
+        let index = self.put(known, state);
         self.assign(&[index])
     }
 

@@ -16,12 +16,12 @@ use crate::columnar::{Columns, Encoder, ParquetFile};
 use crate::config::Compression;
 use crate::error::Result;
 use crate::exchange::{DataFile, Generation, ToCommitter};
-use crate::health::Health;
 use crate::ids::OffsetRange;
 use crate::metrics::{self, Stage};
 use crate::protocol::ledger::Work;
 use crate::protocol::planted::{Bug, planted};
 use crate::schema::Schema;
+use crate::status::{self, Board, State};
 use crate::table::store::{Store, explain, is_hopeless};
 use crate::table::sweeper::Void;
 use crate::table::upload::{self, Name, PART_BYTES, Part, Uploaded, Watch};
@@ -39,6 +39,8 @@ pub(super) struct Output {
     store: Store,
     schema: Arc<Schema>,
     compression: Compression,
+    /// Its table's.
+    budget: Budget,
     file: Option<OpenFile>,
     /// Between two files: what was learned, and the memory to write with.
     encoder: Option<Encoder>,
@@ -92,6 +94,7 @@ impl Output {
             store,
             schema,
             compression,
+            budget: budget.clone(),
             file: None,
             encoder: None,
             columns_held: budget.charge(Holding::Columns, 0),
@@ -180,7 +183,7 @@ impl Output {
     fn ship(&mut self, carrier: Carrier<'_>) {
         if let Some(OpenFile { parquet, transfer, .. }) = &mut self.file {
             for part in parquet.take_parts() {
-                transfer.send(part, false, &self.store, carrier);
+                transfer.send(part, false, &self.store, &self.budget, carrier);
             }
         }
         self.note_memory();
@@ -199,9 +202,9 @@ impl Output {
         self.note_memory();
         let end = closed.parts.pop().expect("a file ends with its footer");
         for part in closed.parts {
-            transfer.send(part, false, &self.store, carrier);
+            transfer.send(part, false, &self.store, &self.budget, carrier);
         }
-        transfer.send(end, true, &self.store, carrier);
+        transfer.send(end, true, &self.store, &self.budget, carrier);
         let file = DataFile {
             path: transfer.path,
             size: closed.size,
@@ -242,8 +245,15 @@ impl OpenFile {
 }
 
 impl Transfer {
-    fn send(&mut self, bytes: bytes::Bytes, last: bool, store: &Store, carrier: Carrier<'_>) {
-        let charge = carrier.wiring.budget.charge(Holding::Parts, bytes.len());
+    fn send(
+        &mut self,
+        bytes: bytes::Bytes,
+        last: bool,
+        store: &Store,
+        budget: &Budget,
+        carrier: Carrier<'_>,
+    ) {
+        let charge = budget.charge(Holding::Parts, bytes.len());
         let upload = self.upload.get_or_insert_with(|| begin_upload(store, self.path.clone(), carrier));
         // A failed upload has closed the channel and told the committer.
         let _ = upload.parts.send(Part { bytes, charge, last });
@@ -326,8 +336,8 @@ pub(super) fn hand_over(
 /// What an upload's trouble means for the rest of us.
 struct Watched {
     url: url::Url,
-    component: String,
-    health: Arc<Health>,
+    part: status::Part,
+    board: Arc<Board>,
     to_committer: mpsc::UnboundedSender<ToCommitter>,
     /// Of the request that is repeated now.
     tries: AtomicU32,
@@ -337,8 +347,8 @@ impl Watched {
     fn new(lane: &Lane, store: &Store) -> Watched {
         Watched {
             url: store.url.clone(),
-            component: format!("uploads of table {}", lane.table_id),
-            health: Arc::clone(&lane.health),
+            part: status::Part::Uploads(lane.table_id.clone()),
+            board: Arc::clone(&lane.board),
             to_committer: lane.to_committer.clone(),
             tries: AtomicU32::new(0),
         }
@@ -347,28 +357,28 @@ impl Watched {
 
 impl Watch for Watched {
     fn goes_on(&self, error: &object_store::Error) -> bool {
-        let said = explain(&self.url, error).message;
+        let error = explain(&self.url, error);
         let tries = self.tries.fetch_add(1, Ordering::Relaxed) + 1;
         if tries.is_power_of_two() {
             tracing::warn!(
-                component = self.component,
+                component = %self.part,
                 tries,
-                error = said,
+                %error,
                 "a request of an upload failed; it is repeated"
             );
         }
-        self.health.set_ready(&self.component, Err(said));
+        self.board.set(self.part.clone(), State::Waiting((&error).into()));
         !self.to_committer.is_closed()
     }
 
     fn answered(&self) {
         self.tries.store(0, Ordering::Relaxed);
-        self.health.forget(&self.component);
+        self.board.forget(&self.part);
     }
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.health.forget(&self.component);
+        self.board.forget(&self.part);
     }
 }

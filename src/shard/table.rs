@@ -27,6 +27,8 @@ use crate::source::batch::{Padded, Record};
 
 pub(super) struct TableState {
     pub(super) lane: Lane,
+    /// Its part of the shard's.
+    pub(super) budget: Budget,
     pub(super) decoder: Decoder,
     pub(super) rows: Output,
     pub(super) letters: Option<Output>,
@@ -40,7 +42,14 @@ pub(super) struct TableState {
     pub(super) uncommitted: Vec<Unit>,
     /// The number of the unit that comes next.
     pub(super) next_unit: u64,
+    /// Its partitions are released until it has room again: see `backpressure`.
+    pub(super) paused: bool,
+    /// It goes no further.
     pub(super) stopped: bool,
+    /// It is read no more, and closed when all is committed.
+    pub(super) closing: bool,
+    /// Its committer hears nothing from here any more.
+    pub(super) closed: bool,
     pub(super) last_reset: Option<LastReset>,
     /// A column holds the headers of records.
     pub(super) wants_headers: bool,
@@ -52,22 +61,27 @@ pub(super) struct TableState {
 
 impl TableState {
     pub(super) fn new(lane: Lane, budget: &Budget) -> TableState {
+        let budget = budget.of_table();
         TableState {
             decoder: Decoder::new(&lane.schema, &lane.decoding),
-            rows: Output::new(lane.store.clone(), Arc::clone(&lane.schema), lane.compression, budget),
+            rows: Output::new(lane.store.clone(), Arc::clone(&lane.schema), lane.compression, &budget),
             letters: lane.dead_letters.clone().map(|store| {
-                Output::new(store, Arc::new(Schema::of_dead_letters()), lane.compression, budget)
+                Output::new(store, Arc::new(Schema::of_dead_letters()), lane.compression, &budget)
             }),
             counters: metrics::ShardCounters::new(&lane.table_id),
             wants_headers: wants_headers(&lane.schema),
             lane,
+            budget,
             waiting_since: None,
             waiting_records: false,
             oldest_ms: None,
             generation: Generation::default(),
             uncommitted: Vec::new(),
             next_unit: 0,
+            paused: false,
             stopped: false,
+            closing: false,
+            closed: false,
             last_reset: None,
             decoding: Duration::ZERO,
             encoding: Duration::ZERO,
@@ -186,7 +200,29 @@ impl TableState {
 
     pub(super) fn stop(&mut self) {
         self.stopped = true;
+        // Nobody says any more that they are committed.
+        self.uncommitted.clear();
         self.forget();
+    }
+
+    /// Nothing waits to be handed over, and nothing that was is uncommitted.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.due().is_none() && self.uncommitted.is_empty()
+    }
+
+    /// No partition of it is read any more, whatever is asked.
+    pub(super) fn is_over(&self) -> bool {
+        self.stopped || self.closing || self.closed
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.paused = false;
+        self.forget();
+        // The committer ends when nobody holds its queue.
+        #[expect(clippy::disallowed_methods, reason = "nothing is ever sent: its other end is gone")]
+        let (nobody, _) = tokio::sync::mpsc::unbounded_channel();
+        self.lane.to_committer = nobody;
     }
 
     pub(super) fn forget(&mut self) {

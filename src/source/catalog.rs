@@ -4,9 +4,9 @@
 //! then during a run. Every question is bounded in time, and its failure says
 //! what the operator does (`complaints`).
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use rdkafka::bindings as c;
@@ -42,7 +42,7 @@ pub struct Catalog {
     consumer: BaseConsumer<Complaints>,
     kafka: Kafka,
     /// Any broker tells a topic's id: this one led a partition when it was last looked at.
-    asked_for_ids: Cell<i32>,
+    asked_for_ids: AtomicI32,
     /// How many brokers there were at the start.
     pub brokers_count: usize,
 }
@@ -64,7 +64,7 @@ impl Catalog {
         let mut catalog = Catalog {
             consumer,
             kafka: kafka.clone(),
-            asked_for_ids: Cell::new(ANY_BROKER),
+            asked_for_ids: AtomicI32::new(ANY_BROKER),
             brokers_count: 0,
         };
         // Any topic name does: the answer proves that a broker is there.
@@ -174,7 +174,7 @@ impl Catalog {
         partitions.sort_unstable();
         // The leader is asked for offsets next, so that its connection is wanted anyway.
         let leader = topic.partitions().iter().map(|partition| partition.leader()).find(|&id| id >= 0);
-        self.asked_for_ids.set(leader.unwrap_or(ANY_BROKER));
+        self.asked_for_ids.store(leader.unwrap_or(ANY_BROKER), Ordering::Relaxed);
         let id = self.topic_id(name)?;
         Ok(Some(Topic { name: name.to_owned(), id, partitions }))
     }
@@ -209,6 +209,31 @@ impl Catalog {
         Ok(watermarks)
     }
 
+    /// How many partitions the topic has; 0 where there is none, or nobody says.
+    pub fn partitions_count(&self, name: &str) -> usize {
+        let metadata = self.ask(|consumer, wait| consumer.fetch_metadata(Some(name), wait));
+        let named = |topic: &&rdkafka::metadata::MetadataTopic| topic.name() == name;
+        metadata.map_or(0, |metadata| {
+            metadata.topics().iter().find(named).map_or(0, |topic| topic.partitions().len())
+        })
+    }
+
+    /// The last stable offset of every partition, in one question.
+    pub fn ends(&self, topic: &Topic) -> Result<BTreeMap<Partition, Offset>> {
+        let mut question = TopicPartitionList::new();
+        for partition in &topic.partitions {
+            question
+                .add_partition_offset(&topic.name, partition.0, rdkafka::Offset::End)
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("{}: {error}", topic.name)))?;
+        }
+        let answer = self.ask(|consumer, wait| consumer.offsets_for_times(question.clone(), wait))?;
+        let ends = answer.elements().into_iter().filter_map(|element| match element.offset() {
+            rdkafka::Offset::Offset(end) => Some((Partition(element.partition()), Offset(end))),
+            _ => None,
+        });
+        Ok(ends.collect())
+    }
+
     fn offsets_at(&self, topic: &Topic, time_ms: i64) -> Result<BTreeMap<Partition, i64>> {
         let mut question = TopicPartitionList::new();
         for partition in &topic.partitions {
@@ -228,7 +253,8 @@ impl Catalog {
     fn topic_id(&self, name: &str) -> Result<TopicId> {
         let name = CString::new(name)
             .map_err(|_| Error::new(ErrorKind::Config, "a topic name holds a NUL character"))?;
-        Ok(describe_topic(&self.consumer, &name, self.asked_for_ids.get()).unwrap_or_else(TopicId::unknown))
+        Ok(describe_topic(&self.consumer, &name, self.asked_for_ids.load(Ordering::Relaxed))
+            .unwrap_or_else(TopicId::unknown))
     }
 }
 
@@ -320,6 +346,8 @@ unsafe fn read_topic_id(event: *mut c::rd_kafka_event_t) -> Option<TopicId> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use rdkafka::mocking::MockCluster;
 
     use super::*;

@@ -22,10 +22,10 @@ use tracing::{info, warn};
 
 use super::catalog::{Catalog, Topic};
 use crate::error::{Error, ErrorKind, Result};
-use crate::health::Health;
-use crate::ids::TopicId;
+use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 use crate::metrics;
 use crate::protocol::planted::{Bug, planted};
+use crate::status::{Board, Part, State};
 
 /// How often topics are looked at unasked.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -33,8 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 const ASKS_IN_ADVANCE: usize = 128;
 /// The same trouble is logged again after so many failures: some minutes.
 const TOLD_AGAIN: u64 = 20;
-/// As readiness names it.
-const COMPONENT: &str = "kafka";
+/// As metrics name it.
+const SERVICE: &str = "kafka";
 
 /// What became of the topic of a table.
 #[derive(Debug)]
@@ -66,9 +66,22 @@ pub struct Witness {
     table: usize,
 }
 
-struct Ask {
-    table: usize,
-    answer: Option<oneshot::Sender<Vouched>>,
+/// What the desk is asked, in the order in which it is asked.
+enum Ask {
+    /// A table is read from now on: this is its topic.
+    Watch {
+        table: usize,
+        known: Known,
+        table_id: String,
+    },
+    /// Look at a table's topic without waiting for the next look.
+    Look {
+        table: usize,
+    },
+    Vouch {
+        table: usize,
+        answer: oneshot::Sender<Vouched>,
+    },
 }
 
 impl Witness {
@@ -92,7 +105,7 @@ impl Witness {
         let gone =
             || Vouched::Unanswered(Error::new(ErrorKind::Unavailable, "nobody asks for topics any more"));
         // Half of the queue is for committers: it has room for a question of each.
-        if asks.try_send(Ask { table: self.table, answer: Some(answer) }).is_err() {
+        if asks.try_send(Ask::Vouch { table: self.table, answer }).is_err() {
             return gone();
         }
         answered.await.unwrap_or_else(|_| gone())
@@ -106,15 +119,22 @@ pub trait Topics {
 
     /// The topic as it is now, if there is one.
     fn find(&self, name: &str) -> Result<Option<Topic>>;
+
+    /// Where each partition ends now, as far as it is told.
+    fn ends(&self, topic: &Topic) -> Result<BTreeMap<Partition, Offset>>;
 }
 
-impl Topics for Catalog {
+impl Topics for Arc<Catalog> {
     fn confirms(&self, known: &Topic) -> bool {
         Catalog::confirms(self, known)
     }
 
     fn find(&self, name: &str) -> Result<Option<Topic>> {
         Catalog::find(self, name)
+    }
+
+    fn ends(&self, topic: &Topic) -> Result<BTreeMap<Partition, Offset>> {
+        Catalog::ends(self, topic)
     }
 }
 
@@ -140,25 +160,25 @@ impl Known {
 pub struct Watch {
     pub changes: Receiver<(usize, Change)>,
     asks: Sender<Ask>,
-    known: Vec<Known>,
 }
 
 /// Where questions are answered.
 pub struct Desk<T> {
     topics: T,
-    /// In the order of the tables.
-    watched: Vec<Watched>,
+    /// By table.
+    watched: BTreeMap<usize, Watched>,
     /// Growth is of interest.
     growth: bool,
     asked: Receiver<Ask>,
     seen: Sender<(usize, Change)>,
     trouble: Trouble,
-    health: Arc<Health>,
+    board: Arc<Board>,
 }
 
 /// A table's topic, and what was said of it.
 struct Watched {
     known: Known,
+    table_id: String,
     /// Its change was told.
     is_changed: bool,
     /// It was not there when it was asked for last.
@@ -166,10 +186,10 @@ struct Watched {
 }
 
 impl Watch {
-    /// Watches the topics of tables, `known` in the order of the tables, on a thread of its own.
-    /// Where `growth` does not matter, nobody looks unasked.
-    pub fn start(catalog: Catalog, known: Vec<Known>, growth: bool, health: Arc<Health>) -> Result<Watch> {
-        let (watch, mut desk) = Watch::with_desk(catalog, known, growth, health);
+    /// Watches the topics of at most so many tables, on a thread of its own. Where `growth` does not matter,
+    /// nobody looks unasked.
+    pub fn start(catalog: Arc<Catalog>, tables: usize, growth: bool, board: Arc<Board>) -> Result<Watch> {
+        let (watch, mut desk) = Watch::with_desk(catalog, tables, growth, board);
         let looks = if growth { tick(LOOK_EVERY) } else { never() };
         std::thread::Builder::new().name("topics".to_owned()).spawn(move || desk.sit(&looks)).map_err(
             |error| Error::new(ErrorKind::Io, format!("the topics' thread cannot start: {error}")),
@@ -180,28 +200,30 @@ impl Watch {
     /// The same without the thread: nothing is answered until somebody works the desk.
     pub fn with_desk<T: Topics>(
         topics: T,
-        known: Vec<Known>,
+        tables: usize,
         growth: bool,
-        health: Arc<Health>,
+        board: Arc<Board>,
     ) -> (Watch, Desk<T>) {
-        metrics::reachable(COMPONENT, true);
-        let (asks, asked) = bounded(2 * known.len() + ASKS_IN_ADVANCE);
-        let (seen, changes) = bounded(2 * known.len());
-        let watch = Watch { changes, asks, known: known.clone() };
-        let watched = |known| Watched { known, is_changed: false, is_gone: false };
-        let watched = known.into_iter().map(watched).collect();
-        (watch, Desk { topics, watched, growth, asked, seen, trouble: Trouble::default(), health })
+        metrics::service_begins(SERVICE);
+        let (asks, asked) = bounded(3 * tables + ASKS_IN_ADVANCE);
+        let (seen, changes) = bounded(4 * tables.max(1));
+        let watch = Watch { changes, asks };
+        let watched = BTreeMap::new();
+        (watch, Desk { topics, watched, growth, asked, seen, trouble: Trouble::default(), board })
     }
 
-    pub fn witness(&self, table: usize) -> Witness {
-        let asks = (!self.known[table].topic.id.is_unknown()).then(|| self.asks.clone());
+    /// A table is read from now on, in place of what was known of it.
+    pub fn watch(&self, table: usize, table_id: &str, known: Known) -> Witness {
+        let asks = (!known.topic.id.is_unknown()).then(|| self.asks.clone());
+        // The desk goes on for as long as this does. It is asked in order: whoever vouches knows the topic.
+        let _ = self.asks.send(Ask::Watch { table, known, table_id: table_id.to_owned() });
         Witness { asks, table }
     }
 
     /// Looks at a table's topic without waiting for the next look.
     pub fn look_at(&self, table: usize) {
         // A full queue holds questions enough.
-        let _ = self.asks.try_send(Ask { table, answer: None });
+        let _ = self.asks.try_send(Ask::Look { table });
     }
 }
 
@@ -233,14 +255,36 @@ impl<T: Topics> Desk<T> {
 
     /// Looks at every topic unasked.
     pub fn look(&mut self) {
-        self.answer((0..self.watched.len()).map(|table| Ask { table, answer: None }).collect());
+        self.answer(self.watched.keys().map(|&table| Ask::Look { table }).collect());
+        self.look_at_ends();
+    }
+
+    /// Tells where partitions end: those that are not read now, too.
+    fn look_at_ends(&self) {
+        for Watched { known: Known { topic, .. }, table_id, .. } in self.watched.values() {
+            // Who does not answer is told of by the look at the topics.
+            for (partition, end) in self.topics.ends(topic).unwrap_or_default() {
+                let (name, topic_id) = (topic.name.clone(), topic.id.clone());
+                let source = TopicPartition { topic: name, topic_id, partition };
+                self.board.ends(table_id, &source, end);
+            }
+        }
     }
 
     fn answer(&mut self, asks: Vec<Ask>) {
         let mut answers: BTreeMap<String, Result<Option<Topic>>> = BTreeMap::new();
         let mut confirmed: BTreeMap<String, bool> = BTreeMap::new();
-        for Ask { table, answer } in asks {
-            let watched = &mut self.watched[table];
+        for ask in asks {
+            let (table, answer) = match ask {
+                Ask::Watch { table, known, table_id } => {
+                    let watched = Watched { known, table_id, is_changed: false, is_gone: false };
+                    self.watched.insert(table, watched);
+                    continue;
+                }
+                Ask::Look { table } => (table, None),
+                Ask::Vouch { table, answer } => (table, Some(answer)),
+            };
+            let Some(watched) = self.watched.get_mut(&table) else { continue };
             let was = &watched.known.topic;
             // A committer does not care for growth: the short question will do, unless there is more to say.
             let mut is_confirmed =
@@ -251,7 +295,7 @@ impl<T: Topics> Desk<T> {
                 let now = answers.entry(was.name.clone()).or_insert_with(|| self.topics.find(&was.name));
                 compare(&watched.known, now)
             };
-            watched.tell_gone(&vouched, &self.health);
+            watched.tell_gone(&vouched, &self.board);
             let is_wanted = |change: &Change| self.growth || !matches!(change, Change::Grew);
             if let Some(change) = change.filter(|_| !std::mem::replace(&mut watched.is_changed, true))
                 && is_wanted(&change)
@@ -264,7 +308,7 @@ impl<T: Topics> Desk<T> {
                 let _ = answer.send(vouched);
             }
         }
-        self.trouble.report(answers.values().find_map(|answer| answer.as_ref().err()), &self.health);
+        self.trouble.report(answers.values().find_map(|answer| answer.as_ref().err()), &self.board);
     }
 }
 
@@ -276,26 +320,26 @@ struct Trouble {
 }
 
 impl Trouble {
-    fn report(&mut self, error: Option<&Error>, health: &Health) {
+    fn report(&mut self, error: Option<&Error>, board: &Board) {
         let Some(error) = error else {
             if self.told.take().is_some() {
                 info!(failures = self.failures, "the broker answers again");
-                metrics::reachable(COMPONENT, true);
-                health.set_ready(COMPONENT, Ok(()));
+                metrics::reachable(SERVICE, true);
+                board.set(Part::Kafka, State::Reading);
             }
             self.failures = 0;
             return;
         };
         self.failures += 1;
         if self.told.is_none() {
-            metrics::reachable(COMPONENT, false);
-            metrics::outage(COMPONENT);
+            metrics::reachable(SERVICE, false);
+            metrics::outage(SERVICE);
         }
         if self.told.as_ref() != Some(&error.message) || self.failures.is_multiple_of(TOLD_AGAIN) {
             warn!(%error, remedy = error.remedy, failures = self.failures, "the broker does not answer");
         }
         if self.told.as_ref() != Some(&error.message) {
-            health.set_ready(COMPONENT, Err(error.message.clone()));
+            board.set(Part::Kafka, State::Waiting(error.into()));
             self.told = Some(error.message.clone());
         }
     }
@@ -303,20 +347,20 @@ impl Trouble {
 
 impl Watched {
     /// Says that a topic is not there, once, and keeps saying it on `/readyz`: it may come back.
-    fn tell_gone(&mut self, vouched: &Vouched, health: &Health) {
+    fn tell_gone(&mut self, vouched: &Vouched, board: &Board) {
         let name = &self.known.topic.name;
-        let component = format!("topic {name}");
+        let part = Part::Topic(name.clone());
         match vouched {
             Vouched::Gone if !self.is_gone => {
                 warn!(topic = name, "the topic does not exist any more");
-                health.set_ready(&component, Err("it does not exist any more".to_owned()));
+                board.set(part, State::Waiting("it does not exist any more".into()));
                 self.is_gone = true;
             }
             Vouched::Gone | Vouched::Unanswered(_) => {}
             // One that was created again is told as such.
             Vouched::Same | Vouched::CreatedAgain(_) => {
                 if std::mem::take(&mut self.is_gone) {
-                    health.set_ready(&component, Ok(()));
+                    board.set(part, State::Reading);
                 }
             }
         }
@@ -399,15 +443,15 @@ mod tests {
 
     #[test]
     fn readiness_says_why_the_broker_does_not_answer_until_it_does() {
-        let health = Health::new(Arc::new(crate::clock::SystemClock));
-        health.set_ready(COMPONENT, Ok(()));
+        let board = Board::new(Arc::new(crate::clock::SystemClock));
+        board.set(Part::Kafka, State::Reading);
         let mut trouble = Trouble::default();
-        trouble.report(Some(&Error::new(ErrorKind::Denied, "refused")), &health);
-        assert_eq!(health.not_ready()[0].reason, "refused");
-        trouble.report(Some(&Error::new(ErrorKind::Unavailable, "silent")), &health);
-        assert_eq!(health.not_ready()[0].reason, "silent");
-        trouble.report(None, &health);
-        assert!(health.not_ready().is_empty());
+        trouble.report(Some(&Error::new(ErrorKind::Denied, "refused")), &board);
+        assert_eq!(board.not_ready()[0].reason, "refused");
+        trouble.report(Some(&Error::new(ErrorKind::Unavailable, "silent")), &board);
+        assert_eq!(board.not_ready()[0].reason, "silent");
+        trouble.report(None, &board);
+        assert!(board.not_ready().is_empty());
     }
 
     #[test]

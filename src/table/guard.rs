@@ -25,9 +25,9 @@ use super::client::Client;
 use super::store::innermost;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Secret;
-use crate::health::Health;
 use crate::metrics;
 use crate::protocol::breaker::{Admission, Breaker, Turn};
+use crate::status::{Board, Part, State as PartState};
 
 /// The breaker of one store, and who hears of it.
 pub struct Guard {
@@ -39,7 +39,7 @@ pub struct Guard {
 #[derive(Default)]
 struct State {
     breaker: Breaker,
-    health: Option<Arc<Health>>,
+    board: Option<Arc<Board>>,
     /// What the store said last, while it is down.
     said: String,
 }
@@ -106,9 +106,9 @@ pub fn before(client: Client, guard: &Arc<Guard>) -> Client {
 
 impl Guard {
     /// Readiness says from now on when this store is down.
-    pub fn tell(&self, health: &Arc<Health>) {
-        metrics::reachable(&self.name, true);
-        self.lock().health = Some(Arc::clone(health));
+    pub fn tell(&self, board: &Arc<Board>) {
+        metrics::service_begins(&self.name);
+        self.lock().board = Some(Arc::clone(board));
     }
 
     async fn sent<T>(&self, op: Op, request: impl Future<Output = Result<T>>) -> Result<T> {
@@ -160,12 +160,12 @@ impl Guard {
                 metrics::reachable(&self.name, true);
             }
         }
-        if let Some(health) = state.health.as_ref().filter(|_| turn != Turn::None) {
-            let down = matches!(turn, Turn::Opened);
-            health.set_ready(
-                &format!("store {}", self.name),
-                if down { Err(state.said.clone()) } else { Ok(()) },
-            );
+        if let Some(board) = state.board.as_ref().filter(|_| turn != Turn::None) {
+            let now = match turn {
+                Turn::Opened => PartState::Waiting(state.said.as_str().into()),
+                Turn::None | Turn::Closed(_) => PartState::Reading,
+            };
+            board.set(Part::Store(self.name.clone()), now);
         }
     }
 
@@ -433,11 +433,11 @@ mod tests {
         }
     }
 
-    fn guarded(name: &str) -> (Arc<Moody>, Guarded<dyn ObjectStore>, Arc<Health>) {
+    fn guarded(name: &str) -> (Arc<Moody>, Guarded<dyn ObjectStore>, Arc<Board>) {
         let url = Url::parse(&format!("s3://{name}/t")).unwrap();
         let guard = of(&url, &BTreeMap::new());
-        let health = Arc::new(Health::new(Arc::new(SystemClock)));
-        health.set_ready("table", Ok(()));
+        let health = Arc::new(Board::new(Arc::new(SystemClock)));
+        health.set(Part::Kafka, PartState::Reading);
         guard.tell(&health);
         let moody = Arc::new(Moody::default());
         (Arc::clone(&moody), Guarded { inner: moody, guard }, health)

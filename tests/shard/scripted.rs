@@ -12,12 +12,12 @@ use thalweg::clock::{Clock, SharedClock};
 use thalweg::config::{Compression, Decoding, OnBadRecord};
 use thalweg::error::Error;
 use thalweg::exchange::{DataFile, Generation, ToCommitter, ToShard};
-use thalweg::health::Health;
 use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
 use thalweg::protocol::ledger::Work;
 use thalweg::shard::{Lane, Reading, Report, Shard, Turn, Wiring};
 use thalweg::source::witness::Witness;
 use thalweg::source::{Assignment, Event, RecordBatch, Slot, Source};
+use thalweg::status::Board;
 use thalweg::table::store::Store;
 use thalweg::table::sweeper::Sweeper;
 use tokio::runtime::Runtime;
@@ -135,7 +135,7 @@ impl Scripted {
             compression: setting.compression,
             to_committer,
             sweeper: Sweeper::new(runtime.handle().clone()),
-            health: Arc::new(Health::new(Arc::clone(&clock))),
+            board: Arc::new(Board::new(Arc::clone(&clock))),
             witness: Witness::of_nothing(),
         };
         let source =
@@ -149,6 +149,7 @@ impl Scripted {
             inbox: messages,
             reports,
             loads: None,
+            stays: false,
             group: None,
             clock,
             runtime: runtime.handle().clone(),

@@ -12,7 +12,6 @@ use thalweg::committer::{self, Committer, Identity, Opened, Places};
 use thalweg::config::{Assignor, Compression, Decoding, Group, OnBadRecord, OnNewField};
 use thalweg::error::{Error, Result};
 use thalweg::exchange::{Moved, Tips, ToShard};
-use thalweg::health::Health;
 use thalweg::ids::{Offset, Partition, TopicPartition};
 use thalweg::member::{self, Delegate, Known, News};
 use thalweg::protocol::fence::Writer;
@@ -20,6 +19,7 @@ use thalweg::schema::Schema;
 use thalweg::shard::{self, Lane, Reading, Report, Shard, Turn};
 use thalweg::source::catalog::Topic;
 use thalweg::source::witness::{self, Change, Desk, Watch};
+use thalweg::status::Board;
 use thalweg::table::checkpoint::Turns;
 use thalweg::table::store::Store;
 use thalweg::table::sweeper::Sweeper;
@@ -321,7 +321,7 @@ impl Instance {
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
         let (to_committer, inbox) = mpsc::unbounded_channel();
         let sweeper = Sweeper::new(self.runtime.handle().clone());
-        let health = Arc::new(Health::new(Arc::clone(&clock)));
+        let board = Arc::new(Board::new(Arc::clone(&clock)));
         let topics = SimTopics {
             broker: Arc::clone(&self.broker),
             chance: Mutex::new(self.chance.clone().fork()),
@@ -330,7 +330,8 @@ impl Instance {
         let growth = !self.plan.until_end;
         let topic_id = opened.plan.topic_id.clone();
         let known = witness::Known::new(&self.topic, &topic_id);
-        let (watch, desk) = Watch::with_desk(topics, vec![known], growth, Arc::clone(&health));
+        let (watch, desk) = Watch::with_desk(topics, 1, growth, Arc::clone(&board));
+        let witness = watch.watch(0, self.plan.table_id, known);
         let lane = Lane {
             table: 0,
             table_id: self.plan.table_id.to_owned(),
@@ -350,17 +351,17 @@ impl Instance {
             compression: Compression::None,
             to_committer,
             sweeper: sweeper.clone(),
-            health: Arc::clone(&health),
-            witness: watch.witness(0),
+            board: Arc::clone(&board),
+            witness: witness.clone(),
         };
         let wiring = committer::Wiring {
             table: 0,
             inbox,
             shards: inboxes.clone(),
             clock: Arc::clone(&clock),
-            health,
+            board,
             sweeper,
-            witness: watch.witness(0),
+            witness,
             checkpoints: Turns::default(),
             checkpoint_every: self.plan.checkpoint_every,
             compression: Compression::Snappy,
@@ -390,6 +391,7 @@ impl Instance {
                 inbox,
                 reports: reports_out.clone(),
                 loads: None,
+                stays: false,
                 group: links.is_some().then_some(left_out),
                 clock: Arc::clone(&clock),
                 runtime: self.runtime.handle().clone(),

@@ -23,13 +23,13 @@ use crate::committer::{CHECKPOINT_EVERY, Identity, Places, Wiring, open};
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Tips;
-use crate::health::Health;
 use crate::ids::{OffsetRange, Partition, Version};
 use crate::protocol::anchor::Watermarks;
 use crate::protocol::app_id::{AppId, Jump};
 use crate::protocol::fence::Writer;
 use crate::source::catalog::Topic;
 use crate::source::witness::Witness;
+use crate::status::Board;
 use crate::table::action::Action;
 use crate::table::checkpoint::Turns;
 use crate::table::store::Store;
@@ -84,7 +84,7 @@ impl Stage {
             table: 0,
             inbox,
             shards,
-            health: Arc::new(Health::new(Arc::clone(&clock))),
+            board: Arc::new(Board::new(Arc::clone(&clock))),
             clock,
             witness: Witness::of_nothing(),
             sweeper: Sweeper::new(tokio::runtime::Handle::current()),

@@ -14,13 +14,13 @@ use crate::clock::SystemClock;
 use crate::config::{Compression, Decoding, OnBadRecord};
 use crate::error::Error;
 use crate::exchange::{DataFile, ToShard};
-use crate::health::Health;
 use crate::ids::Partition;
 use crate::protocol::ledger::Work;
 use crate::schema::Schema;
 use crate::shard::{Lane, Report, Wiring};
 use crate::source::witness::Witness;
 use crate::source::{Assignment, Event, RecordBatch, Slot};
+use crate::status::Board;
 use crate::table::store::Store;
 use crate::table::sweeper::Sweeper;
 use crate::table::testing::source;
@@ -114,7 +114,7 @@ impl Scene {
             compression: Compression::None,
             to_committer,
             sweeper: Sweeper::new(runtime.handle().clone()),
-            health: Arc::new(Health::new(Arc::clone(&clock))),
+            board: Arc::new(Board::new(Arc::clone(&clock))),
             witness: Witness::of_nothing(),
         };
         let (inbox, messages) = bounded(64);
@@ -125,6 +125,7 @@ impl Scene {
             inbox: messages,
             reports,
             loads: None,
+            stays: false,
             group: Some(leaves),
             clock,
             runtime: runtime.handle().clone(),

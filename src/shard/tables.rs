@@ -1,0 +1,109 @@
+//! Tables come to the shard and leave it while others are read.
+//!
+//! It owns opening and closing. A table that is closed keeps its place, so
+//! that a message that was on its way finds it closed, and a later opening
+//! takes the place over.
+//!
+//! Invariant: a table is closed only when nothing of it is uncommitted, or
+//! when it goes no further. With the last shard that closes it, and the last
+//! upload, its committer's queue ends: that is how the committer ends.
+
+use super::table::TableState;
+use super::{Lane, PartitionState, Reading, Shard};
+use crate::error::Result;
+use crate::source::Source;
+
+impl<S: Source> Shard<S> {
+    /// Reads these partitions of a table from now on.
+    pub(super) fn open_table(&mut self, lane: Lane, readings: Vec<Reading>) -> Result<()> {
+        if self.draining {
+            return Ok(());
+        }
+        let table = lane.table;
+        let state = TableState::new(lane, &self.wiring.budget);
+        let place = match self.tables.iter().position(|known| known.lane.table == table) {
+            Some(place) => {
+                assert!(self.tables[place].closed, "a table is opened again when it is closed");
+                self.tables[place] = state;
+                place
+            }
+            None => {
+                self.tables.push(state);
+                self.tables.len() - 1
+            }
+        };
+        let mut opened = Vec::new();
+        for reading in readings {
+            let known = self.index_of(table, &reading.source);
+            opened.push(self.put(known, PartitionState::new(place, reading)));
+        }
+        self.assign(&opened)
+    }
+
+    /// Puts a partition in the place that it has, or in a new one.
+    pub(super) fn put(&mut self, known: Option<usize>, partition: PartitionState) -> usize {
+        match known {
+            Some(index) => {
+                self.partitions[index] = partition;
+                index
+            }
+            None => {
+                self.partitions.push(partition);
+                self.partitions.len() - 1
+            }
+        }
+    }
+
+    /// Reads no more of the table; it is closed when all that was read is committed.
+    pub(super) fn close_table(&mut self, table: usize) {
+        let place = self.place(table);
+        self.tables[place].closing = true;
+        self.stop_reading_table(place);
+    }
+
+    /// The table goes no further: what is uncommitted of it is dropped.
+    pub(super) fn stop_table(&mut self, table: usize) {
+        let place = self.place(table);
+        self.stop_reading_table(place);
+        self.tables[place].stop();
+    }
+
+    fn stop_reading_table(&mut self, place: usize) {
+        for index in 0..self.partitions.len() {
+            if self.partitions[index].table == place {
+                self.stop_reading(index);
+            }
+        }
+    }
+
+    /// Closes the tables of which nothing is left to read and nothing is uncommitted.
+    pub(super) fn close_what_is_through(&mut self) {
+        for place in 0..self.tables.len() {
+            let state = &self.tables[place];
+            let is_over = state.stopped || state.closing || self.draining || self.has_ended(place);
+            if is_over && !state.closed && state.is_handed_over() {
+                self.tables[place].close();
+                self.partitions.iter_mut().filter(|of| of.table == place).for_each(|of| of.moved = false);
+            }
+        }
+    }
+
+    /// Every partition of the table that the shard had has come to its end. One that moved may come back,
+    /// and a group may assign any.
+    fn has_ended(&self, place: usize) -> bool {
+        let mut of_table = self.partitions.iter().filter(|of| of.table == place).peekable();
+        self.wiring.group.is_none()
+            && of_table.peek().is_some()
+            && of_table.all(|of| !of.reading && !of.moved)
+    }
+
+    /// Nothing is left to do, and nothing can come.
+    pub(super) fn is_done(&self) -> bool {
+        let nothing_can_come = self.draining || (self.wiring.group.is_none() && !self.wiring.stays);
+        nothing_can_come && self.tables.iter().all(|table| table.closed)
+    }
+
+    pub(super) fn is_open(&self, table: usize) -> bool {
+        self.tables.iter().any(|state| state.lane.table == table && !state.closed)
+    }
+}

@@ -1,0 +1,468 @@
+//! What this process does, part by part: one board that every loop writes.
+//!
+//! It owns the states of tables, partitions and services, and when a part
+//! last showed that it runs. `/readyz`, `/livez` and the gauges of `/metrics`
+//! are views of it; it serves nothing itself (`admin`). Nothing here is for
+//! the hot path: a part reports a change, or once for each turn of its loop.
+//!
+//! | state | what it means | who says so |
+//! |---|---|---|
+//! | `starting` | asked about and opened, not yet read | the ingester |
+//! | `reading` | goes on, or answers | its loop |
+//! | `paused` | not read until more of it is committed; goes on by itself | the shard |
+//! | `waiting` | for what may come back: a store, a broker, a topic; goes on by itself | its loop |
+//! | `stopped` | a person must mend something, and start again | the ingester |
+//!
+//! Invariant: a table that has stopped stays stopped on the board, whatever
+//! its loops still say while they end.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::SharedClock;
+use crate::error::Error;
+use crate::ids::{Offset, TopicPartition};
+use crate::metrics;
+
+/// What a state is of.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Part {
+    /// The brokers, together.
+    Kafka,
+    /// By its address: `s3://bucket`.
+    Store(String),
+    /// A topic as the broker tells it.
+    Topic(String),
+    /// By the table's id, as the parts below.
+    Table(String),
+    /// Commits to the table.
+    Commits(String),
+    /// Uploads of the table's files.
+    Uploads(String),
+    Partition(String, TopicPartition),
+}
+
+impl Part {
+    pub fn table(id: &str) -> Part {
+        Part::Table(id.to_owned())
+    }
+
+    pub fn partition(table: &str, source: &TopicPartition) -> Part {
+        Part::Partition(table.to_owned(), source.clone())
+    }
+
+    /// The table that it is a part of.
+    fn of_table(&self) -> Option<&str> {
+        match self {
+            Part::Table(id) | Part::Commits(id) | Part::Uploads(id) | Part::Partition(id, _) => Some(id),
+            Part::Kafka | Part::Store(_) | Part::Topic(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::Kafka => f.write_str("kafka"),
+            Part::Store(address) => write!(f, "store {address}"),
+            Part::Topic(name) => write!(f, "topic {name}"),
+            Part::Table(id) => write!(f, "table {id}"),
+            Part::Commits(id) => write!(f, "commits of table {id}"),
+            Part::Uploads(id) => write!(f, "uploads of table {id}"),
+            Part::Partition(id, source) => write!(f, "table {id} {source}"),
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    Starting,
+    Reading,
+    Paused(Why),
+    Waiting(Why),
+    Stopped(Why),
+}
+
+/// The cause of a state, and what a person can do about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Why {
+    pub cause: String,
+    pub remedy: Option<String>,
+}
+
+impl From<&Error> for Why {
+    fn from(error: &Error) -> Why {
+        Why { cause: error.message.clone(), remedy: error.remedy.clone() }
+    }
+}
+
+impl From<&str> for Why {
+    fn from(cause: &str) -> Why {
+        Why { cause: cause.to_owned(), remedy: None }
+    }
+}
+
+/// The names of the states, as `/readyz` and the label `state` of metrics have them.
+pub const STATES: [&str; 5] = ["starting", "reading", "paused", "waiting", "stopped"];
+
+impl State {
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Reading => "reading",
+            State::Paused(_) => "paused",
+            State::Waiting(_) => "waiting",
+            State::Stopped(_) => "stopped",
+        }
+    }
+
+    fn why(&self) -> Option<&Why> {
+        match self {
+            State::Starting | State::Reading => None,
+            State::Paused(why) | State::Waiting(why) | State::Stopped(why) => Some(why),
+        }
+    }
+
+    /// A pause is how a table keeps within its share: that alone is no reason to call the process unready.
+    fn is_ready(&self) -> bool {
+        matches!(self, State::Reading | State::Paused(_))
+    }
+}
+
+/// Why the process is not ready, or not alive, as one part tells it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, serde::Serialize)]
+pub struct Reason {
+    pub component: String,
+    pub state: &'static str,
+    pub reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// Since when, in UTC.
+    pub since: String,
+    pub seconds: u64,
+}
+
+pub struct Board {
+    clock: SharedClock,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    parts: BTreeMap<Part, Entry>,
+    offsets: BTreeMap<Part, Offsets>,
+    beats: BTreeMap<Part, Beat>,
+}
+
+/// A state, and since when the part has been ready, or has not.
+struct Entry {
+    state: State,
+    since_ms: i64,
+    since: Duration,
+}
+
+/// How far a partition is committed, and where it ends; as far as it was told.
+#[derive(Clone, Copy, Default)]
+struct Offsets {
+    committed: Option<Offset>,
+    end: Option<Offset>,
+}
+
+/// A promise to beat again before `due`, in boot time.
+struct Beat {
+    last: Duration,
+    due: Duration,
+}
+
+impl Board {
+    pub fn new(clock: SharedClock) -> Board {
+        Board { clock, entries: Mutex::new(Entries::default()) }
+    }
+
+    /// A part is in this state now. Register every part that must become ready before the first of them is.
+    pub fn set(&self, part: Part, state: State) {
+        let (since_ms, since) = (self.clock.wall_ms(), self.clock.boot());
+        let mut entries = self.lock();
+        let is_over = entries.has_stopped(&part);
+        if is_over && !matches!(state, State::Starting | State::Stopped(_)) {
+            return;
+        }
+        match entries.parts.get_mut(&part) {
+            // It waits for longer than this reason is known.
+            Some(entry) if entry.state.is_ready() == state.is_ready() => entry.state = state,
+            _ => {
+                entries.parts.insert(part.clone(), Entry { state, since_ms, since });
+            }
+        }
+        entries.count(part.of_table());
+    }
+
+    /// A table goes no further, and none of its partitions.
+    pub fn stop_table(&self, id: &str, why: &Why) {
+        {
+            let mut entries = self.lock();
+            let is_loop = |part: &Part| matches!(part, Part::Commits(of) | Part::Uploads(of) if of == id);
+            entries.parts.retain(|part, _| !is_loop(part));
+            entries.beats.retain(|part, _| !is_loop(part));
+            for (part, entry) in &mut entries.parts {
+                if matches!(part, Part::Partition(of, _) if of == id) {
+                    entry.state = State::Stopped(why.clone());
+                }
+            }
+        }
+        self.set(Part::table(id), State::Stopped(why.clone()));
+    }
+
+    /// A part has ended in order: it neither counts nor beats any more.
+    pub fn forget(&self, part: &Part) {
+        let mut entries = self.lock();
+        entries.parts.remove(part);
+        entries.beats.remove(part);
+        if entries.offsets.remove(part).is_some()
+            && let Part::Partition(table, source) = part
+        {
+            metrics::lag(table, source, 0);
+        }
+        entries.count(part.of_table());
+    }
+
+    /// A table is begun anew: what was said of its partitions no longer counts.
+    pub fn forget_partitions(&self, id: &str) {
+        let mut entries = self.lock();
+        let is_of = |part: &Part| matches!(part, Part::Partition(of, _) if of == id);
+        entries.parts.retain(|part, _| !is_of(part));
+        entries.count(Some(id));
+    }
+
+    /// A part runs, and will say so again within `promise`.
+    pub fn heartbeat(&self, part: &Part, promise: Duration) {
+        let last = self.clock.boot();
+        let beat = Beat { last, due: last.saturating_add(promise) };
+        self.lock().beats.insert(part.clone(), beat);
+    }
+
+    /// The table holds everything of the partition before this offset.
+    pub fn committed(&self, table: &str, source: &TopicPartition, next: Offset) {
+        metrics::committed_offset(table, source, next);
+        self.note_offsets(table, source, |offsets| offsets.committed = Some(next));
+    }
+
+    /// The topic's partition ends here now.
+    pub fn ends(&self, table: &str, source: &TopicPartition, end: Offset) {
+        metrics::end_offset(table, source, end);
+        self.note_offsets(table, source, |offsets| offsets.end = Some(end));
+    }
+
+    fn note_offsets(&self, table: &str, source: &TopicPartition, note: impl FnOnce(&mut Offsets)) {
+        let mut entries = self.lock();
+        let offsets = entries.offsets.entry(Part::partition(table, source)).or_default();
+        note(offsets);
+        if let Offsets { committed: Some(committed), end: Some(end) } = *offsets {
+            metrics::lag(table, source, end.0 - committed.0);
+        }
+    }
+
+    /// What keeps us from being ready; empty if nothing does. Before any part has reported, that is the
+    /// reason. Of a table that is not read its partitions are not named.
+    pub fn not_ready(&self) -> Vec<Reason> {
+        let now = self.clock.boot();
+        let entries = self.lock();
+        if entries.parts.is_empty() {
+            return vec![self.reason(
+                "thalweg".to_owned(),
+                "starting",
+                "starting".to_owned(),
+                Duration::ZERO,
+            )];
+        }
+        let told = |(part, entry): (&Part, &Entry)| {
+            let hidden = matches!(part, Part::Partition(table, _) if !entries.is_read(table));
+            if entry.state.is_ready() || hidden {
+                return None;
+            }
+            let why = entry.state.why();
+            Some(Reason {
+                component: part.to_string(),
+                state: entry.state.name(),
+                reason: why.map_or("starting".to_owned(), |why| why.cause.clone()),
+                remedy: why.and_then(|why| why.remedy.clone()),
+                since: utc(entry.since_ms),
+                seconds: now.saturating_sub(entry.since).as_secs(),
+            })
+        };
+        entries.parts.iter().filter_map(told).collect()
+    }
+
+    /// The parts that broke their promise to beat; empty if none did.
+    pub fn stalled(&self) -> Vec<Reason> {
+        let now = self.clock.boot();
+        let entries = self.lock();
+        let late = entries.beats.iter().filter(|(_, beat)| now > beat.due).map(|(part, beat)| {
+            let silent = now.saturating_sub(beat.last);
+            let said = format!("no heartbeat for {} s", silent.as_secs());
+            self.reason(part.to_string(), "stalled", said, silent)
+        });
+        late.collect()
+    }
+
+    /// A reason that has held for so long.
+    fn reason(&self, component: String, state: &'static str, reason: String, held: Duration) -> Reason {
+        let held_ms = i64::try_from(held.as_millis()).unwrap_or(i64::MAX);
+        let since = utc(self.clock.wall_ms().saturating_sub(held_ms));
+        Reason { component, state, reason, remedy: None, since, seconds: held.as_secs() }
+    }
+
+    /// A panic while the lock was held leaves whole entries: they are only ever replaced.
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    /// The table of this part has stopped.
+    fn has_stopped(&self, part: &Part) -> bool {
+        let table = part.of_table().map(Part::table);
+        let entry = table.and_then(|table| self.parts.get(&table));
+        entry.is_some_and(|entry| matches!(entry.state, State::Stopped(_)))
+    }
+
+    fn is_read(&self, table: &str) -> bool {
+        self.parts.get(&Part::table(table)).is_none_or(|entry| entry.state.is_ready())
+    }
+
+    /// Tells the gauges how many tables, and partitions of this table, are in each state.
+    fn count(&self, table: Option<&str>) {
+        let Some(table) = table else { return };
+        for state in STATES {
+            let of = |is_counted: &dyn Fn(&Part) -> bool| {
+                let mut all = self.parts.iter().filter(|(part, _)| is_counted(part));
+                all.by_ref().filter(|(_, entry)| entry.state.name() == state).count()
+            };
+            metrics::tables_in(state, of(&|part| matches!(part, Part::Table(_))));
+            let is_counted = |part: &Part| matches!(part, Part::Partition(of, _) if of == table);
+            metrics::partitions_in(table, state, of(&is_counted));
+        }
+    }
+}
+
+fn utc(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| String::new(), |time| format!("{time:.0}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::clock::testing::Hand;
+    use crate::ids::{Partition, TopicId};
+
+    fn reasons(list: &[Reason]) -> Vec<(&str, &str, &str)> {
+        list.iter().map(|of| (of.component.as_str(), of.state, of.reason.as_str())).collect()
+    }
+
+    fn waiting(cause: &str) -> State {
+        State::Waiting(cause.into())
+    }
+
+    fn source(partition: i32) -> TopicPartition {
+        let topic_id = TopicId::unknown();
+        TopicPartition { topic: "orders".to_owned(), topic_id, partition: Partition(partition) }
+    }
+
+    #[test]
+    fn nothing_is_ready_before_the_first_part_has_reported() {
+        let board = Board::new(Arc::new(Hand::default()));
+        assert_eq!(reasons(&board.not_ready()), [("thalweg", "starting", "starting")]);
+        board.set(Part::Kafka, waiting("no broker"));
+        board.set(Part::table("orders"), State::Reading);
+        assert_eq!(reasons(&board.not_ready()), [("kafka", "waiting", "no broker")]);
+        board.set(Part::Kafka, State::Reading);
+        assert!(board.not_ready().is_empty());
+    }
+
+    #[test]
+    fn a_part_that_does_not_beat_is_stalled_until_it_beats_again() {
+        let clock = Arc::new(Hand::default());
+        let board = Board::new(clock.clone());
+        let commits = Part::Commits("orders".to_owned());
+        board.heartbeat(&commits, Duration::from_secs(30));
+        clock.0.store(30, Ordering::Relaxed);
+        assert!(board.stalled().is_empty());
+        clock.0.store(31, Ordering::Relaxed);
+        let expected = [("commits of table orders", "stalled", "no heartbeat for 31 s")];
+        assert_eq!(reasons(&board.stalled()), expected);
+        board.heartbeat(&commits, Duration::from_secs(30));
+        assert!(board.stalled().is_empty());
+    }
+
+    #[test]
+    fn a_part_waits_since_it_was_last_ready_whatever_it_says_meanwhile() {
+        let clock = Arc::new(Hand::default());
+        let board = Board::new(clock.clone());
+        let store = || Part::Store("s3://lake".to_owned());
+        for (second, state) in
+            [(10, State::Reading), (20, waiting("503")), (30, waiting("no route")), (30, waiting("503"))]
+        {
+            clock.0.store(second, Ordering::Relaxed);
+            board.set(store(), state);
+        }
+        clock.0.store(50, Ordering::Relaxed);
+        let [told] = &board.not_ready()[..] else { panic!("one part waits") };
+        assert_eq!((told.reason.as_str(), told.seconds), ("503", 30));
+        assert_eq!(told.since, "2023-11-14T22:13:40Z");
+        board.set(store(), State::Reading);
+        board.set(store(), waiting("503"));
+        assert_eq!(board.not_ready()[0].seconds, 0);
+    }
+
+    #[test]
+    fn a_part_that_ended_is_not_missed() {
+        let clock = Arc::new(Hand::default());
+        let board = Board::new(clock.clone());
+        let commits = Part::Commits("orders".to_owned());
+        board.set(Part::table("orders"), State::Reading);
+        board.set(commits.clone(), waiting("assigning"));
+        board.heartbeat(&commits, Duration::from_secs(1));
+        board.forget(&commits);
+        clock.0.store(9, Ordering::Relaxed);
+        assert!(board.stalled().is_empty() && board.not_ready().is_empty());
+    }
+
+    #[test]
+    fn a_stopped_table_is_named_with_its_remedy_whatever_its_loops_still_say() {
+        let clock = Arc::new(Hand::default());
+        let board = Board::new(clock.clone());
+        let commits = Part::Commits("orders".to_owned());
+        board.set(Part::table("orders"), State::Reading);
+        board.set(Part::table("clicks"), State::Reading);
+        board.set(Part::partition("orders", &source(0)), State::Reading);
+        board.heartbeat(&commits, Duration::from_secs(1));
+        let why = Why { cause: "created again".to_owned(), remedy: Some("another id".to_owned()) };
+        board.stop_table("orders", &why);
+        board.set(commits.clone(), State::Reading);
+        board.set(commits, waiting("503"));
+        board.set(Part::table("orders"), State::Reading);
+        board.set(Part::partition("orders", &source(0)), State::Reading);
+        clock.0.store(9, Ordering::Relaxed);
+        let told = board.not_ready();
+        assert_eq!(reasons(&told), [("table orders", "stopped", "created again")]);
+        assert_eq!(told[0].remedy.as_deref(), Some("another id"));
+        assert!(board.stalled().is_empty());
+        board.set(Part::table("orders"), State::Starting);
+        assert_eq!(board.not_ready()[0].state, "starting");
+    }
+
+    #[test]
+    fn a_partition_that_stopped_is_named_and_one_that_is_paused_is_not_missed() {
+        let board = Board::new(Arc::new(Hand::default()));
+        board.set(Part::table("orders"), State::Reading);
+        board.set(Part::partition("orders", &source(0)), State::Paused("64 files wait".into()));
+        board.set(Part::partition("orders", &source(1)), State::Stopped("offsets 1..5 are gone".into()));
+        let told = board.not_ready();
+        assert_eq!(reasons(&told), [("table orders orders [1]", "stopped", "offsets 1..5 are gone")]);
+    }
+}
