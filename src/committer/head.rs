@@ -234,7 +234,7 @@ impl Head {
             let begun = clock.boot();
             let expired_ms = clock.wall_ms().saturating_sub(kept.tombstones_ms);
             let terms = Terms { expired_ms, compression };
-            match checkpoint::write(&store, version, terms, &sweeper).await {
+            match checkpoint::write_by(&store, version, terms, &sweeper, &*clock).await {
                 Ok(()) => debug!(%version, "checkpoint written"),
                 Err(error) => warn!(%version, %error, "the checkpoint failed; the next one will cover it"),
             }

@@ -32,6 +32,7 @@ mod plan;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
@@ -53,6 +54,7 @@ use super::store::{Store, explain};
 use super::sweeper::Sweeper;
 use super::upload::{self, Name, Uploaded};
 use crate::budget::Charge;
+use crate::clock::{Clock, SystemClock};
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
@@ -99,12 +101,26 @@ const LIMITS: Limits = Limits {
     step_bytes: 8 << 20,
 };
 
+/// Versions that took longer to be read may have been cleaned up meanwhile.
+const READ_TRUSTED_FOR: Duration = Duration::from_secs(60);
+
 /// Writes a checkpoint of `version` unless there is one, or a later one.
 ///
 /// Where much happened since the last one, checkpoints of versions in between
 /// are written first.
 pub async fn write(store: &Store, version: Version, terms: Terms, sweeper: &Sweeper) -> Result<()> {
-    write_within(store, version, terms, sweeper, LIMITS).await
+    write_by(store, version, terms, sweeper, &SystemClock).await
+}
+
+/// The same by another clock than the machine's.
+pub async fn write_by(
+    store: &Store,
+    version: Version,
+    terms: Terms,
+    sweeper: &Sweeper,
+    clock: &dyn Clock,
+) -> Result<()> {
+    write_within(store, version, terms, sweeper, LIMITS, clock).await
 }
 
 async fn write_within(
@@ -113,17 +129,18 @@ async fn write_within(
     terms: Terms,
     sweeper: &Sweeper,
     limits: Limits,
+    clock: &dyn Clock,
 ) -> Result<()> {
     // A log keeps every version for weeks: it is listed only where its hint does not lead on. The
     // checkpoint may be gone, or another writer wrote a later one, without a hint, and cleaned up.
     if let Some(base) = hinted(store).await? {
-        match write_from(store, Some(base), version, terms, sweeper, limits).await {
+        match write_from(store, Some(base), version, terms, sweeper, limits, clock).await {
             Ok(()) => return Ok(()),
             Err(why) => debug!(%why, "the log is listed for a checkpoint"),
         }
     }
     let latest = log::list(store, None).await?.checkpoints.pop_last();
-    write_from(store, latest, version, terms, sweeper, limits).await
+    write_from(store, latest, version, terms, sweeper, limits, clock).await
 }
 
 /// The checkpoint that the hint names, with its files' names, if all of it is there.
@@ -148,10 +165,13 @@ async fn write_from(
     terms: Terms,
     sweeper: &Sweeper,
     limits: Limits,
+    clock: &dyn Clock,
 ) -> Result<()> {
     let (mut base, mut names) = base.unzip();
     while base < Some(version) {
+        let begun = clock.boot();
         let (reached, changes) = Changes::read(store, base, version, limits.step_bytes).await?;
+        not_overtaken(store, base, begun, clock).await?;
         let name = format!("{:020}.checkpoint.parquet", reached.0);
         if planted(Bug::HintBeforeTheCheckpoint) {
             write_hint(store, reached, 0).await?;
@@ -165,6 +185,27 @@ async fn write_from(
             write_hint(store, reached, rows).await?;
         }
         (base, names) = (Some(reached), Some(vec![name]));
+    }
+    Ok(())
+}
+
+/// Versions are removed once a later checkpoint covers them, and who stood still until then may have put a
+/// stray one in the place of one that was removed: what took long to be read counts only where no later
+/// checkpoint stands.
+async fn not_overtaken(
+    store: &Store,
+    base: Option<Version>,
+    mut begun: Duration,
+    clock: &dyn Clock,
+) -> Result<()> {
+    // The look may take its time, too.
+    while clock.boot().saturating_sub(begun) > READ_TRUSTED_FOR && !planted(Bug::CheckpointsStrayVersions) {
+        begun = clock.boot();
+        let latest = log::list(store, base).await?.checkpoints.pop_last().map(|(version, _)| version);
+        if latest > base {
+            let message = format!("{}: another checkpoint was written while versions were read", store.url);
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One run of the ingester: the real shards and the real committer on a
 //! runtime of their own, moved on slice by slice. Dropping it is `kill -9`.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use thalweg::committer::{self, Committer, Identity, Opened, Places};
 use thalweg::config::{Assignor, Compression, Decoding, Group, OnBadRecord, OnNewField};
 use thalweg::error::{Error, Result};
 use thalweg::exchange::{Moved, Tips, ToShard};
-use thalweg::ids::{Offset, Partition, TopicPartition};
+use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
 use thalweg::member::{self, Delegate, Known, News};
 use thalweg::protocol::fence::Writer;
 use thalweg::schema::Schema;
@@ -87,6 +88,7 @@ pub struct Instance {
     moves: Chance,
     /// Steps for which it stands still, as after SIGSTOP.
     pub stopped_for: u32,
+    _life: Life,
     // Last: what the phase holds of it goes first.
     runtime: Runtime,
 }
@@ -103,6 +105,8 @@ struct Running {
     reports: Receiver<Report>,
     watch: Watch,
     desk: Desk<SimTopics>,
+    /// The topic's id as the table knows it.
+    topic_id: TopicId,
     delegates: Vec<Delegate<SimSeat>>,
     /// Open, while members are to stay.
     _renounced: Vec<Sender<String>>,
@@ -207,6 +211,7 @@ impl Instance {
             })
         };
         Instance {
+            _life: Life::of(&name),
             name,
             plan,
             chance,
@@ -283,6 +288,15 @@ impl Instance {
     /// As its config names the table.
     pub fn table_id(&self) -> &'static str {
         self.plan.table_id
+    }
+
+    /// It could not tell the topic from another one of its name.
+    pub fn knows_no_topic_id(&self) -> bool {
+        let known = match &self.phase {
+            Phase::Opening(_) => &self.topic.id,
+            Phase::Running(running) => &running.topic_id,
+        };
+        known.is_unknown()
     }
 
     /// A partition stopped: the operator has to look.
@@ -407,6 +421,7 @@ impl Instance {
             reports,
             watch,
             desk,
+            topic_id,
             delegates,
             _renounced: renounced,
             news,
@@ -480,12 +495,38 @@ pub fn place(objects: &SimStore, root: &str) -> Store {
     }
 }
 
+thread_local! {
+    /// Who lives in this thread's world: as a host knows its processes.
+    static LIVING: RefCell<BTreeSet<String>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// Whether another instance is known to be running: one that was killed is not.
+fn lives(writer: &Writer) -> bool {
+    LIVING.with_borrow(|living| living.contains(&writer.instance))
+}
+
+/// An instance lives until this is dropped.
+pub struct Life(String);
+
+impl Life {
+    pub fn of(name: &str) -> Life {
+        LIVING.with_borrow_mut(|living| living.insert(name.to_owned()));
+        Life(name.to_owned())
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        LIVING.with_borrow_mut(|living| living.remove(&self.0));
+    }
+}
+
 fn identity(name: &str, plan: &Plan) -> Identity {
     let group = plan.group.map(|_| GROUP.to_owned());
     let writer = Writer { instance: name.to_owned(), host: "sim".to_owned(), pid: 1, started: 1, group };
     Identity {
         table_id: plan.table_id.to_owned(),
         writer,
-        is_alive: if plan.rivals_show { |_| true } else { |_| false },
+        is_alive: if plan.rivals_show { lives } else { |_| false },
     }
 }

@@ -90,6 +90,9 @@ const SLOW: Duration = Duration::from_secs(20);
 /// One slow request in so many takes that long.
 const SLOW_ONE_IN: u64 = 100;
 
+/// Files that no version names are vacuumed when they are so old.
+const VACUUMED_AFTER: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -366,6 +369,14 @@ impl SimStore {
         inner.objects.remove(path);
     }
 
+    /// The fate of a request, and whether days passed before it was sent. It does not return for whoever is
+    /// dead.
+    async fn draw_aged(&self, kind: Kind) -> (Fate, Duration, bool) {
+        let age = self.lock().ages;
+        let (fate, after) = self.draw(kind).await;
+        (fate, after, self.lock().ages != age)
+    }
+
     /// The fate of a request. It does not return for whoever is dead.
     async fn draw(&self, kind: Kind) -> (Fate, Duration) {
         if self.sure {
@@ -455,9 +466,26 @@ impl SimStore {
         Ok(())
     }
 
+    /// Whether a version names files that a vacuum has removed or may be about to.
+    fn names_old_files(&self, path: &Path, bytes: &Bytes) -> bool {
+        let Some((root, _)) = path.as_ref().split_once("_delta_log/") else { return false };
+        let (inner, now) = (self.lock(), self.clock.boot());
+        let is_old = |file: &str| {
+            let object = inner.objects.get(&Path::from(format!("{root}{file}")));
+            object.is_none_or(|object| now.saturating_sub(object.modified) >= VACUUMED_AFTER)
+        };
+        let lines = std::str::from_utf8(bytes).unwrap_or_default().lines();
+        let actions = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        actions.into_iter().any(|action| action.pointer("/add/path").and_then(|path| path.as_str()).is_some_and(is_old))
+    }
+
     async fn put(&self, path: &Path, bytes: Bytes, create: bool) -> Result<PutResult> {
         let kind = if create { Kind::Create } else { Kind::Put };
-        let (fate, after) = self.draw(kind).await;
+        let (fate, after, is_aged) = self.draw_aged(kind).await;
+        // No writer can know that its files are still there when it stands still for days between its last
+        // look and the request: `docs/guarantees.md` says so.
+        let is_void = is_aged && create && self.names_old_files(path, &bytes);
+        let fate = if is_void { Fate::Refused } else { fate };
         self.note(|| format!("put {path} {fate:?}"));
         let answer = match fate {
             Fate::Refused | Fate::CrashBefore => Err(failure("503 Slow Down")),

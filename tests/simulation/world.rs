@@ -393,8 +393,9 @@ impl World {
         let Some((at, ending)) = self.setup.mix.end.filter(|(at, _)| *at <= self.step) else { return };
         match ending {
             Ending::CreatedAgain => {
-                // A topic that had no id cannot be told from another one.
-                if self.oracle.topic_id.as_deref() != Some("A") {
+                // A topic that had no id cannot be told from another one, nor by who began when it had none.
+                let mut began_before = self.running.iter().filter(|instance| instance.knows_no_topic_id());
+                if self.oracle.topic_id.as_deref() != Some("A") || began_before.next().is_some() {
                     return;
                 }
                 let mut broker = self.broker.lock().unwrap();
@@ -500,7 +501,8 @@ impl World {
                 if self.may_end(&ended, error.kind)
                     || (error.kind == ErrorKind::Disagree && was_out_of_reach) =>
             {
-                self.fresh_failed += usize::from(is_fresh);
+                // Whoever gave way to a late commit of one that was killed is started again.
+                self.fresh_failed += usize::from(is_fresh && error.kind != ErrorKind::Fenced);
                 if error.kind == ErrorKind::Fenced {
                     self.tally.fenced += 1;
                 } else {

@@ -394,7 +394,7 @@ async fn history_by_chance(seed: u64) -> (usize, usize) {
         // The table's owner changes his mind.
         let compression = if chance.one_in(3) { Compression::Zstd(1) } else { Compression::Snappy };
         let terms = Terms { expired_ms, compression };
-        write_within(&table.store, table.tip(), terms, &Sweeper::here(), TINY).await.unwrap();
+        write_within(&table.store, table.tip(), terms, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
         assert_says(&table, &replay, now_ms).await;
         let after = newest_groups(&table).await;
         groups_copied += after.iter().filter(|group| before.contains(group)).count();
@@ -449,7 +449,7 @@ async fn what_nothing_happened_to_is_copied_byte_for_byte_and_the_rest_is_not() 
     let remove =
         json!({"remove": {"path": "part-000020.parquet", "dataChange": true, "deletionTimestamp": NOW_MS}});
     table.commit_lines(&[remove, file(64)]).await;
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await.unwrap();
+    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
     let after = newest_groups(&table).await;
     let copied: Vec<bool> = before.iter().map(|group| after.contains(group)).collect();
     assert_eq!(copied, [true, false, true, true]);
@@ -462,7 +462,7 @@ async fn much_that_happened_is_taken_in_steps() {
     for version in 1..40 {
         table.commit_lines(&[file(version)]).await;
     }
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await.unwrap();
+    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
     let listing = log::list(&table.store, None).await.unwrap();
     assert!(listing.checkpoints.len() > 1 && listing.checkpoints.contains_key(&table.tip()));
     assert_eq!(log::last_checkpoint(&table.store).await.unwrap(), Some(table.tip()));
@@ -494,7 +494,7 @@ async fn files_that_sidecars_name_are_taken_over() {
     table.forget_until(table.tip());
     assert!(log::load(&table.store).await.unwrap().unwrap().has_files, "a guard asks for it");
     table.append(&[full(0, 0, 10)]).await;
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await.unwrap();
+    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
     assert_eq!(rows(&table, table.tip()).await.iter().filter(|row| row.get("add").is_some()).count(), 21);
 }
 
@@ -502,7 +502,7 @@ async fn files_that_sidecars_name_are_taken_over() {
 async fn checkpointed_table() -> HandMade {
     let mut table = HandMade::new().await;
     table.commit_lines(&(0..64).map(file).collect::<Vec<_>>()).await;
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await.unwrap();
+    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
     table
 }
 
@@ -517,7 +517,7 @@ async fn bytes_that_are_no_longer_what_was_written_are_not_copied() {
     bytes[start + second.len() / 2] ^= 1;
     std::fs::write(&file_name, &bytes).unwrap();
     table.commit_lines(&[file(64)]).await;
-    let written = write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await;
+    let written = write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await;
     let error = written.unwrap_err();
     assert!(error.message.contains("is not what was written"), "{error}");
     assert_eq!(log::last_checkpoint(&table.store).await.unwrap(), Some(sound));
@@ -538,7 +538,7 @@ async fn a_row_group_of_another_writer_is_not_copied_although_it_has_our_columns
     let output = Output::new(TINY.group, TERMS.compression, 1 << 20).unwrap();
     let files = old::open(&table.store, &[name], output.columns(), TINY.window).await.unwrap();
     assert!(files[0].columns().root_schema() == output.columns().root_schema() && !files[0].is_ours());
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await.unwrap();
+    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
     assert_eq!(rows(&table, table.tip()).await.iter().filter(|row| row.get("add").is_some()).count(), 63);
 }
 
@@ -584,7 +584,7 @@ async fn statistics_that_stand_in_columns_only_are_not_lost_in_silence() {
         let batch = with_statistics_in_columns(&batch, also_as_json);
         write_parquet(&table.directory.path().join(&name), &batch);
         table.commit_lines(&[file(100)]).await;
-        let written = write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY).await;
+        let written = write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await;
         assert_eq!(written.is_ok(), also_as_json, "{written:?}");
         let error = written.err().map(|error| error.message).unwrap_or_default();
         assert!(also_as_json || error.contains("statistics as columns"), "{error}");
