@@ -202,8 +202,6 @@ bugs! {
     CheckpointKeepsRemovedFiles,
     /// A checkpoint holds only what is new since the last one.
     CheckpointForgetsTheLast,
-    /// A checkpoint takes versions that took days to be read for what they were.
-    CheckpointsStrayVersions,
     /// Clean-up removes versions that no checkpoint covers.
     CleansUpTooMuch,
 }

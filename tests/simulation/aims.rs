@@ -55,26 +55,6 @@ pub fn weeks_pass_over_two_checkpointers(setup: &mut Setup) {
     setup.mix.deeds = vec![Deed::Append, Deed::Checkpoint, Deed::CleanUp];
 }
 
-/// Weeks pass over those who stand still while they read the log for a checkpoint, and over their puts.
-pub fn weeks_pass_over_stray_versions(setup: &mut Setup) {
-    weeks_pass_over_checkpoints(setup);
-    setup.mix.steps = 300;
-    setup.mix.instances = 4;
-    setup.mix.partitions = 1;
-    setup.mix.crash = 0;
-    setup.mix.drain = 0;
-    setup.mix.retain = 0;
-    setup.mix.stop = 15;
-    setup.mix.jump = 10;
-    setup.mix.policies_change = false;
-    setup.mix.burst = false;
-    setup.mix.deeds = vec![Deed::ShortenRetention, Deed::Append, Deed::Checkpoint, Deed::CleanUp];
-    setup.faults = Faults { slow: 80, ..Faults::default() };
-    setup.plan.checkpoint_every = 4;
-    setup.plan.rivals_show = false;
-    setup.plan.max_latency = Duration::ZERO;
-}
-
 /// Weeks pass while a vacuum is all that happens, and a put is repeated.
 pub fn weeks_pass_over_a_vacuum(setup: &mut Setup) {
     weeks_pass(setup);

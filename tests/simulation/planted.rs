@@ -46,7 +46,6 @@ fn aim(bug: Bug) -> Aim {
         Bug::AsksForTheEndFirst => aims::another_reads_on,
         Bug::TakesSilenceForDamage | Bug::TakesCleanUpForDamage => aims::the_log_is_cleaned_up,
         Bug::HintGoesBack => aims::weeks_pass_over_two_checkpointers,
-        Bug::CheckpointsStrayVersions => aims::weeks_pass_over_stray_versions,
         Bug::CleansUpTooMuch => aims::weeks_pass_over_checkpoints,
         Bug::OpensARestoredTable => aims::a_restore,
         Bug::BeginsAgainAfterARestore => aims::a_restore_between_resets,

@@ -6,7 +6,8 @@
 //! must fail: a test that cannot is none.
 
 use crate::aims::{self, Aim};
-use crate::{on_all_cores, run_aimed};
+use crate::setup::Bugs;
+use crate::{on_all_cores, run, run_aimed};
 
 /// Histories that must be right.
 const SEEDS: u64 = 40;
@@ -30,6 +31,19 @@ fn holds(aim: Aim, broken: &str) {
         let bug = ALL.iter().find(|bug| format!("{bug:?}") == broken).expect("a bug of that name");
         assert!(crate::planted::seek(*bug, aim, SEEDS_MAX).is_some(), "{broken} does not show");
     }
+}
+
+macro_rules! right {
+    ($($name:ident: $seed:literal;)+) => {
+        $(#[test] fn $name() { run($seed, Bugs::default(), false).unwrap_or_else(|wrong| panic!("{wrong}")); })+
+    };
+}
+
+right! {
+    a_late_commit_of_one_that_was_killed_does_not_end_its_only_successor: 77_004_184;
+    a_put_that_was_held_until_its_files_were_vacuumed_names_none_of_them: 77_019_086;
+    a_stray_version_is_in_no_checkpoint_of_one_that_stood_still: 77_008_496;
+    a_topic_is_not_created_again_under_one_that_began_without_its_id: 77_002_394;
 }
 
 macro_rules! found {

@@ -476,7 +476,9 @@ impl SimStore {
         };
         let lines = std::str::from_utf8(bytes).unwrap_or_default().lines();
         let actions = lines.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        actions.into_iter().any(|action| action.pointer("/add/path").and_then(|path| path.as_str()).is_some_and(is_old))
+        actions
+            .into_iter()
+            .any(|action| action.pointer("/add/path").and_then(|path| path.as_str()).is_some_and(is_old))
     }
 
     async fn put(&self, path: &Path, bytes: Bytes, create: bool) -> Result<PutResult> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, StructArray, new_null_array,
@@ -584,7 +585,8 @@ async fn statistics_that_stand_in_columns_only_are_not_lost_in_silence() {
         let batch = with_statistics_in_columns(&batch, also_as_json);
         write_parquet(&table.directory.path().join(&name), &batch);
         table.commit_lines(&[file(100)]).await;
-        let written = write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await;
+        let written =
+            write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await;
         assert_eq!(written.is_ok(), also_as_json, "{written:?}");
         let error = written.err().map(|error| error.message).unwrap_or_default();
         assert!(also_as_json || error.contains("statistics as columns"), "{error}");
@@ -636,4 +638,46 @@ fn write_parquet(path: &std::path::Path, batch: &RecordBatch) {
     let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
     writer.write(batch).unwrap();
     writer.close().unwrap();
+}
+
+/// Days pass when it is looked at for the first time.
+#[derive(Default)]
+struct StoodStill(AtomicU64);
+
+impl Clock for StoodStill {
+    fn wall_ms(&self) -> i64 {
+        NOW_MS
+    }
+
+    fn boot(&self) -> Duration {
+        Duration::from_secs(3 * 24 * 3600) * self.0.fetch_add(1, Ordering::Relaxed).min(1) as u32
+    }
+
+    fn fresh_id(&self) -> String {
+        SystemClock.fresh_id()
+    }
+}
+
+#[tokio::test]
+async fn a_stray_version_in_the_place_of_one_that_was_cleaned_up_is_in_no_checkpoint() {
+    let mut table = HandMade::new().await;
+    let mut replay = Replay::default();
+    replay.apply(&first_version(&table));
+    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    let log = table.directory.path().join("_delta_log");
+    let hint = std::fs::read(log.join("_last_checkpoint")).unwrap();
+    for number in 0..3 {
+        table.commit_lines(&[file(number)]).await;
+        replay.apply(&[file(number)]);
+    }
+    // While one stands still that looked at the log before: another one's checkpoint, and a put that came
+    // days late to a version that was cleaned up.
+    foreign_checkpoint(&table, &replay);
+    std::fs::write(log.join("_last_checkpoint"), hint).unwrap();
+    let stray = log.join(format!("{:020}.json", table.tip().0 - 1));
+    std::fs::write(stray, file(9).to_string()).unwrap();
+    table.commit_lines(&[file(3)]).await;
+    replay.apply(&[file(3)]);
+    write_by(&table.store, table.tip(), TERMS, &Sweeper::here(), &StoodStill::default()).await.unwrap();
+    assert_says(&table, &replay, NOW_MS).await;
 }
