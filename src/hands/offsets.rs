@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tracing::warn;
 
 use super::identity;
 use crate::clock::SharedClock;
@@ -136,26 +137,36 @@ async fn stands(store: &Store, moved: &Moved) -> Result<bool> {
 
 /// Lets every partition of the tables go on whose next records were deleted by retention.
 /// What else keeps a table from starting is said by the start.
-pub async fn pass_lost(
-    config: &Config,
-    catalog: &Catalog,
-    clock: &SharedClock,
-) -> Result<Vec<(String, Moved)>> {
+pub async fn pass_lost(config: &Config, catalog: &Catalog, clock: &SharedClock) -> Vec<(String, Moved)> {
     let consent = Consent { loss: true, duplicates: false };
     let mut all = Vec::new();
     let asked = Asked { to: Some(Target::PastLost), ..Asked::default() };
     for table in &config.tables {
-        let store = Store::open(&table.location, &table.storage_options)?;
-        if catalog.find(&table.topic)?.is_none() || log::load(&store).await?.is_none() {
-            continue;
-        }
-        match set(table, catalog, &asked, consent, clock).await {
-            Ok(moved) => all.push((table.id.clone(), moved)),
+        match pass_lost_of(table, catalog, &asked, consent, clock).await {
+            Ok(moved) => all.extend(moved.map(|moved| (table.id.clone(), moved))),
             Err(error) if error.kind == ErrorKind::Disagree => {}
-            Err(error) => return Err(error.context(format!("table `{}`", table.id))),
+            // It keeps no other table from starting; its own start says it again, or goes on where it left off.
+            Err(error) => {
+                warn!(table = table.id, %error, remedy = error.remedy, "what is lost was not passed")
+            }
         }
     }
-    Ok(all)
+    all
+}
+
+/// `None`: there is nothing to pass yet.
+async fn pass_lost_of(
+    table: &Table,
+    catalog: &Catalog,
+    asked: &Asked,
+    consent: Consent,
+    clock: &SharedClock,
+) -> Result<Option<Moved>> {
+    let store = Store::open(&table.location, &table.storage_options)?;
+    if catalog.find(&table.topic)?.is_none() || log::load(&store).await?.is_none() {
+        return Ok(None);
+    }
+    set(table, catalog, asked, consent, clock).await.map(Some)
 }
 
 impl Asked {
@@ -312,7 +323,7 @@ pub struct PartitionStanding {
     /// The last stable offset.
     pub end: Option<Offset>,
     pub lag: Option<i64>,
-    /// `ok`, or what keeps it from being read.
+    /// `ok`, `stopped` where the table's `trouble` says why, or what keeps this partition from being read.
     pub state: String,
 }
 
@@ -375,6 +386,8 @@ pub async fn show(table: &Table, catalog: Result<&Catalog, &Error>) -> Result<St
         let (next, marks) = (known.get(&partition).copied(), watermarks.get(&partition));
         let state = match stopped.remove(&partition) {
             Some(why) => why,
+            // The table's trouble is told once, with its remedy.
+            None if standing.trouble.is_some() => "stopped".to_owned(),
             None if next.is_none() => "not begun".to_owned(),
             None if marks.is_none() && topic.is_some() => "the topic has no such partition".to_owned(),
             None if marks.is_none() => "not asked".to_owned(),

@@ -1,11 +1,11 @@
 //! What becomes of topics: retention, created again, grown, large records.
 //! The rows are exact, or the partition stops and says why; others go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::judge::{self, range};
-use crate::program::{Running, get, metric, run, run_until_end};
+use crate::program::{PATIENCE, Running, get, metric, program, run, run_until_end};
 use crate::story::{Choices, FLAT, Story};
 
 fn table(story: &Story, id: &str, topic: &str) -> String {
@@ -102,9 +102,19 @@ fn a_topic_created_again_while_down_is_refused_and_other_tables_go_on() {
         story.produce(&other, 0, 0..10);
         run_until_end(&config).with(76).saying("created again");
         assert_eq!(judge::offsets(&story.place("table")), range(0, 0..100).collect());
+        assert_eq!(states_shown(&config), ["stopped", "ok"], "of the one partition of each table");
     }
     assert_eq!(judge::offsets(&story.place("other")), range(0, 0..30).collect());
     judge::sound(&story.place("table"));
+}
+
+/// The states that `offsets show` has for the partitions of all tables.
+fn states_shown(config: &Path) -> Vec<String> {
+    let shown = program(&["offsets", "show", "--json", "-c", config.to_str().unwrap()]).end(PATIENCE).with(0);
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    let tables = shown["tables"].as_array().unwrap();
+    let partitions = tables.iter().flat_map(|table| table["partitions"].as_array().unwrap());
+    partitions.map(|partition| partition["state"].as_str().unwrap().to_owned()).collect()
 }
 
 /// A topic that is replaced under a running process by one with `records` records.

@@ -32,6 +32,7 @@ import faults  # noqa: E402
 import groups  # noqa: E402
 import main_job  # noqa: E402
 import memory  # noqa: E402
+import neighbours  # noqa: E402
 import network  # noqa: E402
 import restarts  # noqa: E402
 import replay  # noqa: E402
@@ -41,7 +42,7 @@ import verify  # noqa: E402
 
 MODULES = [
     main_job, dead_letters, replay, faults, every_type, setups, topics, verify, memory, checkpoints, commits, groups,
-    restarts, network,
+    restarts, network, neighbours,
 ]
 ROWS = {row.__name__.replace("_", "-"): row for module in MODULES for row in module.ROWS}
 
