@@ -83,9 +83,7 @@ pub fn run(run: &Run) -> Result<()> {
     let board = Arc::new(Board::new(Arc::clone(&run.clock)));
     for table in &run.config.tables {
         board.set(Part::table(&table.id), State::Starting);
-        if table.location.scheme() != "file" {
-            guard::of(&table.location, &table.storage_options).tell(&board);
-        }
+        guard::of(&table.location, &table.storage_options).tell(&board);
     }
     let listener = admin::bind(run.config.admin.listen, run.config.admin.explicit)?;
     if let Ok(address) = listener.local_addr() {

@@ -133,7 +133,7 @@ fn describe() {
     describe_counter!(
         STORE_REQUESTS,
         count,
-        "Requests to cloud stores, by `op` and `outcome`: ok, no (there is nothing, or something), failed, held_back (not sent: the store is down)"
+        "Requests to stores, by `op` and `outcome`: ok, no (there is nothing, or something), failed, held_back (not sent: the store is down)"
     );
     describe_gauge!(REACHABLE, count, "1 while a `service` (kafka, or a store) answers, 0 while it is down");
     describe_counter!(OUTAGES, count, "How often a `service` went down");

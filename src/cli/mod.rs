@@ -82,10 +82,14 @@ pub enum Command {
     ///
     /// SIGTERM and SIGINT stop reading, write and commit what was read, and exit with 0. A second one
     /// stops at once; nothing is lost, the next run reads again from the last commit.
+    ///
+    /// Each table is read on its own: one that cannot be started, or stops, keeps no other from being read. What
+    /// may come back (a store, a topic, a disk) is tried again; what a person must mend stops the table, and
+    /// `/readyz` names it. The process ends when no table is left, with the code of the first that stopped.
     Run(RunArguments),
     /// Say whether `run` would work, and if not, why
     ///
-    /// Exits with the code that `run` would exit with.
+    /// Exits with 0 if every table can be read, else with the code of the first that cannot.
     Check(CheckArguments),
     /// Write a config from what a topic holds
     ///

@@ -1,4 +1,4 @@
-//! A circuit breaker around a cloud store, one for all that a process asks of it.
+//! A circuit breaker around a store, one for all that a process asks of it.
 //!
 //! It owns what counts as trouble, and who hears that a store is down and
 //! since when. It decides nothing (`protocol::breaker`) and repeats nothing:
@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use super::client::Client;
+use super::disk::Disk;
 use super::store::innermost;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Secret;
@@ -86,15 +87,24 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// The guard of the store at this place: tables of one bucket share it.
+/// The guard of the store at this place: tables of one bucket share it, and a table on a disk has its own,
+/// for the next one may lie on another disk.
 pub fn of(url: &Url, options: &BTreeMap<String, Secret>) -> Arc<Guard> {
     static ALL: LazyLock<Mutex<BTreeMap<String, Arc<Guard>>>> = LazyLock::new(Mutex::default);
-    let name = format!("{}://{}", url.scheme(), url.authority());
+    let name = match url.scheme() {
+        "file" => url.to_string(),
+        scheme => format!("{scheme}://{}", url.authority()),
+    };
     let endpoints = options.iter().filter(|(key, _)| key.ends_with("endpoint"));
     let key = endpoints.fold(name.clone(), |key, (_, endpoint)| key + " " + endpoint.reveal());
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     let guard = || Arc::new(Guard { name, state: Mutex::default() });
     Arc::clone(all.entry(key).or_insert_with(guard))
+}
+
+/// Puts the guard before a local disk.
+pub fn before_disk(disk: Disk, guard: &Arc<Guard>) -> Arc<dyn ObjectStore> {
+    Arc::new(Guarded::<dyn ObjectStore> { inner: Arc::new(disk), guard: Arc::clone(guard) })
 }
 
 /// Puts the guard before a client.
@@ -127,7 +137,9 @@ impl Guard {
             Admission::Refuse => {
                 metrics::store_request(op.as_str(), "held_back");
                 let source = Box::new(Refused(state.said.clone()));
-                Err(Error::Generic { store: "store", source })
+                // A disk's trouble is told as such.
+                let store = if self.name.starts_with("file:") { "disk" } else { "store" };
+                Err(Error::Generic { store, source })
             }
         }
     }

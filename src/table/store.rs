@@ -38,7 +38,8 @@ impl Store {
         if url.scheme() == "file" {
             let directory = url.to_file_path().map_err(|()| unusable(url, "not a path of this machine"))?;
             let root = Path::from_absolute_path(directory).map_err(|error| unusable(url, error))?;
-            return Ok(Store { objects: Arc::new(Disk::new()), parts: None, root, url: url.clone() });
+            let objects = guard::before_disk(Disk::new(), &guard::of(url, options));
+            return Ok(Store { objects, parts: None, root, url: url.clone() });
         }
         let root = Path::from_url_path(url.path()).map_err(|error| unusable(url, error))?;
         let client = guard::before(client::open(url, options)?, &guard::of(url, options));
