@@ -22,6 +22,7 @@ pub const ROWS_COMMITTED: &str = "thalweg_rows_committed_total";
 pub const BYTES_WRITTEN: &str = "thalweg_bytes_written_total";
 pub const FILES_WRITTEN: &str = "thalweg_files_written_total";
 pub const BAD_RECORDS: &str = "thalweg_bad_records_total";
+pub const UNFIT_TIMESTAMPS: &str = "thalweg_unfit_timestamps_total";
 pub const DEAD_LETTERS: &str = "thalweg_dead_letters_total";
 pub const COMMITS: &str = "thalweg_commits_total";
 pub const COMMIT_CONFLICTS: &str = "thalweg_commit_conflicts_total";
@@ -99,6 +100,11 @@ fn describe() {
     describe_counter!(BYTES_WRITTEN, Unit::Bytes, "Bytes of Parquet uploaded");
     describe_counter!(FILES_WRITTEN, count, "Parquet files uploaded");
     describe_counter!(BAD_RECORDS, count, "Records that could not become a row, by `reason`");
+    describe_counter!(
+        UNFIT_TIMESTAMPS,
+        count,
+        "Records whose own timestamp is outside of the years 0001 to 9999: it is null in the table"
+    );
     describe_counter!(DEAD_LETTERS, count, "Records committed to the dead-letter table");
     describe_counter!(COMMITS, count, "Versions that this process added to a table");
     describe_counter!(COMMIT_CONFLICTS, count, "Versions that another writer took first");
@@ -176,6 +182,8 @@ pub fn committed(table: &str, commit: &Committed) {
 pub struct ShardCounters {
     table: String,
     consumed: Counter,
+    unfit_timestamps: Counter,
+    told_of_timestamps: bool,
 }
 
 impl ShardCounters {
@@ -183,11 +191,19 @@ impl ShardCounters {
         ShardCounters {
             table: table.to_owned(),
             consumed: counter!(RECORDS_CONSUMED, "table" => table.to_owned()),
+            unfit_timestamps: counter!(UNFIT_TIMESTAMPS, "table" => table.to_owned()),
+            told_of_timestamps: false,
         }
     }
 
     pub fn consumed(&self, records: usize) {
         self.consumed.increment(records as u64);
+    }
+
+    /// Counts timestamps that became null; true for the first of the table's in this process's shard.
+    pub fn unfit_timestamps(&mut self, records: u64) -> bool {
+        self.unfit_timestamps.increment(records);
+        !std::mem::replace(&mut self.told_of_timestamps, true)
     }
 
     pub fn bad(&self, reason: &'static str) {

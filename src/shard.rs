@@ -336,6 +336,8 @@ impl<S: Source> Shard<S> {
                 }
             }
         }
+        let unfit = table.decoder.take_unfit_timestamps();
+        table.note_unfit_timestamps(unfit);
         table.outputs_mut().for_each(Output::note_memory);
         table.counters.consumed(batch.len());
         let took = self.wiring.clock.boot().saturating_sub(now);

@@ -63,6 +63,11 @@ impl Decoder {
         outcome
     }
 
+    /// Record timestamps outside of the years 0001 to 9999 that became null since this was last asked.
+    pub fn take_unfit_timestamps(&mut self) -> u64 {
+        self.facts.iter().map(FactColumn::take_unfit).sum()
+    }
+
     fn fill(
         &mut self,
         children: &mut [Column],

@@ -3,6 +3,8 @@
 //! It owns how a fact becomes a value. Which columns there are, with their
 //! names and types, is [`MetadataColumn`].
 
+use std::cell::Cell;
+
 use super::bad::{BadReason, BadRecord, invalid_utf8};
 use super::columns::{Column, Data, Slices};
 use super::text;
@@ -23,11 +25,23 @@ pub(super) struct FactColumn {
     pub(super) column: usize,
     nullable: bool,
     fact: MetadataColumn,
+    /// Timestamps that no TIMESTAMP can hold, since they were last asked for.
+    unfit: Cell<u64>,
 }
 
 impl FactColumn {
     pub(super) fn of((column, field): (usize, &Field)) -> Option<FactColumn> {
-        MetadataColumn::of(field).map(|fact| FactColumn { column, nullable: field.nullable, fact })
+        MetadataColumn::of(field).map(|fact| FactColumn {
+            column,
+            nullable: field.nullable,
+            fact,
+            unfit: Cell::new(0),
+        })
+    }
+
+    /// How many timestamps no TIMESTAMP could hold since this was last asked.
+    pub(super) fn take_unfit(&self) -> u64 {
+        self.unfit.take()
     }
 
     /// A timestamp that no TIMESTAMP can hold counts as none.
@@ -40,7 +54,7 @@ impl FactColumn {
             (MetadataColumn::Timestamp, Data::Timestamp(values)) => {
                 match record.timestamp_ms.and_then(text::timestamp_of_millis) {
                     Some(micros) => values.push(micros),
-                    None => return self.none(column),
+                    None => return self.no_timestamp(column, record.timestamp_ms),
                 }
             }
             (MetadataColumn::TimestampType, Data::String(slices)) => {
@@ -66,6 +80,17 @@ impl FactColumn {
             _ => unreachable!("name and type were matched"),
         }
         Ok(())
+    }
+
+    #[cold]
+    fn no_timestamp(&self, column: &mut Column, timestamp_ms: Option<i64>) -> Result<(), BadRecord> {
+        let Some(ms) = timestamp_ms else { return self.none(column) };
+        self.unfit.set(self.unfit.get() + u64::from(self.nullable));
+        self.none(column).map_err(|_| {
+            let name = self.fact.name();
+            let detail = format!("`{name}`: {ms} ms since 1970 is outside of the years 0001 to 9999");
+            BadRecord { reason: BadReason::Range, detail }
+        })
     }
 
     fn none(&self, column: &mut Column) -> Result<(), BadRecord> {

@@ -6,6 +6,7 @@
 
 use super::bad::BadRecord;
 use super::columns::{Column, Columns, Data};
+use super::text::timestamp_of_millis;
 
 /// A record that could not become a row.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,13 @@ pub struct Letter<'a> {
     pub timestamp_ms: Option<i64>,
     pub key: Option<&'a [u8]>,
     pub value: &'a [u8],
+}
+
+impl Letter<'_> {
+    /// Its record has a timestamp outside of the years 0001 to 9999: null, as in every other table.
+    pub fn has_unfit_timestamp(&self) -> bool {
+        self.timestamp_ms.is_some_and(|ms| timestamp_of_millis(ms).is_none())
+    }
 }
 
 /// Appends a letter to columns of dead letters. A header's name that is not UTF-8 is mended, its value never.
@@ -38,7 +46,7 @@ pub fn append<'h>(
         }
         _ => panic!("partition is an INT, offset a BIGINT"),
     }
-    match (timestamp.open(), letter.timestamp_ms.and_then(|ms| ms.checked_mul(1000))) {
+    match (timestamp.open(), letter.timestamp_ms.and_then(timestamp_of_millis)) {
         (Data::Timestamp(values), Some(micros)) => values.push(micros),
         _ => timestamp.push_null(),
     }
@@ -76,6 +84,31 @@ mod tests {
     use crate::schema::Schema;
     use arrow::array::{Array, AsArray};
     use arrow::datatypes::TimestampMicrosecondType;
+
+    #[test]
+    fn a_timestamp_is_null_where_it_is_null_in_the_main_table() {
+        let bad = BadRecord { reason: BadReason::Syntax, detail: String::new() };
+        let mut columns = Columns::new(&Schema::of_dead_letters());
+        let times = [
+            (Some(1_700_000_000_000_000), None),
+            (Some(253_402_300_800_000), None),
+            (Some(i64::MAX), None),
+            (Some(-62_135_596_800_001), None),
+            (None, None),
+            (Some(253_402_300_799_999), Some(253_402_300_799_999_000)),
+            (Some(-5_000), Some(-5_000_000)),
+            (Some(-62_135_596_800_000), Some(-62_135_596_800_000_000)),
+        ];
+        for (timestamp_ms, micros) in times {
+            let letter = Letter { topic: "t", partition: 0, offset: 0, timestamp_ms, key: None, value: b"" };
+            assert_eq!(letter.has_unfit_timestamp(), timestamp_ms.is_some() && micros.is_none());
+            append(&mut columns, &letter, std::iter::empty(), &bad);
+        }
+        let batch = columns.freeze();
+        let written: Vec<Option<i64>> =
+            batch.column(3).as_primitive::<TimestampMicrosecondType>().iter().collect();
+        assert_eq!(written, times.map(|(_, micros)| micros));
+    }
 
     #[test]
     fn a_letter_keeps_every_byte_of_its_record() {

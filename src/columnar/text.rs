@@ -17,7 +17,8 @@ pub(super) enum TextError {
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
-/// The years 0001 to 9999, in microseconds: what every reader can show.
+/// The years 0001 to 9999, in microseconds: what every reader can show. Beyond them a value of a payload
+/// makes a bad record, and a record's own timestamp is null ([`timestamp_of_millis`]).
 const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// `YYYY-MM-DD` of the years 0001 to 9999: days since the Unix epoch.
@@ -136,7 +137,9 @@ pub(super) fn epoch_whole(value: i64, unit: EpochUnit) -> Result<i64, TextError>
     representable(micros.ok_or(TextError::Range)?)
 }
 
-/// A record's timestamp in microseconds, if a TIMESTAMP can hold it.
+/// A record's timestamp in microseconds; `None` outside of the years 0001 to 9999. The rule of every table,
+/// the one of dead letters too: such a timestamp is null, and counted. The record's place and value are
+/// right all the same, so that it is no bad record.
 pub(super) fn timestamp_of_millis(millis: i64) -> Option<i64> {
     millis.checked_mul(1000).filter(|micros| TIMESTAMPS.contains(micros))
 }

@@ -146,11 +146,25 @@ impl TableState {
             key: record.key,
             value: record.value.map(Padded::bytes).unwrap_or_default(),
         };
+        let unfit = u64::from(letter.has_unfit_timestamp());
         letters::append(&mut output.columns, &letter, record.headers, bad);
         if output.batch_is_full(record.size(), wiring.batch_bytes(BATCH_BYTES)) {
             output.encode(carrier(wiring, &self.lane, self.generation))?;
         }
+        self.note_unfit_timestamps(unfit);
         Ok(())
+    }
+
+    /// Counts timestamps of records that became null, and says so once.
+    pub(super) fn note_unfit_timestamps(&mut self, records: u64) {
+        if records > 0 && self.counters.unfit_timestamps(records) {
+            tracing::warn!(
+                table = %self.lane.table_id,
+                metric = metrics::UNFIT_TIMESTAMPS,
+                "records have timestamps outside of the years 0001 to 9999: null in the table, and counted; \
+                 a producer that writes seconds or microseconds where Kafka has milliseconds should be mended"
+            );
+        }
     }
 
     pub(super) fn cut(&mut self, ranges: Vec<OffsetRange>, wiring: &Wiring) -> Result<()> {

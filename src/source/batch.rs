@@ -30,7 +30,7 @@ pub struct RecordBatch {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     offset: i64,
-    /// Milliseconds since the epoch; `i64::MIN` where the record has none.
+    /// Milliseconds since the epoch, or [`NO_TIMESTAMP`].
     timestamp_ms: i64,
     key_end: u32,
     value_end: u32,
@@ -39,6 +39,9 @@ struct Entry {
     key_is_null: bool,
     value_is_null: bool,
 }
+
+/// What Kafka has where a record has no timestamp. Other times before 1970 are times.
+const NO_TIMESTAMP: i64 = -1;
 
 /// Bytes after which an arena is not kept: a run that large is rare.
 const ARENA_KEPT: usize = 1 << 20;
@@ -73,7 +76,7 @@ impl RecordBatch {
             let value = entry.key_end as usize..entry.value_end as usize;
             Record {
                 offset: Offset(entry.offset),
-                timestamp_ms: (entry.timestamp_ms != i64::MIN).then_some(entry.timestamp_ms),
+                timestamp_ms: (entry.timestamp_ms != NO_TIMESTAMP).then_some(entry.timestamp_ms),
                 log_append_time: Some(entry.log_append_time),
                 key: (!entry.key_is_null).then_some(key),
                 value: (!entry.value_is_null).then(|| Padded::within(&self.arena, value)),
@@ -104,7 +107,7 @@ impl Filling<'_> {
         arena.push(0);
         self.0.entries.push(Entry {
             offset: offset.0,
-            timestamp_ms: timestamp_ms.unwrap_or(i64::MIN),
+            timestamp_ms: timestamp_ms.unwrap_or(NO_TIMESTAMP),
             key_end,
             value_end,
             end: value_end + 1,
@@ -167,7 +170,8 @@ mod tests {
             filling.push(Offset(5), Some(7), Some(b"key"), Some(b"one"));
             headers.iter().for_each(|&header| filling.push_header(header));
             filling.push(Offset(6), None, None, None);
-            filling.push(Offset(9), Some(-1), Some(b""), Some(b""));
+            filling.push(Offset(8), Some(-1), None, None);
+            filling.push(Offset(9), Some(-2), Some(b""), Some(b""));
             filling.push_header((b"last", Some(b"x")));
             filling.set_log_append_time();
             drop(filling);
@@ -175,10 +179,10 @@ mod tests {
             let records: Vec<Record<'_>> = batch.records().collect();
             assert_eq!(
                 records.iter().map(|of| of.log_append_time == Some(true)).collect::<Vec<_>>(),
-                [false, false, true]
+                [false, false, false, true]
             );
             assert_eq!(records[0].headers.collect::<Vec<_>>(), headers);
-            assert_eq!(records[2].headers.collect::<Vec<_>>(), [(b"last".as_slice(), Some(b"x".as_slice()))]);
+            assert_eq!(records[3].headers.collect::<Vec<_>>(), [(b"last".as_slice(), Some(b"x".as_slice()))]);
             let facts: Vec<_> = records
                 .iter()
                 .map(|of| (of.offset.0, of.timestamp_ms, of.key, of.value.map(Padded::bytes)))
@@ -186,7 +190,8 @@ mod tests {
             let expected = [
                 (5, Some(7), Some(&b"key"[..]), Some(&b"one"[..])),
                 (6, None, None, None),
-                (9, Some(-1), Some(b""), Some(b"")),
+                (8, None, None, None),
+                (9, Some(-2), Some(b""), Some(b"")),
             ];
             assert_eq!(facts, expected);
         }

@@ -176,7 +176,8 @@ impl<'a> MessageView<'a> {
         let (key, value) = unsafe {
             (bytes(self.message.key, self.message.key_len), bytes(self.message.payload, self.message.len))
         };
-        batch.push(self.offset(), (timestamp >= 0).then_some(timestamp), key, value);
+        let has_time = kind != c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        batch.push(self.offset(), has_time.then_some(timestamp), key, value);
         if kind == c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME {
             batch.set_log_append_time();
         }

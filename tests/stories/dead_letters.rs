@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::judge;
 use crate::program::run_until_end;
 use crate::services::python;
-use crate::story::{FLAT, Story};
+use crate::story::{EPOCH_MS, FLAT, Story};
 
 const LETTERS: &str = "
 import json, sys, deltalake
@@ -100,4 +100,36 @@ fn a_dead_letter_keeps_the_headers_of_its_own_record() {
     let letters = python(HEADERS, &[&format!("{location}_dead_letters")]);
     let expected = json!([[3, [["a", "1"], ["b", null]]], [5, []], [6, [["c", "6"]]]]);
     assert_eq!(serde_json::from_str::<Value>(&letters).unwrap(), expected);
+}
+
+#[test]
+fn a_record_time_that_readers_cannot_show_is_null_in_both_tables_and_said() {
+    let Some(story) = Story::begin("record-times") else { return };
+    let any_time = "9223372036854775807";
+    let settings =
+        [("message.timestamp.before.max.ms", any_time), ("message.timestamp.after.max.ms", any_time)];
+    let topic = story.topic_with("events", 1, &settings);
+    // Microseconds where Kafka has milliseconds (the year 55840), the first instant of the year 10000,
+    // the last one before it, and 1969.
+    let times = [1_700_000_000_000_000, 253_402_300_800_000, 253_402_300_799_000, -5_000];
+    for (place, text) in [(0, "{"), (4, r#"{"id":1}"#)] {
+        for (index, ms) in (0..).zip(times) {
+            assert_eq!((ms - EPOCH_MS) % 1000, 0, "record {}", place + index);
+            story.produce_texts(&topic, 0, [((ms - EPOCH_MS) / 1000, text.to_owned())].into_iter());
+        }
+    }
+    let location = story.place("table");
+    let table = format!(
+        "[[table]]\nid = \"t\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\nschema = \"{FLAT}\"\n"
+    );
+    run_until_end(&story.config("times", &table)).with(0).saying("outside of the years 0001 to 9999");
+    let script = "
+import sys, deltalake
+for location, offset, time in [(sys.argv[1], '_offset', '_timestamp'), (sys.argv[2], 'offset', 'timestamp')]:
+    table = deltalake.DeltaTable(location).to_pyarrow_table().sort_by(offset)
+    print([at and at.isoformat() for at in table[time].to_pylist()])
+";
+    let printed = python(script, &[&location, &format!("{location}_dead_letters")]);
+    let expected = "[None, None, '9999-12-31T23:59:59+00:00', '1969-12-31T23:59:55+00:00']";
+    assert_eq!(printed.lines().collect::<Vec<_>>(), [expected, expected]);
 }

@@ -279,18 +279,19 @@ fn a_payload_over_the_limit_is_too_large_in_every_format() {
 
 #[test]
 fn a_timestamp_that_is_absent_or_absurd_is_null() {
-    for timestamp_ms in [None, Some(i64::MAX), Some(253_402_300_800_000)] {
+    for timestamp_ms in [None, Some(i64::MAX), Some(i64::MIN), Some(253_402_300_800_000)] {
         let facts = RecordFacts { record: Record { timestamp_ms, ..FACTS.record }, ..FACTS };
         for (ddl, expected) in [("_timestamp TIMESTAMP", true), ("_timestamp TIMESTAMP NOT NULL", false)] {
             let schema = Schema::from_ddl(ddl).unwrap();
             let mut columns = Columns::new(&schema);
-            let outcome = Decoder::new(&schema, &Decoding::default()).append(
-                &mut columns,
-                Padded::copied(b"{}", &mut Vec::new()),
-                &facts,
-            );
-            assert_eq!(outcome.is_ok(), expected);
+            let mut decoder = Decoder::new(&schema, &Decoding::default());
+            let outcome = decoder.append(&mut columns, Padded::copied(b"{}", &mut Vec::new()), &facts);
             assert_eq!(columns.rows(), usize::from(expected));
+            let counted = u64::from(expected && timestamp_ms.is_some());
+            assert_eq!(decoder.take_unfit_timestamps(), counted);
+            assert_eq!(decoder.take_unfit_timestamps(), 0);
+            let reason = timestamp_ms.map_or(BadReason::Missing, |_| BadReason::Range);
+            assert_eq!(outcome.map_err(|bad| bad.reason), if expected { Ok(()) } else { Err(reason) });
         }
     }
 }
