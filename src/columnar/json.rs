@@ -10,6 +10,7 @@
 //! | `plan` | the fields of an object and the order they were last seen in |
 //! | `object` | objects and arrays: members, entries, elements, what is unknown |
 //! | `value` | one value into one column |
+//! | `explain` | plain words for what is no JSON object |
 //! | `record` | the limits and explanations of one record |
 //!
 //! | column | takes | refuses |
@@ -37,6 +38,7 @@
 //! so does its memory: what short text could multiply is counted and bounded
 //! (`record`).
 
+mod explain;
 mod input;
 mod object;
 mod plan;
@@ -49,7 +51,7 @@ mod value;
 use self::input::{Input, Parsed, Stop};
 use self::plan::StructPlan;
 use self::record::{Frame, State};
-use super::bad::{BadReason, BadRecord, invalid_utf8};
+use super::bad::{BadReason, BadRecord};
 use super::columns::{Column, Data};
 use crate::config::{Decoding, OnNewField, RESCUED_COLUMN};
 use crate::record::Padded;
@@ -105,7 +107,7 @@ impl JsonDecoder {
         payload: Padded<'_>,
     ) -> Result<(), BadRecord> {
         if !input::is_ascii(payload) && simdutf8::basic::from_utf8(&payload).is_err() {
-            std::str::from_utf8(&payload).map_err(invalid_utf8)?;
+            std::str::from_utf8(&payload).map_err(|error| explain::not_utf8(&payload, error))?;
         }
         self.state.clear();
         let mut parser = Parser { state: &mut self.state };
@@ -159,7 +161,8 @@ impl Parser<'_> {
     fn not_an_object(&mut self, input: &mut Input<'_>) -> Stop {
         match self.found(input) {
             Ok(found) => {
-                self.state.refuse(BadReason::NotObject, format!("expected an object, found {found}"))
+                let detail = explain::no_object(&input.payload(), found);
+                self.state.refuse(BadReason::NotObject, detail)
             }
             Err(stop) => stop,
         }

@@ -1,13 +1,15 @@
 //! What one record leaves behind while it is read, and where in it we are.
 //!
 //! It owns the path for explanations, the limits of one record, and what
-//! happens to members that the schema does not know. It fills no column.
+//! happens to members that the schema does not know. It fills no column. What
+//! is no JSON at all is `explain`'s.
 
 use std::cell::Cell;
 use std::ops::Range;
 
 use super::super::bad::{BadReason, BadRecord, excerpt};
 use super::super::rescue::{KEPT_BYTES_MAX, Rescued};
+use super::explain;
 use super::input::{Parsed, Stop};
 use super::plan::StructPlan;
 use crate::config::{Decoding, OnNewField};
@@ -219,16 +221,6 @@ impl State {
     /// Why a record is bad: what was noted, or else it is no JSON.
     #[cold]
     pub(super) fn bad_record(&mut self, payload: &[u8]) -> BadRecord {
-        self.failure.take().unwrap_or_else(|| syntax(payload))
+        self.failure.take().unwrap_or_else(|| explain::no_json(payload))
     }
-}
-
-/// What is wrong with a payload, in the words of `serde_json`, which hold nothing of it.
-fn syntax(payload: &[u8]) -> BadRecord {
-    let detail = match serde_json::from_slice::<serde::de::IgnoredAny>(payload) {
-        Err(error) => error.to_string(),
-        // It looks at no escape more closely than at its form.
-        Ok(_) => "half a surrogate pair in a string".to_owned(),
-    };
-    BadRecord { reason: BadReason::Syntax, detail }
 }

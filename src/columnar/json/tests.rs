@@ -234,11 +234,19 @@ fn a_refusal_says_where_and_what() {
     let ddl = "id BIGINT NOT NULL, n TINYINT, d DECIMAL(5, 2), t TIMESTAMP, a ARRAY<STRUCT<b: BOOLEAN>>, \
                m MAP<STRING, INT>, f FLOAT, g DOUBLE, s STRING, x BINARY";
     let cases = [
-        (r#"{"id":1"#, BadReason::Syntax, "EOF while parsing an object at line 1 column 7"),
-        (r#"{"id":1}{"#, BadReason::Syntax, "trailing characters at line 1 column 9"),
-        (r#"{"id":1,}"#, BadReason::Syntax, "key must be a string at line 1 column 9"),
-        ("", BadReason::Syntax, "EOF while parsing a value at line 1 column 0"),
-        ("[1]", BadReason::NotObject, "expected an object, found an array"),
+        (r#"{"id":1"#, BadReason::Syntax, "it was cut off inside of an object, at line 1 column 7"),
+        (r#"{"id":1}{"#, BadReason::Syntax, "something follows the JSON, at line 1 column 9"),
+        (r#"{"id":1,}"#, BadReason::Syntax, "a comma with nothing behind it, at line 1 column 9"),
+        (
+            "",
+            BadReason::Syntax,
+            "it is empty: a record without a value (null) is a tombstone and makes no row",
+        ),
+        (
+            "[1]",
+            BadReason::NotObject,
+            "expected an object, found an array of 1: let the producer send each element as a record",
+        ),
         ("null", BadReason::NotObject, "expected an object, found null"),
         ("{}", BadReason::Missing, "`id`: no value, and the column is NOT NULL"),
         (r#"{"id":null}"#, BadReason::Missing, "`id`: null, and null is not allowed here"),
