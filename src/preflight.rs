@@ -6,32 +6,30 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 use futures::StreamExt;
 
 use crate::clock::SharedClock;
-use crate::columnar::{Columns, Decoder, Inferred, RecordFacts, infer};
-use crate::config::{self, Config, Decoding, Format, Kafka, OnNewField, RESCUED_COLUMN, Table};
+use crate::columnar::{Columns, Decoder, Inferred, infer};
+use crate::config::{self, Config, Decoding, Format, OnNewField, RESCUED_COLUMN, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Offset, Partition};
+use crate::ids::Partition;
 use crate::protocol::anchor::{self, Watermarks};
-use crate::record::{Headers, Padded, Record};
+use crate::record::Padded;
 use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
-use crate::source::kafka::KafkaSource;
-use crate::source::prefetch::Prefetch;
-use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
 use crate::table::dead_letters::admit;
 use crate::table::store::{Store, answered, explain};
 use crate::table::{disk, gate, log, probe, since};
+
+mod sample;
+
+pub use self::sample::{Sampled, sample};
 
 /// Records read to infer a schema.
 pub const SAMPLE_RECORDS: usize = 1_000;
 /// With less room on its disk no table is begun.
 const DISK_FREE_MIN: u64 = 1 << 20;
-/// How long reading a sample may take.
-const SAMPLE_PATIENCE: Duration = Duration::from_secs(6);
 
 /// A table that can be written as far as one can tell beforehand.
 #[derive(Debug)]
@@ -238,110 +236,10 @@ fn infer_from(
 ) -> Result<Inferred> {
     let payloads = sample(&config.kafka, topic, watermarks, SAMPLE_RECORDS, clock)?;
     let payloads = payloads.iter().map(|record| &*record.payload);
-    infer(payloads, &table.decoding.timestamps).map_err(|error| {
+    infer(payloads, &table.decoding).map_err(|error| {
         Error::new(ErrorKind::Config, format!("topic `{}`: no schema can be inferred: {error}", topic.name))
             .remedy("set schema = \"column TYPE, …\" in the [[table]]")
     })
-}
-
-/// A record that was read to look at it.
-#[derive(Debug)]
-pub struct Sampled {
-    pub partition: Partition,
-    pub offset: Offset,
-    timestamp_ms: Option<i64>,
-    key: Option<Vec<u8>>,
-    /// In the form of [`Headers`].
-    headers: Vec<u8>,
-    pub payload: Vec<u8>,
-}
-
-impl Sampled {
-    fn of(partition: Partition, record: &Record<'_>) -> Sampled {
-        Sampled {
-            partition,
-            offset: record.offset,
-            timestamp_ms: record.timestamp_ms,
-            key: record.key.map(<[u8]>::to_vec),
-            headers: record.headers.bytes().to_vec(),
-            payload: record.value.map(|value| value.to_vec()).unwrap_or_default(),
-        }
-    }
-
-    /// For a row that nobody keeps: whatever fits in any case is left open.
-    fn facts(&self) -> RecordFacts<'_> {
-        let record = Record {
-            offset: self.offset,
-            timestamp_ms: self.timestamp_ms,
-            log_append_time: Some(false),
-            key: self.key.as_deref(),
-            value: None,
-            headers: Headers::over(&self.headers),
-        };
-        RecordFacts { topic: "", partition: self.partition.0, record }
-    }
-}
-
-/// Reads the first records of every partition, tombstones left out.
-pub fn sample(
-    kafka: &Kafka,
-    topic: &Topic,
-    watermarks: &BTreeMap<Partition, Watermarks>,
-    records_max: usize,
-    clock: &SharedClock,
-) -> Result<Vec<Sampled>> {
-    let mut source = KafkaSource::new(kafka, Prefetch::for_a_sample())?;
-    let filled: Vec<(&Partition, &Watermarks)> =
-        watermarks.iter().filter(|(_, marks)| marks.end > marks.low).collect();
-    let assignments: Vec<Assignment> = filled
-        .iter()
-        .enumerate()
-        .map(|(slot, &(&partition, marks))| Assignment {
-            slot: Slot(u32::try_from(slot).expect("a topic has fewer than 4 billion partitions")),
-            topic: topic.name.clone(),
-            partition,
-            start: marks.low,
-            headers: true,
-        })
-        .collect();
-    let mut sampled = Vec::new();
-    if assignments.is_empty() {
-        return Ok(sampled);
-    }
-    source.assign(&assignments)?;
-    let share = records_max.div_ceil(assignments.len());
-    let mut taken = vec![0; assignments.len()];
-    let mut open = assignments.len();
-    let deadline = clock.boot() + SAMPLE_PATIENCE;
-    let mut batch = RecordBatch::default();
-    while open > 0 && clock.boot() < deadline {
-        source.poll(Duration::from_millis(50));
-        while let Some(event) = source.next(&mut batch) {
-            let slot = match event {
-                Event::Records => {
-                    let slot = batch.slot();
-                    let room = share.saturating_sub(taken[slot.index()]);
-                    let partition = assignments[slot.index()].partition;
-                    for record in batch.records().filter(|record| record.value.is_some()).take(room) {
-                        taken[slot.index()] += 1;
-                        sampled.push(Sampled::of(partition, &record));
-                    }
-                    if taken[slot.index()] < share {
-                        continue;
-                    }
-                    slot
-                }
-                Event::End { slot, .. } => slot,
-                Event::Lost { error, .. } => return Err(error),
-            };
-            if taken[slot.index()] != usize::MAX {
-                taken[slot.index()] = usize::MAX;
-                open -= 1;
-                source.release(slot);
-            }
-        }
-    }
-    Ok(sampled)
 }
 
 /// Decodes sampled records as the table would: how many become rows, and the first that does not.

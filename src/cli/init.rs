@@ -3,7 +3,6 @@
 //! It owns the questions and where the file goes. The text is `scaffold`'s,
 //! the schema `columnar::infer`'s. It creates nothing besides the file.
 
-use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
@@ -68,7 +67,7 @@ fn columns(config: &Config) -> Result<Columns> {
     let watermarks = catalog.watermarks(&topic, Start::Earliest)?;
     let clock: SharedClock = Arc::new(SystemClock);
     let sampled = preflight::sample(&config.kafka, &topic, &watermarks, SAMPLE_RECORDS, &clock)?;
-    let inferred = match infer(sampled.iter().map(|record| &*record.payload), &BTreeMap::new()) {
+    let inferred = match infer(sampled.iter().map(|record| &*record.payload), &table.decoding) {
         Ok(inferred) => inferred,
         Err(error) => {
             let why = match error {
@@ -85,14 +84,19 @@ fn columns(config: &Config) -> Result<Columns> {
     }
     if inferred.samples_skipped > 0 {
         note(&format!(
-            "{} records are no JSON objects: they are bad records, see `on_bad_record`",
-            inferred.samples_skipped
+            "{} records are no JSON objects: they are bad records, see `on_bad_record`; the first: {}",
+            inferred.samples_skipped,
+            inferred.first_skipped.as_deref().unwrap_or_default()
         ));
+    }
+    for hint in &inferred.hints {
+        note(&format!("{}: {}", hint.path, hint.text));
     }
     Ok(Columns::Inferred {
         schema: inferred.schema,
         samples: inferred.samples_used,
         left_out: inferred.left_out,
+        hints: inferred.hints,
     })
 }
 

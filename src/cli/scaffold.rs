@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::columnar::LeftOut;
+use crate::columnar::{Hint, LeftOut};
 use crate::config::names_a_secret;
 use crate::schema::Schema;
 
@@ -33,6 +33,7 @@ pub enum Columns {
         schema: Schema,
         samples: usize,
         left_out: Vec<LeftOut>,
+        hints: Vec<Hint>,
     },
 }
 
@@ -136,7 +137,7 @@ impl Out {
                 ]);
             }
             Columns::OfTable => self.lines(&["# The location holds a table: its schema stays."]),
-            Columns::Inferred { schema, samples, left_out } => {
+            Columns::Inferred { schema, samples, left_out, hints } => {
                 let from =
                     format!("# Inferred from {samples} records, in Spark's DDL. Every column may be null;");
                 self.lines(&[&from, "# write NOT NULL where a record without the field is a bad record."]);
@@ -147,8 +148,20 @@ impl Out {
                     .collect();
                 let text = escaped(&literal(&columns.join(",\n")));
                 self.lines(&["schema = \"\"\"", &format!("{text}\"\"\"")]);
+                self.hints(hints);
                 self.left_out(left_out);
             }
+        }
+    }
+
+    fn hints(&mut self, hints: &[Hint]) {
+        if hints.is_empty() {
+            return;
+        }
+        self.lines(&["# Worth a look before the table is created:"]);
+        for hint in hints {
+            let line = format!("#   {}: {}", one_line(&hint.path), one_line(&hint.text));
+            self.lines(&[&line]);
         }
     }
 
@@ -231,7 +244,8 @@ mod tests {
         let ddl = "id BIGINT, `a\"b\"\\c$$ümläut` STRING, s STRUCT<`x-y`: ARRAY<DOUBLE>>";
         let schema = Schema::from_ddl(ddl).unwrap();
         let left_out = vec![LeftOut { path: "evil\n[kafka]".to_owned(), reason: "always null" }];
-        let columns = Columns::Inferred { schema: schema.clone(), samples: 7, left_out };
+        let hints = vec![Hint { path: "evil\n[kafka]".to_owned(), text: "evil\n[kafka]".to_owned() }];
+        let columns = Columns::Inferred { schema: schema.clone(), samples: 7, left_out, hints };
         let librdkafka = [pair("client.rack", "r\"1\\\n")];
         let config = parsed(&scaffold(&wanted(&librdkafka, &[]), &columns));
         assert_eq!(config.tables[0].schema.as_ref(), Some(&schema));

@@ -1,19 +1,40 @@
 //! A schema from samples.
 //!
-//! It owns the guess: BIGINT, DOUBLE, BOOLEAN, STRING, TIMESTAMP, and STRUCT
-//! and ARRAY of these, each column nullable. A field is left out when no
-//! type takes all its samples, when it was never anything but null or empty,
-//! or when its name cannot be a column: it is rescued as JSON text then, and
-//! nothing is lost. It does not know what else the table holds.
+//! It owns the guess: BIGINT, DOUBLE, DECIMAL(38, 0), BOOLEAN, STRING,
+//! TIMESTAMP, and STRUCT and ARRAY of these, each column nullable. A field is
+//! left out when no type takes all its samples, when it was never anything
+//! but null or empty, or when its name cannot be a column: it is rescued as
+//! JSON text then, and nothing is lost. It does not know what else the table
+//! holds.
+//!
+//! Samples are read as the decoder reads records (`json::survey`), so that
+//! what a type takes is one rule:
+//!
+//! | numbers | column |
+//! |---|---|
+//! | integers that BIGINT takes, `-0` too | BIGINT |
+//! | integers beyond it, of 38 digits at most | DECIMAL(38, 0) |
+//! | longer integers; a number beyond DOUBLE | none: STRING takes no numbers |
+//! | some with a fraction or exponent | DOUBLE |
+//! | the same, and integers that a DOUBLE would round | none |
 
-use std::collections::{BTreeMap, HashMap};
+mod hints;
+mod seen;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-
+pub use self::hints::Hint;
+use self::seen::{Members, Numbers, Seen};
 use super::bad::excerpt;
-use super::text;
-use crate::config::{EpochUnit, is_reserved};
+use super::columns::Columns;
+use super::decoder::Decoder;
+use super::facts::RecordFacts;
+use super::json::survey;
+use super::text::DECIMAL_PRECISION_MAX;
+use crate::config::{Decoding, EpochUnit, Format, OnNewField, is_reserved};
+use crate::ids::Offset;
+use crate::record::{Padded, Record};
 use crate::schema::names::{Names, below, elements};
 use crate::schema::{DataType, Field, Schema};
 
@@ -35,7 +56,11 @@ pub struct Inferred {
     pub samples_used: usize,
     /// Samples that were not JSON objects.
     pub samples_skipped: usize,
+    /// Why the first of them was none.
+    pub first_skipped: Option<String>,
     pub left_out: Vec<LeftOut>,
+    /// What a person should look at.
+    pub hints: Vec<Hint>,
 }
 
 impl Inferred {
@@ -62,12 +87,14 @@ pub struct LeftOut {
 }
 
 /// No column can be made of the samples.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum InferError {
     NoSamples,
     /// None of so many samples is a JSON object.
     NoObjects {
         samples: usize,
+        /// Why the first of them is none.
+        first: String,
     },
     /// The objects have no field that can be a column.
     NoColumns {
@@ -79,7 +106,9 @@ impl fmt::Display for InferError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             InferError::NoSamples => f.write_str("there are no records to infer a schema from"),
-            InferError::NoObjects { samples } => write!(f, "none of {samples} records is a JSON object"),
+            InferError::NoObjects { samples, first } => {
+                write!(f, "none of {samples} records is a JSON object; the first: {first}")
+            }
             InferError::NoColumns { samples } => {
                 write!(f, "no field of {samples} records can be a column")
             }
@@ -92,46 +121,72 @@ impl std::error::Error for InferError {}
 /// Infers a schema that takes every usable sample. Numbers are a TIMESTAMP where one is declared.
 pub fn infer<'a>(
     samples: impl Iterator<Item = &'a [u8]>,
-    timestamps: &BTreeMap<String, EpochUnit>,
+    decoding: &Decoding,
 ) -> Result<Inferred, InferError> {
-    let mut root = Members::default();
-    let (mut used, mut skipped) = (0, 0);
+    let mut all = Seen::default();
+    let (mut used, mut skipped, mut first_skipped) = (0, 0, None);
     for sample in samples {
-        match serde_json::from_slice::<Seen>(sample) {
-            Ok(Seen { object: Some(members), .. }) => {
-                root.merge(members);
-                used += 1;
-            }
-            _ => skipped += 1,
+        let mut seen = Seen::default();
+        if survey(sample, decoding, &mut seen) {
+            all.merge(seen);
+            used += 1;
+        } else {
+            skipped += 1;
+            first_skipped = first_skipped.or_else(|| why_refused(sample, decoding));
         }
     }
+    let root = all.object.unwrap_or_default();
     if used == 0 {
         return Err(match skipped {
             0 => InferError::NoSamples,
-            samples => InferError::NoObjects { samples },
+            samples => InferError::NoObjects { samples, first: first_skipped.unwrap_or_default() },
         });
     }
-    let mut guess = Guess { left_out: Vec::new(), columns: 0, timestamps };
+    let mut guess = Guess::new(&decoding.timestamps);
     let fields = guess.fields(&root, "", 0);
     if fields.is_empty() {
         return Err(InferError::NoColumns { samples: used });
     }
+    guess.hints.extend(hints::fractions(&guess.whole));
     Ok(Inferred {
         schema: Schema { fields },
         samples_used: used,
         samples_skipped: skipped,
+        first_skipped,
         left_out: guess.left_out,
+        hints: guess.hints,
     })
+}
+
+/// What the decoder says of a sample that is none.
+fn why_refused(sample: &[u8], decoding: &Decoding) -> Option<String> {
+    let nothing = Schema::default();
+    let facts = RecordFacts { topic: "", partition: 0, record: Record::bare(Offset(0)) };
+    let decoding = Decoding { format: Format::Json, on_new_field: OnNewField::Ignore, ..decoding.clone() };
+    let mut room = Vec::new();
+    let outcome = Decoder::new(&nothing, &decoding).append(
+        &mut Columns::new(&nothing),
+        Padded::copied(sample, &mut room),
+        &facts,
+    );
+    outcome.err().map(|bad| bad.detail)
 }
 
 /// Turns what was seen into types, and notes what has none.
 struct Guess<'a> {
     left_out: Vec<LeftOut>,
+    hints: Vec<Hint>,
+    /// Columns of whole numbers without a hint of their own.
+    whole: Vec<String>,
     columns: usize,
     timestamps: &'a BTreeMap<String, EpochUnit>,
 }
 
-impl Guess<'_> {
+impl<'a> Guess<'a> {
+    fn new(timestamps: &'a BTreeMap<String, EpochUnit>) -> Guess<'a> {
+        Guess { left_out: Vec::new(), hints: Vec::new(), whole: Vec::new(), columns: 0, timestamps }
+    }
+
     fn fields(&mut self, members: &Members, parent: &str, depth: usize) -> Vec<Field> {
         let mut fields: Vec<Field> = Vec::new();
         let mut names = Names::default();
@@ -153,17 +208,17 @@ impl Guess<'_> {
     }
 
     fn data_type(&mut self, seen: &Seen, path: &str, depth: usize) -> Option<DataType> {
-        let declared = self.timestamps.contains_key(path) && !seen.boolean && !seen.not_timestamp;
-        let numbers = seen.number() && !declared;
-        let texts = seen.string || (seen.number() && declared);
-        let kinds = [seen.boolean, numbers, texts, seen.object.is_some(), seen.array.is_some()];
+        let not_timestamp = seen.texts.as_ref().is_some_and(|texts| texts.not_timestamp);
+        let declared = self.timestamps.contains_key(path) && !seen.boolean && !not_timestamp;
+        let numbers = seen.numbers.as_ref().filter(|_| !declared);
+        let texts = seen.texts.is_some() || (seen.numbers.is_some() && declared);
+        let kinds = [seen.boolean, numbers.is_some(), texts, seen.object.is_some(), seen.array.is_some()];
         let problem = match kinds.iter().filter(|kind| **kind).count() {
             0 if path.ends_with("[]") => Some("always empty"),
             0 => Some("always null"),
-            1 if seen.too_large && numbers => Some("numbers beyond BIGINT"),
             1 if depth == DEPTH_MAX => Some("nested too deeply"),
             1 if self.columns == COLUMNS_MAX => Some("too many columns"),
-            1 => None,
+            1 => numbers.and_then(of_no_column),
             _ => Some("values of several types"),
         };
         if let Some(reason) = problem {
@@ -171,144 +226,70 @@ impl Guess<'_> {
             return None;
         }
         if let Some(members) = &seen.object {
-            let fields = self.fields(members, path, depth + 1);
-            if fields.is_empty() {
-                self.left_out.push(LeftOut { path: path.to_owned(), reason: "an object without columns" });
-                return None;
-            }
-            return Some(DataType::Struct(fields));
+            return self.structure(members, path, depth);
         }
         if let Some(element) = &seen.array {
             let element = Box::new(self.data_type(element, &elements(path), depth + 1)?);
             return Some(DataType::Array { element, contains_null: true });
         }
         self.columns += 1;
-        Some(match seen {
-            Seen { boolean: true, .. } => DataType::Boolean,
-            _ if texts && !seen.not_timestamp => DataType::Timestamp,
-            Seen { string: true, .. } => DataType::String,
-            Seen { float: true, .. } => DataType::Double,
-            _ => DataType::Long,
-        })
+        let chosen = match numbers {
+            Some(numbers) => number_type(numbers),
+            None if seen.boolean => DataType::Boolean,
+            None if not_timestamp => DataType::String,
+            None => DataType::Timestamp,
+        };
+        match hints::leaf(path, seen, &chosen) {
+            Some(hint) => self.hints.push(hint),
+            None if chosen == DataType::Long => self.whole.push(path.to_owned()),
+            None => {}
+        }
+        Some(chosen)
+    }
+
+    fn structure(&mut self, members: &Members, path: &str, depth: usize) -> Option<DataType> {
+        let (hints, whole) = (self.hints.len(), self.whole.len());
+        let fields = self.fields(members, path, depth + 1);
+        if fields.is_empty() {
+            self.left_out.push(LeftOut { path: path.to_owned(), reason: "an object without columns" });
+            return None;
+        }
+        if hints::is_like_a_dictionary(members)
+            && let Some(value) = self.one_type(members, path, depth)
+        {
+            // One hint instead of one for each key.
+            self.hints.truncate(hints);
+            self.whole.truncate(whole);
+            self.hints.push(hints::dictionary(path, members, &value));
+        }
+        Some(DataType::Struct(fields))
+    }
+
+    /// The type that takes the values of all members.
+    fn one_type(&self, members: &Members, path: &str, depth: usize) -> Option<DataType> {
+        let mut all = Seen::default();
+        members.fields.iter().for_each(|(_, seen)| all.merge(seen.clone()));
+        Guess::new(self.timestamps).data_type(&all, &elements(path), depth + 1)
     }
 }
 
-/// Everything a field ever was.
-#[derive(Default)]
-struct Seen {
-    boolean: bool,
-    integer: bool,
-    /// An integer beyond BIGINT.
-    too_large: bool,
-    float: bool,
-    string: bool,
-    /// Some string was no timestamp.
-    not_timestamp: bool,
-    object: Option<Members>,
-    array: Option<Box<Seen>>,
-}
-
-/// The members of an object in order of first appearance.
-#[derive(Default)]
-struct Members {
-    fields: Vec<(String, Seen)>,
-    index: HashMap<String, usize>,
-}
-
-impl Seen {
-    fn number(&self) -> bool {
-        self.integer || self.float || self.too_large
-    }
-
-    fn merge(&mut self, other: Seen) {
-        self.boolean |= other.boolean;
-        self.integer |= other.integer;
-        self.too_large |= other.too_large;
-        self.float |= other.float;
-        self.string |= other.string;
-        self.not_timestamp |= other.not_timestamp;
-        if let Some(members) = other.object {
-            self.object.get_or_insert_default().merge(members);
+/// Why no type takes all of these numbers as they are.
+fn of_no_column(numbers: &Numbers) -> Option<&'static str> {
+    match numbers {
+        Numbers { beyond_double: true, fractions: true, .. } => Some("numbers beyond DOUBLE"),
+        Numbers { huge: true, .. } => Some("integers beyond DECIMAL(38, 0)"),
+        Numbers { fractions: true, rounded: true, .. } => {
+            Some("integers that a DOUBLE would round, beside fractions")
         }
-        if let Some(element) = other.array {
-            self.array.get_or_insert_default().merge(*element);
-        }
+        _ => None,
     }
 }
 
-impl Members {
-    fn merge(&mut self, other: Members) {
-        for (name, seen) in other.fields {
-            self.add(name, seen);
-        }
-    }
-
-    fn add(&mut self, name: String, seen: Seen) {
-        match self.index.get(&name) {
-            Some(index) => self.fields[*index].1.merge(seen),
-            None => {
-                self.index.insert(name.clone(), self.fields.len());
-                self.fields.push((name, seen));
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Seen {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seen, D::Error> {
-        deserializer.deserialize_any(SeenVisitor)
-    }
-}
-
-struct SeenVisitor;
-
-impl<'de> Visitor<'de> for SeenVisitor {
-    type Value = Seen;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E: de::Error>(self) -> Result<Seen, E> {
-        Ok(Seen::default())
-    }
-
-    fn visit_bool<E: de::Error>(self, _: bool) -> Result<Seen, E> {
-        Ok(Seen { boolean: true, ..Seen::default() })
-    }
-
-    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Seen, E> {
-        Ok(Seen { integer: true, ..Seen::default() })
-    }
-
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Seen, E> {
-        let too_large = i64::try_from(value).is_err();
-        Ok(Seen { integer: true, too_large, ..Seen::default() })
-    }
-
-    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Seen, E> {
-        Ok(Seen { float: true, ..Seen::default() })
-    }
-
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Seen, E> {
-        let not_timestamp = text::timestamp(value).is_err();
-        Ok(Seen { string: true, not_timestamp, ..Seen::default() })
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut values: A) -> Result<Seen, A::Error> {
-        let mut element = Seen::default();
-        while let Some(value) = values.next_element::<Seen>()? {
-            element.merge(value);
-        }
-        Ok(Seen { array: Some(Box::new(element)), ..Seen::default() })
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Seen, A::Error> {
-        let mut members = Members::default();
-        while let Some((name, seen)) = entries.next_entry::<String, Seen>()? {
-            members.add(name, seen);
-        }
-        Ok(Seen { object: Some(members), ..Seen::default() })
+fn number_type(numbers: &Numbers) -> DataType {
+    match numbers {
+        Numbers { fractions: true, .. } => DataType::Double,
+        Numbers { large: true, .. } => DataType::Decimal { precision: DECIMAL_PRECISION_MAX, scale: 0 },
+        _ => DataType::Long,
     }
 }
 

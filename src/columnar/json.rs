@@ -12,6 +12,7 @@
 //! | `value` | one value into one column |
 //! | `explain` | plain words for what is no JSON object |
 //! | `record` | the limits and explanations of one record |
+//! | `survey` | a record told value by value, for samples |
 //!
 //! | column | takes | refuses |
 //! |---|---|---|
@@ -44,6 +45,7 @@ mod object;
 mod plan;
 mod record;
 mod scan;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -51,6 +53,7 @@ mod value;
 use self::input::{Input, Parsed, Stop};
 use self::plan::StructPlan;
 use self::record::{Frame, State};
+pub(super) use self::survey::{Observer, survey};
 use super::bad::{BadReason, BadRecord};
 use super::columns::{Column, Data};
 use crate::config::{Decoding, OnNewField, RESCUED_COLUMN};

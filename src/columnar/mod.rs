@@ -48,6 +48,6 @@ pub use columns::Columns;
 pub use decoder::Decoder;
 pub use encode::Encoder;
 pub use facts::RecordFacts;
-pub use infer::{InferError, Inferred, LeftOut, infer};
+pub use infer::{Hint, InferError, Inferred, LeftOut, infer};
 
 pub use parquet::{ClosedFile, ParquetFile};

@@ -15,6 +15,9 @@ pub(super) enum TextError {
     Range,
 }
 
+/// Digits of the longest DECIMAL.
+pub(super) const DECIMAL_PRECISION_MAX: u8 = 38;
+
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 /// The years 0001 to 9999, in microseconds: what every reader can show. Beyond them a value of a payload

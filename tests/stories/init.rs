@@ -57,3 +57,32 @@ fn an_empty_topic_gives_a_config_without_a_schema_and_secrets_stay_out() {
     init(&story, "evnts", "here", &[]).with(69).saying("evnts");
     init(&story, &topic, "gs:/b", &["--storage", "regoin=x"]).with(78).saying("regoin");
 }
+
+#[test]
+fn what_only_later_records_show_is_in_the_schema() {
+    let Some(story) = Story::begin("init-later") else { return };
+    let topic = story.topic("events", 1);
+    let record = |number: i64, price: &str, id: u64| format!(r#"{{"id":{id},"n":{number},"price":{price}}}"#);
+    story.produce_texts(&topic, 0, (0..2000).map(|number| (number, record(number, "10", u64::MAX))));
+    story.produce_texts(&topic, 0, (2000..4000).map(|number| (number, record(number, "10.5", 7))));
+    let ended = init(&story, &topic, &story.place("table"), &[]).with(0);
+    assert!(ended.stdout.contains("id DECIMAL(38, 0),\n  n BIGINT,\n  price DOUBLE"), "{}", ended.stdout);
+    ended.saying("1000 of 1000 records").saying("n: whole numbers in every sample");
+
+    // No record is a bad one.
+    let location = story.place("inferred");
+    let table = format!(
+        "[[table]]\nid = \"t\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\non_bad_record = \"fail\"\n"
+    );
+    run_until_end(&story.config("inferred", &table)).with(0);
+    assert_eq!(judge::offsets(&location), judge::range(0, 0..4000).collect());
+}
+
+#[test]
+fn a_topic_whose_records_are_no_json_is_told_what_they_are() {
+    let Some(story) = Story::begin("init-registry") else { return };
+    let topic = story.topic("events", 1);
+    story.produce_raw(&topic, None, b"\0\0\0\0\x07{\"id\":1}", None);
+    let ended = init(&story, &topic, &story.place("table"), &[]).with(0);
+    ended.saying("five bytes of a schema registry (schema 7) stand before the JSON");
+}

@@ -364,7 +364,8 @@ def inference(bench):
     from deltalake import DeltaTable
 
     found = {field.name: field.type.to_json() for field in DeltaTable(place).schema().fields}
-    wanted = {"n": '"long"', "x": '"double"', "ok": '"boolean"', "s": '"string"', "at": '"timestamp"', "ms": '"timestamp"'}
+    wanted = {"n": '"long"', "x": '"double"', "ok": '"boolean"', "s": '"string"', "at": '"timestamp"', "ms": '"timestamp"',
+              "big": '"decimal(38,0)"'}
     expect({name: found.get(name) for name in wanted} == wanted, f"inferred {found}")
     others = ["_partition", "_offset", "_timestamp", "l", "o", "_rescued"]
     expect(sorted(found) == sorted([*wanted, *others]), f"columns {sorted(found)}")
@@ -376,7 +377,7 @@ def inference(bench):
     expect(json.loads(rows["4"]["_rescued"].removeprefix("text:")) == {"nil": "now a text", "empty": [{"x": 1}], "mixed": [1]},
            f"the later record: {rows['4']}")
     rescued = json.loads(rows["-2"]["_rescued"].removeprefix("text:"))
-    expect(sorted(rescued) == ["N", "_offset", "a b", "big", "empty", "mixed"], f"rescued {rescued}")
+    expect(sorted(rescued) == ["N", "_offset", "a b", "empty", "mixed"], f"rescued {rescued}")
     return f"{len(found) - 4} columns inferred, {len(rescued)} fields left out and rescued"
 
 
