@@ -99,7 +99,7 @@ pub async fn table(
             let columns = match &table.schema {
                 Some(columns) => columns.clone(),
                 None if table.decoding.format == Format::Raw => {
-                    Schema { fields: vec![Field::new(config::RAW_COLUMN, DataType::Binary, true)] }
+                    Schema::of(vec![Field::new(config::RAW_COLUMN, DataType::Binary, true)])
                 }
                 None => {
                     let found = infer_from(config, table, &topic, &watermarks, clock)?;
@@ -205,7 +205,7 @@ fn complete(columns: &Schema, table: &Table) -> Schema {
     let rescues = *format == Format::Json && *on_new_field == OnNewField::Rescue;
     let rescued = rescues.then(|| Field::new(RESCUED_COLUMN, DataType::String, true));
     let fields = table.metadata_columns.iter().chain(&columns.fields).cloned().chain(rescued);
-    Schema { fields: fields.collect() }
+    Schema::of(fields.collect())
 }
 
 /// The schema has what the decoding relies on.
@@ -214,6 +214,14 @@ fn suits(schema: &Schema, decoding: &Decoding) -> Result<()> {
         let message = format!("the table has no column `{}` of BINARY or STRING", config::RAW_COLUMN);
         return Err(Error::new(ErrorKind::CannotWrite, message)
             .remedy("`format = \"raw\"` puts payloads there: add the column, or choose another location"));
+    }
+    if decoding.format == Format::Json
+        && let Some((path, data_type)) = schema.unfillable_by_json()
+    {
+        let message =
+            format!("column `{path} {data_type}` can hold no value of JSON: its keys are always text");
+        return Err(Error::new(ErrorKind::CannotWrite, message)
+            .remedy("make it a map with STRING keys, or choose another location"));
     }
     let known = schema.timestamps();
     let unknown = decoding.timestamps.keys().find(|path| !known.contains(path));

@@ -144,7 +144,7 @@ impl Out {
                 let columns: Vec<String> = schema
                     .fields
                     .iter()
-                    .map(|field| format!("  {}", Schema { fields: vec![field.clone()] }))
+                    .map(|field| format!("  {}", Schema::of(vec![field.clone()])))
                     .collect();
                 let text = escaped(&literal(&columns.join(",\n")));
                 self.lines(&["schema = \"\"\"", &format!("{text}\"\"\"")]);

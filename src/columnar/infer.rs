@@ -149,7 +149,7 @@ pub fn infer<'a>(
     }
     guess.hints.extend(hints::fractions(&guess.whole));
     Ok(Inferred {
-        schema: Schema { fields },
+        schema: Schema::of(fields),
         samples_used: used,
         samples_skipped: skipped,
         first_skipped,

@@ -168,7 +168,7 @@ fn named(types: Vec<(DataType, bool)>) -> Vec<Field> {
 
 pub fn schema() -> impl Strategy<Value = Schema> {
     let column = (data_type(), prop::bool::weighted(0.8));
-    vec(column, 1..5).prop_map(|types| Schema { fields: named(types) })
+    vec(column, 1..5).prop_map(|types| Schema::of(named(types)))
 }
 
 pub fn row(schema: &Schema) -> BoxedStrategy<Vec<Value>> {

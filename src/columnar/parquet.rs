@@ -16,9 +16,6 @@ use crate::config::Compression;
 use crate::error::Result;
 use crate::schema::Schema;
 
-/// Leaf columns with statistics: `delta.dataSkippingNumIndexedCols` when a table does not set it.
-pub const INDEXED_COLUMNS: usize = 32;
-
 /// Bytes of a part where nobody says otherwise.
 const PART_BYTES: usize = 8 << 20;
 
@@ -28,7 +25,6 @@ pub struct ParquetFile {
     writer: SerializedFileWriter<PartSink>,
     schema: Schema,
     row_group_bytes: usize,
-    indexed_columns: usize,
     rows: u64,
     /// Rows of the row group in progress.
     open_rows: usize,
@@ -66,19 +62,12 @@ impl ParquetFile {
             writer: encoder.begin_file(PartSink::new(PART_BYTES))?,
             schema: schema.clone(),
             row_group_bytes,
-            indexed_columns: INDEXED_COLUMNS,
             rows: 0,
             open_rows: 0,
             nans: vec![false; encoder.leaves()],
             checksum: crc32fast::Hasher::new(),
             encoder,
         })
-    }
-
-    /// Sets how many leaf columns get statistics (`delta.dataSkippingNumIndexedCols`; all: `usize::MAX`).
-    pub fn indexed_columns(mut self, count: usize) -> ParquetFile {
-        self.indexed_columns = count;
-        self
     }
 
     /// Sets the size of the parts that finished bytes are given out in. For a file without rows.
@@ -146,7 +135,7 @@ impl ParquetFile {
     pub fn finish(mut self) -> Result<(ClosedFile, Encoder)> {
         self.flush_row_group()?;
         let metadata = self.writer.finish().map_err(internal)?;
-        let stats = stats::delta_stats(&self.schema, &metadata, &self.nans, self.indexed_columns);
+        let stats = stats::delta_stats(&self.schema, &metadata, &self.nans);
         let parts = self.writer.inner_mut().take_all();
         parts.iter().for_each(|part| self.checksum.update(part));
         let closed = ClosedFile {

@@ -11,7 +11,8 @@
 //! | floats | exact, widened to double; none with a NaN, no infinite side; zero is `-0.0` below, `0.0` above |
 //! | timestamps | milliseconds: the minimum rounded down, the maximum up |
 //! | strings | 32 characters; a cut maximum ends in the next higher character |
-//! | boolean, binary | only `nullCount`, as Spark |
+//! | boolean | exact: Spark reads none, others find no row where there is none |
+//! | binary | only `nullCount`, as Spark |
 //! | list, map | nothing; each counts as one column |
 
 use std::cmp::Ordering;
@@ -19,22 +20,18 @@ use std::cmp::Ordering;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::statistics::Statistics;
 
-use crate::schema::{DataType, Field, Schema};
+use crate::schema::bounds::{Side, date_text, float_text, json_string, timestamp_text};
+use crate::schema::{DataType, Field, Indexed, Schema};
 
 /// Characters of a string bound.
 pub(super) const STRING_PREFIX: usize = 32;
 
-/// The `stats` of an `add` action, over the first `indexed` leaf columns.
+/// The `stats` of an `add` action, of those columns that the table wants them of.
 ///
 /// `nans` marks the Parquet leaves that hold a NaN.
-pub(super) fn delta_stats(
-    schema: &Schema,
-    metadata: &ParquetMetaData,
-    nans: &[bool],
-    indexed: usize,
-) -> String {
-    let mut walk = Walk { metadata, nans, leaf: 0, indexed };
-    let members = walk.fields(&schema.fields);
+pub(super) fn delta_stats(schema: &Schema, metadata: &ParquetMetaData, nans: &[bool]) -> String {
+    let mut walk = Walk { metadata, nans, leaf: 0, column: 0, indexed: &schema.indexed };
+    let members = walk.fields(&schema.fields, &mut Vec::new());
     format!(
         r#"{{"numRecords":{},"minValues":{{{}}},"maxValues":{{{}}},"nullCount":{{{}}}}}"#,
         metadata.file_metadata().num_rows(),
@@ -78,33 +75,37 @@ struct Walk<'a> {
     nans: &'a [bool],
     /// The next Parquet leaf.
     leaf: usize,
-    /// Columns that may still have statistics.
-    indexed: usize,
+    /// How many columns came before; a list counts as one.
+    column: usize,
+    indexed: &'a Indexed,
 }
 
 impl Walk<'_> {
-    fn fields(&mut self, fields: &[Field]) -> Members {
+    fn fields<'f>(&mut self, fields: &'f [Field], path: &mut Vec<&'f str>) -> Members {
         let mut members = Members::default();
         for field in fields {
+            path.push(&field.name);
             if let DataType::Struct(inner) = &field.data_type {
-                let inner = self.fields(inner);
+                let inner = self.fields(inner, path);
                 push_object(&mut members.min, &field.name, &inner.min);
                 push_object(&mut members.max, &field.name, &inner.max);
                 push_object(&mut members.nulls, &field.name, &inner.nulls);
             } else {
-                self.column(field, &mut members);
+                self.column(field, path, &mut members);
             }
+            path.pop();
         }
         members
     }
 
-    fn column(&mut self, field: &Field, members: &mut Members) {
+    fn column(&mut self, field: &Field, path: &[&str], members: &mut Members) {
         let leaf = self.leaf;
         self.leaf += leaves(&field.data_type);
-        if self.indexed == 0 {
+        let place = self.column;
+        self.column += 1;
+        if !self.indexed.takes(place, path) {
             return;
         }
-        self.indexed -= 1;
         if matches!(field.data_type, DataType::Array { .. } | DataType::Map { .. }) {
             return;
         }
@@ -142,10 +143,6 @@ fn push_member(out: &mut String, name: &str, json: &str) {
     out.push_str(json);
 }
 
-fn json_string(text: &str) -> String {
-    serde_json::to_string(text).expect("a string has a JSON form")
-}
-
 /// What the chunks of a leaf say together.
 struct Summary {
     /// `None`: some chunk does not say.
@@ -181,6 +178,7 @@ enum Bound {
     Integer(i128),
     Float(f64),
     Text(Vec<u8>),
+    Boolean(bool),
 }
 
 impl Bound {
@@ -189,6 +187,7 @@ impl Bound {
             (Bound::Integer(a), Bound::Integer(b)) => a.cmp(b),
             (Bound::Float(a), Bound::Float(b)) => a.total_cmp(b),
             (Bound::Text(a), Bound::Text(b)) => a.cmp(b),
+            (Bound::Boolean(a), Bound::Boolean(b)) => a.cmp(b),
             _ => unreachable!("a leaf has one type"),
         }
     }
@@ -217,7 +216,8 @@ fn chunk_bounds(statistics: &Statistics) -> Option<(Bound, Bound)> {
         Statistics::FixedLenByteArray(v) => {
             Some((integer(big_endian(v.min_opt()?.data())?), integer(big_endian(v.max_opt()?.data())?)))
         }
-        Statistics::Boolean(_) | Statistics::Int96(_) => None,
+        Statistics::Boolean(v) => Some((Bound::Boolean(*v.min_opt()?), Bound::Boolean(*v.max_opt()?))),
+        Statistics::Int96(_) => None,
     }
 }
 
@@ -230,26 +230,17 @@ fn big_endian(bytes: &[u8]) -> Option<i128> {
     Some(i128::from_be_bytes(wide))
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Side {
-    Min,
-    Max,
-}
-
 fn bound_text(data_type: &DataType, bound: &Bound, side: Side) -> Option<String> {
     match (data_type, bound) {
         (DataType::Byte | DataType::Short | DataType::Integer | DataType::Long, Bound::Integer(value)) => {
             Some(value.to_string())
         }
         (DataType::Decimal { scale, .. }, Bound::Integer(value)) => Some(decimal_text(*value, *scale)),
-        (DataType::Date, Bound::Integer(days)) => {
-            timestamp(days.checked_mul(86_400_000)?).map(|text| format!("\"{}\"", &text[..10]))
-        }
+        (DataType::Date, Bound::Integer(days)) => date_text(i64::try_from(*days).ok()?),
         (DataType::Timestamp, Bound::Integer(micros)) => {
-            let down = micros.div_euclid(1000);
-            let cut = micros.rem_euclid(1000) != 0;
-            timestamp(down + i128::from(side == Side::Max && cut)).map(|text| format!("\"{text}\""))
+            timestamp_text(i64::try_from(*micros).ok()?, side, true)
         }
+        (DataType::Boolean, Bound::Boolean(value)) => Some(value.to_string()),
         (DataType::Float | DataType::Double, Bound::Float(value)) => float_text(*value, side),
         (DataType::String, Bound::Text(bytes)) => {
             let text = std::str::from_utf8(bytes).ok()?;
@@ -257,22 +248,6 @@ fn bound_text(data_type: &DataType, bound: &Bound, side: Side) -> Option<String>
         }
         _ => None,
     }
-}
-
-/// `2024-06-10T06:13:20.123Z`, for the years 0001 to 9999.
-fn timestamp(millis: i128) -> Option<String> {
-    let instant = jiff::Timestamp::from_millisecond(i64::try_from(millis).ok()?).ok()?;
-    let text = format!("{instant:.3}");
-    (text.len() == "2024-06-10T06:13:20.123Z".len() && !text.starts_with("0000")).then_some(text)
-}
-
-fn float_text(value: f64, side: Side) -> Option<String> {
-    let value = match (value == 0.0, side) {
-        (true, Side::Min) => -0.0,
-        (true, Side::Max) => 0.0,
-        _ => value,
-    };
-    serde_json::Number::from_f64(value).map(|number| number.to_string())
 }
 
 /// The text, or 32 characters that bound it. `None`: no such text is above it.
@@ -317,18 +292,6 @@ mod tests {
     }
 
     #[test]
-    fn timestamps_round_outwards() {
-        let bound = |micros, side| bound_text(&DataType::Timestamp, &Bound::Integer(micros), side);
-        assert_eq!(bound(1_718_000_000_123_456, Side::Min).unwrap(), "\"2024-06-10T06:13:20.123Z\"");
-        assert_eq!(bound(1_718_000_000_123_456, Side::Max).unwrap(), "\"2024-06-10T06:13:20.124Z\"");
-        assert_eq!(bound(1_718_000_000_000_000, Side::Max).unwrap(), "\"2024-06-10T06:13:20.000Z\"");
-        assert_eq!(bound(-1, Side::Min).unwrap(), "\"1969-12-31T23:59:59.999Z\"");
-        assert_eq!(bound(-1, Side::Max).unwrap(), "\"1970-01-01T00:00:00.000Z\"");
-        assert_eq!(bound(253_402_300_799_999_001, Side::Max), None, "the year 10000");
-        assert_eq!(bound(i128::from(i64::MIN), Side::Min), None);
-    }
-
-    #[test]
     fn a_cut_maximum_is_above_all_that_share_its_prefix() {
         let text = format!("{}ab", "x".repeat(31));
         assert_eq!(string_bound(&text, Side::Min).unwrap(), format!("{}a", "x".repeat(31)));
@@ -338,13 +301,5 @@ mod tests {
         assert_eq!(string_bound(&last, Side::Max).unwrap(), "b");
         assert_eq!(string_bound(&"\u{10FFFF}".repeat(40), Side::Max), None);
         assert_eq!(string_bound(&"\u{D7FF}".repeat(33), Side::Max).unwrap().chars().last(), Some('\u{E000}'));
-    }
-
-    #[test]
-    fn floats_that_json_cannot_say_are_left_out() {
-        assert_eq!(float_text(f64::INFINITY, Side::Max), None);
-        assert_eq!(float_text(0.0, Side::Min).unwrap(), "-0.0");
-        assert_eq!(float_text(-0.0, Side::Max).unwrap(), "0.0");
-        assert_eq!(float_text(f64::from(0.1_f32), Side::Max).unwrap(), "0.10000000149011612");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It owns the grammar. It does not judge names or types against a table.
 
+use super::limits::STRUCTS_MAX;
 use super::names::Names;
 use super::{DataType, DdlError, Field, Schema};
 
@@ -18,7 +19,16 @@ pub fn parse(text: &str) -> Result<Schema, DdlError> {
     if parser.position < text.len() {
         return Err(parser.error("a comma is missing"));
     }
-    Ok(Schema { fields })
+    let schema = Schema::of(fields);
+    if let Some(deep) = schema.too_deep() {
+        let message = format!(
+            "column `{}` nests deeper than readers of Delta tables take: {STRUCTS_MAX} structs",
+            deep.name
+        );
+        let position = text.find(&deep.name).unwrap_or_default();
+        return Err(DdlError { position, message });
+    }
+    Ok(schema)
 }
 
 /// What stands between a name and its type: a space at the top, a colon in a struct.

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
+use super::limits::STRUCTS_MAX;
 use super::{DataType, Field, Schema};
 
 /// A type as it is written. Derived code refuses keys that stand twice.
@@ -61,8 +62,14 @@ impl<'de> Deserialize<'de> for Written {
 }
 
 pub(super) fn parse(text: &str) -> Result<Schema, String> {
-    match data_type(serde_json::from_str(text).map_err(|error| error.to_string())?)? {
-        DataType::Struct(fields) => Ok(Schema { fields }),
+    let written = serde_json::from_str(text).map_err(|error| match error.to_string() {
+        deep if deep.starts_with("recursion limit") => {
+            format!("its types nest deeper than readers of Delta tables take: {STRUCTS_MAX} structs")
+        }
+        other => other,
+    })?;
+    match data_type(written)? {
+        DataType::Struct(fields) => Ok(Schema::of(fields)),
         _ => Err("the top level is not a struct".to_owned()),
     }
 }

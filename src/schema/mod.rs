@@ -1,14 +1,20 @@
 //! The schema of a table: Delta's types, their JSON, their Spark DDL and
 //! their Arrow form.
 //!
-//! It owns the type model and its spellings (`ddl`, `delta`), and which names columns
-//! may have (`names`). It does not own columns
+//! It owns the type model and its spellings (`ddl`, `delta`), which names columns
+//! may have (`names`), what records can fill and readers open (`limits`), which of them
+//! have statistics (`indexed`), and how bounds of their values are spelled (`bounds`). It does not own columns
 //! of data (`columnar`) nor the question whether we may write a table
 //! (`table::gate`).
 
+pub mod bounds;
 mod ddl;
 mod delta;
+mod indexed;
+pub mod limits;
 pub mod names;
+
+pub use self::indexed::Indexed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -66,6 +72,7 @@ pub struct Field {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Schema {
     pub fields: Vec<Field>,
+    pub indexed: Indexed,
 }
 
 impl Field {
@@ -75,6 +82,11 @@ impl Field {
 }
 
 impl Schema {
+    /// Columns of a table whose properties say nothing of them.
+    pub fn of(fields: Vec<Field>) -> Schema {
+        Schema { fields, indexed: Indexed::default() }
+    }
+
     /// The columns that every dead-letter table has.
     pub fn of_dead_letters() -> Schema {
         Schema::from_ddl(DEAD_LETTERS).expect("a constant schema")

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn names_that_spark_cannot_tell_apart_are_found_however_deep() {
-        let wrong = |fields: Vec<Field>| Schema { fields }.wrong_name().map(|(path, _)| path);
+        let wrong = |fields: Vec<Field>| Schema::of(fields).wrong_name().map(|(path, _)| path);
         let int = |name: &str| Field::new(name, DataType::Integer, true);
         let within = |fields| Field::new("s", DataType::Struct(fields), true);
         assert_eq!(wrong(vec![int("a"), int("b"), within(vec![int("a"), int("s")])]), None);

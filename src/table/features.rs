@@ -52,7 +52,7 @@ const FEATURES: [Feature; 24] = [
     feature("identityColumns", For::Writers, Append::Passes), // columns are checked
     feature("columnMapping", For::Readers, Append::Passes), // the property is checked
     feature("changeDataFeed", For::Writers, Append::Passes), // an append needs no change files
-    feature("allowColumnDefaults", For::Writers, Append::Passes), // a missing field is written as null
+    feature("allowColumnDefaults", For::Writers, Append::Passes), // columns are checked
     feature("deletionVectors", For::Readers, Append::Passes),
     feature("domainMetadata", For::Writers, Append::Passes),
     feature("clustering", For::Writers, Append::Passes),

@@ -6,7 +6,7 @@
 
 use crate::config::{self, MetadataColumn, RESCUED_COLUMN};
 use crate::error::{Error, ErrorKind, Result};
-use crate::schema::{DataType, Field, Schema};
+use crate::schema::{DataType, Field, Indexed, Schema};
 
 use super::action::{MetaData, Protocol};
 
@@ -26,7 +26,9 @@ pub fn admit(protocol: &Protocol, metadata: &MetaData) -> Result<Schema> {
     if metadata.format.provider != "parquet" {
         return Err(refused(format!("its files are {}, not parquet", metadata.format.provider)));
     }
-    let schema = Schema::from_delta(&metadata.schema_string).map_err(|error| refused(error.to_string()))?;
+    let mut schema =
+        Schema::from_delta(&metadata.schema_string).map_err(|error| refused(error.to_string()))?;
+    schema.indexed = Indexed::of(&metadata.configuration);
     check_names(&schema)?;
     for field in &schema.fields {
         check_column(field, &field.name)?;
@@ -94,8 +96,18 @@ fn check_column(field: &Field, path: &str) -> Result<()> {
             return Err(refused(format!("column `{path}` has {what} (`{key}`)")));
         }
     }
+    // A record without the field would get null, and its readers would not know that from a null of the record.
+    if let Some(default) = field.metadata.get(COLUMN_DEFAULT) {
+        return Err(refused(format!("column `{path}` has a default (`{COLUMN_DEFAULT}` = {default})"))
+            .remedy(format!(
+                "drop the default (ALTER COLUMN {path} DROP DEFAULT), or choose another location"
+            )));
+    }
     check_type(&field.data_type, path)
 }
+
+/// The value of a column that a writer leaves out, as SQL.
+const COLUMN_DEFAULT: &str = "CURRENT_DEFAULT";
 
 fn check_type(data_type: &DataType, path: &str) -> Result<()> {
     match data_type {
@@ -197,12 +209,26 @@ mod tests {
         fields[0].metadata.insert("delta.invariants".into(), "n > 0".into());
         let invariant = MetaData { schema_string: schema.to_delta(), ..metadata("id BIGINT") };
         assert!(refused(&listing(&[]), &invariant).contains("`s.n` has an invariant"));
+        schema.fields[0].metadata.clear();
+        let DataType::Struct(fields) = &mut schema.fields[0].data_type else { panic!() };
+        fields[0].metadata = serde_json::from_str(r#"{"CURRENT_DEFAULT": "5"}"#).unwrap();
+        let default = MetaData { schema_string: schema.to_delta(), ..metadata("id BIGINT") };
+        let listed = refused(&listing(&["allowColumnDefaults"]), &default);
+        assert!(listed.contains("`s.n` has a default (`CURRENT_DEFAULT` = \"5\")"), "{listed}");
         let unknown = MetaData {
             schema_string: r#"{"type":"struct","fields":[{"name":"t","type":"timestamp_ntz","nullable":true,"metadata":{}}]}"#
                 .into(),
             ..metadata("id BIGINT")
         };
         assert!(refused(&listing(&[]), &unknown).contains("column `t`: type timestamp_ntz"));
+    }
+
+    #[test]
+    fn statistics_are_of_the_columns_that_the_table_names() {
+        let mut metadata = metadata("a INT, b INT");
+        metadata.configuration.insert("delta.dataSkippingStatsColumns".into(), Some("b".into()));
+        let schema = admit(&listing(&[]), &metadata).unwrap();
+        assert_eq!(schema.indexed, Indexed::Named(vec![vec!["b".to_owned()]]));
     }
 
     #[test]

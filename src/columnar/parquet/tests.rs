@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::*;
 use crate::columnar::model::{self, Value, push_row, rows_of};
 use crate::error::ErrorKind;
-use crate::schema::{DataType, Field};
+use crate::schema::{DataType, Field, Indexed};
 
 /// Rows in batches; each batch a row group of its own, or not.
 pub(super) type Batches = Vec<(Vec<Vec<Value>>, bool)>;
@@ -30,14 +30,14 @@ pub(super) struct Written {
     pub(super) encoder: Encoder,
 }
 
-fn write(schema: &Schema, batches: &Batches, compression: Compression, indexed: usize) -> Written {
-    write_with(Encoder::new(schema, compression).unwrap(), schema, batches, indexed)
+fn write(schema: &Schema, batches: &Batches, compression: Compression) -> Written {
+    write_with(Encoder::new(schema, compression).unwrap(), schema, batches)
 }
 
-pub(super) fn write_with(encoder: Encoder, schema: &Schema, batches: &Batches, indexed: usize) -> Written {
+pub(super) fn write_with(encoder: Encoder, schema: &Schema, batches: &Batches) -> Written {
     let mut columns = Columns::new(schema);
     let file = ParquetFile::with_encoder(encoder, schema, 64 << 20).unwrap();
-    let mut file = file.parts_of(1000).indexed_columns(indexed);
+    let mut file = file.parts_of(1000);
     let mut bytes = Vec::new();
     for (rows, flush) in batches {
         rows.iter().for_each(|row| push_row(&mut columns, row));
@@ -128,7 +128,11 @@ fn bounds(leaf: &DataType, values: &[&Value]) -> Option<(Option<String>, Option<
         |(min, max): (i128, i128), text: &dyn Fn(i128) -> String| Some((Some(text(min)), Some(text(max))));
     let instant = |ms: i128| jiff::Timestamp::from_millisecond(ms as i64).unwrap();
     match leaf {
-        DataType::Boolean | DataType::Binary => None,
+        DataType::Binary => None,
+        DataType::Boolean => {
+            let any = |wanted| values.iter().any(|value| **value == Value::Boolean(wanted));
+            Some((Some((!any(false)).to_string()), Some(any(true).to_string())))
+        }
         DataType::Decimal { scale, .. } => both(integers(), &|value| stats::decimal_text(value, *scale)),
         DataType::Date => {
             both(integers(), &|days| format!("\"{}\"", &instant(days * 86_400_000).to_string()[..10]))
@@ -195,7 +199,7 @@ proptest! {
             (Just(schema), batches)
         }),
     ) {
-        let written = write(&schema, &batches, Compression::Zstd(1), INDEXED_COLUMNS);
+        let written = write(&schema, &batches, Compression::Zstd(1));
         let rows = all(&batches);
         prop_assert_eq!(&written.rows, &rows);
         let mut expected = BTreeMap::from([("numRecords".to_owned(), rows.len().to_string())]);
@@ -212,7 +216,7 @@ pub(super) fn table(ddl: &str) -> Schema {
 fn stats_of(ddl: &str, groups: &[&[Value]]) -> BTreeMap<String, String> {
     let rows = |values: &[Value]| values.iter().map(|value| vec![value.clone()]).collect::<Vec<_>>();
     let batches = groups.iter().map(|values| (rows(values), true)).collect();
-    flat(&write(&table(ddl), &batches, Compression::None, INDEXED_COLUMNS).closed.stats)
+    flat(&write(&table(ddl), &batches, Compression::None).closed.stats)
 }
 
 #[test]
@@ -250,7 +254,8 @@ fn only_the_first_columns_are_indexed_and_a_list_counts_as_one() {
     let schema = table("a INT, l ARRAY<STRUCT<x: INT, y: INT>>, s STRUCT<b: INT, c: INT>, d INT");
     let row = vec![Value::Integer(1), Value::Null, Value::Row(vec![Value::Integer(2); 2]), Value::Integer(3)];
     let stats = |indexed| {
-        flat(&write(&schema, &vec![(vec![row.clone()], false)], Compression::None, indexed).closed.stats)
+        let schema = Schema { indexed, ..schema.clone() };
+        flat(&write(&schema, &vec![(vec![row.clone()], false)], Compression::None).closed.stats)
     };
     let expected: Vec<(String, String)> = [
         ("maxValues.a", "1"),
@@ -263,9 +268,14 @@ fn only_the_first_columns_are_indexed_and_a_list_counts_as_one() {
     ]
     .map(|(path, text)| (path.to_owned(), text.to_owned()))
     .into();
-    assert_eq!(Vec::from_iter(stats(3)), expected);
-    assert_eq!(stats(usize::MAX)["maxValues.d"], "3");
-    assert_eq!(stats(0).len(), 1);
+    assert_eq!(Vec::from_iter(stats(Indexed::First(3))), expected);
+    assert_eq!(stats(Indexed::First(usize::MAX))["maxValues.d"], "3");
+    assert_eq!(stats(Indexed::First(0)).len(), 1);
+    let named = |path: &[&str]| Indexed::Named(vec![path.iter().map(|&name| name.to_owned()).collect()]);
+    let keys = |stats: BTreeMap<String, String>| stats.into_keys().collect::<Vec<_>>();
+    let member = ["maxValues.s.c", "minValues.s.c", "nullCount.s.c", "numRecords"];
+    assert_eq!(keys(stats(named(&["s", "c"]))), member);
+    assert_eq!(stats(named(&["s"])).len(), 7, "with all its members");
 }
 
 #[test]
@@ -289,7 +299,7 @@ fn every_setting_took_effect() {
         Value::Map(vec![(text(), one())]),
         Value::Row(vec![Value::Row(vec![one()])]),
     ];
-    let written = write(&schema, &vec![(vec![row; 10], false)], Compression::Zstd(1), INDEXED_COLUMNS);
+    let written = write(&schema, &vec![(vec![row; 10], false)], Compression::Zstd(1));
     let file = written.metadata.file_metadata();
     assert_eq!(file.created_by(), Some(concat!("thalweg version ", env!("CARGO_PKG_VERSION"))));
     assert_eq!(file.version(), 1);
@@ -329,7 +339,7 @@ fn every_setting_took_effect() {
     };
     assert!(timestamp.is_adjusted_to_u_t_c && timestamp.unit == basic::TimeUnit::MICROS);
     for (compression, name) in [(Compression::Snappy, "SNAPPY"), (Compression::None, "UNCOMPRESSED")] {
-        let written = write(&table("a INT"), &vec![(vec![vec![one()]], false)], compression, 1);
+        let written = write(&table("a INT"), &vec![(vec![vec![one()]], false)], compression);
         assert_eq!(written.metadata.row_group(0).column(0).compression().to_string(), name);
     }
 }
@@ -398,14 +408,14 @@ fn a_wide_table_holds_small_pages_and_one_compressor() {
 
 #[test]
 fn a_schema_without_parquet_form_is_refused() {
-    let schema = Schema { fields: vec![Field::new("s", DataType::Struct(Vec::new()), true)] };
+    let schema = Schema::of(vec![Field::new("s", DataType::Struct(Vec::new()), true)]);
     let error = ParquetFile::create(&schema, Compression::None, 1).err().unwrap();
     assert_eq!(error.kind, ErrorKind::CannotWrite);
 }
 
 #[test]
 fn a_file_without_rows_is_a_file() {
-    let written = write(&table("a INT"), &Vec::new(), Compression::None, 1);
+    let written = write(&table("a INT"), &Vec::new(), Compression::None);
     assert_eq!(written.closed.stats, r#"{"numRecords":0,"minValues":{},"maxValues":{},"nullCount":{"a":0}}"#);
     assert!(written.bytes.starts_with(b"PAR1") && written.bytes.ends_with(b"PAR1"));
 }

@@ -22,6 +22,7 @@ use arrow::datatypes::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::schema::bounds::{days_of, micros_of};
 use crate::schema::{DataType, Field, Schema};
 
 type Tree = HashMap<String, Box<RawValue>>;
@@ -143,15 +144,8 @@ fn bound(data_type: &DataType, raw: &str) -> Option<Value> {
         DataType::Decimal { scale, .. } => scaled(raw, usize::from(*scale)).map(Value::Integer),
         DataType::Boolean => raw.parse().ok().map(Value::Boolean),
         DataType::String => text().map(Value::Text),
-        DataType::Date => {
-            let date: jiff::civil::Date = text()?.parse().ok()?;
-            let epoch = jiff::civil::date(1970, 1, 1);
-            Some(Value::Integer(i128::from(epoch.until(date).ok()?.get_days())))
-        }
-        DataType::Timestamp => {
-            let at: jiff::Timestamp = text()?.parse().ok()?;
-            Some(Value::Integer(i128::from(at.as_microsecond())))
-        }
+        DataType::Date => days_of(&text()?).map(|days| Value::Integer(days.into())),
+        DataType::Timestamp => micros_of(&text()?).map(|micros| Value::Integer(micros.into())),
         DataType::Binary | DataType::Struct(_) | DataType::Array { .. } | DataType::Map { .. } => None,
     }
 }

@@ -113,9 +113,9 @@ proptest! {
     ) {
         let encoder = Encoder::new(&schema, codec).unwrap().pages_of(page_rows);
         let theirs = stock(&schema, &batches);
-        let first = write_with(encoder, &schema, &batches, INDEXED_COLUMNS);
+        let first = write_with(encoder, &schema, &batches);
         // What is kept from file to file changes nothing that is read.
-        let second = write_with(first.encoder, &schema, &batches, INDEXED_COLUMNS);
+        let second = write_with(first.encoder, &schema, &batches);
         for ours in [&first.bytes, &second.bytes] {
             prop_assert_eq!(levels(ours), levels(&theirs), "{}", schema);
             let metadata = metadata(ours);
@@ -135,7 +135,7 @@ fn column(ddl: &str, rows: i64, value: impl Fn(i64) -> Value) -> (Schema, Batche
 }
 
 fn encodings((schema, batches): &(Schema, Batches)) -> Vec<Encoding> {
-    let written = write(schema, batches, Compression::None, 1);
+    let written = write(schema, batches, Compression::None);
     assert_eq!(written.rows, all(batches));
     assert_eq!(levels(&written.bytes), levels(&stock(schema, batches)));
     assert_same_footer(&metadata(&written.bytes), &metadata(&stock(schema, batches)), schema);
@@ -197,11 +197,11 @@ fn a_dictionary_that_grows_is_given_up_and_its_pages_stay() {
     expected.sort();
     assert_eq!(encodings(&numbers), expected);
 
-    let first = write(&text.0, &text.1, Compression::None, 1);
+    let first = write(&text.0, &text.1, Compression::None);
     let chunk = first.metadata.row_group(0).column(0);
     let dictionary = chunk.data_page_offset() - chunk.dictionary_page_offset().unwrap();
     assert!((1_000_000..1_200_000).contains(&dictionary), "{dictionary}");
-    let second = write_with(first.encoder, &text.0, &text.1, 1);
+    let second = write_with(first.encoder, &text.0, &text.1);
     let chunk = second.metadata.row_group(0).column(0);
     assert_eq!(chunk.dictionary_page_offset(), None, "it is remembered from file to file");
     assert_eq!(second.rows, first.rows);
@@ -211,7 +211,7 @@ fn a_dictionary_that_grows_is_given_up_and_its_pages_stay() {
 fn a_batch_of_large_values_is_cut_into_pages() {
     let large = |row: i64| Value::Text(format!("{row}").repeat(100_000));
     let (schema, batches) = column("a STRING", 30, large);
-    let written = write(&schema, &batches, Compression::Zstd(1), 1);
+    let written = write(&schema, &batches, Compression::Zstd(1));
     assert_eq!(written.rows, all(&batches));
     let metadata = metadata(&written.bytes);
     assert!(metadata.offset_index().unwrap()[0][0].page_locations().len() > 3);
@@ -220,7 +220,7 @@ fn a_batch_of_large_values_is_cut_into_pages() {
 #[test]
 fn pages_of_numbers_can_be_skipped_by_their_bounds() {
     let (schema, batches) = column("a BIGINT", 100_000, |row| Value::Integer(row.into()));
-    let metadata = metadata(&write(&schema, &batches, Compression::None, 1).bytes);
+    let metadata = metadata(&write(&schema, &batches, Compression::None).bytes);
     let index = &metadata.column_index().unwrap()[0][0];
     assert_eq!(index.get_boundary_order(), Some(basic::BoundaryOrder::ASCENDING));
     let ColumnIndexMetaData::INT64(index) = index else { panic!("{index:?}") };
