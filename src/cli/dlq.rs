@@ -169,7 +169,7 @@ pub fn stats(StatsArguments { of, wanted, by }: &StatsArguments) -> Result<()> {
         let counts: Vec<Value> = counts
             .iter()
             .map(|(key, count)| {
-                let by = by.iter().map(|by| by.name().to_owned()).zip(key.iter().cloned().map(Value::from));
+                let by = by.iter().zip(key).map(|(by, value)| (by.name().to_owned(), by.json(value)));
                 let mut members: Map<String, Value> = by.collect();
                 let Value::Object(counted) = serde_json::to_value(count).expect("plain values") else {
                     unreachable!("a struct is an object")

@@ -134,6 +134,14 @@ impl By {
         }
     }
 
+    /// A value of [`stats`] as what it is.
+    pub fn json(self, value: &str) -> serde_json::Value {
+        match (self, value.parse::<i32>()) {
+            (By::Partition, Ok(partition)) => partition.into(),
+            _ => value.into(),
+        }
+    }
+
     /// Texts that sort as what they stand for: numbers have spaces before them.
     fn value(self, letter: &Letter<'_>) -> String {
         let time = |form: &str| {
@@ -334,6 +342,8 @@ mod tests {
         });
         let told: Vec<_> = in_order(counts.into()).into_iter().map(|(key, _)| key.concat()).collect();
         assert_eq!(told, ["7", "99", "1000"]);
+        // As `show` tells it. A reason that looks like a number is none.
+        assert_eq!((By::Partition.json("99"), By::Reason.json("99")), (99.into(), "99".into()));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use self::files::{hidden_rows, location, records, unreadable};
 use super::action::{self, Add};
 use super::audit::{self, Audit, Counted, Depth, Listener};
 use super::by_hand::ByHand;
-use super::dead_letters::replayed_of;
+use super::dead_letters::{LettersTag, replayed_of};
 use super::inventory::{self, Inventory, Retained};
 use super::store::Store;
 use crate::error::Result;
@@ -386,6 +386,8 @@ impl Live {
                     Some(ranges) => {
                         live.replayed.extend(ranges.into_iter().map(|range| (range, add.path.clone())))
                     }
+                    // Of a dead-letter table.
+                    None if LettersTag::of(add).is_some() => {}
                     None => live.foreign_files += 1,
                 }
                 continue;

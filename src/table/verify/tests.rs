@@ -6,8 +6,8 @@ use super::*;
 use crate::config::Compression;
 use crate::table::action::Action;
 use crate::table::checkpoint::{self, Terms};
-use crate::table::dead_letters::REPLAYED_TAG;
-use crate::table::testing::{HandMade, NOW_MS, full, source, txn, with_rows};
+use crate::table::dead_letters::{LettersTag, REPLAYED_TAG};
+use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source, txn, with_rows};
 use crate::table::{create, places};
 
 /// Tombstones of the tables here have not expired.
@@ -564,4 +564,16 @@ async fn rows_of_replayed_letters_are_found_in_files_of_replays_and_of_other_eng
     assert_eq!(places::replayed_rows(&table.store, &wanted).await.unwrap(), [(source(0), Offset(3))].into());
     rewrite(&mut table, &[&adds[1]], &[(0, 3)], false).await;
     assert_eq!(places::replayed_rows(&table.store, &wanted).await.unwrap(), [(source(0), Offset(3))].into());
+}
+
+#[tokio::test]
+async fn files_of_dead_letters_are_ours_and_those_that_do_not_tell_are_others() {
+    let mut letters = HandMade::of_letters().await;
+    let tag = LettersTag { table_id: TABLE_ID.to_owned(), ranges: vec![full(0, 0, 2)] };
+    letters.post(&tag, &[(0, 1, b"{")]).await;
+    let verdict = verify(&letters.store).await.unwrap();
+    assert_eq!((verdict.files, verdict.foreign_files, verdict.notes), (1, 0, Vec::new()));
+    letters.post_untold(&[(0, 1, b"{")]).await;
+    let verdict = verify(&letters.store).await.unwrap();
+    assert_eq!((verdict.files, verdict.foreign_files, verdict.notes.len()), (2, 1, 1));
 }
