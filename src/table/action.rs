@@ -1,7 +1,7 @@
 //! The lines of a Delta log: what we write, and what we read of others'.
 //!
-//! It owns the JSON. Reading fails closed: a line that holds an action we do
-//! not know is named, never skipped.
+//! It owns the JSON. A line that holds an action we do not know is named: a
+//! reader passes it over, as Delta's protocol wants it, and a writer stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -184,11 +184,13 @@ pub fn encode(actions: &[Action]) -> Vec<u8> {
 pub enum Line<'a> {
     CommitInfo(&'a RawValue),
     Protocol(Protocol),
-    MetaData(MetaData),
+    MetaData(&'a RawValue),
     Txn(Txn),
     Add(&'a RawValue),
     Remove(&'a RawValue),
     DomainMetadata(DomainMetadata),
+    /// Of a checkpoint: another file that belongs to it.
+    Sidecar(&'a RawValue),
     /// Known, and of no weight to an appending writer.
     Other,
     Unknown(String),
@@ -215,12 +217,13 @@ fn line(text: &[u8]) -> Result<Line<'_>, serde_json::Error> {
             }
             Line::Protocol(protocol)
         }
-        "metaData" => Line::MetaData(serde_json::from_str(value.get())?),
+        "metaData" => Line::MetaData(value),
         "txn" => Line::Txn(serde_json::from_str(value.get())?),
         "add" => Line::Add(value),
         "remove" => Line::Remove(value),
         "domainMetadata" => Line::DomainMetadata(serde_json::from_str(value.get())?),
-        "cdc" | "checkpointMetadata" | "sidecar" => Line::Other,
+        "sidecar" => Line::Sidecar(value),
+        "cdc" | "checkpointMetadata" => Line::Other,
         _ => Line::Unknown(name),
     })
 }
@@ -234,6 +237,8 @@ pub struct Commit {
     pub txns: Vec<Txn>,
     pub protocol: Option<Protocol>,
     pub metadata: Option<MetaData>,
+    /// Why its `metaData` cannot be read: of no weight once a later version has another one.
+    pub unreadable: Option<String>,
     pub adds: usize,
 }
 
@@ -262,7 +267,7 @@ impl Commit {
     fn note_winner(&mut self) {
         self.winner.txns = self.txns.iter().map(|txn| txn.app_id.clone()).collect();
         self.winner.changes_protocol = self.protocol.is_some();
-        self.winner.changes_metadata = self.metadata.is_some();
+        self.winner.changes_metadata = self.metadata.is_some() || self.unreadable.is_some();
     }
 }
 
@@ -270,6 +275,15 @@ impl Commit {
 /// complete or absent, so it is damage, not a half-written file. So is what
 /// stands twice: readers differ in which one counts.
 pub fn commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
+    let commit = past_commit(body)?;
+    match commit.unreadable {
+        Some(why) => Err(serde_json::Error::custom(why)),
+        None => Ok(commit),
+    }
+}
+
+/// The same of a version that others follow: a `metaData` that one of them replaces need not be sound.
+pub fn past_commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
     let twice = |what: &str| serde_json::Error::custom(format!("{what} stands twice in one version"));
     let (mut commit, mut app_ids, mut infos) = (Commit::default(), BTreeSet::new(), 0);
     for line in lines(body) {
@@ -281,8 +295,13 @@ pub fn commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
             }
             Line::Protocol(_) if commit.protocol.is_some() => return Err(twice("`protocol`")),
             Line::Protocol(protocol) => commit.protocol = Some(protocol),
-            Line::MetaData(_) if commit.metadata.is_some() => return Err(twice("`metaData`")),
-            Line::MetaData(metadata) => commit.metadata = Some(metadata),
+            Line::MetaData(_) if commit.metadata.is_some() || commit.unreadable.is_some() => {
+                return Err(twice("`metaData`"));
+            }
+            Line::MetaData(text) => match serde_json::from_str(text.get()) {
+                Ok(metadata) => commit.metadata = Some(metadata),
+                Err(error) => commit.unreadable = Some(format!("its metaData cannot be read: {error}")),
+            },
             Line::Txn(txn) => {
                 if !app_ids.insert(txn.app_id.clone()) {
                     return Err(twice(&format!("the `txn` of `{}`", txn.app_id)));
@@ -290,7 +309,7 @@ pub fn commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
                 commit.txns.push(txn);
             }
             Line::Add(_) => commit.adds += 1,
-            Line::Remove(_) | Line::DomainMetadata(_) | Line::Other => {}
+            Line::Remove(_) | Line::DomainMetadata(_) | Line::Sidecar(_) | Line::Other => {}
             Line::Unknown(name) => commit.winner.unknown_actions.push(name),
         }
     }

@@ -29,6 +29,8 @@ mod old;
 mod output;
 mod plan;
 
+pub(super) use self::columns::conform;
+
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -170,7 +172,8 @@ async fn write_from(
     let (mut base, mut names) = base.unzip();
     while base < Some(version) {
         let begun = clock.boot();
-        let (reached, changes) = Changes::read(store, base, version, limits.step_bytes).await?;
+        let before = (base, names.as_deref().unwrap_or_default());
+        let (reached, changes) = Changes::read(store, before, version, limits.step_bytes).await?;
         not_overtaken(store, base, begun, clock).await?;
         let name = format!("{:020}.checkpoint.parquet", reached.0);
         if planted(Bug::HintBeforeTheCheckpoint) {
@@ -291,9 +294,6 @@ impl Merge<'_> {
         let mut left = file.metadata().row_group(group).num_rows();
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(bad)?;
-            if columns::has_statistics_in_columns_only(&batch) {
-                return Err(statistics_would_be_lost(store, &file.name));
-            }
             left -= batch.num_rows() as i64;
             let kept = columns::keep(&batch, part, self.changes, self.expired_ms);
             self.push(&kept.map_err(|error| bad(error.into()))?).await?;
@@ -337,13 +337,6 @@ fn part_bytes(store: &Store) -> usize {
     if store.parts.is_some() { 5 << 20 } else { 512 << 10 }
 }
 
-fn statistics_would_be_lost(store: &Store, name: &str) -> Error {
-    let message =
-        format!("{}: checkpoint {name} holds statistics as columns only, which are not read", store.url);
-    Error::new(ErrorKind::CannotWrite, message)
-        .remedy("set the table property `delta.checkpoint.writeStatsAsJson` to true, or leave checkpoints to the other writer")
-}
-
 fn internal(store: &Store, error: impl Display) -> Error {
     Error::new(ErrorKind::Internal, format!("{}: a checkpoint cannot be made: {error}", store.url))
 }
@@ -366,7 +359,11 @@ pub async fn clean_up(store: &Store, expired_ms: i64) -> Result<usize> {
     let mut objects = Vec::new();
     let mut listed = store.objects.list(Some(&log_path));
     while let Some(object) = listed.next().await {
-        objects.push(object.map_err(|error| explain(&store.url, &error))?);
+        let object = object.map_err(|error| explain(&store.url, &error))?;
+        // What lies in a folder there is not the log's.
+        if object.location.parts_count() == log_path.parts_count() + 1 {
+            objects.push(object);
+        }
     }
     let old = |object: &object_store::ObjectMeta| object.last_modified.timestamp_millis() < expired_ms;
     let checkpoints: BTreeSet<Version> = log::list(store, None).await?.checkpoints.into_keys().collect();

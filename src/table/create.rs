@@ -54,5 +54,6 @@ pub fn snapshot(commit: Commit) -> Snapshot {
         has_files: false,
         checkpoint: None,
         tip_commit_id: commit.commit_id,
+        unknown_action: None,
     }
 }

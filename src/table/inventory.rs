@@ -7,11 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
+use parquet::arrow::ProjectionMask;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
 use serde::Deserialize;
 
 use super::action::{self, Add, Commit, Line, Remove};
 use super::log::{self, Found, Snapshot};
 use super::store::{Store, explain};
+use super::{checkpoint, json_checkpoint, parsed_stats};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 
@@ -56,7 +60,7 @@ impl FileKey {
 
 /// Replays the log; an error where there is no table.
 pub async fn take(store: &Store) -> Result<Inventory> {
-    let snapshot = log::load(store).await?.ok_or_else(|| {
+    let snapshot = log::load_to_read(store).await?.ok_or_else(|| {
         Error::new(ErrorKind::Unavailable, format!("{}: there is no Delta table", store.url))
             .remedy("check the location; a table has a `_delta_log` folder")
     })?;
@@ -103,7 +107,7 @@ impl Inventory {
         moves_files: bool,
     ) -> Result<()> {
         let bad = |error: serde_json::Error| log::damaged(store, version, error);
-        let commit = action::commit(body).map_err(bad)?;
+        let commit = action::past_commit(body).map_err(bad)?;
         let (mut adds, mut removes_rows) = (Vec::new(), false);
         // Its actions have no order: a file of both is there for one reader and gone for another.
         let (mut added, mut gone) = (BTreeSet::new(), BTreeSet::new());
@@ -139,37 +143,68 @@ impl Inventory {
     }
 
     async fn read_checkpoint(&mut self, store: &Store, name: &str) -> Result<()> {
-        let builder = log::open_checkpoint(store, name).await?;
-        let mut batches = builder.build().map_err(|error| log::bad_checkpoint(store, name, error))?;
-        let mut sidecars = Vec::new();
-        while let Some(batch) = batches.next().await {
-            let batch = batch.map_err(|error| log::bad_checkpoint(store, name, error))?;
-            let text = log::to_json_lines(&batch).map_err(|error| log::bad_checkpoint(store, name, error))?;
-            for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-                let row: CheckpointRow =
-                    serde_json::from_slice(line).map_err(|error| log::bad_checkpoint(store, name, error))?;
-                if let Some(add) = row.add {
-                    self.files.insert(FileKey::of(&add.path, add.deletion_vector.as_ref()), add);
-                }
-                self.removed.extend(row.remove.map(|remove| remove.path));
-                sidecars.extend(row.sidecar.map(|sidecar| sidecar.path));
-            }
-        }
+        let sidecars = if json_checkpoint::is_one(name) {
+            self.read_json_checkpoint(store, name).await?
+        } else {
+            self.read_parquet_checkpoint(store, name).await?
+        };
         for sidecar in sidecars {
-            Box::pin(self.read_checkpoint(store, &format!("_sidecars/{sidecar}"))).await?;
+            self.read_parquet_checkpoint(store, &format!("_sidecars/{sidecar}")).await?;
         }
         Ok(())
     }
+
+    /// Returns the names of its sidecars, as the other one does.
+    async fn read_json_checkpoint(&mut self, store: &Store, name: &str) -> Result<Vec<String>> {
+        let body = json_checkpoint::read(store, name).await?;
+        let sidecars = self.take_lines(&body).and_then(|()| json_checkpoint::sidecars(&body));
+        sidecars.map_err(|error| log::bad_checkpoint(store, name, error))
+    }
+
+    async fn read_parquet_checkpoint(&mut self, store: &Store, name: &str) -> Result<Vec<String>> {
+        let builder = log::open_checkpoint(store, name).await?;
+        let bad = |error: ParquetError| log::bad_checkpoint(store, name, error);
+        let mask = files_of(builder.metadata());
+        let mut batches = builder.with_projection(mask).build().map_err(bad)?;
+        let mut sidecars: Vec<String> = Vec::new();
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(bad)?;
+            let named = log::member_strings(&batch, "sidecar", "path").map_err(|error| bad(error.into()))?;
+            sidecars.extend(named.into_iter().flatten().map(str::to_owned));
+            let text = checkpoint::conform(&batch).and_then(|batch| log::to_json_lines(&batch));
+            let text = text.map_err(|error| bad(error.into()))?;
+            self.take_lines(&text).map_err(|error| log::bad_checkpoint(store, name, error))?;
+        }
+        Ok(sidecars)
+    }
+
+    /// What the lines of a checkpoint say of files.
+    fn take_lines(&mut self, text: &[u8]) -> Result<(), serde_json::Error> {
+        for line in text.split(|&byte| byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+            let row: CheckpointRow = serde_json::from_slice(line)?;
+            if let Some(add) = row.add {
+                self.files.insert(FileKey::of(&add.path, add.deletion_vector.as_ref()), add);
+            }
+            self.removed.extend(row.remove.map(|remove| remove.path));
+        }
+        Ok(())
+    }
+}
+
+/// The columns that are about files: of any width, and others may hold what nobody here asks for.
+fn files_of(file: &ParquetMetaData) -> ProjectionMask {
+    let columns = file.file_metadata().schema_descr();
+    let is_wanted = |path: &[String]| match path[0].as_str() {
+        "add" | "remove" => parsed_stats::is_wanted(file, path),
+        "sidecar" => path.get(1).is_some_and(|member| member == "path"),
+        _ => false,
+    };
+    let leaves = (0..columns.num_columns()).filter(|&leaf| is_wanted(columns.column(leaf).path().parts()));
+    ProjectionMask::leaves(columns, leaves)
 }
 
 #[derive(Deserialize)]
 struct CheckpointRow {
     add: Option<Add>,
     remove: Option<Remove>,
-    sidecar: Option<Sidecar>,
-}
-
-#[derive(Deserialize)]
-struct Sidecar {
-    path: String,
 }

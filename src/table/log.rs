@@ -13,16 +13,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Fields, TimeUnit};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{ObjectMeta, ObjectStoreExt, PutMode};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
-use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::basic::Type as PhysicalType;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData, RowGroupMetaData};
 use serde::Deserialize;
 
 use super::action::{self, Commit, Line, MetaData, Protocol};
+use super::json_checkpoint;
 use super::parquet_object::ParquetObject;
 use super::store::{Store, answered, explain};
 use crate::error::{Error, ErrorKind, Result};
@@ -50,6 +55,8 @@ pub struct Snapshot {
     pub checkpoint: Option<Version>,
     /// The commit id of the tip, where it carries one.
     pub tip_commit_id: Option<String>,
+    /// An action that we do not know, and a version that holds it.
+    pub unknown_action: Option<(Version, String)>,
 }
 
 impl Snapshot {
@@ -224,6 +231,7 @@ pub async fn list(store: &Store, from: Option<Version>) -> Result<Listing> {
     let log = store.log_path();
     let mut listing = Listing::default();
     let mut parts: BTreeMap<(Version, u32), Vec<String>> = BTreeMap::new();
+    let depth = log.parts_count() + 1;
     let names = answered(|| async {
         let stream = match from {
             // `N.` sorts before every file of version N.
@@ -233,8 +241,12 @@ pub async fn list(store: &Store, from: Option<Version>) -> Result<Listing> {
             }
             None => store.objects.list(Some(&log)),
         };
-        let name = |object: ObjectMeta| object.location.filename().unwrap_or_default().to_owned();
-        stream.map_ok(name).try_collect::<Vec<String>>().await
+        // A folder in it, of staged commits, sidecars or somebody's copies, is no part of the log.
+        let name = |object: ObjectMeta| {
+            let is_direct = object.location.parts_count() == depth;
+            futures::future::ready(Ok(object.location.filename().filter(|_| is_direct).map(str::to_owned)))
+        };
+        stream.try_filter_map(name).try_collect::<Vec<String>>().await
     });
     let names = names.await.map_err(|error| explain(&store.url, &error))?;
     for name in names {
@@ -274,18 +286,29 @@ impl LogFile {
         let rest = rest.strip_prefix(".checkpoint.")?;
         match rest.split('.').collect::<Vec<_>>()[..] {
             ["parquet"] => Some(LogFile::Checkpoint { version, parts: 1 }),
-            // A v2 checkpoint: `<uuid>.parquet`.
-            [uuid, "parquet"] if uuid.len() == 36 => Some(LogFile::Checkpoint { version, parts: 1 }),
+            // A v2 checkpoint: `<uuid>.parquet`, or `.json`.
+            [uuid, "parquet" | "json"] if uuid.len() == 36 => Some(LogFile::Checkpoint { version, parts: 1 }),
             [part, of, "parquet"] if part.len() == 10 && of.len() == 10 => {
-                Some(LogFile::Checkpoint { version, parts: of.parse().ok()? })
+                let (part, parts): (u32, u32) = (part.parse().ok()?, of.parse().ok()?);
+                (1..=parts).contains(&part).then_some(LogFile::Checkpoint { version, parts })
             }
             _ => None,
         }
     }
 }
 
-/// The state of the table now; `None` where there is no table.
+/// The state of the table now, for one who will write there; `None` where there is no table.
 pub async fn load(store: &Store) -> Result<Option<Snapshot>> {
+    let snapshot = load_to_read(store).await?;
+    match snapshot.as_ref().and_then(|snapshot| snapshot.unknown_action.as_ref()) {
+        Some((version, name)) => Err(unknown_action(store, *version, name)),
+        None => Ok(snapshot),
+    }
+}
+
+/// The same for a reader: what a version holds beyond what we know is never needed to understand the log, as
+/// Delta's protocol says.
+pub async fn load_to_read(store: &Store) -> Result<Option<Snapshot>> {
     let mut tries = 1;
     loop {
         let hint = last_checkpoint(store).await?;
@@ -348,10 +371,7 @@ async fn load_listed(store: &Store, listing: &Listing) -> Result<Option<Snapshot
         if version != expected {
             return Err(damaged(store, expected, "it is missing, and later versions are there"));
         }
-        let commit = action::commit(&body).map_err(|error| damaged(store, version, error))?;
-        if let Some(name) = commit.winner.unknown_actions.first() {
-            return Err(unknown_action(store, version, name));
-        }
+        let commit = action::past_commit(&body).map_err(|error| damaged(store, version, error))?;
         state.apply(version, commit);
     }
     state.finish(store, checkpoint.map(|(&version, _)| version))
@@ -363,6 +383,9 @@ struct Partial {
     version: Option<Version>,
     protocol: Option<Protocol>,
     metadata: Option<MetaData>,
+    /// The newest metaData is that of this version, and no reader could take it.
+    unreadable: Option<(Version, String)>,
+    unknown_action: Option<(Version, String)>,
     txns: BTreeMap<String, i64>,
     has_files: bool,
     tip_commit_id: Option<String>,
@@ -373,13 +396,35 @@ impl Partial {
         self.version = Some(version);
         self.tip_commit_id = commit.commit_id;
         self.protocol = commit.protocol.or(self.protocol.take());
-        self.metadata = commit.metadata.or(self.metadata.take());
+        if let Some(name) = commit.winner.unknown_actions.into_iter().next() {
+            self.unknown_action = Some((version, name));
+        }
+        if let Some(why) = commit.unreadable {
+            self.unreadable = Some((version, why));
+        } else if commit.metadata.is_some() {
+            (self.metadata, self.unreadable) = (commit.metadata, None);
+        }
         self.txns.extend(commit.txns.into_iter().map(|txn| (txn.app_id, txn.version)));
         self.has_files |= commit.adds > 0;
     }
 
+    /// Takes over what a checkpoint holds.
+    fn take(&mut self, held: Held) {
+        match held {
+            Held::Txn(txn) => {
+                self.txns.insert(txn.app_id, txn.version);
+            }
+            Held::Protocol(protocol) => self.protocol = Some(protocol),
+            Held::MetaData(metadata) => self.metadata = Some(*metadata),
+            Held::Files => self.has_files = true,
+        }
+    }
+
     fn finish(self, store: &Store, checkpoint: Option<Version>) -> Result<Option<Snapshot>> {
         let Some(version) = self.version else { return Ok(None) };
+        if let Some((version, why)) = self.unreadable {
+            return Err(damaged(store, version, why));
+        }
         let missing = |what| damaged(store, version, format!("the log up to it holds no {what}"));
         Ok(Some(Snapshot {
             version,
@@ -389,6 +434,7 @@ impl Partial {
             has_files: self.has_files,
             checkpoint,
             tip_commit_id: self.tip_commit_id,
+            unknown_action: self.unknown_action,
         }))
     }
 }
@@ -435,8 +481,40 @@ pub async fn open_checkpoint(
     name: &str,
 ) -> Result<ParquetRecordBatchStreamBuilder<ParquetObject>> {
     let path = store.path(&format!("_delta_log/{name}"));
-    let reader = ParquetObject::new(&store.objects, path);
-    ParquetRecordBatchStreamBuilder::new(reader).await.map_err(|error| bad_checkpoint(store, name, error))
+    let mut reader = ParquetObject::new(&store.objects, path);
+    let metadata = reader.get_metadata(None).await.and_then(arrow_metadata);
+    let metadata = metadata.map_err(|error| bad_checkpoint(store, name, error))?;
+    Ok(ParquetRecordBatchStreamBuilder::new_with_metadata(reader, metadata))
+}
+
+/// How a checkpoint's columns are read. Every writer's strings are ours, whatever it says they were in its
+/// memory, and Spark's INT96 are microseconds: in nanoseconds the year 9999 would be another one.
+pub fn arrow_metadata(metadata: Arc<ParquetMetaData>) -> Result<ArrowReaderMetadata, ParquetError> {
+    let options = || ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let plain = ArrowReaderMetadata::try_new(Arc::clone(&metadata), options())?;
+    let columns = metadata.file_metadata().schema_descr();
+    if !columns.columns().iter().any(|column| column.physical_type() == PhysicalType::INT96) {
+        return Ok(plain);
+    }
+    let schema = arrow::datatypes::Schema::new(in_micros(plain.schema().fields()));
+    ArrowReaderMetadata::try_new(metadata, options().with_schema(Arc::new(schema)))
+}
+
+fn in_micros(fields: &Fields) -> Fields {
+    fields
+        .iter()
+        .map(|field| field.as_ref().clone().with_data_type(type_in_micros(field.data_type())))
+        .collect()
+}
+
+fn type_in_micros(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Timestamp(TimeUnit::Nanosecond, None) => {
+            DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+        }
+        DataType::Struct(fields) => DataType::Struct(in_micros(fields)),
+        other => other.clone(),
+    }
 }
 
 /// Why a checkpoint cannot be read: the store does not give it, or it is damaged.
@@ -470,6 +548,12 @@ fn answer_of_the_store<'a>(error: &'a (dyn std::error::Error + 'static)) -> Opti
 /// Reads protocol, metadata and txns of a checkpoint part: only the row
 /// groups whose statistics leave room for them, only their columns.
 async fn read_checkpoint(store: &Store, name: &str, state: &mut Partial) -> Result<()> {
+    if json_checkpoint::is_one(name) {
+        let body = json_checkpoint::read(store, name).await?;
+        let held = action_lines(&body).map_err(|error| bad_checkpoint(store, name, error))?;
+        held.into_iter().for_each(|held| state.take(held));
+        return Ok(());
+    }
     const ROOTS: [(&str, &str); 3] =
         [("txn", "txn.appId"), ("protocol", "protocol.minReaderVersion"), ("metaData", "metaData.id")];
     let builder = open_checkpoint(store, name).await?;
@@ -493,15 +577,9 @@ async fn read_checkpoint(store: &Store, name: &str, state: &mut Partial) -> Resu
         .map_err(|error| bad_checkpoint(store, name, error))?;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|error| bad_checkpoint(store, name, error))?;
-        for line in action_lines(&batch).map_err(|error| bad_checkpoint(store, name, error))? {
-            match line {
-                Held::Txn(txn) => {
-                    state.txns.insert(txn.app_id, txn.version);
-                }
-                Held::Protocol(protocol) => state.protocol = Some(protocol),
-                Held::MetaData(metadata) => state.metadata = Some(*metadata),
-            }
-        }
+        let lines = to_json_lines(&batch).map_err(|error| bad_checkpoint(store, name, error))?;
+        let held = action_lines(&lines).map_err(|error| bad_checkpoint(store, name, error))?;
+        held.into_iter().for_each(|held| state.take(held));
     }
     Ok(())
 }
@@ -510,17 +588,20 @@ enum Held {
     Txn(action::Txn),
     Protocol(Protocol),
     MetaData(Box<MetaData>),
+    Files,
 }
 
 /// Rows of a checkpoint as the same JSON that version files hold, so that
 /// there is one way of reading an action.
-fn action_lines(batch: &RecordBatch) -> Result<Vec<Held>, Box<dyn std::error::Error>> {
+fn action_lines(lines: &[u8]) -> Result<Vec<Held>, serde_json::Error> {
     let mut held = Vec::new();
-    for line in action::lines(&to_json_lines(batch)?) {
+    for line in action::lines(lines) {
         match line? {
             Line::Txn(txn) => held.push(Held::Txn(txn)),
             Line::Protocol(protocol) => held.push(Held::Protocol(protocol)),
-            Line::MetaData(metadata) => held.push(Held::MetaData(Box::new(metadata))),
+            Line::MetaData(text) => held.push(Held::MetaData(serde_json::from_str(text.get())?)),
+            // A sidecar holds nothing but files.
+            Line::Add(_) | Line::Sidecar(_) => held.push(Held::Files),
             _ => {}
         }
     }

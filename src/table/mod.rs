@@ -11,6 +11,8 @@
 //! | [`features`] | the protocol of a table and the features that it lists |
 //! | [`action`] | the lines of the log |
 //! | [`log`] | reading a table's state, putting a version |
+//! | [`json_checkpoint`] | checkpoints whose top level is JSON |
+//! | [`parsed_stats`] | statistics that a checkpoint holds as columns |
 //! | [`parquet_object`] | reading Parquet from the store by ranges |
 //! | [`gate`] | whether we can write a table correctly |
 //! | [`since`] | what others did to a table since our last commit |
@@ -42,9 +44,11 @@ pub mod gate;
 pub mod guard;
 pub mod info;
 pub mod inventory;
+mod json_checkpoint;
 pub mod letters;
 pub mod log;
 pub mod parquet_object;
+mod parsed_stats;
 pub mod places;
 pub mod probe;
 pub mod profile;

@@ -12,8 +12,9 @@ use super::columns::Part;
 use crate::error::Result;
 use crate::ids::Version;
 use crate::protocol::planted::{Bug, planted};
-use crate::table::action::{self, Line, Remove};
+use crate::table::action::{self, Line, MetaData, Remove};
 use crate::table::inventory::FileKey;
+use crate::table::json_checkpoint;
 use crate::table::log::{self, Found};
 use crate::table::store::{Store, explain};
 
@@ -23,7 +24,7 @@ const PARALLEL_GETS: usize = 8;
 #[derive(Default)]
 pub(super) struct Changes {
     protocol: Option<String>,
-    metadata: Option<String>,
+    metadata: Option<Result<String, serde_json::Error>>,
     txns: BTreeMap<String, String>,
     /// `None`: the domain was removed.
     domains: BTreeMap<String, Option<String>>,
@@ -47,10 +48,10 @@ pub(super) enum OldRow<'a> {
 }
 
 impl Changes {
-    /// Reads the versions after `base`, up to `until` or to as many as come to `bytes_max`, and says how far it came.
+    /// Reads what stands in a checkpoint's JSON, if it has any, and the versions after `base`, up to `until` or to as many as come to `bytes_max`, and says how far it came.
     pub async fn read(
         store: &Store,
-        base: Option<Version>,
+        (base, names): (Option<Version>, &[String]),
         until: Version,
         bytes_max: usize,
     ) -> Result<(Version, Changes)> {
@@ -66,6 +67,10 @@ impl Changes {
         });
         let mut bodies = futures::stream::iter(bodies).buffered(PARALLEL_GETS);
         let (mut changes, mut bytes, mut last) = (Changes::default(), 0, until);
+        for name in names.iter().filter(|name| json_checkpoint::is_one(name)) {
+            let body = json_checkpoint::read(store, name).await?;
+            changes.apply(&body).map_err(|error| log::bad_checkpoint(store, name, error))?;
+        }
         while let Some(read) = bodies.next().await {
             let (version, body) = read?;
             changes.apply(&body).map_err(|error| log::damaged(store, version, error))?;
@@ -75,6 +80,10 @@ impl Changes {
                 break;
             }
         }
+        match changes.metadata.take() {
+            Some(Err(error)) => return Err(log::damaged(store, last, error)),
+            metadata => changes.metadata = metadata,
+        }
         Ok((last, changes))
     }
 
@@ -82,7 +91,11 @@ impl Changes {
         for line in action::lines(body) {
             match line? {
                 Line::Protocol(protocol) => self.protocol = Some(json!({"protocol": protocol}).to_string()),
-                Line::MetaData(metadata) => self.metadata = Some(json!({"metaData": metadata}).to_string()),
+                // One that a later version replaces need not be sound.
+                Line::MetaData(text) => {
+                    let metadata = serde_json::from_str::<MetaData>(text.get());
+                    self.metadata = Some(metadata.map(|metadata| json!({"metaData": metadata}).to_string()));
+                }
                 Line::Txn(txn) => {
                     let line = json!({"txn": txn}).to_string();
                     self.txns.insert(txn.app_id, line);
@@ -105,7 +118,7 @@ impl Changes {
                     let deleted_ms = remove.deletion_timestamp.unwrap_or(0);
                     self.removes.insert(key, Tombstone { deleted_ms, line });
                 }
-                Line::CommitInfo(_) | Line::Other | Line::Unknown(_) => {}
+                Line::CommitInfo(_) | Line::Sidecar(_) | Line::Other | Line::Unknown(_) => {}
             }
         }
         Ok(())
@@ -139,7 +152,8 @@ impl Changes {
             Part::Table => {
                 let lost = usize::from(planted(Bug::CheckpointLosesAnOffset));
                 let named = self.txns.values().skip(lost).chain(self.domains.values().flatten());
-                self.protocol.iter().chain(&self.metadata).chain(named).map(String::as_str).collect()
+                let metadata = self.metadata.iter().flatten();
+                self.protocol.iter().chain(metadata).chain(named).map(String::as_str).collect()
             }
             Part::Removes => {
                 let stands = |tombstone: &&Tombstone| {

@@ -9,12 +9,11 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StructAr
 use arrow::datatypes::{DataType, Field, Fields, Int32Type, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use parquet::arrow::ProjectionMask;
-use parquet::file::metadata::RowGroupMetaData;
-use parquet::schema::types::SchemaDescriptor;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use super::changes::{Changes, OldRow};
 use crate::table::inventory::FileKey;
-use crate::table::log;
+use crate::table::{log, parsed_stats};
 
 /// Rows decoded and encoded at once.
 pub(super) const BATCH_ROWS: usize = 512;
@@ -70,9 +69,11 @@ impl Part {
         self.leaves().iter().any(|leaf| nulls(leaf) == Some(0))
     }
 
-    pub fn projection(self, columns: &SchemaDescriptor) -> ProjectionMask {
-        let leaves = (0..columns.num_columns())
-            .filter(|&leaf| self.roots().contains(&columns.column(leaf).path().parts()[0].as_str()));
+    pub fn projection(self, file: &ParquetMetaData) -> ProjectionMask {
+        let columns = file.file_metadata().schema_descr();
+        let is_of =
+            |path: &[String]| self.roots().contains(&path[0].as_str()) && parsed_stats::is_wanted(file, path);
+        let leaves = (0..columns.num_columns()).filter(|&leaf| is_of(columns.column(leaf).path().parts()));
         ProjectionMask::leaves(columns, leaves)
     }
 }
@@ -118,15 +119,6 @@ pub(super) fn keep(
     arrow::compute::filter_record_batch(&batch, &kept)
 }
 
-/// Whether a file of another writer's batch has statistics that are not there as JSON.
-pub(super) fn has_statistics_in_columns_only(batch: &RecordBatch) -> bool {
-    let Some(adds) = batch.column_by_name("add").and_then(|add| add.as_struct_opt()) else { return false };
-    let Some(parsed) = adds.column_by_name("stats_parsed") else { return false };
-    let json = adds.column_by_name("stats");
-    (0..adds.len())
-        .any(|row| adds.is_valid(row) && parsed.is_valid(row) && json.is_none_or(|json| json.is_null(row)))
-}
-
 fn member<'a>(action: &'a StructArray, name: &str) -> &'a ArrayRef {
     action.column_by_name(name).expect("the batch has our schema")
 }
@@ -157,15 +149,33 @@ pub(super) fn from_json(lines: &[&str]) -> Result<Option<RecordBatch>, ArrowErro
     decoder.flush()
 }
 
-/// Another writer's rows in our schema: members by name, what is absent is null.
-fn conform(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+/// Another writer's rows in our schema: members by name, what is absent is null, and statistics are JSON.
+pub fn conform(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = schema();
+    let adds = batch.column_by_name("add").map(with_statistics);
     let columns = schema
         .fields()
         .iter()
-        .map(|field| conform_array(batch.column_by_name(field.name()), field.data_type(), batch.num_rows()))
+        .map(|field| {
+            let column =
+                if field.name() == "add" { adds.as_ref() } else { batch.column_by_name(field.name()) };
+            conform_array(column, field.data_type(), batch.num_rows())
+        })
         .collect::<Result<_, _>>()?;
     RecordBatch::try_new(schema, columns)
+}
+
+/// Files whose statistics stand in columns only get them as JSON, too.
+fn with_statistics(adds: &ArrayRef) -> ArrayRef {
+    let Some(files) = adds.as_struct_opt() else { return Arc::clone(adds) };
+    let there = files.column_by_name("stats");
+    let Some(statistics) = parsed_stats::json(files, there) else { return Arc::clone(adds) };
+    let others = files.fields().iter().zip(files.columns()).filter(|(field, _)| field.name() != "stats");
+    let (mut fields, mut members): (Vec<_>, Vec<_>) =
+        others.map(|(field, member)| (Arc::clone(field), Arc::clone(member))).unzip();
+    fields.push(Arc::new(Field::new("stats", DataType::Utf8, true)));
+    members.push(statistics);
+    Arc::new(StructArray::new(fields.into(), members, files.nulls().cloned()))
 }
 
 fn conform_array(array: Option<&ArrayRef>, wanted: &DataType, rows: usize) -> Result<ArrayRef, ArrowError> {

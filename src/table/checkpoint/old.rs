@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
 use parquet::errors::ParquetError;
@@ -23,9 +23,9 @@ use super::blocks::{self, Columns};
 use super::columns::{BATCH_ROWS, Part};
 use super::output::{self, Held};
 use crate::error::Result;
-use crate::table::log;
 use crate::table::parquet_object::ParquetObject;
 use crate::table::store::Store;
+use crate::table::{json_checkpoint, log};
 
 /// How much of a row group is read at once.
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +57,17 @@ pub(super) async fn open(
 ) -> Result<Vec<OldFile>> {
     let mut files = Vec::new();
     for name in names {
-        let file = OldFile::open(store, name.clone(), ours, window).await?;
-        let sidecars = file.sidecars(store).await?;
-        files.push(file);
+        let sidecars = if json_checkpoint::is_one(name) {
+            // What else stands in it counts as what happened since.
+            let body = json_checkpoint::read(store, name).await?;
+            let sidecars = json_checkpoint::sidecars(&body);
+            sidecars.map_err(|error| log::bad_checkpoint(store, name, error))?.into_iter().collect()
+        } else {
+            let file = OldFile::open(store, name.clone(), ours, window).await?;
+            let sidecars = file.sidecars(store).await?;
+            files.push(file);
+            sidecars
+        };
         for sidecar in sidecars {
             files.push(OldFile::open(store, format!("_sidecars/{sidecar}"), ours, window).await?);
         }
@@ -74,9 +82,7 @@ impl OldFile {
         let metadata = object.get_metadata(None).await.map_err(bad)?;
         let same = metadata.file_metadata().schema_descr().root_schema() == ours.root_schema();
         let checksums = output::checksums(&metadata).filter(|_| same);
-        // Every writer's strings are ours, whatever it says they were in its memory.
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let metadata = ArrowReaderMetadata::try_new(metadata, options).map_err(bad)?;
+        let metadata = log::arrow_metadata(metadata).map_err(bad)?;
         Ok(OldFile { name, object, metadata, window, checksums })
     }
 
@@ -108,7 +114,7 @@ impl OldFile {
     /// The columns of one part of a row group of any size: a small one is held
     /// whole, of a large one a block of each column.
     pub async fn batches(&self, store: &Store, group: usize, part: Part) -> Result<Batches> {
-        let mask = part.projection(self.columns());
+        let mask = part.projection(self.metadata());
         let leaves = (0..self.columns().num_columns()).filter(|&leaf| mask.leaf_included(leaf));
         let row_group = self.metadata().row_group(group);
         let ranges: Vec<Range<u64>> = leaves.map(|leaf| range(row_group.column(leaf))).collect();

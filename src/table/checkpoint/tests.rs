@@ -1,5 +1,7 @@
 //! A checkpoint says what the log says: full replays beside it, by hand and by chance.
 
+mod allowed;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -481,22 +483,26 @@ async fn files_that_sidecars_name_are_taken_over() {
     let log = table.directory.path().join("_delta_log");
     std::fs::create_dir(log.join("_sidecars")).unwrap();
     write_parquet(&log.join("_sidecars/files.parquet"), &batch_of(&adds));
-    let mut lines = replay.lines();
-    lines.push(json!({}));
-    let batch = batch_of(&lines);
-    let path = (1..lines.len()).map(|_| None).chain([Some("files.parquet")]);
-    let path: ArrayRef = Arc::new(StringArray::from_iter(path));
-    let field = Arc::new(Field::new("path", DataType::Utf8, true));
-    let sidecar: ArrayRef = Arc::new(StructArray::from(vec![(field, path)]));
-    let named = batch.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
-    let columns = named.into_iter().zip(batch.columns().to_vec()).chain([("sidecar".to_owned(), sidecar)]);
-    let top = RecordBatch::try_from_iter(columns).unwrap();
+    let top = with_sidecar(replay.lines(), "files.parquet");
     write_parquet(&log.join(format!("{:020}.checkpoint.parquet", table.tip().0)), &top);
     table.forget_until(table.tip());
     assert!(log::load(&table.store).await.unwrap().unwrap().has_files, "a guard asks for it");
     table.append(&[full(0, 0, 10)]).await;
     write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
     assert_eq!(rows(&table, table.tip()).await.iter().filter(|row| row.get("add").is_some()).count(), 21);
+}
+
+/// The top level of a v2 checkpoint: these actions, and the name of a file beside it.
+fn with_sidecar(mut lines: Vec<Value>, name: &str) -> RecordBatch {
+    lines.push(json!({}));
+    let batch = batch_of(&lines);
+    let path = (1..lines.len()).map(|_| None).chain([Some(name)]);
+    let path: ArrayRef = Arc::new(StringArray::from_iter(path));
+    let field = Arc::new(Field::new("path", DataType::Utf8, true));
+    let sidecar: ArrayRef = Arc::new(StructArray::from(vec![(field, path)]));
+    let named = batch.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+    let columns = named.into_iter().zip(batch.columns().to_vec()).chain([("sidecar".to_owned(), sidecar)]);
+    RecordBatch::try_from_iter(columns).unwrap()
 }
 
 /// A table with a checkpoint of four row groups with sixteen files each.
@@ -577,38 +583,104 @@ async fn a_checkpoint_that_no_hint_names_is_found_where_the_versions_before_it_a
 }
 
 #[tokio::test]
-async fn statistics_that_stand_in_columns_only_are_not_lost_in_silence() {
+async fn statistics_that_stand_in_columns_only_are_carried_on_as_json() {
     for also_as_json in [true, false] {
         let mut table = checkpointed_table().await;
         let batch = batch_of(&rows(&table, table.tip()).await);
         let name = format!("_delta_log/{:020}.checkpoint.parquet", table.tip().0);
         let batch = with_statistics_in_columns(&batch, also_as_json);
         write_parquet(&table.directory.path().join(&name), &batch);
+        // Those who list the files read the same as those who write the next checkpoint.
+        let before = take(&table).await;
         table.commit_lines(&[file(100)]).await;
-        let written =
-            write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await;
-        assert_eq!(written.is_ok(), also_as_json, "{written:?}");
-        let error = written.err().map(|error| error.message).unwrap_or_default();
-        assert!(also_as_json || error.contains("statistics as columns"), "{error}");
+        write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
+        let after = take(&table).await;
+        assert_eq!((before.files.len(), after.files.len()), (64, 65));
+        for (key, add) in &before.files {
+            assert_eq!(&after.files[key], add);
+            let stats = add.stats.as_deref().unwrap_or("none");
+            if !also_as_json {
+                assert_eq!(stats.replace(' ', ""), EXPECTED.replace([' ', '\n'], ""));
+            }
+        }
     }
+}
+
+/// What the columns of [`statistics`] say: what JSON cannot say exactly lies outside, or is left out.
+const EXPECTED: &str = r#"{"numRecords":2,"tightBounds":true,
+    "minValues":{"boolean":false,"byte":-1,"short":-2,"integer":-3,"long":-4,"float":-0.5,"double":-0.0,
+        "decimal":-0.05,"string":"a\"é","date":"0001-01-01","timestamp":"1969-12-31T23:59:59.999Z",
+        "timestamp_ntz":"1969-12-31T23:59:59.999","in":{"timestamp":"9999-12-31T23:59:59.999Z"}},
+    "maxValues":{"boolean":false,"byte":-1,"short":-2,"integer":-3,"long":-4,"float":-0.5,"double":0.0,
+        "decimal":-0.05,"string":"a\"é","date":"0001-01-01","timestamp":"1970-01-01T00:00:00.000Z",
+        "timestamp_ntz":"1970-01-01T00:00:00.000","in":{}},
+    "nullCount":{"boolean":0,"in":{"timestamp":1}}}"#;
+
+fn structure(members: Vec<(&str, ArrayRef)>) -> ArrayRef {
+    let members = members
+        .into_iter()
+        .map(|(name, member)| (Arc::new(Field::new(name, member.data_type().clone(), true)), member));
+    Arc::new(StructArray::from(members.collect::<Vec<_>>()))
+}
+
+/// A value of every type that Delta has bounds of.
+fn bounds(rows: usize) -> ArrayRef {
+    use arrow::array::{
+        BinaryArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array,
+        Int16Array, Int32Array, TimestampMicrosecondArray,
+    };
+    const LAST_MICROS: i64 = 253_402_300_799_999_999;
+    let decimal = Decimal128Array::from(vec![-5; rows]).with_precision_and_scale(9, 2).unwrap();
+    let at = |micros| TimestampMicrosecondArray::from(vec![micros; rows]);
+    structure(vec![
+        ("boolean", Arc::new(BooleanArray::from(vec![false; rows]))),
+        ("byte", Arc::new(Int8Array::from(vec![-1; rows]))),
+        ("short", Arc::new(Int16Array::from(vec![-2; rows]))),
+        ("integer", Arc::new(Int32Array::from(vec![-3; rows]))),
+        ("long", Arc::new(Int64Array::from(vec![-4; rows]))),
+        ("float", Arc::new(Float32Array::from(vec![-0.5; rows]))),
+        ("double", Arc::new(Float64Array::from(vec![0.0; rows]))),
+        ("not_a_number", Arc::new(Float64Array::from(vec![f64::NAN; rows]))),
+        ("decimal", Arc::new(decimal)),
+        ("string", Arc::new(StringArray::from(vec!["a\"é"; rows]))),
+        ("binary", Arc::new(BinaryArray::from(vec![&b"a"[..]; rows]))),
+        ("date", Arc::new(Date32Array::from(vec![-719_162; rows]))),
+        ("timestamp", Arc::new(at(-1).with_timezone("UTC"))),
+        ("timestamp_ntz", Arc::new(at(-1))),
+        ("in", structure(vec![("timestamp", Arc::new(at(LAST_MICROS).with_timezone("UTC")))])),
+        ("absent", new_null_array(&DataType::Int64, rows)),
+    ])
+}
+
+fn statistics(rows: usize) -> ArrayRef {
+    let counts = |count| -> ArrayRef { Arc::new(Int64Array::from(vec![count; rows])) };
+    structure(vec![
+        ("numRecords", counts(2)),
+        ("tightBounds", Arc::new(arrow::array::BooleanArray::from(vec![true; rows]))),
+        ("minValues", bounds(rows)),
+        ("maxValues", bounds(rows)),
+        (
+            "nullCount",
+            structure(vec![("boolean", counts(0)), ("in", structure(vec![("timestamp", counts(1))]))]),
+        ),
+    ])
 }
 
 /// As Spark leaves it where the table wants statistics as columns, and maybe not as JSON.
 fn with_statistics_in_columns(batch: &RecordBatch, also_as_json: bool) -> RecordBatch {
     let rows = batch.num_rows();
-    let counts: ArrayRef = Arc::new(Int64Array::from(vec![1; rows]));
-    let parsed: ArrayRef = Arc::new(StructArray::from(vec![(
-        Arc::new(Field::new("numRecords", DataType::Int64, true)),
-        counts,
-    )]));
     let (fields, members, nulls) = batch.column_by_name("add").unwrap().as_struct().clone().into_parts();
     let member = |(field, member): (&Arc<Field>, ArrayRef)| match field.name().as_str() {
-        "stats" if !also_as_json => new_null_array(&DataType::Utf8, rows),
-        _ => member,
+        "stats" if !also_as_json => (field.name().clone(), new_null_array(&DataType::Utf8, rows)),
+        name => (name.to_owned(), member),
     };
-    let members = fields.iter().zip(members).map(member).chain([Arc::clone(&parsed)]).collect();
-    let parsed = Arc::new(Field::new("stats_parsed", parsed.data_type().clone(), true));
-    let fields = fields.iter().cloned().chain([parsed]).collect();
+    let mut members: Vec<(String, ArrayRef)> = fields.iter().zip(members).map(member).collect();
+    // Partition values have a zone as well.
+    members.push(("partitionValues_parsed".to_owned(), bounds(rows)));
+    members.push(("stats_parsed".to_owned(), statistics(rows)));
+    let fields = members.iter().map(|(name, member)| Field::new(name, member.data_type().clone(), true));
+    let fields = fields.collect::<Vec<_>>().into();
+    let members = members.into_iter().map(|(_, member)| member).collect();
     let adds: ArrayRef = Arc::new(StructArray::new(fields, members, nulls));
     let column = |(field, column): (&Arc<Field>, &ArrayRef)| {
         let is_add = field.name() == "add";

@@ -1,0 +1,40 @@
+//! Checkpoints whose top level is JSON: `n.checkpoint.<uuid>.json`, which a table with v2 checkpoints may have.
+//!
+//! It owns which files these are, reading them whole, for they are small, and
+//! which sidecars they name. Sidecars are Parquet, as all else of a checkpoint.
+
+use serde::Deserialize;
+
+use super::action::{self, Line};
+use super::log::bad_checkpoint;
+use super::store::Store;
+use crate::error::Result;
+use bytes::Bytes;
+use object_store::ObjectStoreExt;
+
+#[derive(Deserialize)]
+struct Sidecar {
+    path: String,
+}
+
+pub fn is_one(name: &str) -> bool {
+    name.ends_with(".json")
+}
+
+/// Its lines: the same that version files hold.
+pub async fn read(store: &Store, name: &str) -> Result<Bytes> {
+    let path = store.path(&format!("_delta_log/{name}"));
+    let body = async { store.objects.get(&path).await?.bytes().await };
+    body.await.map_err(|error| bad_checkpoint(store, name, error))
+}
+
+/// The names of the files beside it that belong to it.
+pub fn sidecars(body: &[u8]) -> Result<Vec<String>, serde_json::Error> {
+    let mut paths = Vec::new();
+    for line in action::lines(body) {
+        if let Line::Sidecar(text) = line? {
+            paths.push(serde_json::from_str::<Sidecar>(text.get())?.path);
+        }
+    }
+    Ok(paths)
+}
