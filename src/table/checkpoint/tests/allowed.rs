@@ -154,7 +154,7 @@ async fn a_hint_is_no_more_than_a_hint() {
         .to_string(),
     ] {
         let mut table = moved_table().await;
-        write(&table.store, table.tip(), TERMS, &Sweeper::here(), &SystemClock).await.unwrap();
+        write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
         table.append(&[full(1, 9, 12)]).await;
         let before = take(&table).await;
         put(&table, "_last_checkpoint", &hint);
