@@ -282,7 +282,8 @@ pub fn commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
     }
 }
 
-/// The same of a version that others follow: a `metaData` that one of them replaces need not be sound.
+/// The same of a version that others follow: a `metaData` that one of them replaces may have values of other
+/// types, as readers take it that make text of them.
 pub fn past_commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
     let twice = |what: &str| serde_json::Error::custom(format!("{what} stands twice in one version"));
     let (mut commit, mut app_ids, mut infos) = (Commit::default(), BTreeSet::new(), 0);
@@ -300,6 +301,7 @@ pub fn past_commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
             }
             Line::MetaData(text) => match serde_json::from_str(text.get()) {
                 Ok(metadata) => commit.metadata = Some(metadata),
+                Err(error) if !is_complete(text) => return Err(error),
                 Err(error) => commit.unreadable = Some(format!("its metaData cannot be read: {error}")),
             },
             Line::Txn(txn) => {
@@ -315,6 +317,29 @@ pub fn past_commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
     }
     commit.note_winner();
     Ok(commit)
+}
+
+/// A `metaData` in which everything stands that readers want in every version, in whatever spelling.
+fn is_complete(text: &RawValue) -> bool {
+    let Ok(Value::Object(metadata)) = serde_json::from_str(text.get()) else { return false };
+    let is_scalar = |value: &Value| value.is_string() || value.is_number() || value.is_boolean();
+    let has = |of: &Map<String, Value>, key: &str| of.get(key).is_some_and(is_scalar);
+    let are_scalars = |of: Option<&Value>| match of {
+        Some(Value::Object(members)) => members.values().all(is_scalar),
+        Some(Value::Array(elements)) => elements.iter().all(is_scalar),
+        _ => false,
+    };
+    let may_be = |key: &str, is: &dyn Fn(&Value) -> bool| {
+        metadata.get(key).is_none_or(|value| value.is_null() || is(value))
+    };
+    let format = metadata.get("format").and_then(Value::as_object);
+    has(&metadata, "id")
+        && has(&metadata, "schemaString")
+        && format.is_some_and(|format| has(format, "provider") && are_scalars(format.get("options")))
+        && are_scalars(metadata.get("partitionColumns"))
+        && are_scalars(metadata.get("configuration"))
+        && ["name", "description"].iter().all(|&key| may_be(key, &is_scalar))
+        && may_be("createdTime", &Value::is_i64)
 }
 
 /// Other writers put what they like into `commitInfo`: only the shapes we

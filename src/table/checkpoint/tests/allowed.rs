@@ -98,16 +98,18 @@ async fn actions_and_fields_that_nobody_knows_do_not_keep_a_log_from_being_read(
     assert_eq!(state(&take(&table).await), state(&before), "behind a checkpoint of ours");
 }
 
-/// "The metadata that applies is the latest one": what a later version replaces need not be sound.
+/// "The metadata that applies is the latest one": what a later version replaces need be no more than complete.
 #[tokio::test]
 async fn a_metadata_that_a_later_version_replaces_need_not_be_readable() {
-    let schema = r#"{"type":"struct","fields":[]}"#;
+    const SCHEMA: &str = r#"{"type":"struct","fields":[]}"#;
     let protocol = json!({"protocol": {"minReaderVersion": 1, "minWriterVersion": 2}});
-    let broken = json!({"metaData": {"id": "first"}});
+    let mut broken = metadata("no schema at all");
+    broken["metaData"]["configuration"] = json!({"delta.appendOnly": true});
+    broken["metaData"]["name"] = json!(7);
     let mut table = HandMade::new().await;
     // As another writer begins: the first metaData lacks what the second one says.
-    put(&table, "00000000000000000000.json", text(&[protocol, broken.clone()]));
-    table.commit_lines(&[metadata(schema)]).await;
+    put(&table, "00000000000000000000.json", text(&[protocol.clone(), broken.clone()]));
+    table.commit_lines(&[metadata(SCHEMA)]).await;
     let before = take(&table).await;
     assert_eq!(before.snapshot.metadata.id, "later");
     assert_same(&table, &before).await;
@@ -121,6 +123,11 @@ async fn a_metadata_that_a_later_version_replaces_need_not_be_readable() {
     ] {
         assert!(error.message.contains("version 2 of the log"), "{error}");
     }
+    // What lacks a member is damage in any version, as the kernel takes it.
+    let mut table = HandMade::new().await;
+    put(&table, "00000000000000000000.json", text(&[protocol, json!({"metaData": {"id": "first"}})]));
+    table.commit_lines(&[metadata(SCHEMA)]).await;
+    assert!(log::load(&table.store).await.unwrap_err().message.contains("version 0 of the log"));
 }
 
 /// "The order of actions within a version is not significant."
