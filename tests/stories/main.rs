@@ -37,6 +37,7 @@ mod setups;
 mod shards;
 mod signals;
 mod starts;
+mod statistics;
 mod stores;
 mod topics;
 mod transactions;
