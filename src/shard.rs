@@ -467,7 +467,10 @@ impl<S: Source> Shard<S> {
             .iter()
             .map(|&index| (index, &self.partitions[index]))
             // A paused table's are assigned when it has room again.
-            .filter(|(_, partition)| partition.reading && !self.tables[partition.table].paused)
+            .filter(|(_, partition)| {
+                let is_paused = self.tables[partition.table].paused && !planted(Bug::ReadsOnInAPause);
+                partition.reading && !is_paused
+            })
             .map(|(index, partition)| Assignment {
                 slot: slot(index),
                 topic: partition.progress.source().topic.clone(),

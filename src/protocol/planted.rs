@@ -115,6 +115,24 @@ bugs! {
     /// The last shard does not hear of a reset.
     ResetMissesAShard,
 
+    // ---- several tables in one process
+    /// A table of which too much is in flight keeps the others from being read.
+    FullTableStopsAll,
+    /// A table that was paused is not read again.
+    PausesForEver,
+    /// A table that was paused is read on behind what came first in the pause.
+    SkipsWhatCameInAPause,
+    /// With a full table all are paused, and only that one is read again.
+    PausesTheOthersToo,
+    /// Of a table that was paused one partition is read again.
+    ResumesOnePartition,
+    /// A partition that comes to a paused table is read.
+    ReadsOnInAPause,
+    /// What a stopped table has in flight still counts.
+    StoppedTableCountsItsWork,
+    /// A table that stops takes the open files of the others with it.
+    StopForgetsAnothersFiles,
+
     // ---- a partition moves between shards
     /// What was read and is not in a file is forgotten when a partition goes.
     ForgetsBuffersOnAMove,

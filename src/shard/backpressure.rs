@@ -13,6 +13,8 @@
 use super::table::TableState;
 use super::{Shard, slot};
 use crate::error::Result;
+use crate::ids::Offset;
+use crate::protocol::planted::{Bug, planted};
 use crate::source::Source;
 use crate::status::State;
 
@@ -39,7 +41,10 @@ impl<S: Source> Shard<S> {
     /// Whether there is something to read that may be taken in now.
     pub(super) fn may_poll(&self) -> bool {
         let is_alone = self.tables_read().nth(1).is_none();
+        let is_stopped = planted(Bug::FullTableStopsAll)
+            && self.tables_read().any(|place| self.tables[place].is_full(is_alone).is_some());
         !self.draining
+            && !is_stopped
             && !self.wiring.budget.is_spent()
             && self.tables_read().any(|place| {
                 let table = &self.tables[place];
@@ -53,7 +58,10 @@ impl<S: Source> Shard<S> {
             return Ok(());
         }
         for place in 0..self.tables.len() {
-            if self.tables[place].paused && self.tables[place].has_room_again() {
+            if self.tables[place].paused
+                && self.tables[place].has_room_again()
+                && !planted(Bug::PausesForEver)
+            {
                 self.resume(place)?;
             }
         }
@@ -75,7 +83,10 @@ impl<S: Source> Shard<S> {
 
     fn pause(&mut self, place: usize, why: &str) {
         self.tables[place].paused = true;
-        for index in self.partitions_read(place) {
+        let all = planted(Bug::PausesTheOthersToo);
+        let places = if all { 0..self.tables.len() } else { place..place + 1 };
+        let indices: Vec<usize> = places.flat_map(|place| self.partitions_read(place)).collect();
+        for index in indices {
             self.source.release(slot(index));
             self.show(index, State::Paused(why.into()));
         }
@@ -83,7 +94,17 @@ impl<S: Source> Shard<S> {
 
     fn resume(&mut self, place: usize) -> Result<()> {
         self.tables[place].paused = false;
-        self.assign(&self.partitions_read(place))
+        let mut again = self.partitions_read(place);
+        if planted(Bug::SkipsWhatCameInAPause) {
+            for &index in &again {
+                let progress = &mut self.partitions[index].progress;
+                progress.pass(Offset(progress.position().0 + 1));
+            }
+        }
+        if planted(Bug::ResumesOnePartition) {
+            again.truncate(1);
+        }
+        self.assign(&again)
     }
 
     /// Tables with a partition that is read, paused ones among them; each once.

@@ -214,8 +214,10 @@ impl TableState {
 
     pub(super) fn stop(&mut self) {
         self.stopped = true;
-        // Nobody says any more that they are committed.
-        self.uncommitted.clear();
+        if !planted(Bug::StoppedTableCountsItsWork) {
+            // Nobody says any more that they are committed.
+            self.uncommitted.clear();
+        }
         self.forget();
     }
 

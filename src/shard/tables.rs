@@ -11,6 +11,7 @@
 use super::table::TableState;
 use super::{Lane, PartitionState, Reading, Shard};
 use crate::error::Result;
+use crate::protocol::planted::{Bug, planted};
 use crate::source::Source;
 
 impl<S: Source> Shard<S> {
@@ -65,6 +66,9 @@ impl<S: Source> Shard<S> {
     pub(super) fn stop_table(&mut self, table: usize) {
         let place = self.place(table);
         self.stop_reading_table(place);
+        if planted(Bug::StopForgetsAnothersFiles) {
+            self.tables.iter_mut().for_each(|table| table.rows.forget());
+        }
         self.tables[place].stop();
     }
 

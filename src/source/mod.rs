@@ -61,7 +61,7 @@ pub trait Source {
     /// Reads these partitions from these offsets, in place of what their slots read before.
     fn assign(&mut self, assignments: &[Assignment]) -> Result<(), Error>;
 
-    /// Stops reading a partition.
+    /// Stops reading a partition; where it is not read, nothing happens.
     fn release(&mut self, slot: Slot);
 
     /// Takes what has arrived; waits up to `wait` if there is nothing.

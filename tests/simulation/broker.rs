@@ -95,6 +95,8 @@ impl PartitionLog {
 }
 
 pub struct Broker {
+    /// Of the topic.
+    name: &'static str,
     pub partitions: Vec<PartitionLog>,
     /// The topic that the table is of, once there is another one of its name.
     former: Option<Vec<PartitionLog>>,
@@ -103,6 +105,8 @@ pub struct Broker {
     tells_ids: bool,
     /// Much of what is produced is a row for one config and none for another.
     is_doubtful: bool,
+    /// Nobody leads its partitions: nothing is read, and no question about it is answered.
+    pub is_silent: bool,
     next_id: i64,
 }
 
@@ -122,7 +126,21 @@ pub fn number(topic_id: &str, partition: i32) -> Option<i32> {
 
 impl Broker {
     pub fn new(tells_ids: bool, is_doubtful: bool) -> Broker {
-        Broker { partitions: Vec::new(), former: None, exists: true, tells_ids, is_doubtful, next_id: 0 }
+        Broker {
+            name: TOPIC,
+            partitions: Vec::new(),
+            former: None,
+            exists: true,
+            tells_ids,
+            is_doubtful,
+            is_silent: false,
+            next_id: 0,
+        }
+    }
+
+    /// One topic among others: no row of it has the id of another one's.
+    pub fn named(self, name: &'static str, next_id: i64) -> Broker {
+        Broker { name, next_id, ..self }
     }
 
     /// The logs of a topic, by number.
@@ -164,7 +182,7 @@ impl Broker {
             (true, Some(_)) => TopicId("B".to_owned()),
         };
         let partitions = (0..self.partitions.len() as i32).map(Partition).collect();
-        self.exists.then(|| Topic { name: TOPIC.to_owned(), id, partitions })
+        self.exists.then(|| Topic { name: self.name.to_owned(), id, partitions })
     }
 
     pub fn tell_ids(&mut self) {
@@ -258,9 +276,14 @@ impl Broker {
     }
 }
 
+fn place_of(brokers: &[SharedBroker], name: &str) -> usize {
+    brokers.iter().position(|broker| broker.lock().unwrap().name == name).expect("a topic of the world")
+}
+
 /// What the broker tells of topics, now and then nothing.
 pub struct SimTopics {
-    pub broker: SharedBroker,
+    /// Of each topic.
+    pub brokers: Vec<SharedBroker>,
     pub chance: Mutex<Chance>,
     /// In percent of questions.
     pub silent: u64,
@@ -271,11 +294,12 @@ impl Topics for SimTopics {
         !known.id.is_unknown() && matches!(self.find(&known.name), Ok(Some(topic)) if topic.id == known.id)
     }
 
-    fn find(&self, _name: &str) -> Result<Option<Topic>> {
-        if self.chance.lock().unwrap().percent(self.silent) {
+    fn find(&self, name: &str) -> Result<Option<Topic>> {
+        let broker = self.brokers[place_of(&self.brokers, name)].lock().unwrap();
+        if self.chance.lock().unwrap().percent(self.silent) || broker.is_silent {
             return Err(Error::new(ErrorKind::Unavailable, "the broker does not answer"));
         }
-        Ok(self.broker.lock().unwrap().topic())
+        Ok(broker.topic())
     }
 
     /// Nobody looks at the lag.
@@ -296,7 +320,8 @@ pub enum SourceBug {
 }
 
 pub struct SimSource {
-    broker: SharedBroker,
+    /// Of each topic.
+    brokers: Vec<SharedBroker>,
     chance: Chance,
     /// By slot; `None` after a release.
     reading: Vec<Option<Reader>>,
@@ -309,6 +334,8 @@ pub struct SimSource {
 }
 
 struct Reader {
+    /// Its topic's place.
+    topic: usize,
     partition: usize,
     position: i64,
     start: i64,
@@ -318,7 +345,7 @@ struct Reader {
 
 impl SimSource {
     pub fn new(
-        broker: SharedBroker,
+        brokers: Vec<SharedBroker>,
         mut chance: Chance,
         most_at_once: Option<u64>,
         lost_one_in: u64,
@@ -327,7 +354,7 @@ impl SimSource {
         let drawn = 1 + chance.below(12);
         let batch_max = most_at_once.unwrap_or(drawn);
         SimSource {
-            broker,
+            brokers,
             chance,
             reading: Vec::new(),
             batch_max,
@@ -339,8 +366,8 @@ impl SimSource {
 
     fn poll_slot(&mut self, slot: usize) {
         let Some(reader) = &mut self.reading[slot] else { return };
-        let broker = self.broker.lock().unwrap();
-        if !broker.exists {
+        let broker = self.brokers[reader.topic].lock().unwrap();
+        if !broker.exists || broker.is_silent {
             return;
         }
         let log = &broker.partitions[reader.partition];
@@ -395,6 +422,7 @@ impl Source for SimSource {
                 self.reading.resize_with(slot + 1, || None);
             }
             self.reading[slot] = Some(Reader {
+                topic: place_of(&self.brokers, &assignment.topic),
                 partition: assignment.partition.0 as usize,
                 position: assignment.start.0,
                 start: assignment.start.0,
@@ -405,7 +433,10 @@ impl Source for SimSource {
     }
 
     fn release(&mut self, slot: Slot) {
-        self.reading[slot.index()] = None;
+        // A partition of a paused table may never have been assigned.
+        if let Some(reader) = self.reading.get_mut(slot.index()) {
+            *reader = None;
+        }
     }
 
     fn poll(&mut self, _wait: Duration) {
@@ -440,6 +471,6 @@ impl Source for SimSource {
 
     fn end(&self, slot: Slot) -> Option<Offset> {
         let reader = self.reading.get(slot.index())?.as_ref()?;
-        Some(Offset(self.broker.lock().unwrap().partitions[reader.partition].end()))
+        Some(Offset(self.brokers[reader.topic].lock().unwrap().partitions[reader.partition].end()))
     }
 }

@@ -337,7 +337,7 @@ impl Instance {
         let sweeper = Sweeper::new(self.runtime.handle().clone());
         let board = Arc::new(Board::new(Arc::clone(&clock)));
         let topics = SimTopics {
-            broker: Arc::clone(&self.broker),
+            brokers: vec![Arc::clone(&self.broker)],
             chance: Mutex::new(self.chance.clone().fork()),
             silent: self.plan.silent,
         };
@@ -390,7 +390,7 @@ impl Instance {
             let share = readings.iter().skip(index).step_by(count).cloned().collect();
             let Plan { most_at_once, lost_one_in, bug, .. } = self.plan;
             let source =
-                SimSource::new(Arc::clone(&self.broker), chance.fork(), most_at_once, lost_one_in, bug);
+                SimSource::new(vec![Arc::clone(&self.broker)], chance.fork(), most_at_once, lost_one_in, bug);
             let (left_out, left) = bounded(64);
             if let Some(terms) = &links {
                 let seat = SimSeat::join(&self.coordinator, &self.name, &topic_id.0);
@@ -501,7 +501,7 @@ thread_local! {
 }
 
 /// Whether another instance is known to be running: one that was killed is not.
-fn lives(writer: &Writer) -> bool {
+pub fn lives(writer: &Writer) -> bool {
     LIVING.with_borrow(|living| living.contains(&writer.instance))
 }
 

@@ -17,6 +17,7 @@
 //! | `letters` | the same of the places of dead letters |
 //! | `log` | whether others can read a table's log: hint, checkpoints, versions |
 //! | `finding` | what is wrong, and who says so |
+//! | `many` | several tables in one process, sick ones among them |
 //! | `swarm` | many seeds, each with its own mix of faults |
 //! | `shrink` | what of a failing seed can be left out |
 //! | `systematic` | short runs, one fault each: at every request, of every kind |
@@ -40,6 +41,7 @@ mod hand;
 mod instance;
 mod letters;
 mod log;
+mod many;
 mod oracle;
 #[cfg(feature = "planted")]
 mod planted;
@@ -70,7 +72,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// A panic of the code under test is a finding like any other.
-fn caught(run: impl FnOnce() -> Result<Tally, Finding>) -> Result<Tally, Finding> {
+fn caught<T>(run: impl FnOnce() -> Result<T, Finding>) -> Result<T, Finding> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));

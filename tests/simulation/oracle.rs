@@ -24,7 +24,15 @@ pub const ROOT: &str = "table";
 /// Where configs let dead letters go.
 pub const LETTER_ROOTS: [&str; 2] = ["letters", "letters2"];
 
+/// What the table and its topic are called.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    pub table_ids: [&'static str; 2],
+    pub topic: &'static str,
+}
+
 pub struct Oracle {
+    names: Names,
     /// The table's own.
     pub log: Log,
     pub letters: Letters,
@@ -73,14 +81,20 @@ struct Claim {
 
 impl Oracle {
     pub fn new(latest: bool) -> Oracle {
+        Oracle::of(Names { table_ids: TABLE_IDS, topic: TOPIC }, latest)
+    }
+
+    /// The judge of one table among several.
+    pub fn of(names: Names, latest: bool) -> Oracle {
         Oracle {
+            names,
             log: Log::new(ROOT),
             letters: Letters::default(),
             txns: BTreeMap::new(),
             reached: BTreeMap::new(),
             replayed: BTreeMap::new(),
             replay_txns: BTreeMap::new(),
-            table_id: TABLE_IDS[0],
+            table_id: names.table_ids[0],
             handovers: 0,
             topic_id: None,
             rows: BTreeMap::new(),
@@ -200,7 +214,7 @@ impl Oracle {
         let (mut rows, mut letters) = (BTreeMap::new(), BTreeMap::new());
         let mut jumps = BTreeMap::new();
         let app_ids = || actions.iter().filter_map(|action| action.pointer("/txn/appId")?.as_str());
-        let handover = app_ids().find_map(handover_of);
+        let handover = app_ids().find_map(|app_id| handover_of(app_id, self.names.topic));
         let is_handover = handover.is_some();
         self.handed_over(handover)?;
         for action in &actions {
@@ -208,7 +222,10 @@ impl Oracle {
                 let app_id = txn["appId"].as_str().ok_or("a txn without appId")?;
                 jumps.extend(jump_of(app_id));
                 self.replay_txn(app_id, txn)?;
-                if let Some((table_id, topic_id, partition)) = source_of(app_id) {
+                if let Some((table_id, topic, topic_id, partition)) = source_of(app_id) {
+                    if topic != self.names.topic {
+                        return Err(format!("{app_id} is of another table's topic"));
+                    }
                     if table_id != self.table_id {
                         return Err(format!("{app_id} moves, and {} took it over", self.table_id));
                     }
@@ -261,7 +278,8 @@ impl Oracle {
     fn handed_over(&mut self, handover: Option<Handover<'_>>) -> Verdict {
         let Some(Handover { to, from }) = handover else { return Ok(()) };
         let went_on = (self.table_id, self.topic_id.as_deref().unwrap_or_default());
-        let known = TABLE_IDS.into_iter().find(|id| *id == to.0).filter(|_| to != from && from == went_on);
+        let known =
+            self.names.table_ids.into_iter().find(|id| *id == to.0).filter(|_| to != from && from == went_on);
         let Some(table_id) = known else {
             return Err(format!("{from:?} is handed over to {to:?}, and {went_on:?} went on"));
         };
@@ -574,12 +592,12 @@ fn claims_of(ranges: &Value) -> Verdict<BTreeMap<i32, Vec<Claim>>> {
     Ok(claims)
 }
 
-/// Table id, topic id and partition of a next offset.
-fn source_of(app_id: &str) -> Option<(&str, &str, i32)> {
-    let ["thalweg", table_id, TOPIC, topic_id, partition] = app_id.split('/').collect::<Vec<_>>()[..] else {
+/// Table id, topic, topic id and partition of a next offset.
+fn source_of(app_id: &str) -> Option<(&str, &str, &str, i32)> {
+    let ["thalweg", table_id, topic, topic_id, partition] = app_id.split('/').collect::<Vec<_>>()[..] else {
         return None;
     };
-    Some((table_id, topic_id, partition.parse().ok()?))
+    Some((table_id, topic, topic_id, partition.parse().ok()?))
 }
 
 /// The partition that a person moved, from where and to where.
@@ -598,13 +616,12 @@ struct Handover<'a> {
     from: (&'a str, &'a str),
 }
 
-fn handover_of(app_id: &str) -> Option<Handover<'_>> {
-    let ["thalweg", "adopt", to, TOPIC, to_topic, from, from_topic] =
-        app_id.split('/').collect::<Vec<_>>()[..]
+fn handover_of<'a>(app_id: &'a str, topic: &str) -> Option<Handover<'a>> {
+    let ["thalweg", "adopt", to, of, to_topic, from, from_topic] = app_id.split('/').collect::<Vec<_>>()[..]
     else {
         return None;
     };
-    Some(Handover { to: (to, to_topic), from: (from, from_topic) })
+    (of == topic).then_some(Handover { to: (to, to_topic), from: (from, from_topic) })
 }
 
 /// The names of a Delta schema's columns.

@@ -8,7 +8,7 @@ use thalweg::protocol::planted::{ALL, Bug, plant};
 
 use crate::aims::{self, Aim};
 use crate::finding::{Class, Finding};
-use crate::{on_all_cores, run_aimed, setting};
+use crate::{many, on_all_cores, run_aimed, setting};
 
 /// After so many seeds a bug counts as missed.
 const SEEDS_MAX: u64 = 1_500;
@@ -32,7 +32,39 @@ pub struct Found {
     pub finding: Finding,
 }
 
+/// In which kind of world a bug is looked for.
+#[derive(Clone, Copy)]
+pub enum Where {
+    OneTable(Aim),
+    SeveralTables(many::Aim),
+}
+
+impl Where {
+    /// What a seed's history says.
+    fn run(self, seed: u64) -> Option<Finding> {
+        match self {
+            Where::OneTable(aim) => run_aimed(seed, aim).err(),
+            Where::SeveralTables(aim) => many::run(seed, aim, false).err(),
+        }
+    }
+}
+
 /// A world in which the bug would matter.
+fn world(bug: Bug) -> Where {
+    match bug {
+        Bug::FullTableStopsAll
+        | Bug::PausesForEver
+        | Bug::SkipsWhatCameInAPause
+        | Bug::PausesTheOthersToo
+        | Bug::ResumesOnePartition => Where::SeveralTables(many::a_store_stalls),
+        Bug::ReadsOnInAPause => Where::SeveralTables(many::a_store_stalls_between_resets),
+        Bug::StoppedTableCountsItsWork | Bug::StopForgetsAnothersFiles => {
+            Where::SeveralTables(many::a_table_is_taken)
+        }
+        _ => Where::OneTable(aim(bug)),
+    }
+}
+
 fn aim(bug: Bug) -> Aim {
     match bug {
         Bug::CommitsFilesOfAnyAge | Bug::TrustsTheTipForEver => aims::weeks_pass,
@@ -99,21 +131,21 @@ fn shows(bug: Bug, finding: &Finding) -> bool {
 }
 
 /// What a seed says of a bug that it shows, and is right without.
-fn shown_by(bug: Bug, aim: Aim, seed: u64) -> Option<Found> {
+fn shown_by(bug: Bug, world: Where, seed: u64) -> Option<Found> {
     let run = |planted| {
         plant(planted);
-        let outcome = run_aimed(seed, aim);
+        let outcome = world.run(seed);
         plant(None);
-        outcome.err()
+        outcome
     };
     let finding = run(Some(bug)).filter(|finding| shows(bug, finding))?;
     run(None).is_none().then_some(Found { seed, finding })
 }
 
 /// The first seed that shows the bug.
-pub fn seek(bug: Bug, aim: Aim, seeds: u64) -> Option<Found> {
+pub fn seek(bug: Bug, world: Where, seeds: u64) -> Option<Found> {
     (0..seeds.div_ceil(AT_ONCE)).find_map(|chunk| {
-        let found = on_all_cores(AT_ONCE, |index| shown_by(bug, aim, chunk * AT_ONCE + index));
+        let found = on_all_cores(AT_ONCE, |index| shown_by(bug, world, chunk * AT_ONCE + index));
         found.into_iter().flatten().next()
     })
 }
@@ -140,7 +172,7 @@ fn every_world_in_which_a_bug_is_looked_for_is_right_without_it() {
     let (_, bugs) = wanted();
     let failures = on_all_cores(bugs.len() as u64 * seeds, |index| {
         let (bug, seed) = (bugs[(index / seeds) as usize], index % seeds);
-        let finding = run_aimed(seed, aim(bug)).err()?;
+        let finding = world(bug).run(seed)?;
         Some(format!("the world of {bug:?}, seed {seed}: {}", finding.said))
     });
     let failures: Vec<String> = failures.into_iter().flatten().collect();
@@ -154,12 +186,12 @@ fn every_planted_bug_is_found() {
     let (wanted, bugs) = wanted();
     let at_once = on_all_cores(bugs.len() as u64, |index| {
         let bug = bugs[index as usize];
-        shown_by(bug, aim(bug), recorded(bug)?)
+        shown_by(bug, world(bug), recorded(bug)?)
     });
     let (mut moved, mut missed, mut record) = (0, Vec::new(), String::new());
     for (&bug, at_once) in bugs.iter().zip(at_once) {
         let name = format!("{bug:?}");
-        let Some(Found { seed, finding }) = at_once.clone().or_else(|| seek(bug, aim(bug), seeds)) else {
+        let Some(Found { seed, finding }) = at_once.clone().or_else(|| seek(bug, world(bug), seeds)) else {
             eprintln!("{name:<30} NOT FOUND in {seeds} seeds");
             missed.push(bug);
             continue;

@@ -13,6 +13,7 @@
 //! | `OwnRetry` | puts | yes | exists already |
 //! | `Late` | puts | later, also after a crash, if the key is then absent | error |
 //! | `Slow` | any | yes | as it is, after longer than anybody waits for a version file |
+//! | `Full` | puts | no | error: the disk is full |
 //! | `CrashBefore` | any | no | none: who asked is dead |
 //! | `CrashAfter` | any | yes | none: who asked is dead |
 //!
@@ -74,8 +75,19 @@ pub enum Fate {
     OwnRetry,
     Late,
     Slow,
+    Full,
     CrashBefore,
     CrashAfter,
+}
+
+/// What is wrong with all of a store, until it heals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sickness {
+    /// Requests are taken and not answered.
+    Stalls,
+    Refuses,
+    /// Nothing can be written.
+    Full,
 }
 
 /// One fault at one request, counted over the whole world.
@@ -87,6 +99,9 @@ pub struct Single {
 
 /// Longer than anybody waits for a version file.
 const SLOW: Duration = Duration::from_secs(20);
+/// A client waits so long for an answer, and looks so often whether there is one.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(30);
+const STALL_STEP: Duration = Duration::from_millis(100);
 /// One slow request in so many takes that long.
 const SLOW_ONE_IN: u64 = 100;
 
@@ -138,6 +153,9 @@ struct Inner {
     going: (Vec<Path>, u64),
     /// Who listed what.
     listed: Vec<(String, Path)>,
+    sickness: Option<Sickness>,
+    /// Puts of data files that are not answered.
+    waiting: usize,
 }
 
 /// A handle; all handles of a world share the objects.
@@ -176,6 +194,8 @@ impl SimStore {
             dead: BTreeSet::new(),
             going: (Vec::new(), 0),
             listed: Vec::new(),
+            sickness: None,
+            waiting: 0,
         };
         SimStore { inner: Arc::new(Mutex::new(inner)), clock, who: "world".to_owned(), sure: false }
     }
@@ -240,7 +260,45 @@ impl SimStore {
 
     /// From now on nothing goes wrong; what is in flight still lands.
     pub fn heal(&self) {
-        self.lock().faults = Faults::default();
+        self.heal_to(Faults::default());
+    }
+
+    /// The same, and so much still does.
+    pub fn heal_to(&self, faults: Faults) {
+        let mut inner = self.lock();
+        (inner.faults, inner.sickness) = (faults, None);
+    }
+
+    /// From now on no request is answered as it should be; `None`: the store is as it was.
+    pub fn sicken(&self, sickness: Option<Sickness>) {
+        self.lock().sickness = sickness;
+    }
+
+    /// Puts of data files of the table that wait for their answer.
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting
+    }
+
+    /// Lets all land that was sent.
+    pub fn land_all(&self) {
+        self.land(u64::MAX);
+    }
+
+    /// What a sick store does to a request; `None`: it is well.
+    async fn suffers(&self, kind: Kind) -> Option<Fate> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let sickness = self.lock().sickness;
+            match sickness? {
+                Sickness::Refuses => return Some(Fate::Refused),
+                Sickness::Full if matches!(kind, Kind::Put | Kind::Create) => return Some(Fate::Full),
+                Sickness::Full => return None,
+                // The client gives up.
+                Sickness::Stalls if waited >= GIVEN_UP_AFTER => return Some(Fate::Refused),
+                Sickness::Stalls => tokio::time::sleep(STALL_STEP).await,
+            }
+            waited += STALL_STEP;
+        }
     }
 
     /// Lets what is due land.
@@ -383,6 +441,9 @@ impl SimStore {
             return (Fate::Clean, Duration::ZERO);
         }
         self.something_goes();
+        if let Some(fate) = self.suffers(kind).await {
+            return (fate, Duration::ZERO);
+        }
         let Some((fate, before, after)) = self.draw_now(kind) else { return std::future::pending().await };
         let age = self.lock().ages;
         pause(before).await;
@@ -483,6 +544,7 @@ impl SimStore {
 
     async fn put(&self, path: &Path, bytes: Bytes, create: bool) -> Result<PutResult> {
         let kind = if create { Kind::Create } else { Kind::Put };
+        let _waits = Waits::of(self, path);
         let (fate, after, is_aged) = self.draw_aged(kind).await;
         // No writer can know that its files are still there when it stands still for days between its last
         // look and the request: `docs/guarantees.md` says so.
@@ -491,6 +553,7 @@ impl SimStore {
         self.note(|| format!("put {path} {fate:?}"));
         let answer = match fate {
             Fate::Refused | Fate::CrashBefore => Err(failure("503 Slow Down")),
+            Fate::Full => Err(full()),
             Fate::Late => {
                 // It is with the store from now on, whatever becomes of who sent it.
                 let mut inner = self.lock();
@@ -535,6 +598,23 @@ impl SimStore {
     }
 }
 
+/// Counts a put of a data file of the table for as long as it is not answered.
+struct Waits<'a>(Option<&'a SimStore>);
+
+impl Waits<'_> {
+    fn of<'a>(store: &'a SimStore, path: &Path) -> Waits<'a> {
+        let counts = path.as_ref().starts_with("table/part-").then_some(store);
+        counts.iter().for_each(|store| store.lock().waiting += 1);
+        Waits(counts)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|store| store.lock().waiting -= 1);
+    }
+}
+
 trait Modified {
     fn modified(self, time: Duration) -> Self;
 }
@@ -559,6 +639,10 @@ fn exists(path: &Path) -> Error {
 
 fn failure(what: &'static str) -> Error {
     Error::Generic { store: "sim", source: what.into() }
+}
+
+fn full() -> Error {
+    Error::Generic { store: "sim", source: std::io::Error::from(std::io::ErrorKind::StorageFull).into() }
 }
 
 fn alter_txn(body: &Bytes) -> Bytes {
