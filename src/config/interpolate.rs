@@ -1,10 +1,13 @@
 //! References inside a string value: `${env:NAME}`, `${env:NAME:-default}`,
 //! `${env:NAME:?message}`, `${file:/path}`, and `$$` for a dollar sign.
+//! One final newline of a variable or of a file is left out.
 //!
 //! It owns their grammar and resolves them. It works on one parsed string at
 //! a time, so that no value can change the file's structure.
 
 use std::io::Read;
+
+use super::store_value::without_final_newline;
 
 /// A secret file larger than this is not a secret file.
 const FILE_BYTES_MAX: u64 = 64 << 10;
@@ -75,7 +78,7 @@ fn from_environment(variable: &str, environment: Environment<'_>) -> Result<Stri
         let remedy = "a name has letters, digits and underscores: `${env:NAME}`".to_owned();
         return Err((format!("`{name}` is no name of an environment variable"), remedy));
     }
-    let set = environment(name);
+    let set = environment(name).map(|value| without_final_newline(&value).to_owned());
     let filled = set.clone().filter(|value| !value.is_empty());
     let missing = |message: &str| (message.to_owned(), format!("set {name} in the environment"));
     match rest {
@@ -112,8 +115,7 @@ fn from_file(path: &str) -> Result<String, (String, String)> {
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(refuse(format!("it is larger than {FILE_BYTES_MAX} bytes")));
     }
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
+    Ok(without_final_newline(&text).to_owned())
 }
 
 fn is_name(text: &str) -> bool {
@@ -131,6 +133,8 @@ mod tests {
         interpolate(text, &|name| match name {
             "HOST" => Some("kafka".to_owned()),
             "EMPTY" => Some(String::new()),
+            "LINE" => Some("s3cret \n".to_owned()),
+            "BREAK" => Some("\r\n".to_owned()),
             "NESTED" => Some("${env:HOST}".to_owned()),
             _ => None,
         })
@@ -144,6 +148,8 @@ mod tests {
             ("${env:ABSENT:-a:b-c}", "a:b-c"),
             ("${env:EMPTY:-x}", "x"),
             ("[${env:EMPTY}]", "[]"),
+            ("[${env:LINE}]", "[s3cret ]"),
+            ("[${env:BREAK:-x}]", "[x]"),
             ("${env:HOST:?needed}", "kafka"),
             ("$${env:HOST} pa$word $", "${env:HOST} pa$word $"),
             ("${env:NESTED}", "${env:HOST}"),

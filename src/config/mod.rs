@@ -17,6 +17,7 @@ mod redact;
 pub mod resources;
 mod security;
 mod source;
+mod store_value;
 mod syntax;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ mod values;
 pub use decoding::{Decoding, EpochUnit, Format, OnNewField, RAW_COLUMN, is_raw_column};
 pub use group::{Assignor, Group};
 pub use metadata::{MetadataColumn, RESCUED_COLUMN, is_reserved};
+pub use options::from_outside as store_value_from_outside;
 #[cfg(test)]
 pub(crate) use parse::parse_on;
 pub use parse::{check_variables, load, parse};

@@ -13,7 +13,7 @@ use super::interpolate::Environment;
 use super::parse::Reader;
 use super::raw::{Options, Value};
 use super::source::{Place, nearest};
-use super::{Secret, security};
+use super::{Secret, security, store_value};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a client holds in memory follows from one number.
@@ -191,6 +191,15 @@ pub fn check_environment(environment: Environment<'_>) -> Result<()> {
     Ok(())
 }
 
+/// What a variable or a profile says of S3: `source` names it. A variable's final newline is left out.
+pub fn from_outside(source: &str, name: &str, value: &str) -> Result<String> {
+    let value = store_value::without_final_newline(value);
+    match store_value::check(name, name, value) {
+        Ok(()) => Ok(value.to_owned()),
+        Err(wrong) => Err(Error::new(ErrorKind::Config, wrong.message).context(source).remedy(wrong.remedy)),
+    }
+}
+
 /// Why an option is refused, and whether its value is to blame rather than its name.
 struct Refusal {
     message: String,
@@ -198,7 +207,18 @@ struct Refusal {
     value_is_wrong: bool,
 }
 
+/// The full name of an option whose value it may have.
 fn full_name(key: &str, value: &str) -> Result<String, Refusal> {
+    let name = known_name(key, value)?;
+    store_value::check(&name, key, value).map_err(|wrong| Refusal {
+        message: wrong.message,
+        remedy: wrong.remedy,
+        value_is_wrong: true,
+    })?;
+    Ok(name)
+}
+
+fn known_name(key: &str, value: &str) -> Result<String, Refusal> {
     let name = key.to_ascii_lowercase();
     let lossy = |value_is_wrong: bool| Refusal {
         message: format!("storage option `{key}` would let two writers commit the same version"),

@@ -14,6 +14,7 @@ use super::raw::{self, Value};
 use super::redact;
 use super::resources::Machine;
 use super::source::{Place, Source, reason, suggestion};
+use super::store_value::without_final_newline;
 use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN, plain};
 use super::{Admin, Config, Kafka, Limits, OnBadRecord, Security, Table, location, options, syntax};
 use crate::budget;
@@ -511,6 +512,7 @@ impl Reader<'_> {
     pub(super) fn variable(&self, name: &str) -> Option<Given> {
         debug_assert!(VARIABLES.contains(&name), "{name} is missing in VARIABLES");
         let text = (self.environment)(name)?;
+        let text = without_final_newline(&text).to_owned();
         Some(Given { text, place: Place::Variable(name.to_owned()) })
     }
 

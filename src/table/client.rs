@@ -27,7 +27,7 @@ use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, R
 use url::Url;
 
 use super::profile::{self, Profile, Variable};
-use crate::config::{Secret, without_userinfo};
+use crate::config::{Secret, store_value_from_outside, without_userinfo};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The option that names an AWS profile; `object_store` knows nothing of it.
@@ -108,8 +108,9 @@ impl Settings {
         let chosen = options.get(PROFILE_OPTION).map(Secret::reveal);
         if let Some(name) = chosen {
             settings.take_profile(
+                name,
                 profile::load(name, variable)?.ok_or_else(|| profile::missing(name, variable))?,
-            );
+            )?;
         }
         // What belongs together comes from one place: an endpoint, a set of keys.
         let endpoint = settings.has(Endpoint) || settings.has(S3Endpoint);
@@ -120,7 +121,11 @@ impl Settings {
             match name.parse::<AmazonS3ConfigKey>() {
                 Ok(Endpoint | S3Endpoint) if endpoint => {}
                 Ok(key) if keys && is_credential(key) => {}
-                Ok(key) => settings.set(key, value),
+                Ok(key) if settings.has(key) => {}
+                Ok(key) => {
+                    let source = format!("environment variable {}", name.to_ascii_uppercase());
+                    settings.set(key, &store_value_from_outside(&source, key.as_ref(), value)?);
+                }
                 Err(_) => {}
             }
         }
@@ -134,12 +139,12 @@ impl Settings {
             match variable("AWS_PROFILE") {
                 Some(name) => {
                     let named = profile::load(&name, variable)?;
-                    settings.take_profile(named.ok_or_else(|| profile::missing(&name, variable))?);
+                    settings.take_profile(&name, named.ok_or_else(|| profile::missing(&name, variable))?)?;
                 }
                 None if others.into_iter().any(|key| settings.has(key)) => {}
                 None => {
                     if let Some(profile) = profile::load(profile::DEFAULT, variable)? {
-                        settings.take_profile(profile);
+                        settings.take_profile(profile::DEFAULT, profile)?;
                     }
                 }
             }
@@ -170,10 +175,13 @@ impl Settings {
         self.has(AmazonS3ConfigKey::AccessKeyId) || self.has(AmazonS3ConfigKey::SecretAccessKey)
     }
 
-    fn take_profile(&mut self, profile: Profile) {
+    fn take_profile(&mut self, name: &str, profile: Profile) -> Result<()> {
+        let source = format!("AWS profile `{name}`");
+        let checked =
+            |key: AmazonS3ConfigKey, value: &str| store_value_from_outside(&source, key.as_ref(), value);
         if !self.has_keys() {
             for (key, value) in profile.credentials {
-                self.set(key, &value);
+                self.set(key, &checked(key, &value)?);
             }
         }
         let more = [
@@ -181,10 +189,11 @@ impl Settings {
             (AmazonS3ConfigKey::Endpoint, profile.endpoint, AmazonS3ConfigKey::S3Endpoint),
         ];
         for (key, value, instead) in more {
-            if let Some(value) = value.filter(|_| !self.has(instead)) {
-                self.set(key, &value);
+            if let Some(value) = value.filter(|_| !self.has(instead) && !self.has(key)) {
+                self.set(key, &checked(key, &value)?);
             }
         }
+        Ok(())
     }
 }
 
@@ -234,13 +243,18 @@ fn azure(url: &Url, options: &BTreeMap<String, Secret>) -> Result<object_store::
 
 /// The environment's settings of a store, then the options that are of this store or of every client.
 #[cfg(any(feature = "gcs", feature = "azure"))]
-fn own<K: std::str::FromStr>(prefix: &str, options: &BTreeMap<String, Secret>) -> Result<Vec<(K, String)>> {
+fn own<K: std::str::FromStr + AsRef<str>>(
+    prefix: &str,
+    options: &BTreeMap<String, Secret>,
+) -> Result<Vec<(K, String)>> {
     let mut settings = Vec::new();
     for (name, value) in std::env::vars_os() {
         let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
         let name = name.to_ascii_lowercase();
-        if let Some(key) = name.starts_with(prefix).then(|| name.parse().ok()).flatten() {
-            settings.push((key, value.to_owned()));
+        if let Some(key) = name.starts_with(prefix).then(|| name.parse::<K>().ok()).flatten() {
+            let source = format!("environment variable {}", name.to_ascii_uppercase());
+            let value = store_value_from_outside(&source, key.as_ref(), value)?;
+            settings.push((key, value));
         }
     }
     for (name, value) in options {
@@ -368,6 +382,130 @@ mod tests {
         let error = opened(&[("aws_profile", "laek")], &[(file.0.as_str(), file.1.as_str())]).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Config);
         assert!(error.message.contains("`laek`") && error.message.contains("default, lake"), "{error}");
+    }
+
+    /// Values that once ended in a panic, and their like.
+    const HOSTILE: [&str; 30] = [
+        "",
+        " ",
+        "\n",
+        "\r\n",
+        "\0",
+        "\u{7f}",
+        "\u{1b}[2J",
+        "x\n",
+        "x\ny",
+        " x",
+        "x ",
+        "x\ty",
+        "é",
+        "\u{2028}",
+        "localhost:9000",
+        "http://",
+        "https://",
+        "http://:9000",
+        "http://a:99999",
+        "http://a b",
+        "http://[::1",
+        "http://%zz",
+        "http://a\\b",
+        "//a",
+        "://",
+        "-1",
+        "99999999999999999999",
+        "0s",
+        "true\n",
+        "%",
+    ];
+
+    #[tokio::test(start_paused = true)]
+    async fn no_value_of_any_option_ends_in_a_panic() {
+        for name in EVERY_OPTION {
+            for value in HOSTILE {
+                let variable = name.strip_prefix("aws_").unwrap_or(name).to_ascii_uppercase();
+                let variable = format!("AWS_{variable}");
+                let mut settings = vec![("AWS_ALLOW_HTTP", "true"), (variable.as_str(), value)];
+                // Keys of its own would hide what other sources of credentials are asked.
+                let keys = [("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "s")];
+                if !name.contains("credentials") && !name.contains("metadata") {
+                    settings.extend(keys.into_iter().filter(|(key, _)| *key != variable));
+                }
+                if !name.contains("endpoint") {
+                    settings.push(("AWS_ENDPOINT_URL", "http://127.0.0.1:1"));
+                }
+                match opened(&[], &settings) {
+                    Err(error) => assert_eq!(error.kind, ErrorKind::Config, "{variable}={value:?}: {error}"),
+                    Ok(store) => asked(&store, &variable, value).await,
+                }
+            }
+        }
+    }
+
+    /// A request is put together and sent to where nobody listens.
+    async fn asked(store: &AmazonS3, variable: &str, value: &str) {
+        let request = store.put(&Path::from("t/x"), "x".into());
+        let request = std::panic::AssertUnwindSafe(request);
+        let request = futures::FutureExt::catch_unwind(request);
+        let answer = tokio::time::timeout(Duration::from_secs(60), request).await;
+        assert!(!matches!(answer, Ok(Err(_))), "{variable}={value:?} ends in a panic");
+    }
+
+    const EVERY_OPTION: [&str; 43] = [
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        "aws_session_token",
+        "aws_region",
+        "aws_default_region",
+        "aws_endpoint",
+        "aws_endpoint_url",
+        "aws_endpoint_url_s3",
+        "aws_endpoint_url_sts",
+        "aws_bucket",
+        "aws_imdsv1_fallback",
+        "aws_metadata_endpoint",
+        "aws_virtual_hosted_style_request",
+        "aws_unsigned_payload",
+        "aws_checksum_algorithm",
+        "aws_container_credentials_relative_uri",
+        "aws_container_credentials_full_uri",
+        "aws_container_authorization_token_file",
+        "aws_role_arn",
+        "aws_role_session_name",
+        "aws_skip_signature",
+        "aws_disable_tagging",
+        "aws_request_payer",
+        "aws_s3_express",
+        "aws_server_side_encryption",
+        "aws_sse_kms_key_id",
+        "aws_sse_bucket_key_enabled",
+        "aws_sse_customer_key_base64",
+        "allow_http",
+        "allow_invalid_certificates",
+        "connect_timeout",
+        "timeout",
+        "default_content_type",
+        "http1_only",
+        "http2_only",
+        "http2_keep_alive_interval",
+        "http2_keep_alive_timeout",
+        "http2_max_frame_size",
+        "pool_idle_timeout",
+        "pool_max_idle_per_host",
+        "proxy_url",
+        "proxy_excludes",
+        "user_agent",
+    ];
+
+    #[tokio::test]
+    async fn a_newline_behind_a_secret_of_the_environment_is_left_out() {
+        let environment = ENVIRONMENT.map(|(name, value)| (name, format!("{value}\n")));
+        let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let (key, token, _) = signed(opened(&[], &environment).unwrap()).await;
+        assert_eq!((key.as_str(), token.as_deref()), ("ENV", Some("T")));
+        let error = opened(&[], &[("AWS_ACCESS_KEY_ID", "k"), ("AWS_SECRET_ACCESS_KEY", "hun\nter2")]);
+        let message = error.unwrap_err().message;
+        assert!(message.starts_with("environment variable AWS_SECRET_ACCESS_KEY: "), "{message}");
+        assert!(!message.contains("hun"), "{message}");
     }
 
     #[test]
