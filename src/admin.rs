@@ -16,6 +16,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
+use tracing::warn;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::status::Board;
@@ -32,12 +33,23 @@ pub fn bind(listen: SocketAddr, explicit: bool) -> Result<TcpListener> {
     let listener = match TcpListener::bind(listen) {
         Ok(listener) => listener,
         Err(error) if explicit => return Err(refused(listen, &error)),
-        Err(_) => {
-            let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            TcpListener::bind(free).map_err(|error| refused(free, &error))?
-        }
+        Err(error) => elsewhere(listen, &error)?,
     };
     listener.set_nonblocking(true).map_err(|error| refused(listen, &error))?;
+    Ok(listener)
+}
+
+/// A free port instead. Probes and scrapers still ask the default one, and whoever has it answers them.
+fn elsewhere(listen: SocketAddr, taken: &std::io::Error) -> Result<TcpListener> {
+    let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let listener = TcpListener::bind(free).map_err(|error| refused(free, &error))?;
+    let address = listener.local_addr().map_err(|error| refused(free, &error))?;
+    let why = refused(listen, taken);
+    warn!(
+        %address,
+        "{why}: /metrics, /livez and /readyz are on {address} until the next start, and what asks {listen} \
+         is answered by another process; give each process an `admin.listen` of its own"
+    );
     Ok(listener)
 }
 

@@ -110,12 +110,18 @@ impl Error {
     }
 }
 
-/// Parts of an error may be anybody's text: nothing in it begins a line or acts on a terminal.
-fn one_line(text: String) -> String {
-    if !text.contains(char::is_control) {
+/// Parts of an error, of a log line or of a result may be anybody's text: nothing in it begins a line or
+/// acts on a terminal.
+pub fn one_line(text: String) -> String {
+    if !text.contains(acts_on_a_terminal) {
         return text;
     }
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(|c| if acts_on_a_terminal(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Control characters, and those that turn the direction of what follows.
+pub fn acts_on_a_terminal(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 impl fmt::Display for Error {

@@ -211,7 +211,7 @@ impl Report {
         if self.json {
             let ok = self.first_failure.is_none();
             let report = serde_json::json!({"ok": ok, "checks": self.lines});
-            stdout::print(&serde_json::to_string_pretty(&report).expect("plain values"))?;
+            stdout::print_text(&stdout::json(&report))?;
         }
         self.first_failure.map_or(Ok(()), Err)
     }

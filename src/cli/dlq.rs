@@ -179,7 +179,7 @@ pub fn stats(StatsArguments { of, wanted, by }: &StatsArguments) -> Result<()> {
             })
             .collect();
         let by: Vec<&str> = by.iter().map(|by| by.name()).collect();
-        return stdout::print(&pretty(
+        return stdout::print_text(&pretty(
             &json!({"table_id": table.id, "letters": all, "by": by, "counts": counts}),
         ));
     }
@@ -195,7 +195,7 @@ pub fn stats(StatsArguments { of, wanted, by }: &StatsArguments) -> Result<()> {
                 at(count.oldest_ms),
                 at(count.newest_ms),
             ];
-            rows.add_row(key.iter().cloned().chain(counted));
+            rows.add_row(key.iter().map(|of| stdout::shown(of)).chain(counted));
         }
         let right: Vec<usize> = (by.len()..by.len() + 3).collect();
         laid_out(rows, &right).iter().try_for_each(|line| stdout::print(line))?;
@@ -209,7 +209,7 @@ pub fn show(ShowArguments { of, wanted, limit, last, chars }: &ShowArguments) ->
     let limits = Limits { letters: *limit, last: *last, characters: *chars };
     let (shown, all) = runtime()?.block_on(letters::show(table, &wanted.filter(), limits))?;
     if of.json {
-        return stdout::print(&pretty(&json!({"table_id": table.id, "letters": all, "shown": shown})));
+        return stdout::print_text(&pretty(&json!({"table_id": table.id, "letters": all, "shown": shown})));
     }
     for letter in &shown {
         letter_text(letter).iter().try_for_each(|line| stdout::print(line))?;
@@ -243,7 +243,7 @@ pub fn replay(ReplayArguments { of, again, dry_run }: &ReplayArguments) -> Resul
             unreachable!("a struct is an object")
         };
         all.as_object_mut().expect("it was made one").extend(outcome);
-        return stdout::print(&pretty(&all));
+        return stdout::print_text(&pretty(&all));
     }
     outcome_text(&outcome, *dry_run).iter().try_for_each(|line| stdout::print(line))
 }

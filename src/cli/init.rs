@@ -41,7 +41,7 @@ pub fn init(arguments: &InitArguments) -> Result<()> {
         eprintln!("set {variable} before you use the config: its value is not written");
     }
     match output {
-        None => stdout::print(written.text.trim_end()),
+        None => stdout::print_text(written.text.trim_end()),
         Some(path) => {
             write(path, &written.text, arguments.force)?;
             let path = path.display();
@@ -117,7 +117,7 @@ fn holds_a_table(table: &config::Table) -> bool {
 }
 
 fn note(text: &str) {
-    eprintln!("note: {text}");
+    eprintln!("note: {}", stdout::shown(text));
 }
 
 fn refuse_to_overwrite(path: &Path, force: bool) -> Result<()> {

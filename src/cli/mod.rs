@@ -17,6 +17,7 @@ mod screens;
 mod table;
 mod version;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,6 +27,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 pub use dlq::DlqCommand;
 pub use offsets::{OffsetsCommand, SetArguments, ShowArguments};
 
+use crate::config::Secret;
 use crate::demo::Tamper;
 use crate::error::Result;
 use crate::host;
@@ -230,9 +232,12 @@ pub struct VerifyArguments {
 
 #[derive(Args, Clone, Debug)]
 pub struct TableArguments {
-    /// A path, `file:///path` or `s3://bucket/prefix`
-    #[arg(value_name = "LOCATION")]
-    pub location: String,
+    /// A path, `file:///path` or `s3://bucket/prefix`; with `-c` a table's id, or left out for the only table
+    #[arg(value_name = "LOCATION", required_unless_present = "config")]
+    pub location: Option<String>,
+    /// The config file that has the table, with its location and its storage options
+    #[arg(short = 'c', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
@@ -282,6 +287,22 @@ fn load_config(argument: &ConfigArgument) -> Result<crate::config::Config> {
     crate::config::load(&argument.file, &|name| std::env::var(name).ok())
 }
 
+/// The table that a command is about: an address, or one of a config's.
+fn table_of(arguments: &TableArguments) -> Result<(url::Url, BTreeMap<String, Secret>)> {
+    let Some(file) = &arguments.config else {
+        let location = arguments.location.as_deref().expect("clap asks for one of the two");
+        return crate::config::table_address(location, &arguments.storage);
+    };
+    let config = load_config(&ConfigArgument { file: file.clone() })?;
+    let table = crate::hands::table(&config, arguments.location.as_deref()).map_err(|mut error| {
+        error.remedy = error.remedy.map(|remedy| remedy.replace("with `--table`", "behind `-c FILE`"));
+        error
+    })?;
+    let mut options = table.storage_options.clone();
+    options.extend(crate::config::storage_options(&arguments.storage)?);
+    Ok((table.location.clone(), options))
+}
+
 fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -323,8 +344,36 @@ mod tests {
     }
 
     #[test]
+    fn table_info_takes_the_config_with_its_location_and_options() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let table =
+            |id: &str| format!("[[table]]\nid = \"{id}\"\ntopic = \"{id}\"\nlocation = \"s3://b/{id}\"\n");
+        let head = "version = 1\n[kafka]\nbrokers = \"k:1\"\n[storage.options]\nregion = \"eu\"\nendpoint = \"http://h:1\"\n";
+        std::fs::write(file.path(), format!("{head}{}{}", table("a"), table("b"))).unwrap();
+        let of = |rest: &str| {
+            let line = format!("thalweg table info -c {} {rest}", file.path().display());
+            let Command::Table(TableCommand::Info(info)) = parse(&line).unwrap().command else {
+                panic!("not info")
+            };
+            table_of(&info.table)
+        };
+        let (location, options) = of("b --storage region=us").unwrap();
+        assert_eq!(location.as_str(), "s3://b/b");
+        assert_eq!((options["aws_region"].reveal(), options["aws_endpoint"].reveal()), ("us", "http://h:1"));
+        let several = of("").unwrap_err();
+        assert!(format!("{several:?}").contains('a'), "{several:?}");
+        assert!(of("zebra").is_err());
+    }
+
+    #[test]
     fn a_wrong_command_line_exits_with_2() {
-        for line in ["thalweg", "thalweg run", "thalweg fly", "thalweg table verify x --storage region"] {
+        for line in [
+            "thalweg",
+            "thalweg run",
+            "thalweg fly",
+            "thalweg table info",
+            "thalweg table verify x --storage region",
+        ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
         assert_eq!(parse("thalweg --help").unwrap_err().exit_code(), 0);

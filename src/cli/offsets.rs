@@ -143,7 +143,7 @@ pub fn show(arguments: &ShowArguments) -> Result<()> {
         all.push(standing.map_err(|error| error.context(format!("table `{}`", table.id)))?);
     }
     if arguments.json {
-        return stdout::print(&pretty(&json!({"tables": all})));
+        return stdout::print_text(&pretty(&json!({"tables": all})));
     }
     for (number, standing) in all.iter().enumerate() {
         if number > 0 {
@@ -203,7 +203,7 @@ pub fn set(arguments: &SetArguments) -> Result<()> {
         }
     })?;
     if arguments.json {
-        return stdout::print(&pretty(&moved_json(table, &moved, arguments.execute, consent)));
+        return stdout::print_text(&pretty(&moved_json(table, &moved, arguments.execute, consent)));
     }
     moved_text(table, &moved, arguments.execute, consent).iter().try_for_each(|line| stdout::print(line))
 }

@@ -13,8 +13,8 @@ use crate::error::{Error, ErrorKind};
 /// A longer remedy goes over several lines, under its first word.
 const REMEDY_CHARS_MAX: usize = 90;
 
-/// One screen: what is left is found by the next look.
-const MORE_MAX: usize = 4;
+/// A file that is no config at all has no end of mistakes.
+const MORE_MAX: usize = 19;
 
 /// Shows an error and gives its exit code.
 pub fn report(error: &Error, format: LogFormat) -> ExitCode {
@@ -108,10 +108,10 @@ mod tests {
     #[test]
     fn several_errors_fit_a_screen() {
         let error = |number: usize| Error::new(ErrorKind::Config, format!("mistake {number}"));
-        let all = Error::together((0..9).map(error).collect()).unwrap();
+        let all = Error::together((0..30).map(error).collect()).unwrap();
         let shown = render(&all, false);
         assert!(shown.starts_with("error: mistake 0\nerror: mistake 1\n"), "{shown}");
-        assert!(shown.ends_with("error: mistake 4\nand 4 more\n"), "{shown}");
+        assert!(shown.ends_with("error: mistake 19\nand 10 more\n"), "{shown}");
         assert!(Error::together(Vec::new()).is_none());
     }
 

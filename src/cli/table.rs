@@ -26,7 +26,6 @@ use serde_json::{Value, json};
 
 use super::{InfoArguments, TableArguments, VerifyArguments};
 use crate::clock::{Clock, SystemClock};
-use crate::config::table_address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stdout;
 use crate::table::audit::{Depth, Progress};
@@ -49,7 +48,7 @@ pub fn verify(VerifyArguments { table: arguments, deep }: &VerifyArguments) -> R
     progress.end();
     let verdict = verdict?;
     if arguments.json {
-        stdout::print(&pretty(&as_json(&store, &verdict)))?;
+        stdout::print_text(&pretty(&as_json(&store, &verdict)))?;
     } else {
         for line in as_text(&verdict) {
             stdout::print(&line)?;
@@ -73,13 +72,13 @@ pub fn info(arguments: &InfoArguments) -> Result<()> {
         info::info(&store, &inventory, SystemClock.wall_ms(), asked).await
     })?;
     if arguments.table.json {
-        return stdout::print(&pretty(&serde_json::to_value(&info).expect("plain values")));
+        return stdout::print_text(&pretty(&serde_json::to_value(&info).expect("plain values")));
     }
     info_text(&store, &info).iter().try_for_each(|line| stdout::print(line))
 }
 
 fn open(arguments: &TableArguments) -> Result<Store> {
-    let (location, options) = table_address(&arguments.location, &arguments.storage)?;
+    let (location, options) = super::table_of(arguments)?;
     Store::open(&location, &options)
 }
 
@@ -131,7 +130,7 @@ impl ProgressLine {
 }
 
 pub(super) fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).expect("plain values")
+    stdout::json(value)
 }
 
 fn as_json(store: &Store, verdict: &Verdict) -> Value {
@@ -193,7 +192,7 @@ fn as_text(verdict: &Verdict) -> Vec<String> {
     ]);
     for one in &verdict.partitions {
         table.add_row([
-            one.id.source.topic.clone(),
+            stdout::shown(&one.id.source.topic),
             one.id.source.partition.to_string(),
             format!("{}..{}", one.span.start, one.span.next),
             one.rows.to_string(),
@@ -285,7 +284,7 @@ fn info_text(store: &Store, info: &Info) -> Vec<String> {
     table.add_row(["location", store.url.as_str()]);
     table.add_row(["version", &format!("{} (log from {})", info.version, version(info.oldest_version))]);
     table.add_row(["checkpoint", &version(info.checkpoint)]);
-    table.add_row(["protocol", &protocol]);
+    table.add_row(["protocol", &stdout::shown(&protocol)]);
     table.add_row(["rows", &rows]);
     let bytes = size(info.bytes.max(0) as u64);
     table.add_row(["files", &format!("{}, {bytes}, {} of them below 16 MiB", info.files, info.small_files)]);
@@ -294,15 +293,15 @@ fn info_text(store: &Store, info: &Info) -> Vec<String> {
     table.add_row(["orphans", &heap(orphans)]);
     table.add_row(["unnamed yet", &heap(info.young)]);
     table.add_row(["leftovers", &heap(info.leftovers)]);
-    table.add_row(["schema", &info.schema]);
+    table.add_row(["schema", &stdout::shown(&info.schema)]);
     let mut lines = laid_out(table, &[]);
     lines.push(String::new());
     let mut offsets = columns(&["table id", "topic", "topic id", "partition", "next offset"]);
     for one in &info.offsets {
         offsets.add_row([
-            one.table_id.clone(),
-            one.topic.clone(),
-            one.topic_id.to_string(),
+            stdout::shown(&one.table_id),
+            stdout::shown(&one.topic),
+            stdout::shown(&one.topic_id.to_string()),
             one.partition.to_string(),
             one.next.to_string(),
         ]);
@@ -319,7 +318,7 @@ fn orphan_lines(orphans: &info::Orphans) -> Vec<String> {
     let mut table = columns(&["orphan", "bytes", "written"]);
     for one in &orphans.listed {
         let written = jiff::Timestamp::from_millisecond(one.modified_ms).map(|at| at.to_string());
-        table.add_row([one.path.clone(), one.bytes.to_string(), written.unwrap_or_default()]);
+        table.add_row([stdout::shown(&one.path), one.bytes.to_string(), written.unwrap_or_default()]);
     }
     let mut lines = vec![String::new()];
     lines.extend(laid_out(table, &[1]));

@@ -9,7 +9,7 @@ pub fn version(arguments: &VersionArguments) -> Result<()> {
     let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
     if arguments.json {
         let value = serde_json::json!({"thalweg": ours, "librdkafka": librdkafka});
-        return stdout::print(&value.to_string());
+        return stdout::print_text(&value.to_string());
     }
     stdout::print(&format!("thalweg {ours} (librdkafka {librdkafka})"))
 }

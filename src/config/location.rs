@@ -45,6 +45,7 @@ pub fn parse(text: &str, directory: &Path) -> Result<Url, LocationError> {
 }
 
 fn path(text: &str, directory: &Path) -> Result<Url, LocationError> {
+    no_shell(text)?;
     if text == "." || text == "./" {
         return refuse("a location is the current directory", "name a directory for the table");
     }
@@ -53,6 +54,33 @@ fn path(text: &str, directory: &Path) -> Result<Url, LocationError> {
     match relative {
         "" => local(Path::new("/")),
         _ => local(&directory.join(relative)),
+    }
+}
+
+/// What a shell or another system would understand, and what would be a folder of that name here.
+fn no_shell(text: &str) -> Result<(), LocationError> {
+    let drive = matches!(text.as_bytes(), [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic());
+    if drive || text.contains('\\') {
+        let example = "write a path of this machine with `/`, such as `/data/lake`, or `s3://bucket/prefix`";
+        return refuse("a location is a path of Windows", example);
+    }
+    let first = text.split('/').next().unwrap_or(text);
+    if first.starts_with('~') {
+        let rest = text.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let remedy = match rest {
+            Some(rest) => format!("write `${{env:HOME}}{rest}`, or the whole path"),
+            None => "write the whole path".to_owned(),
+        };
+        return refuse("a location begins with `~`, which only a shell understands", remedy);
+    }
+    let variable = text.split_once('$').map(|(_, rest)| rest.trim_start_matches('{'));
+    let name = variable.map(|rest| rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')));
+    match name.and_then(|mut parts| parts.next()).filter(|name| !name.is_empty()) {
+        Some(name) => refuse(
+            format!("a location has `${name}`, which only a shell understands"),
+            format!("write `${{env:{name}}}`"),
+        ),
+        None => Ok(()),
     }
 }
 
@@ -65,6 +93,7 @@ fn file_url(path: &str) -> Result<Url, LocationError> {
         message: format!("a location is no URL: {error}"),
         remedy: "write `file:///path`".to_owned(),
     })?;
+    no_shell(path.trim_start_matches('/'))?;
     // A URL's own reading takes escaped dots for dots.
     segments(&path.to_ascii_lowercase().replace("%2e", "."))?;
     match url.to_file_path() {
@@ -221,6 +250,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_only_a_shell_or_windows_understands_becomes_no_folder_of_that_name() {
+        let refused = |text: &str| parse(text, Path::new("/work")).expect_err(text);
+        for (text, remedy) in [
+            ("~/lake", "write `${env:HOME}/lake`, or the whole path"),
+            ("~", "write `${env:HOME}`, or the whole path"),
+            ("~kafka/lake", "write the whole path"),
+            ("$HOME/lake", "write `${env:HOME}`"),
+            ("/data/$DAY", "write `${env:DAY}`"),
+        ] {
+            let error = refused(text);
+            assert!(error.message.ends_with("which only a shell understands"), "{text}: {error:?}");
+            assert_eq!(error.remedy, remedy, "{text}");
+        }
+        for text in ["C:\\lake", "C:/lake", "c:\\a\\b", "\\\\server\\share", "data\\lake", "file:///C:/lake"]
+        {
+            assert_eq!(refused(text).message, "a location is a path of Windows", "{text}");
+        }
+        assert_eq!(location("./~lake").as_deref(), Ok("file:///work/~lake"));
+        assert_eq!(location("a~b").as_deref(), Ok("file:///work/a~b"));
     }
 
     #[test]

@@ -54,7 +54,15 @@ pub fn table_address(
     })?;
     let url = location::parse(location, &directory)
         .map_err(|error| Error::new(ErrorKind::Usage, error.message).remedy(error.remedy))?;
-    Ok((url, options::storage_from_pairs(options)?))
+    Ok((url, storage_options(options)?))
+}
+
+/// Options of the object store, as a command line gives them.
+///
+/// # Errors
+/// `Usage`, with the same refusals as for a config file.
+pub fn storage_options(pairs: &[(String, String)]) -> Result<BTreeMap<String, Secret>> {
+    options::storage_from_pairs(pairs)
 }
 
 #[derive(Clone, Debug)]

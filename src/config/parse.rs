@@ -4,6 +4,8 @@
 //! and the order: environment over file over defaults. Every error points at
 //! its place and names the remedy.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -22,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 const MEMORY_PER_SHARD: u64 = 128 << 20;
 const SHARDS_MAX: i64 = 1024;
-const CONFIG_BYTES_MAX: u64 = 16 << 20;
+const CONFIG_BYTES_MAX: u64 = 4 << 20;
 const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9600);
 
 /// Variables that replace a key of the file.
@@ -63,12 +65,35 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config> {
         Error::new(ErrorKind::Config, format!("cannot read {name}: {what}"))
             .remedy("name the config file with `-c FILE`")
     };
-    let size = std::fs::metadata(path).map_err(|error| refuse(reason(&error)))?.len();
-    if size > CONFIG_BYTES_MAX {
-        return Err(refuse(format!("it is larger than {CONFIG_BYTES_MAX} bytes")));
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|error| refuse(reason(&error)))?;
+    file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| refuse(reason(&error)))?;
+    if bytes.len() as u64 > CONFIG_BYTES_MAX {
+        return Err(refuse(format!("it is larger than {}, and no config", plain(CONFIG_BYTES_MAX))));
     }
-    let text = std::fs::read_to_string(path).map_err(|error| refuse(reason(&error)))?;
-    parse(&text, &name, environment)
+    match String::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => parse(&text, &name, environment),
+        Ok(text) => Err(no_text(&name, text.as_bytes(), text.find('\0').unwrap_or_default())),
+        Err(error) => Err(no_text(&name, error.as_bytes(), error.utf8_error().valid_up_to())),
+    }
+}
+
+/// A file that is no UTF-8 text, from the byte `at` on: a person is told what it looks like.
+fn no_text(name: &str, bytes: &[u8], at: usize) -> Error {
+    let before = String::from_utf8_lossy(&bytes[..at]);
+    let (line, column) =
+        (before.matches('\n').count() + 1, before.lines().last().unwrap_or("").chars().count());
+    let column = if before.ends_with('\n') { 1 } else { column + 1 };
+    let wide = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let (what, remedy) = if wide {
+        ("the file is UTF-16".to_owned(), format!("save it as UTF-8: `iconv -f utf-16 -t utf-8 {name}`"))
+    } else if bytes.contains(&0) || bytes.starts_with(&[0x1f, 0x8b]) {
+        ("the file is binary, and no config".to_owned(), "name the config file with `-c FILE`".to_owned())
+    } else {
+        let what = format!("the byte 0x{:02x} is no UTF-8", bytes[at]);
+        (what, format!("save the file as UTF-8; from Latin-1: `iconv -f latin1 -t utf-8 {name}`"))
+    };
+    Error::new(ErrorKind::Config, what).context(format_args!("{name}:{line}:{column}")).remedy(remedy)
 }
 
 /// Reads a text; `name` stands for it in errors.

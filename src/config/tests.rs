@@ -272,6 +272,44 @@ fn a_secret_is_not_in_the_debug_text() {
 }
 
 #[test]
+fn a_file_that_is_no_config_is_named_for_what_it_is() {
+    let mut latin: Vec<u8> = MINIMAL.replace("orders\"", "gr\u{f6}\u{df}e\"").bytes().collect();
+    latin = String::from_utf8(latin).unwrap().chars().map(|c| c as u8).collect();
+    let wide = |text: &str| [0xff, 0xfe].into_iter().chain(text.bytes().flat_map(|b| [b, 0])).collect();
+    let cases: [(Vec<u8>, &str, &str); 6] = [
+        (latin, ":6:9: the byte 0xf6 is no UTF-8", "iconv -f latin1 -t utf-8"),
+        (wide(MINIMAL), ":1:1: the file is UTF-16", "iconv -f utf-16 -t utf-8"),
+        (
+            b"PAR1\0\0\x01".to_vec(),
+            ":1:5: the file is binary, and no config",
+            "name the config file with `-c FILE`",
+        ),
+        (
+            vec![0x1f, 0x8b, 8, 0, 0xff],
+            "the file is binary, and no config",
+            "name the config file with `-c FILE`",
+        ),
+        (vec![0xff; 300], ":1:1: the byte 0xff is no UTF-8", "save the file as UTF-8"),
+        (
+            vec![b'#'; 20 << 20],
+            "it is larger than 4MiB, and no config",
+            "name the config file with `-c FILE`",
+        ),
+    ];
+    for (bytes, what, remedy) in cases {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let error = load(file.path(), &|_| None).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Config);
+        assert!(error.message.contains(what), "{error} is not {what}");
+        assert!(error.remedy.as_deref().unwrap().contains(remedy), "{:?}", error.remedy);
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let error = load(directory.path(), &|_| None).unwrap_err();
+    assert!(error.message.ends_with("is a directory"), "{error}");
+}
+
+#[test]
 fn a_missing_file_says_how_to_name_one() {
     let error = load(Path::new("/nowhere/thalweg.toml"), &|_| None).unwrap_err();
     assert_eq!(error.message, "cannot read /nowhere/thalweg.toml: no such file or directory");

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::stdout::print;
+use crate::stdout::{print, print_text};
 
 /// A rate is what happened in this time.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -73,7 +73,7 @@ impl Screen {
         }
         self.lines_drawn = block.len();
         text.push_str(&block.join("\n"));
-        print(&text)?;
+        print_text(&text)?;
         // A terminal that went away is noticed by the next line.
         let _ = std::io::stdout().flush();
         Ok(())
