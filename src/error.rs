@@ -98,6 +98,12 @@ impl Error {
         Some(first)
     }
 
+    /// The opposite of [`Error::together`].
+    pub fn apart(mut self) -> Vec<Error> {
+        let more = std::mem::take(&mut self.more);
+        std::iter::once(self).chain(more).collect()
+    }
+
     pub fn remedy(mut self, remedy: impl Into<String>) -> Error {
         self.remedy = Some(one_line(remedy.into()));
         self

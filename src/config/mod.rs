@@ -16,6 +16,7 @@ mod raw;
 mod redact;
 pub mod resources;
 mod security;
+mod shape;
 mod source;
 mod store_value;
 mod syntax;

@@ -10,7 +10,7 @@ use object_store::aws::AmazonS3ConfigKey;
 use toml::Spanned;
 
 use super::interpolate::Environment;
-use super::parse::Reader;
+use super::parse::{Reader, kept};
 use super::raw::{Options, Value};
 use super::source::{Place, nearest};
 use super::{Secret, security, store_value};
@@ -87,22 +87,26 @@ pub fn librdkafka(
         flatten(key.get_ref().clone(), key, value, &mut entries);
     }
     entries.sort_by_key(|entry| entry.key.start);
-    let mut settings = Once::default();
-    for Entry { name, key, value } in entries {
-        if let Some(remedy) = refusal(&name) {
-            let why =
-                if [FOREIGN, INSIDE].contains(&remedy) { "not passed on" } else { "set by thalweg itself" };
-            let message = format!("librdkafka's `{name}` is {why}");
-            return Err(reader.source.error(&Place::File(key), message, "").remedy(remedy));
-        }
-        if let Some(place) = security::owner(&name).filter(|_| auth_is_given) {
-            let message = format!("librdkafka's `{name}` is set by `kafka.auth`");
-            let remedy = format!("write {place}; without `auth` it is passed on as it is");
-            return Err(reader.source.error(&Place::File(key), message, "").remedy(remedy));
-        }
-        settings.insert(reader, name, key, reader.scalar(value)?)?;
+    let (mut settings, mut wrong) = (Once::default(), Vec::new());
+    for entry in entries {
+        kept(setting(reader, entry, auth_is_given, &mut settings), &mut wrong);
     }
-    Ok(settings.values())
+    Error::together(wrong).map_or(Ok(settings.values()), Err)
+}
+
+fn setting(reader: &Reader<'_>, entry: Entry<'_>, auth_is_given: bool, settings: &mut Once) -> Result<()> {
+    let Entry { name, key, value } = entry;
+    if let Some(remedy) = refusal(&name) {
+        let why = if [FOREIGN, INSIDE].contains(&remedy) { "not passed on" } else { "set by thalweg itself" };
+        let message = format!("librdkafka's `{name}` is {why}");
+        return Err(reader.source.error(&Place::File(key), message, "").remedy(remedy));
+    }
+    if let Some(place) = security::owner(&name).filter(|_| auth_is_given) {
+        let message = format!("librdkafka's `{name}` is set by `kafka.auth`");
+        let remedy = format!("write {place}; without `auth` it is passed on as it is");
+        return Err(reader.source.error(&Place::File(key), message, "").remedy(remedy));
+    }
+    settings.insert(reader, name, key, reader.scalar(value)?)
 }
 
 /// Options of the object store under their full name (`region` is `aws_region`),
@@ -110,16 +114,25 @@ pub fn librdkafka(
 pub fn storage(reader: &Reader<'_>, raw: &Options) -> Result<BTreeMap<String, Secret>> {
     let mut entries: Vec<_> = raw.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
-    let mut options = Once::default();
+    let (mut options, mut wrong) = (Once::default(), Vec::new());
     for (key, value) in entries {
-        let text = reader.scalar(value)?;
-        let name = full_name(key.get_ref(), &text).map_err(|refusal| {
-            let span = if refusal.value_is_wrong { value.span() } else { key.span() };
-            reader.source.error(&Place::File(span), refusal.message, "").remedy(refusal.remedy)
-        })?;
-        options.insert(reader, name, key.span(), text)?;
+        kept(option(reader, key, value, &mut options), &mut wrong);
     }
-    Ok(options.values())
+    Error::together(wrong).map_or(Ok(options.values()), Err)
+}
+
+fn option(
+    reader: &Reader<'_>,
+    key: &Spanned<String>,
+    value: &Spanned<Value>,
+    options: &mut Once,
+) -> Result<()> {
+    let text = reader.scalar(value)?;
+    let name = full_name(key.get_ref(), &text).map_err(|refusal| {
+        let span = if refusal.value_is_wrong { value.span() } else { key.span() };
+        reader.source.error(&Place::File(span), refusal.message, "").remedy(refusal.remedy)
+    })?;
+    options.insert(reader, name, key.span(), text)
 }
 
 struct Entry<'a> {

@@ -4,6 +4,7 @@
 //! and the order: environment over file over defaults. Every error points at
 //! its place and names the remedy.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -15,10 +16,11 @@ use super::interpolate::{Environment, interpolate};
 use super::raw::{self, Value};
 use super::redact;
 use super::resources::Machine;
+use super::shape::Shape;
 use super::source::{Place, Source, reason, suggestion};
 use super::store_value::without_final_newline;
 use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN, plain};
-use super::{Admin, Config, Kafka, Limits, OnBadRecord, Security, Table, location, options, syntax};
+use super::{Admin, Config, Kafka, Limits, OnBadRecord, Security, Table, location, options};
 use crate::budget;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -127,27 +129,43 @@ pub(crate) fn parse_on(
     directory: PathBuf,
 ) -> Result<Config> {
     let source = Source { name, text };
-    let file: raw::File = toml::from_str(text).map_err(|error| syntax::error(&source, &error))?;
+    let Shape { file, wrong: mut shapes, unread } = Shape::read(&source)?;
     let reader = Reader { source, environment, directory };
-    reader.version(file.version.as_ref())?;
-    reader.not_yet("registry", &file.registry, "leave it out: records are JSON in this version")?;
-    // One mistake of each section and each table at once.
+    // Every mistake at once, as far as one does not follow from another.
     let mut wrong = Vec::new();
+    kept(reader.version(file.version.as_ref()), &mut wrong);
+    let registry = "leave it out: records are JSON in this version";
+    kept(reader.not_yet("registry", &file.registry, registry), &mut wrong);
     let kafka = kept(reader.kafka(file.kafka.as_ref()), &mut wrong);
     let limits = kept(reader.limits(&file.limits, machine), &mut wrong);
     let admin = kept(reader.admin(&file.admin), &mut wrong);
     let tables = kept(reader.tables(&file), &mut wrong);
     kept(reader.a_topic_for_each_table(&file), &mut wrong);
+    let mut wrong = wrong.into_iter().flat_map(Error::apart).collect::<Vec<_>>();
+    wrong.retain(|error| !Shape::explains(&unread, error));
+    shapes.append(&mut wrong);
     match (kafka, limits, admin, tables) {
-        (Some(kafka), Some(limits), Some(admin), Some(tables)) if wrong.is_empty() => {
+        (Some(kafka), Some(limits), Some(admin), Some(tables)) if shapes.is_empty() => {
             Ok(Config { kafka, limits, admin, tables })
         }
-        _ => Err(Error::together(wrong).expect("a section that is missing left its error")),
+        _ => Err(Error::together(shapes).expect("a section that is missing left its error")),
     }
 }
 
-fn kept<T>(section: Result<T>, wrong: &mut Vec<Error>) -> Option<T> {
+pub(super) fn kept<T>(section: Result<T>, wrong: &mut Vec<Error>) -> Option<T> {
     section.map_err(|error| wrong.push(error)).ok()
+}
+
+/// A key's value where it is given and right.
+fn set<T>(
+    target: &mut T,
+    given: Result<Option<Given>>,
+    read: impl FnOnce(&Given) -> Result<T>,
+    wrong: &mut Vec<Error>,
+) {
+    if let Some(value) = kept(given.and_then(|given| given.as_ref().map(read).transpose()), wrong).flatten() {
+        *target = value;
+    }
 }
 
 /// A string value after interpolation, and where it came from.
@@ -187,19 +205,30 @@ impl Reader<'_> {
         let place = Place::File(raw.map_or(0..0, Spanned::span));
         let none = raw::Kafka::default();
         let raw = raw.map_or(&none, Spanned::get_ref);
-        let Some(brokers) = self.text("THALWEG__KAFKA__BROKERS", &raw.brokers)? else {
-            let remedy = "write `brokers = \"host:9092\"` under [kafka], or set THALWEG__KAFKA__BROKERS";
-            return Err(self.source.error(&place, "`kafka.brokers` is missing", "").remedy(remedy));
-        };
-        self.brokers(&brokers)?;
-        let security = self.security(raw)?;
-        let librdkafka = options::librdkafka(self, &raw.librdkafka, security.is_some())?;
-        let group = self.group(raw, &librdkafka)?;
-        let security = security.unwrap_or(Security::None);
-        Ok(Kafka { brokers: brokers.text, security, group, librdkafka })
+        let mut wrong = Vec::new();
+        let brokers = kept(self.brokers(raw, &place), &mut wrong);
+        let security = kept(self.security(raw), &mut wrong);
+        let auth_is_given = security.as_ref().is_none_or(Option::is_some);
+        let librdkafka = kept(options::librdkafka(self, &raw.librdkafka, auth_is_given), &mut wrong);
+        let group = kept(self.group(raw, librdkafka.as_ref().unwrap_or(&BTreeMap::new())), &mut wrong);
+        match (brokers, security, librdkafka, group) {
+            (Some(brokers), Some(security), Some(librdkafka), Some(group)) => {
+                Ok(Kafka { brokers, security: security.unwrap_or(Security::None), group, librdkafka })
+            }
+            _ => Err(Error::together(wrong).expect("what is missing left its error")),
+        }
     }
 
-    fn brokers(&self, brokers: &Given) -> Result<()> {
+    fn brokers(&self, raw: &raw::Kafka, place: &Place) -> Result<String> {
+        let Some(brokers) = self.text("THALWEG__KAFKA__BROKERS", &raw.brokers)? else {
+            let remedy = "write `brokers = \"host:9092\"` under [kafka], or set THALWEG__KAFKA__BROKERS";
+            return Err(self.source.error(place, "`kafka.brokers` is missing", "").remedy(remedy));
+        };
+        self.broker_addresses(&brokers)?;
+        Ok(brokers.text)
+    }
+
+    fn broker_addresses(&self, brokers: &Given) -> Result<()> {
         let mut position = 0;
         for part in brokers.text.split(',') {
             let broker = part.trim();
@@ -223,9 +252,19 @@ impl Reader<'_> {
     }
 
     fn limits(&self, raw: &raw::Limits, machine: &Machine) -> Result<Limits> {
-        let shards = self.shards(raw.cores.as_ref(), machine)?;
+        let mut wrong = Vec::new();
+        let shards = kept(self.shards(raw.cores.as_ref(), machine), &mut wrong);
+        let memory = kept(self.memory(raw, shards.unwrap_or(1), machine), &mut wrong);
+        let pin = kept(self.pin(raw), &mut wrong);
+        match (shards, memory, pin) {
+            (Some(shards), Some(memory), Some(pin)) => Ok(Limits { memory, shards, pin }),
+            _ => Err(Error::together(wrong).expect("what is missing left its error")),
+        }
+    }
+
+    fn memory(&self, raw: &raw::Limits, shards: usize, machine: &Machine) -> Result<u64> {
         let least = budget::memory_min(shards);
-        let memory = match self.text("THALWEG__LIMITS__MEMORY", &raw.memory)? {
+        match self.text("THALWEG__LIMITS__MEMORY", &raw.memory)? {
             Some(given) => {
                 let memory = self.size(&given, "limits.memory", 0, u64::MAX)?;
                 if memory < least {
@@ -238,19 +277,21 @@ impl Reader<'_> {
                         plain(budget::SHARD_MIN)
                     )));
                 }
-                memory
+                Ok(memory)
             }
-            None => (MEMORY_PER_SHARD * shards as u64).min(machine.memory / 4).max(least),
-        };
-        let pin = match self.variable("THALWEG__LIMITS__PIN") {
+            None => Ok((MEMORY_PER_SHARD * shards as u64).min(machine.memory / 4).max(least)),
+        }
+    }
+
+    fn pin(&self, raw: &raw::Limits) -> Result<bool> {
+        match self.variable("THALWEG__LIMITS__PIN") {
             Some(pin) => match pin.text.as_str() {
-                "true" => true,
-                "false" => false,
-                _ => return Err(self.unknown_word(&pin, "limits.pin", &["true", "false"])),
+                "true" => Ok(true),
+                "false" => Ok(false),
+                _ => Err(self.unknown_word(&pin, "limits.pin", &["true", "false"])),
             },
-            None => raw.pin.as_ref().is_none_or(|pin| *pin.get_ref()),
-        };
-        Ok(Limits { memory, shards, pin })
+            None => Ok(raw.pin.as_ref().is_none_or(|pin| *pin.get_ref())),
+        }
     }
 
     /// `limits.cores`: `"auto"` or a number.
@@ -295,6 +336,7 @@ impl Reader<'_> {
                 .error(&Place::File(0..0), "there is no [[table]]", "")
                 .remedy("add a [[table]] with `id`, `topic` and `location`"));
         }
+        let mut wrong = Vec::new();
         for (key, value) in [
             ("id", &file.defaults.id),
             ("topic", &file.defaults.topic),
@@ -303,14 +345,16 @@ impl Reader<'_> {
             if let Some(value) = value {
                 let message = format!("`{key}` cannot have a default");
                 let place = Place::File(value.span());
-                return Err(self.source.error(&place, message, "").remedy("write it in each [[table]]"));
+                wrong.push(self.source.error(&place, message, "").remedy("write it in each [[table]]"));
             }
         }
-        let common = self.settings(&file.defaults, Table::default(), true)?;
-        let common = Table { storage_options: options::storage(self, &file.storage.options)?, ..common };
-        let common = self.with_storage(common, &file.defaults)?;
+        let mut common = self.settings(&file.defaults, Table::default(), true, &mut wrong);
+        for options in [&file.storage.options, &file.defaults.storage] {
+            common
+                .storage_options
+                .extend(kept(options::storage(self, options), &mut wrong).unwrap_or_default());
+        }
         let mut tables: Vec<(Table, Places)> = Vec::new();
-        let mut wrong = Vec::new();
         for raw in &file.table {
             let table = self.table(raw, &file.defaults, common.clone());
             let table = table.and_then(|table| self.distinct(&tables, &table).map(|()| table));
@@ -336,20 +380,31 @@ impl Reader<'_> {
         let raw = raw.get_ref();
         let instead = "write one [[table]] with `topic` for each topic";
         self.not_yet("topic_pattern", &raw.topic_pattern, instead)?;
-        let id = self.required("id", &raw.id, &header, "id = \"orders\"")?;
-        self.table_id(&id)?;
-        let topic = self.required("topic", &raw.topic, &header, "topic = \"orders\"")?;
-        self.topic(&topic)?;
-        let place = self.required("location", &raw.location, &header, "location = \"s3://bucket/orders\"")?;
-        let location = location::parse(&place.text, &self.directory)
-            .map_err(|error| self.at(&place, error.message).remedy(error.remedy))?;
-        let table = Table { id: id.text, topic: topic.text, location, ..common };
-        let mut table = self.with_storage(self.settings(raw, table, false)?, raw)?;
+        let mut wrong = Vec::new();
+        let id = self.required("id", &raw.id, &header, "id = \"orders\"");
+        let id = kept(id.and_then(|id| self.table_id(&id).map(|()| id)), &mut wrong);
+        let topic = self.required("topic", &raw.topic, &header, "topic = \"orders\"");
+        let topic = kept(topic.and_then(|topic| self.topic(&topic).map(|()| topic)), &mut wrong);
+        let place = self.required("location", &raw.location, &header, "location = \"s3://bucket/orders\"");
+        let place = kept(place.and_then(|place| Ok((self.location(&place)?, place))), &mut wrong);
+        let mut table = self.settings(raw, common, false, &mut wrong);
+        let storage = kept(options::storage(self, &raw.storage), &mut wrong);
+        table.storage_options.extend(storage.unwrap_or_default());
+        let (Some(id), Some(topic), Some((location, place)), true) = (id, topic, place, wrong.is_empty())
+        else {
+            return Err(Error::together(wrong).expect("what is missing left its error"));
+        };
+        let mut table = Table { id: id.text, topic: topic.text, location, ..table };
         self.schema_suits(&table, raw, &header)?;
         let letters = self.dead_letters(&table, raw, defaults, &place)?;
         let (url, letters) = letters.unzip();
         table.dead_letters = url;
         Ok((table, Places { id: id.place, location: place.place, letters }))
+    }
+
+    fn location(&self, given: &Given) -> Result<url::Url> {
+        location::parse(&given.text, &self.directory)
+            .map_err(|error| self.at(given, error.message).remedy(error.remedy))
     }
 
     /// Where bad records go, and the place that says so.
@@ -365,9 +420,7 @@ impl Reader<'_> {
         }
         if let Some(raw) = raw.dlq.as_ref().or(defaults.dlq.as_ref()) {
             let given = self.interpolated(raw)?;
-            let url = location::parse(&given.text, &self.directory)
-                .map_err(|error| self.at(&given, error.message).remedy(error.remedy))?;
-            return Ok(Some((url, given.place)));
+            return Ok(Some((self.location(&given)?, given.place)));
         }
         if table.location.path().trim_matches('/').is_empty() {
             return Err(self
@@ -379,57 +432,48 @@ impl Reader<'_> {
         Ok(Some((url, location.place.clone())))
     }
 
-    /// Every key that may stand under `[defaults]` too. `base` holds what applies without it.
-    fn settings(&self, raw: &raw::Table, base: Table, defaults: bool) -> Result<Table> {
-        self.not_in_this_version(raw)?;
+    /// Every key that may stand under `[defaults]` too. `base` holds what applies without it, and where one is wrong.
+    fn settings(&self, raw: &raw::Table, base: Table, defaults: bool, wrong: &mut Vec<Error>) -> Table {
         let text = |key: &str, value: &raw::Text| match defaults {
             true => self.text(&format!("THALWEG__DEFAULTS__{key}"), value),
             false => value.as_ref().map(|value| self.interpolated(value)).transpose(),
         };
+        let size = |key: &'static str, min, max| move |given: &Given| self.size(given, key, min, max);
+        let record_size = size("max_record_size", RECORD_SIZE_MIN, RECORD_SIZE_MAX);
+        let file_size = size("target_file_size", FILE_SIZE_MIN, FILE_SIZE_MAX);
         let mut table = base;
-        if let Some(format) = text("FORMAT", &raw.format)? {
-            table.decoding.format = self.format(&format)?;
-        }
-        if let Some(schema) = text("SCHEMA", &raw.schema)? {
-            table.schema = Some(self.schema(&schema)?);
-        }
-        if let Some(start) = text("START", &raw.start)? {
-            table.start = self.start(&start)?;
-        }
-        if let Some(columns) = self.metadata_columns(raw, defaults)? {
+        let decoding = &mut table.decoding;
+        kept(self.not_in_this_version(raw), wrong);
+        set(&mut decoding.format, text("FORMAT", &raw.format), |given| self.format(given), wrong);
+        let some = |given: &Given| self.schema(given).map(Some);
+        set(&mut table.schema, text("SCHEMA", &raw.schema), some, wrong);
+        set(&mut table.start, text("START", &raw.start), |given| self.start(given), wrong);
+        if let Some(columns) = kept(self.metadata_columns(raw, defaults), wrong).flatten() {
             table.metadata_columns = columns;
         }
-        if let Some(policy) = text("ON_NEW_FIELD", &raw.on_new_field)? {
-            table.decoding.on_new_field = self.on_new_field(&policy)?;
-        }
-        if let Some(policy) = text("ON_BAD_RECORD", &raw.on_bad_record)? {
-            table.on_bad_record = self.on_bad_record(&policy)?;
-        }
+        let on_new_field = text("ON_NEW_FIELD", &raw.on_new_field);
+        set(&mut decoding.on_new_field, on_new_field, |given| self.on_new_field(given), wrong);
+        let on_bad_record = text("ON_BAD_RECORD", &raw.on_bad_record);
+        set(&mut table.on_bad_record, on_bad_record, |given| self.on_bad_record(given), wrong);
         if let Some(timestamps) = &raw.timestamps {
-            table.decoding.timestamps = self.timestamps(timestamps.get_ref())?;
+            decoding.timestamps = kept(self.timestamps(timestamps.get_ref()), wrong).unwrap_or_default();
         }
-        if let Some(size) = text("MAX_RECORD_SIZE", &raw.max_record_size)? {
-            let size = self.size(&size, "max_record_size", RECORD_SIZE_MIN, RECORD_SIZE_MAX)?;
-            table.decoding.max_record_size = usize::try_from(size).unwrap_or(usize::MAX);
+        let fitting =
+            |given: &Given| record_size(given).map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+        set(&mut decoding.max_record_size, text("MAX_RECORD_SIZE", &raw.max_record_size), fitting, wrong);
+        if let Some(depth) = kept(self.max_depth(raw, defaults), wrong).flatten() {
+            decoding.max_depth = depth;
         }
-        if let Some(depth) = self.max_depth(raw, defaults)? {
-            table.decoding.max_depth = depth;
-        }
-        if let Some(latency) = text("MAX_LATENCY", &raw.max_latency)? {
-            table.max_latency = self.latency(&latency)?;
-        }
-        if let Some(size) = text("TARGET_FILE_SIZE", &raw.target_file_size)? {
-            table.target_file_size = self.size(&size, "target_file_size", FILE_SIZE_MIN, FILE_SIZE_MAX)?;
-        }
-        if let Some(compression) = text("COMPRESSION", &raw.compression)? {
-            table.compression = self.compression(&compression)?;
-        }
-        Ok(table)
-    }
-
-    fn with_storage(&self, mut table: Table, raw: &raw::Table) -> Result<Table> {
-        table.storage_options.extend(options::storage(self, &raw.storage)?);
-        Ok(table)
+        set(
+            &mut table.max_latency,
+            text("MAX_LATENCY", &raw.max_latency),
+            |given| self.latency(given),
+            wrong,
+        );
+        set(&mut table.target_file_size, text("TARGET_FILE_SIZE", &raw.target_file_size), file_size, wrong);
+        let compression = text("COMPRESSION", &raw.compression);
+        set(&mut table.compression, compression, |given| self.compression(given), wrong);
+        table
     }
 
     fn not_in_this_version(&self, raw: &raw::Table) -> Result<()> {

@@ -288,6 +288,7 @@ fn retry() -> RetryConfig {
 
 #[cfg(test)]
 mod tests {
+    use object_store::ObjectStoreExt as _;
     use object_store::path::Path;
     use object_store::signer::Signer;
 
