@@ -1,13 +1,34 @@
-//! Who this process is, whether another one is still running, and how this one ends when a thread of it fails.
+//! Who this process is, whether another one is still running, its I/O threads, and how it ends when a thread
+//! of it fails.
 //!
-//! It owns the writer's identity as the machine tells it. What follows from
-//! it is `protocol::fence`.
+//! It owns the writer's identity as the machine tells it, and how many threads
+//! stay. What follows from an identity is `protocol::fence`.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::fence::Writer;
+
+/// How long a thread that waited for a disk is kept for the next who waits.
+const IDLE_FOR: Duration = Duration::from_millis(20);
+
+/// The threads that carry files and commits into stores: two that run requests, and as many as wait for a
+/// disk now.
+///
+/// What a thread allocated and another one freed comes back to the allocator only when the first allocates
+/// again, or ends. A burst makes many threads, the runtime takes them in turn, and each of them would hold
+/// megabytes for as long as anything is written: they end soon instead.
+pub fn io_runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("io")
+        .thread_keep_alive(IDLE_FOR)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::new(ErrorKind::Io, format!("the I/O threads cannot start: {error}")))
+}
 
 /// This process, as it signs its commits; the group is the config's.
 pub fn this_process(clock: &dyn Clock) -> Writer {

@@ -73,12 +73,7 @@ enum Ended {
 /// Runs until told to stop, until the end is committed, or until nothing is left to do.
 pub fn run(run: &Run) -> Result<()> {
     group::refuse_bounded(run)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_name("io")
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(ErrorKind::Io, format!("the I/O threads cannot start: {error}")))?;
+    let runtime = host::io_runtime()?;
     let recorder = metrics::install()?;
     let board = Arc::new(Board::new(Arc::clone(&run.clock)));
     for table in &run.config.tables {

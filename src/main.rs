@@ -54,7 +54,52 @@ fn keep_memory_to_ourselves() {
 
 #[cfg(test)]
 mod tests {
+    use object_store::{ObjectStoreExt, PutMode};
+    use thalweg::host;
+    use thalweg::table::store::Store;
+
     use super::*;
+
+    /// Memory of this process that no file stands behind.
+    fn anonymous_mib() -> u64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() / 1024
+    }
+
+    /// Writes and reads so many files at once, of sizes as commits and small data files have them.
+    async fn files(store: &Store, round: usize, at_once: usize) {
+        let one = |number: usize| {
+            let (store, bytes) = (store.clone(), 2_000 + (round * 7 + number * 331) % 30_000);
+            tokio::spawn(async move {
+                let path = store.path(&format!("{}-{number}", round % 50));
+                let body = bytes::Bytes::from(vec![7; bytes]);
+                store.objects.put_opts(&path, body.into(), PutMode::Overwrite.into()).await.unwrap();
+                assert_eq!(store.objects.get(&path).await.unwrap().bytes().await.unwrap().len(), bytes);
+            })
+        };
+        for task in (0..at_once).map(one).collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn threads_of_a_burst_keep_no_memory_while_files_are_written_on() {
+        keep_little_memory();
+        let directory = tempfile::tempdir().unwrap();
+        let url = url::Url::from_directory_path(directory.path()).unwrap();
+        let store = Store::open(&url, &std::collections::BTreeMap::new()).unwrap();
+        host::io_runtime().unwrap().block_on(async {
+            let before = anonymous_mib();
+            for round in 0..2_000 {
+                files(&store, round, if round % 500 == 0 { 64 } else { 4 }).await;
+            }
+            let after = anonymous_mib();
+            println!("{before} MiB before, {after} MiB after");
+            assert!(after < before + 80, "{before} MiB before, {after} MiB after");
+        });
+    }
 
     #[test]
     fn the_option_that_is_set_is_the_delay_of_purging() {

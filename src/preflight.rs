@@ -19,6 +19,7 @@ use crate::record::Padded;
 use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
 use crate::table::dead_letters::admit;
+use crate::table::probe::Held;
 use crate::table::store::{Store, answered, explain};
 use crate::table::{disk, gate, log, probe, since};
 
@@ -37,6 +38,8 @@ pub struct Ready {
     pub store: Store,
     /// Where bad records are kept.
     pub dead_letters: Option<Store>,
+    /// Cloud stores that arbitrate, to be remembered once there is a table.
+    pub held: Vec<Held>,
     pub topic: Topic,
     pub watermarks: BTreeMap<Partition, Watermarks>,
     /// The schema of the table, or the one it is to be created with.
@@ -73,11 +76,12 @@ pub async fn table(
     let store = Store::open(&table.location, &table.storage_options)?;
     reach(&store).await?;
     listener.done("store", store.url.as_str());
-    probe::put_if_absent(&store, &clock.fresh_id()).await?;
+    let mut held: Vec<Held> = Vec::new();
+    held.extend(probe::put_if_absent(&store, &table.storage_options, &**clock).await?);
     let arbiter =
         if store.is_local() { "hard links on a local disk" } else { "racing creates have one winner" };
     listener.done("put-if-absent", arbiter);
-    let dead_letters = dead_letters(table, &store, clock, listener).await?;
+    let dead_letters = dead_letters(table, &store, clock, &mut held, listener).await?;
     let mut inferred = None;
     let mut stopped = Vec::new();
     let snapshot = log::load(&store).await?;
@@ -115,7 +119,7 @@ pub async fn table(
     };
     suits(&schema, &table.decoding)?;
     listener.done("schema", &schema.to_string());
-    Ok(Ready { store, dead_letters, topic, watermarks, schema, exists, inferred, stopped })
+    Ok(Ready { store, dead_letters, held, topic, watermarks, schema, exists, inferred, stopped })
 }
 
 /// The place of the table's dead letters, if it keeps any: there must be no other table.
@@ -123,6 +127,7 @@ async fn dead_letters(
     table: &Table,
     main: &Store,
     clock: &SharedClock,
+    held: &mut Vec<Held>,
     listener: &mut dyn Listener,
 ) -> Result<Option<Store>> {
     let Some(url) = &table.dead_letters else { return Ok(None) };
@@ -130,7 +135,7 @@ async fn dead_letters(
     reach(&store).await?;
     // The same bucket or disk arbitrates here as there.
     if (store.url.scheme(), store.url.host_str()) != (main.url.scheme(), main.url.host_str()) {
-        probe::put_if_absent(&store, &clock.fresh_id()).await?;
+        held.extend(probe::put_if_absent(&store, &table.storage_options, &**clock).await?);
     }
     if let Some(snapshot) = log::load(&store).await? {
         admit(&store, &snapshot)?;

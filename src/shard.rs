@@ -120,6 +120,8 @@ struct PartitionState {
     held: Vec<Offset>,
     end: Option<Offset>,
     reading: bool,
+    /// The broker has no records of it for us now, and says why.
+    troubled: bool,
     /// Another one reads it now.
     moved: bool,
     /// Of the assignment by which it is read.
@@ -266,13 +268,24 @@ impl<S: Source> Shard<S> {
 
     fn take_event(&mut self, event: Event, batch: &RecordBatch) -> Result<()> {
         match event {
-            Event::Records => self.take_records(batch),
+            Event::Records => {
+                self.goes_on(batch.slot().index());
+                self.take_records(batch)
+            }
             Event::End { slot, next } => {
+                self.goes_on(slot.index());
                 let partition = &mut self.partitions[slot.index()];
                 if partition.reading && !planted(Bug::IgnoresTheEndOfAPartition) {
                     let next = partition.end.map_or(next, |end| next.min(end));
                     partition.progress.pass(next);
                     self.note_progress(slot.index());
+                }
+                Ok(())
+            }
+            Event::Troubled { slot, error } => {
+                if self.partitions[slot.index()].reading {
+                    self.partitions[slot.index()].troubled = true;
+                    self.show(slot.index(), State::Waiting((&error).into()));
                 }
                 Ok(())
             }
@@ -506,6 +519,13 @@ impl<S: Source> Shard<S> {
         lane.board.set(Part::partition(&lane.table_id, partition.progress.source()), state);
     }
 
+    /// Something of the partition has arrived.
+    fn goes_on(&mut self, index: usize) {
+        if mem::take(&mut self.partitions[index].troubled) && self.partitions[index].reading {
+            self.show(index, State::Reading);
+        }
+    }
+
     fn stop_reading(&mut self, index: usize) {
         if mem::take(&mut self.partitions[index].reading) {
             self.source.release(slot(index));
@@ -533,6 +553,7 @@ impl PartitionState {
             end: reading.end,
             progress: Progress::new(reading.source, reading.start),
             held: reading.held,
+            troubled: false,
             moved: false,
             tenure: Tenure::default(),
             busy: Duration::ZERO,

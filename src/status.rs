@@ -2,7 +2,8 @@
 //!
 //! It owns the states of tables, partitions and services, and when a part
 //! last showed that it runs. `/readyz`, `/livez` and the gauges of `/metrics`
-//! are views of it; it serves nothing itself (`admin`). Nothing here is for
+//! are views of it, and so are the lines that are logged while a part waits;
+//! it serves nothing itself (`admin`). Nothing here is for
 //! the hot path: a part reports a change, or once for each turn of its loop.
 //!
 //! | state | what it means | who says so |
@@ -16,11 +17,14 @@
 //! Invariant: a table that has stopped stays stopped on the board, whatever
 //! its loops still say while they end.
 
+mod outage;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use self::outage::{Line, Outage};
 use crate::clock::SharedClock;
 use crate::error::Error;
 use crate::ids::{Offset, TopicPartition};
@@ -51,6 +55,16 @@ impl Part {
 
     pub fn partition(table: &str, source: &TopicPartition) -> Part {
         Part::Partition(table.to_owned(), source.clone())
+    }
+
+    /// Many ask it: who reports its state has judged by more than one answer.
+    fn is_service(&self) -> bool {
+        matches!(self, Part::Kafka | Part::Store(_))
+    }
+
+    /// Whether its waiting is logged from here. Of tables and topics those tell who look after them.
+    fn is_logged(&self) -> bool {
+        !matches!(self, Part::Table(_) | Part::Topic(_))
     }
 
     /// The table that it is a part of.
@@ -161,6 +175,7 @@ struct Entry {
     state: State,
     since_ms: i64,
     since: Duration,
+    outage: Outage,
 }
 
 /// How far a partition is committed, and where it ends; as far as it was told.
@@ -189,14 +204,24 @@ impl Board {
         if is_over && !matches!(state, State::Starting | State::Stopped(_)) {
             return;
         }
+        let mut outage = entries.parts.get_mut(&part).map(|entry| std::mem::take(&mut entry.outage));
+        let line = entries.note(outage.get_or_insert_default(), &part, &state, since);
+        let outage = outage.unwrap_or_default();
         match entries.parts.get_mut(&part) {
             // It waits for longer than this reason is known.
-            Some(entry) if entry.state.is_ready() == state.is_ready() => entry.state = state,
+            Some(entry) if entry.state.is_ready() == state.is_ready() => {
+                (entry.state, entry.outage) = (state.clone(), outage);
+            }
             _ => {
-                entries.parts.insert(part.clone(), Entry { state, since_ms, since });
+                let entry = Entry { state: state.clone(), since_ms, since, outage };
+                entries.parts.insert(part.clone(), entry);
             }
         }
         entries.count(part.of_table());
+        drop(entries);
+        if let Some(line) = line {
+            line.log(&part, state.why());
+        }
     }
 
     /// A table goes no further, and none of its partitions.
@@ -217,8 +242,9 @@ impl Board {
 
     /// A part has ended in order: it neither counts nor beats any more.
     pub fn forget(&self, part: &Part) {
+        let now = self.clock.boot();
         let mut entries = self.lock();
-        entries.parts.remove(part);
+        let line = entries.parts.remove(part).and_then(|mut entry| entry.outage.is_over(now));
         entries.beats.remove(part);
         if entries.offsets.remove(part).is_some()
             && let Part::Partition(table, source) = part
@@ -226,6 +252,10 @@ impl Board {
             metrics::lag(table, source, 0);
         }
         entries.count(part.of_table());
+        drop(entries);
+        if let Some(line) = line {
+            line.log(part, None);
+        }
     }
 
     /// A table is begun anew: what was said of its partitions no longer counts.
@@ -321,6 +351,33 @@ impl Board {
 }
 
 impl Entries {
+    /// What is to be logged of this state.
+    fn note(&self, outage: &mut Outage, part: &Part, state: &State, now: Duration) -> Option<Line> {
+        match state {
+            State::Waiting(why) if part.is_logged() => outage.failed(part, self.is_known(part, why), now),
+            State::Waiting(_) => None,
+            // Whoever stops it says so.
+            State::Stopped(_) => {
+                *outage = Outage::default();
+                None
+            }
+            State::Starting | State::Reading | State::Paused(_) => outage.is_over(now),
+        }
+    }
+
+    /// The part waits for a service that is known to be down.
+    fn is_known(&self, part: &Part, why: &Why) -> bool {
+        let is_down = |(of, entry): (&Part, &Entry)| {
+            let names = match of {
+                Part::Store(address) => why.cause.contains(address.as_str()),
+                Part::Kafka => why.cause.contains("broker"),
+                _ => false,
+            };
+            names && matches!(entry.state, State::Waiting(_))
+        };
+        !part.is_service() && self.parts.iter().any(is_down)
+    }
+
     /// The table of this part has stopped.
     fn has_stopped(&self, part: &Part) -> bool {
         let table = part.of_table().map(Part::table);

@@ -8,13 +8,13 @@ use thalweg::clock::{SharedClock, SystemClock};
 use thalweg::committer::{self, CHECKPOINT_EVERY, Committer, Identity, Places, Wiring};
 use thalweg::config::Compression;
 use thalweg::exchange::{DataFile, Generation, ToCommitter, ToShard};
-use thalweg::health::Health;
 use thalweg::ids::{Offset, Partition};
 use thalweg::protocol::anchor::Watermarks;
 use thalweg::protocol::fence::Writer;
 use thalweg::protocol::ledger::Work;
 use thalweg::source::catalog::Topic;
 use thalweg::source::witness::Witness;
+use thalweg::status::Board;
 use thalweg::table::checkpoint::Turns;
 use thalweg::table::store::Store;
 use thalweg::table::sweeper::Sweeper;
@@ -71,7 +71,7 @@ impl Ingestion {
             table: 0,
             inbox,
             shards: vec![shard],
-            health: Arc::new(Health::new(Arc::clone(&clock))),
+            board: Arc::new(Board::new(Arc::clone(&clock))),
             clock,
             witness: Witness::of_nothing(),
             sweeper: Sweeper::new(runtime.handle().clone()),

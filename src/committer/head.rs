@@ -164,7 +164,6 @@ impl Head {
         clock: &SharedClock,
     ) -> Result<Settled> {
         let (version, begun) = (self.snapshot.version.next(), clock.boot());
-        let mut unclear = 0u32;
         let settled = log::settle(&self.store, version, &ours.id, &ours.bytes, |heard| {
             let is_late = clock.boot().saturating_sub(begun) > UNRESOLVED_MAX;
             let error = match heard {
@@ -182,12 +181,10 @@ impl Head {
             if is_late {
                 return Err(unresolved(&self.store, version));
             }
-            unclear += 1;
-            if unclear.is_power_of_two() {
-                let error = explain(&self.store.url, error).message;
-                warn!(table = table_id, %version, unclear, error, "the store gave no clear answer; it is asked again");
-            }
-            patience.waiting(&explain(&self.store.url, error));
+            // The board logs it where it lasts.
+            let error = explain(&self.store.url, error);
+            debug!(table = table_id, %version, %error, "the store gave no clear answer; it is asked again");
+            patience.waiting(&error);
             Ok(())
         })
         .await?;

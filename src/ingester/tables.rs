@@ -372,6 +372,9 @@ impl Opener {
             &self.clock,
         )
         .await?;
+        for held in &ready.held {
+            held.remember().await;
+        }
         let version = opened.snapshot.version;
         info!(table = table.id, location = %table.location, %version, created = opened.created, "table open");
         Ok(Started { ready, opened })

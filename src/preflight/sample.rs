@@ -217,6 +217,8 @@ impl Reading<'_> {
                         self.plans[slot.index()].finish();
                         source.release(slot);
                     }
+                    // What comes next of it is waited for as long as all else.
+                    Event::Troubled { .. } => {}
                     Event::Lost { error, .. } => return Err(error),
                 }
             }

@@ -5,7 +5,6 @@
 //! decides.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -339,8 +338,6 @@ struct Watched {
     part: status::Part,
     board: Arc<Board>,
     to_committer: mpsc::UnboundedSender<ToCommitter>,
-    /// Of the request that is repeated now.
-    tries: AtomicU32,
 }
 
 impl Watched {
@@ -350,7 +347,6 @@ impl Watched {
             part: status::Part::Uploads(lane.table_id.clone()),
             board: Arc::clone(&lane.board),
             to_committer: lane.to_committer.clone(),
-            tries: AtomicU32::new(0),
         }
     }
 }
@@ -358,21 +354,13 @@ impl Watched {
 impl Watch for Watched {
     fn goes_on(&self, error: &object_store::Error) -> bool {
         let error = explain(&self.url, error);
-        let tries = self.tries.fetch_add(1, Ordering::Relaxed) + 1;
-        if tries.is_power_of_two() {
-            tracing::warn!(
-                component = %self.part,
-                tries,
-                %error,
-                "a request of an upload failed; it is repeated"
-            );
-        }
+        // The board logs it where it lasts.
+        tracing::debug!(component = %self.part, %error, "a request of an upload failed; it is repeated");
         self.board.set(self.part.clone(), State::Waiting((&error).into()));
         !self.to_committer.is_closed()
     }
 
     fn answered(&self) {
-        self.tries.store(0, Ordering::Relaxed);
         self.board.forget(&self.part);
     }
 }

@@ -57,10 +57,10 @@ pub struct Topic {
 impl Catalog {
     /// Connects, and fails if no broker answers.
     pub fn connect(kafka: &Kafka) -> Result<Catalog> {
-        let consumer = client_config(kafka)
-            .set_log_level(HEARD)
-            .create_with_context(Complaints::silent())
-            .map_err(|error| bad_setting(kafka, &error))?;
+        let mut config = client_config(kafka);
+        config.set_log_level(HEARD);
+        let consumer =
+            complaints::client(&config, Complaints::silent()).map_err(|error| bad_setting(kafka, &error))?;
         let mut catalog = Catalog {
             consumer,
             kafka: kafka.clone(),
@@ -134,7 +134,7 @@ impl Catalog {
         for key in ["sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"] {
             config.remove(key);
         }
-        let Ok(consumer) = config.create_with_context::<_, BaseConsumer<_>>(Complaints::silent()) else {
+        let Ok(consumer) = complaints::client(&config, Complaints::silent()) else {
             return false;
         };
         // A broker that wants SASL closes the connection after the handshake: no answer is no failure.

@@ -6,13 +6,15 @@
 //! failed (`catalog`); what happens to a partition is `kafka`.
 
 use std::collections::HashMap;
+use std::ffi::{CStr, c_char, c_int};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rdkafka::bindings as c;
 use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Kafka, Security};
@@ -157,6 +159,49 @@ impl ClientContext for Complaints {
 
 impl ConsumerContext for Complaints {}
 
+/// A client all of whose lines go to its context. What is logged goes through `tracing` from there: where
+/// librdkafka serves its queues by itself, as while it closes, it would print lines of its own to stderr.
+pub fn client<C: ConsumerContext>(config: &ClientConfig, context: C) -> KafkaResult<BaseConsumer<C>> {
+    let client: BaseConsumer<C> = config.create_with_context(context)?;
+    #[expect(unsafe_code, reason = "rdkafka has no safe form of the logger")]
+    // SAFETY: the handle is valid, and its opaque pointer is the context, which `client` keeps for longer.
+    unsafe {
+        c::rd_kafka_set_logger(client.client().native_ptr(), Some(logger::<C>));
+    }
+    Ok(client)
+}
+
+#[expect(unsafe_code, reason = "librdkafka calls it")]
+/// # Safety
+/// The opaque pointer of `client` is a `C` that outlives it, and the texts are C strings or null.
+unsafe extern "C" fn logger<C: ClientContext>(
+    client: *const c::rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    message: *const c_char,
+) {
+    if client.is_null() || facility.is_null() || message.is_null() {
+        return;
+    }
+    // SAFETY: the caller's promise; contexts are shared between threads.
+    let context = unsafe { &*c::rd_kafka_opaque(client).cast::<C>() };
+    // SAFETY: the caller's promise.
+    let (facility, message) = unsafe { (CStr::from_ptr(facility), CStr::from_ptr(message)) };
+    context.log(level_of(level), &facility.to_string_lossy(), message.to_string_lossy().trim());
+}
+
+/// By its number in syslog.
+fn level_of(level: c_int) -> RDKafkaLogLevel {
+    match level {
+        ..=2 => RDKafkaLogLevel::Critical,
+        3 => RDKafkaLogLevel::Error,
+        4 => RDKafkaLogLevel::Warning,
+        5 => RDKafkaLogLevel::Notice,
+        6 => RDKafkaLogLevel::Info,
+        7.. => RDKafkaLogLevel::Debug,
+    }
+}
+
 /// `[protocol://]host:port/name: text (after 3ms in state NAME)`
 fn read(code: Option<RDKafkaErrorCode>, line: &str) -> Complaint {
     let (place, text) = match line.split_once(": ") {
@@ -288,6 +333,8 @@ pub fn unreachable(broker: &str, reason: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Source;
+    use crate::source::prefetch::Prefetch;
 
     /// Lines as librdkafka 2.12 wrote them.
     #[test]
@@ -362,6 +409,39 @@ mod tests {
             assert!(complaint.broker.as_deref().is_some_and(|broker| broker.starts_with("localhost:909")));
             assert!(!complaint.text.contains("(after"), "{}", complaint.text);
         }
+    }
+
+    /// What a client writes to stderr while nobody answers, and when it ends, in a process of its own.
+    #[test]
+    fn every_line_of_a_client_goes_through_tracing() {
+        const IS_CHILD: &str = "THALWEG_TEST_LINES";
+        if std::env::var_os(IS_CHILD).is_some() {
+            tracing_subscriber::fmt()
+                .json()
+                .with_writer(std::io::stderr)
+                .with_max_level(tracing::Level::DEBUG)
+                .init();
+            let kafka = Kafka {
+                brokers: "127.0.0.1:1".to_owned(),
+                security: Security::None,
+                group: None,
+                librdkafka: [("debug".to_owned(), crate::config::Secret::new("broker,consumer"))].into(),
+            };
+            let mut source = super::super::kafka::KafkaSource::new(&kafka, Prefetch::for_a_sample()).unwrap();
+            let begun = SystemClock.boot();
+            while SystemClock.boot() - begun < Duration::from_secs(2) {
+                source.poll(Duration::from_millis(100));
+            }
+            return;
+        }
+        let name = "source::complaints::tests::every_line_of_a_client_goes_through_tracing";
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = again.args(["--exact", name, "--nocapture"]).env(IS_CHILD, "1").output().unwrap();
+        assert!(output.status.success());
+        let text = String::from_utf8_lossy(&output.stderr);
+        let raw: Vec<&str> = text.lines().filter(|line| !line.starts_with('{')).collect();
+        assert!(raw.is_empty(), "{raw:#?}");
+        assert!(text.contains("Connection refused"), "and they are not lost: {text}");
     }
 
     #[test]

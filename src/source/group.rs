@@ -23,7 +23,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::complaints::Complaints;
+use super::complaints::{self, Complaints};
 use super::kafka::{bad_setting, client_config};
 use super::prefetch::Prefetch;
 use crate::config::{Group, Kafka};
@@ -97,7 +97,7 @@ impl Member {
             config.set("group.instance.id", instance);
         }
         let consumer: BaseConsumer<Decisions> =
-            config.create_with_context(Decisions::new()).map_err(|error| bad_setting(kafka, &error))?;
+            complaints::client(&config, Decisions::new()).map_err(|error| bad_setting(kafka, &error))?;
         let member = Member { consumer, group: group.clone(), instance };
         member.subscribe(topics)?;
         Ok(member)
@@ -200,7 +200,7 @@ pub fn may_join(kafka: &Kafka, group: &Group, topic: &str) -> Result<()> {
     let mut config = client_config(kafka);
     config.set("group.id", &group.name);
     let asking: BaseConsumer<Complaints> =
-        config.create_with_context(Complaints::silent()).map_err(|error| bad_setting(kafka, &error))?;
+        complaints::client(&config, Complaints::silent()).map_err(|error| bad_setting(kafka, &error))?;
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, 0);
     match asking.committed_offsets(list, PATIENCE) {

@@ -16,7 +16,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::batch::{Headers, RecordBatch, Slot};
-use super::complaints::Complaints;
+use super::complaints::{self, Complaints};
 use super::messages::{MessageView, Origin, Taken};
 use super::prefetch::Prefetch;
 use super::{Assignment, Event, Source};
@@ -135,7 +135,7 @@ impl KafkaSource {
         let mut config = client_config(kafka);
         prefetch.set(&mut config);
         let consumer: BaseConsumer<Complaints> =
-            config.create_with_context(Complaints::logged()).map_err(|error| bad_setting(kafka, &error))?;
+            complaints::client(&config, Complaints::logged()).map_err(|error| bad_setting(kafka, &error))?;
         Ok(KafkaSource {
             taken: Taken::of(consumer.client(), MESSAGES_MAX),
             consumer,
@@ -188,10 +188,16 @@ impl KafkaSource {
                     .remedy("the topic was deleted while it was read: restore it, or remove its table from the config");
                 Some(Event::Lost { slot, error })
             }
-            // Everything else heals or is repeated by librdkafka: brokers down, leaders moving.
-            _ => {
-                self.consumer.context().tell(&view.text());
-                None
+            // Everything else is repeated by librdkafka: brokers down, leaders moving, and what a broker
+            // answers without an end. Of one partition it is told: that one stands still meanwhile.
+            (_, slot) => {
+                let text = view.text();
+                self.consumer.context().tell(&text);
+                let error = || {
+                    Error::new(ErrorKind::Unavailable, format!("{}: {text}", place()))
+                        .remedy("look at the log of the broker that leads the partition; it is asked again")
+                };
+                slot.map(|slot| Event::Troubled { slot, error: error() })
             }
         }
     }

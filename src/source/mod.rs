@@ -38,6 +38,8 @@ pub enum Event {
     /// Everything before `next` was delivered or holds no record for us: the
     /// end of the partition as it is now, past markers and compacted records.
     End { slot: Slot, next: Offset },
+    /// Nothing of the partition arrives for now; what comes next of it ends that.
+    Troubled { slot: Slot, error: Error },
     /// The partition cannot be read on; others can.
     Lost { slot: Slot, error: Error },
 }

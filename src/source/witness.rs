@@ -31,8 +31,6 @@ use crate::status::{Board, Part, State};
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Questions that wait while files are on their way.
 const ASKS_IN_ADVANCE: usize = 128;
-/// The same trouble is logged again after so many failures: some minutes.
-const TOLD_AGAIN: u64 = 20;
 /// As metrics name it.
 const SERVICE: &str = "kafka";
 
@@ -312,36 +310,28 @@ impl<T: Topics> Desk<T> {
     }
 }
 
-/// How it stands between us and the broker: told once, and again when it changes.
+/// How it stands between us and the broker.
 #[derive(Default)]
 struct Trouble {
-    told: Option<String>,
-    failures: u64,
+    told: bool,
 }
 
 impl Trouble {
     fn report(&mut self, error: Option<&Error>, board: &Board) {
         let Some(error) = error else {
-            if self.told.take().is_some() {
-                info!(failures = self.failures, "the broker answers again");
+            if std::mem::take(&mut self.told) {
                 metrics::reachable(SERVICE, true);
                 board.set(Part::Kafka, State::Reading);
             }
-            self.failures = 0;
             return;
         };
-        self.failures += 1;
-        if self.told.is_none() {
+        if !self.told {
             metrics::reachable(SERVICE, false);
             metrics::outage(SERVICE);
         }
-        if self.told.as_ref() != Some(&error.message) || self.failures.is_multiple_of(TOLD_AGAIN) {
-            warn!(%error, remedy = error.remedy, failures = self.failures, "the broker does not answer");
-        }
-        if self.told.as_ref() != Some(&error.message) {
-            board.set(Part::Kafka, State::Waiting(error.into()));
-            self.told = Some(error.message.clone());
-        }
+        self.told = true;
+        // The board logs an outage, and counts what it is told.
+        board.set(Part::Kafka, State::Waiting(error.into()));
     }
 }
 

@@ -18,7 +18,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartId, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use tracing::{info, warn};
+use tokio::sync::OnceCell;
 use url::Url;
 
 use super::client::Client;
@@ -34,7 +34,11 @@ use crate::status::{Board, Part, State as PartState};
 pub struct Guard {
     /// `s3://bucket`.
     name: String,
+    /// The same with its endpoint, where one is given.
+    place: String,
     state: Mutex<State>,
+    /// When it was last raced in full (`probe`), once that is known.
+    raced_ms: OnceCell<i64>,
 }
 
 #[derive(Default)]
@@ -43,6 +47,15 @@ struct State {
     board: Option<Arc<Board>>,
     /// What the store said last, while it is down.
     said: String,
+}
+
+impl State {
+    /// The board logs an outage, and counts what it is told.
+    fn waits(&self, name: &str) {
+        if let Some(board) = &self.board {
+            board.set(Part::Store(name.to_owned()), PartState::Waiting(self.said.as_str().into()));
+        }
+    }
 }
 
 /// What a request is for, as the metric has it.
@@ -98,7 +111,8 @@ pub fn of(url: &Url, options: &BTreeMap<String, Secret>) -> Arc<Guard> {
     let endpoints = options.iter().filter(|(key, _)| key.ends_with("endpoint"));
     let key = endpoints.fold(name.clone(), |key, (_, endpoint)| key + " " + endpoint.reveal());
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    let guard = || Arc::new(Guard { name, state: Mutex::default() });
+    let place = key.clone();
+    let guard = || Arc::new(Guard { name, place, state: Mutex::default(), raced_ms: OnceCell::new() });
     Arc::clone(all.entry(key).or_insert_with(guard))
 }
 
@@ -115,6 +129,21 @@ pub fn before(client: Client, guard: &Arc<Guard>) -> Client {
 }
 
 impl Guard {
+    /// Of a process that has not met it yet.
+    #[cfg(test)]
+    pub(super) fn of_place(place: &str) -> Guard {
+        let (name, place) = (place.to_owned(), place.to_owned());
+        Guard { name, place, state: Mutex::default(), raced_ms: OnceCell::new() }
+    }
+
+    pub(super) fn place(&self) -> &str {
+        &self.place
+    }
+
+    pub(super) fn raced_ms(&self) -> &OnceCell<i64> {
+        &self.raced_ms
+    }
+
     /// Readiness says from now on when this store is down.
     pub fn tell(&self, board: &Arc<Board>) {
         metrics::service_begins(&self.name);
@@ -136,6 +165,7 @@ impl Guard {
             Admission::Probe => Ok(Probe(Some(self))),
             Admission::Refuse => {
                 metrics::store_request(op.as_str(), "held_back");
+                state.waits(&self.name);
                 let source = Box::new(Refused(state.said.clone()));
                 // A disk's trouble is told as such.
                 let store = if self.name.starts_with("file:") { "disk" } else { "store" };
@@ -159,25 +189,16 @@ impl Guard {
         match turn {
             Turn::None => {}
             Turn::Opened => {
-                warn!(
-                    store = self.name,
-                    error = state.said,
-                    "the store is down: it is asked seldom until it answers"
-                );
                 metrics::reachable(&self.name, false);
                 metrics::outage(&self.name);
+                state.waits(&self.name);
             }
-            Turn::Closed(after) => {
-                info!(store = self.name, seconds = after.as_secs(), "the store answers again");
+            Turn::Closed(_) => {
                 metrics::reachable(&self.name, true);
+                if let Some(board) = &state.board {
+                    board.set(Part::Store(self.name.clone()), PartState::Reading);
+                }
             }
-        }
-        if let Some(board) = state.board.as_ref().filter(|_| turn != Turn::None) {
-            let now = match turn {
-                Turn::Opened => PartState::Waiting(state.said.as_str().into()),
-                Turn::None | Turn::Closed(_) => PartState::Reading,
-            };
-            board.set(Part::Store(self.name.clone()), now);
         }
     }
 

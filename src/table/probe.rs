@@ -4,20 +4,40 @@
 //! one must win, and its body must stand there. A store that lets two win
 //! would lose or double rows. The probe is a help, not a guarantee: a store
 //! that loses rarely may pass. The documentation names the stores that hold.
+//!
+//! It also owns what is remembered of it: a mark beside the table names the
+//! place that was raced. A server may change behind its name, so that a known
+//! place is asked again at every start, by less:
+//!
+//! | asked | of a place that is not known | of a known one |
+//! |---|---|---|
+//! | once for all tables of a bucket | [`RACES`] races | one race |
+//! | for each table | one small race, unless it ran those | the mark must not be created again |
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode};
+use serde::{Deserialize, Serialize};
 
+use super::guard::{self, Guard};
 use super::store::{Store, explain};
 use crate::backoff::Backoff;
+use crate::clock::Clock;
+use crate::config::Secret;
 use crate::error::{Error, ErrorKind, Result};
 
 const RACES: usize = 24;
 const RACERS: usize = 8;
+/// Enough to see that a writer may write here, and that a store knows of put-if-absent at all.
+const FEW: usize = 2;
+
+/// A mark that is older counts for nothing.
+const KNOWN_FOR_MS: i64 = 30 * 24 * 3600 * 1000;
+const MARK: &str = "_thalweg_probe/held.json";
 
 /// Tries to remove a race's key: what is left hurts nobody, but nobody else removes it.
 const REMOVALS: u32 = 6;
@@ -32,20 +52,112 @@ enum Race {
     Unclear(Error),
 }
 
+/// A place that was raced, as a mark names it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Mark {
+    /// Endpoint and bucket: a bucket that was copied elsewhere is another place.
+    place: String,
+    raced_ms: i64,
+}
+
+/// A store that has held.
+#[derive(Debug)]
+pub struct Held {
+    store: Store,
+    mark: Mark,
+    is_marked: bool,
+}
+
+impl Held {
+    /// Marks the place, so that the next start asks less. Only where there is a table: an empty location
+    /// stays empty.
+    pub async fn remember(&self) {
+        if self.is_marked {
+            return;
+        }
+        let written = self.store.objects.put(&self.store.path(MARK), self.mark.body().into()).await;
+        if let Err(error) = written {
+            tracing::debug!(url = %self.store.url, %error, "the probe is not remembered");
+        }
+    }
+}
+
+impl Mark {
+    fn body(&self) -> Bytes {
+        serde_json::to_vec(self).expect("plain values").into()
+    }
+}
+
 /// Races writers on fresh keys below the table's root and removes the keys.
 ///
 /// Local disks are not probed: their arbiter is `link(2)`. A flaky network
 /// spoils single races; the store is unavailable if it spoils all of them.
-pub async fn put_if_absent(store: &Store, unique: &str) -> Result<()> {
-    if store.is_local() {
-        return Ok(());
+pub async fn put_if_absent(
+    store: &Store,
+    options: &BTreeMap<String, Secret>,
+    clock: &dyn Clock,
+) -> Result<Option<Held>> {
+    match store.is_local() {
+        true => Ok(None),
+        false => judged(store, &guard::of(&store.url, options), clock).await.map(Some),
     }
-    let races = (0..RACES).map(|race| race_once(store, format!("_thalweg_probe/{unique}-{race}")));
+}
+
+async fn judged(store: &Store, guard: &Guard, clock: &dyn Clock) -> Result<Held> {
+    let (unique, now_ms) = (clock.fresh_id(), clock.wall_ms());
+    let mark = mark(store, guard, now_ms).await?;
+    let is_marked = mark.is_some();
+    let mut raced_here = false;
+    let of_all = async {
+        raced_here = true;
+        let races = if is_marked { 1 } else { RACES };
+        race(store, &unique, races, RACERS).await?;
+        Ok(mark.map_or(now_ms, |mark| mark.raced_ms))
+    };
+    let raced_ms = *guard.raced_ms().get_or_try_init(|| of_all).await?;
+    match is_marked {
+        true => refuses_what_is_there(store, &unique).await?,
+        false if raced_here => {}
+        false => race(store, &unique, 1, FEW).await?,
+    }
+    Ok(Held { store: store.clone(), mark: Mark { place: guard.place().to_owned(), raced_ms }, is_marked })
+}
+
+/// The mark beside the table, if it is of this place and not too old.
+async fn mark(store: &Store, guard: &Guard, now_ms: i64) -> Result<Option<Mark>> {
+    let body = async { store.objects.get(&store.path(MARK)).await?.bytes().await };
+    let body = match body.await {
+        Ok(body) => body,
+        // Who may not look at a single object that is not there is told that it may not.
+        Err(object_store::Error::NotFound { .. } | object_store::Error::PermissionDenied { .. }) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(explain(&store.url, &error)),
+    };
+    let counts = |mark: &Mark| {
+        mark.place == guard.place() && (0..KNOWN_FOR_MS).contains(&now_ms.saturating_sub(mark.raced_ms))
+    };
+    Ok(serde_json::from_slice(&body).ok().filter(counts))
+}
+
+/// The mark stands: who creates it again must be told so. A store that says otherwise is raced anew.
+async fn refuses_what_is_there(store: &Store, unique: &str) -> Result<()> {
+    let put = store.objects.put_opts(&store.path(MARK), Bytes::new().into(), PutMode::Create.into());
+    match put.await {
+        Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
+        Ok(_) => race(store, unique, RACES, RACERS).await,
+        Err(error) => Err(explain(&store.url, &error)),
+    }
+}
+
+async fn race(store: &Store, unique: &str, races: usize, racers: usize) -> Result<()> {
+    let races =
+        (0..races).map(|race| race_once(store, format!("_thalweg_probe/{unique}-{racers}-{race}"), racers));
     let (mut held, mut unclear) = (false, None);
     for race in join_all(races).await {
         match race {
             Race::Held => held = true,
-            Race::Lost(winners) => return Err(loses(store, winners)),
+            Race::Lost(winners) => return Err(loses(store, winners, racers)),
             Race::Unclear(error) => unclear = Some(error),
         }
     }
@@ -55,9 +167,9 @@ pub async fn put_if_absent(store: &Store, unique: &str) -> Result<()> {
     }
 }
 
-async fn race_once(store: &Store, key: String) -> Race {
+async fn race_once(store: &Store, key: String, racers: usize) -> Race {
     let path = store.path(&key);
-    let puts = (0..RACERS).map(|racer| {
+    let puts = (0..racers).map(|racer| {
         let body = Bytes::from(format!("racer {racer}"));
         let path = &path;
         async move { store.objects.put_opts(path, body.into(), PutMode::Create.into()).await }
@@ -65,7 +177,7 @@ async fn race_once(store: &Store, key: String) -> Race {
     let answers = join_all(puts).await;
     let stands = async { store.objects.get(&path).await?.bytes().await }.await;
     remove(store, &path).await;
-    let winners: Vec<usize> = (0..RACERS).filter(|&racer| answers[racer].is_ok()).collect();
+    let winners: Vec<usize> = (0..racers).filter(|&racer| answers[racer].is_ok()).collect();
     if winners.len() > 1 {
         return Race::Lost(winners.len());
     }
@@ -101,10 +213,13 @@ async fn remove(store: &Store, path: &Path) {
     tracing::warn!(%path, "a probe's key is left behind");
 }
 
-fn loses(store: &Store, winners: usize) -> Error {
+fn loses(store: &Store, winners: usize, racers: usize) -> Error {
     Error::new(
         ErrorKind::CannotWrite,
-        format!("{}: the store let {winners} of {RACERS} racing writers create the same object", store.url),
+        format!("{}: the store let {winners} of {racers} racing writers create the same object", store.url),
     )
     .remedy("use a store with a working put-if-absent (If-None-Match: *), such as Amazon S3 or s3proxy: on this one rows would be lost or doubled")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,18 @@
-//! The real shard on scripted records: what it allocates, and what it does while the store stands still.
+//! The real shard on scripted records, and the real committer: what they allocate and keep, and what a shard
+//! does while the store, or the broker, stands still.
 
 #![allow(clippy::unwrap_used, reason = "a test says with a panic what went wrong")]
 
 mod allocations;
+mod commits;
+#[path = "../../benches/commit/ingestion.rs"]
+#[expect(dead_code, reason = "shared with the bench, which uses all of it")]
+mod ingestion;
 mod scripted;
 mod stalled;
+#[path = "../../benches/commit/table.rs"]
+mod table;
+mod troubled;
 #[path = "../../benches/workload/mod.rs"]
 #[expect(dead_code, reason = "shared with the benches, which use all of it")]
 mod workload;

@@ -3,14 +3,14 @@
 //! It owns the source, the clock and the wiring. What is asserted is the tests' own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use thalweg::budget::Budget;
 use thalweg::clock::{Clock, SharedClock};
 use thalweg::config::{Compression, Decoding, OnBadRecord};
-use thalweg::error::Error;
+use thalweg::error::{Error, ErrorKind};
 use thalweg::exchange::{DataFile, Generation, ToCommitter, ToShard};
 use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
 use thalweg::protocol::ledger::Work;
@@ -34,6 +34,7 @@ pub struct Script {
     next: usize,
     told: bool,
     polls: Arc<AtomicU64>,
+    is_troubled: Arc<AtomicBool>,
 }
 
 impl Source for Script {
@@ -51,6 +52,10 @@ impl Source for Script {
     fn next(&mut self, batch: &mut RecordBatch) -> Option<Event> {
         if std::mem::replace(&mut self.told, true) {
             return None;
+        }
+        if self.is_troubled.load(Ordering::Relaxed) {
+            let error = Error::new(ErrorKind::Unavailable, "t [0]: a batch with a bad checksum");
+            return Some(Event::Troubled { slot: Slot(0), error });
         }
         let mut filling = batch.start(Slot(0));
         for offset in self.next..self.next + BATCH {
@@ -109,6 +114,9 @@ pub struct Scripted {
     pub budget: Budget,
     /// Times that the source was asked for records.
     pub polls: Arc<AtomicU64>,
+    /// The broker gives no records while this is true.
+    pub is_troubled: Arc<AtomicBool>,
+    pub board: Arc<Board>,
     finished: UnboundedReceiver<ToCommitter>,
     inbox: Sender<ToShard>,
     _reports: crossbeam_channel::Receiver<Report>,
@@ -122,6 +130,7 @@ impl Scripted {
         let clock: SharedClock = Arc::clone(&still) as SharedClock;
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
         let (to_committer, finished) = tokio::sync::mpsc::unbounded_channel();
+        let board = Arc::new(Board::new(Arc::clone(&clock)));
         let lane = Lane {
             table: 0,
             table_id: "t".to_owned(),
@@ -135,7 +144,7 @@ impl Scripted {
             compression: setting.compression,
             to_committer,
             sweeper: Sweeper::new(runtime.handle().clone()),
-            board: Arc::new(Board::new(Arc::clone(&clock))),
+            board: Arc::clone(&board),
             witness: Witness::of_nothing(),
         };
         let source =
@@ -156,10 +165,27 @@ impl Scripted {
             budget: budget.clone(),
         };
         let polls = Arc::new(AtomicU64::new(0));
-        let script =
-            Script { payloads: setting.workload.payloads, next: 0, told: false, polls: Arc::clone(&polls) };
+        let is_troubled = Arc::new(AtomicBool::new(false));
+        let script = Script {
+            payloads: setting.workload.payloads,
+            next: 0,
+            told: false,
+            polls: Arc::clone(&polls),
+            is_troubled: Arc::clone(&is_troubled),
+        };
         let shard = Shard::new(script, vec![lane], vec![reading], wiring).unwrap();
-        Scripted { shard, clock: still, budget, polls, finished, inbox, _reports, _runtime: runtime }
+        Scripted {
+            shard,
+            clock: still,
+            budget,
+            polls,
+            is_troubled,
+            board,
+            finished,
+            inbox,
+            _reports,
+            _runtime: runtime,
+        }
     }
 
     pub fn turn(&mut self) -> Turn {
