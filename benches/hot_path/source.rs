@@ -101,7 +101,7 @@ fn batches(source: &mut KafkaSource, batch: &mut RecordBatch, topic: &str, recor
                         .sum::<usize>();
                 }
                 Event::End { .. } => {}
-                Event::Lost { error, .. } => panic!("{error}"),
+                Event::Troubled { error, .. } | Event::Lost { error, .. } => panic!("{error}"),
             }
         }
     }

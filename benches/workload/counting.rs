@@ -20,6 +20,7 @@ pub fn allocations() -> u64 {
 static LIVE_BYTES: AtomicI64 = AtomicI64::new(0);
 
 /// Bytes that were allocated and not freed, by all threads.
+#[allow(dead_code, reason = "the benches count allocations only")]
 pub fn live_bytes() -> i64 {
     LIVE_BYTES.load(Ordering::Relaxed)
 }

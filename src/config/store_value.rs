@@ -171,13 +171,13 @@ impl Written<'_> {
 
     fn url(&self, schemes: &[&str]) -> Result<Url, Wrong> {
         let example = "write `http://host:port` or `https://host:port`";
-        self.visible().or_else(|wrong| {
+        self.visible().map_err(|wrong| {
             let remedy = if self.value.is_empty() {
                 "write `http://host:port` or `https://host:port`, or leave it out".to_owned()
             } else {
                 wrong.remedy
             };
-            Err(Wrong { message: wrong.message, remedy })
+            Wrong { message: wrong.message, remedy }
         })?;
         if self.value.contains(char::is_whitespace) {
             return self.wrong("has a blank in it", example);

@@ -444,7 +444,8 @@ mod tests {
 
     /// A request is put together and sent to where nobody listens.
     async fn asked(store: &AmazonS3, variable: &str, value: &str) {
-        let request = store.put(&Path::from("t/x"), "x".into());
+        let path = Path::from("t/x");
+        let request = store.put(&path, "x".into());
         let request = std::panic::AssertUnwindSafe(request);
         let request = futures::FutureExt::catch_unwind(request);
         let answer = tokio::time::timeout(Duration::from_secs(60), request).await;

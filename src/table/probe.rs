@@ -142,8 +142,8 @@ async fn mark(store: &Store, guard: &Guard, now_ms: i64) -> Result<Option<Mark>>
 
 /// The mark stands: who creates it again must be told so. A store that says otherwise is raced anew.
 async fn refuses_what_is_there(store: &Store, unique: &str) -> Result<()> {
-    let put = store.objects.put_opts(&store.path(MARK), Bytes::new().into(), PutMode::Create.into());
-    match put.await {
+    let mark = store.path(MARK);
+    match store.objects.put_opts(&mark, Bytes::new().into(), PutMode::Create.into()).await {
         Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
         Ok(_) => race(store, unique, RACES, RACERS).await,
         Err(error) => Err(explain(&store.url, &error)),

@@ -6,7 +6,6 @@
 mod allocations;
 mod commits;
 #[path = "../../benches/commit/ingestion.rs"]
-#[expect(dead_code, reason = "shared with the bench, which uses all of it")]
 mod ingestion;
 mod scripted;
 mod stalled;

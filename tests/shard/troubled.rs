@@ -25,15 +25,15 @@ fn a_partition_whose_fetches_fail_is_named_until_records_arrive() {
         target_file_size: 1 << 30,
         budget: 1 << 30,
     });
-    scripted.turn();
+    let _ = scripted.turn();
     assert!(scripted.board.not_ready().is_empty());
     scripted.is_troubled.store(true, Ordering::Relaxed);
-    scripted.turn();
+    let _ = scripted.turn();
     let told = scripted.board.not_ready();
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!((told[0].component.as_str(), told[0].state), ("table t t [0]", "waiting"));
     assert!(told[0].reason.contains("bad checksum"), "{told:?}");
     scripted.is_troubled.store(false, Ordering::Relaxed);
-    scripted.turn();
+    let _ = scripted.turn();
     assert!(scripted.board.not_ready().is_empty());
 }
