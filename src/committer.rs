@@ -19,8 +19,8 @@ mod reset;
 
 pub use body::{Ours, Told, add, told};
 pub use head::{CHECKPOINT_EVERY, TIP_TRUSTED_FOR, meet};
-pub use letters::Places;
-pub use open::{Opened, at_start, open};
+pub use letters::{Places, Seen};
+pub use open::{Opened, Preview, at_start, open};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::body::body;
 use self::by_hand::relation;
@@ -219,7 +219,8 @@ impl Committer {
             ToCommitter::UploadFailed { generation, .. } if generation < self.generation => Ok(()),
             ToCommitter::UploadFailed { error, hopeless: true, .. } => Err(error),
             ToCommitter::UploadFailed { error, .. } => {
-                warn!(table = self.identity.table_id, %error, "an upload failed; its records are read again");
+                // The board logs it where it lasts.
+                debug!(table = self.identity.table_id, %error, "an upload failed; its records are read again");
                 metrics::commit_failed(&self.identity.table_id);
                 self.patience.waiting(&error);
                 tokio::time::sleep(self.reading_again.pause()).await;

@@ -6,8 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-
-use futures::StreamExt;
+use std::time::Duration;
 
 use crate::clock::SharedClock;
 use crate::columnar::{Columns, Decoder, Inferred, infer};
@@ -19,8 +18,9 @@ use crate::record::Padded;
 use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
 use crate::table::dead_letters::admit;
+use crate::table::log::Snapshot;
 use crate::table::probe::Held;
-use crate::table::store::{Store, answered, explain};
+use crate::table::store::Store;
 use crate::table::{disk, gate, log, probe, since};
 
 mod sample;
@@ -44,7 +44,10 @@ pub struct Ready {
     pub watermarks: BTreeMap<Partition, Watermarks>,
     /// The schema of the table, or the one it is to be created with.
     pub schema: Schema,
-    pub exists: bool,
+    /// The table, if there is one, as it was at this boot time: not replaced, and of a schema that suits.
+    pub seen: Option<(Snapshot, Duration)>,
+    /// The same of the table of its dead letters.
+    pub letters_seen: Option<(Snapshot, Duration)>,
     pub inferred: Option<Inferred>,
     /// Partitions that cannot be read on, each with what a person should know.
     pub stopped: Vec<(Partition, Error)>,
@@ -74,20 +77,21 @@ pub async fn table(
     listener
         .done("topic", &format!("`{}`, {} partitions, id {}", topic.name, topic.partitions.len(), topic.id));
     let store = Store::open(&table.location, &table.storage_options)?;
-    reach(&store).await?;
+    let looked = clock.boot();
+    let snapshot = load(&store).await?;
     listener.done("store", store.url.as_str());
     let mut held: Vec<Held> = Vec::new();
     held.extend(probe::put_if_absent(&store, &table.storage_options, &**clock).await?);
     let arbiter =
         if store.is_local() { "hard links on a local disk" } else { "racing creates have one winner" };
     listener.done("put-if-absent", arbiter);
-    let dead_letters = dead_letters(table, &store, clock, &mut held, listener).await?;
+    let (dead_letters, letters_seen) = dead_letters(table, &store, clock, &mut held, listener).await?.unzip();
+    let letters_seen = letters_seen.flatten();
     let mut inferred = None;
     let mut stopped = Vec::new();
-    let snapshot = log::load(&store).await?;
     // Asked for after the table is loaded: an instance that commits meanwhile is not taken for ahead.
     let watermarks = catalog.watermarks(&topic, table.start)?;
-    let (schema, exists) = match snapshot {
+    let (schema, seen) = match snapshot {
         Some(snapshot) => {
             let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
             if let Some(wanted) = &table.schema {
@@ -97,7 +101,7 @@ pub async fn table(
             since::not_replaced(&store, &snapshot, &table.id).await?;
             let facts = snapshot.facts(gate::has_offset_columns(&schema));
             stopped = anchor::plan(&table.id, &topic.name, &topic.id, &facts, &watermarks)?.stopped;
-            (schema, true)
+            (schema, Some((snapshot, looked)))
         }
         None => {
             let columns = match &table.schema {
@@ -114,47 +118,44 @@ pub async fn table(
                 }
             };
             listener.done("table", "does not exist yet and will be created");
-            (complete(&columns, table), false)
+            (complete(&columns, table), None)
         }
     };
     suits(&schema, &table.decoding)?;
     listener.done("schema", &schema.to_string());
-    Ok(Ready { store, dead_letters, held, topic, watermarks, schema, exists, inferred, stopped })
+    Ok(Ready { store, dead_letters, held, topic, watermarks, schema, seen, letters_seen, inferred, stopped })
 }
 
-/// The place of the table's dead letters, if it keeps any: there must be no other table.
+/// The place of the table's dead letters, if it keeps any, and the table there: there must be no other.
 async fn dead_letters(
     table: &Table,
     main: &Store,
     clock: &SharedClock,
     held: &mut Vec<Held>,
     listener: &mut dyn Listener,
-) -> Result<Option<Store>> {
+) -> Result<Option<(Store, Option<(Snapshot, Duration)>)>> {
     let Some(url) = &table.dead_letters else { return Ok(None) };
     let store = Store::open(url, &table.storage_options)?;
-    reach(&store).await?;
+    let looked = clock.boot();
+    let snapshot = load(&store).await?;
     // The same bucket or disk arbitrates here as there.
     if (store.url.scheme(), store.url.host_str()) != (main.url.scheme(), main.url.host_str()) {
         held.extend(probe::put_if_absent(&store, &table.storage_options, &**clock).await?);
     }
-    if let Some(snapshot) = log::load(&store).await? {
-        admit(&store, &snapshot)?;
+    if let Some(snapshot) = &snapshot {
+        admit(&store, snapshot)?;
     }
     listener.done("dead letters", store.url.as_str());
-    Ok(Some(store))
+    Ok(Some((store, snapshot.zip(Some(looked)))))
 }
 
-/// Asks the store for the first entry below the table: enough to meet a
-/// missing bucket, wrong credentials or an unreadable directory.
-async fn reach(store: &Store) -> Result<()> {
+/// The table as it is: whoever can say that has also met a missing bucket, wrong credentials or an
+/// unreadable directory.
+async fn load(store: &Store) -> Result<Option<Snapshot>> {
     if store.is_local() {
         writable(store)?;
     }
-    let first = answered(|| async { store.objects.list(Some(&store.log_path())).next().await.transpose() });
-    match first.await {
-        Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(explain(&store.url, &error)),
-    }
+    log::load(store).await
 }
 
 /// The directories that are there must let us write, and have room.

@@ -19,7 +19,7 @@ use crate::table::store::Store;
 const TRIAL_RECORDS: usize = 100;
 
 pub fn check(arguments: &CheckArguments) -> Result<()> {
-    let mut report = Report { json: arguments.json, lines: Vec::new(), first_failure: None };
+    let mut report = Report { prints: !arguments.json, ..Report::default() };
     match super::load_config(&arguments.config) {
         Err(error) => report.failed("", "config", error)?,
         Ok(config) => {
@@ -31,7 +31,7 @@ pub fn check(arguments: &CheckArguments) -> Result<()> {
             }
         }
     }
-    report.finish()
+    report.finish(arguments.json)
 }
 
 /// What can be said without asking anybody.
@@ -46,11 +46,6 @@ fn offline(config: &Config, report: &mut Report) -> Result<()> {
 }
 
 fn online(config: &Config, report: &mut Report) -> Result<()> {
-    let clock: SharedClock = Arc::new(SystemClock);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Error::new(ErrorKind::Io, format!("the I/O runtime cannot start: {error}")))?;
     if config.admin.explicit {
         match admin::bind(config.admin.listen, true) {
             Ok(_) => report.passed("", "admin", &free(config.admin.listen))?,
@@ -68,23 +63,48 @@ fn online(config: &Config, report: &mut Report) -> Result<()> {
             Err(error) => report.failed("", "group", error)?,
         }
     }
-    for table in &config.tables {
-        let mut steps = Steps { table: &table.id, done: Vec::new() };
-        let outcome = runtime.block_on(preflight::table(config, table, &catalog, &clock, &mut steps));
-        for (step, detail) in steps.done {
-            report.passed(&table.id, &step, &detail)?;
+    tables(config, &catalog, report)
+}
+
+/// All at once, as `run` opens them; told one after the other.
+fn tables(config: &Config, catalog: &Catalog, report: &mut Report) -> Result<()> {
+    std::thread::scope(|scope| {
+        let begin = |table| {
+            let body = move || one_table(config, table, catalog);
+            std::thread::Builder::new().name("check".to_owned()).spawn_scoped(scope, body)
+        };
+        let asked: Vec<_> = config.tables.iter().map(begin).collect();
+        for asked in asked {
+            let asked = asked.map_err(|error| no_thread(&error))?;
+            report.take(asked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)?;
         }
-        match outcome {
-            Ok(ready) => {
-                for (_, error) in &ready.stopped {
-                    report.failed(&table.id, "offsets", error.clone())?;
-                }
-                try_out(config, table, &ready, &clock, report)?;
-            }
-            Err(error) => report.failed_like_run(&table.id, error)?,
-        }
+        Ok(())
+    })
+}
+
+fn one_table(config: &Config, table: &Table, catalog: &Catalog) -> Result<Report> {
+    let clock: SharedClock = Arc::new(SystemClock);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| no_thread(&error))?;
+    let (mut report, mut steps) = (Report::default(), Steps { table: &table.id, done: Vec::new() });
+    let outcome = runtime.block_on(preflight::table(config, table, catalog, &clock, &mut steps));
+    for (step, detail) in steps.done {
+        report.passed(&table.id, &step, &detail)?;
     }
-    Ok(())
+    match outcome {
+        Ok(ready) => {
+            for (_, error) in &ready.stopped {
+                report.failed(&table.id, "offsets", error.clone())?;
+            }
+            try_out(config, table, &ready, &clock, &mut report)?;
+        }
+        Err(error) => report.failed_like_run(&table.id, error)?,
+    }
+    Ok(report)
+}
+
+fn no_thread(error: &std::io::Error) -> Error {
+    Error::new(ErrorKind::Io, format!("a thread cannot start: {error}"))
 }
 
 fn free(listen: std::net::SocketAddr) -> String {
@@ -155,8 +175,10 @@ struct Line {
     exit_code: Option<u8>,
 }
 
+#[derive(Default)]
 struct Report {
-    json: bool,
+    /// Each line as it comes.
+    prints: bool,
     lines: Vec<Line>,
     first_failure: Option<Error>,
 }
@@ -194,8 +216,15 @@ impl Report {
         Ok(())
     }
 
+    /// Takes over what was asked meanwhile.
+    fn take(&mut self, other: Report) -> Result<()> {
+        other.lines.into_iter().try_for_each(|line| self.line(line))?;
+        self.first_failure = self.first_failure.take().or(other.first_failure);
+        Ok(())
+    }
+
     fn line(&mut self, line: Line) -> Result<()> {
-        if !self.json {
+        if self.prints {
             let mark = if line.ok { "√" } else { "x" };
             let place = [line.table.as_str(), line.step.as_str()].into_iter().filter(|part| !part.is_empty());
             let place = place.collect::<Vec<_>>().join(" ");
@@ -207,8 +236,8 @@ impl Report {
     }
 
     /// The first failure is the command's error, so that its remedy and exit code are `run`'s.
-    fn finish(self) -> Result<()> {
-        if self.json {
+    fn finish(self, json: bool) -> Result<()> {
+        if json {
             let ok = self.first_failure.is_none();
             let report = serde_json::json!({"ok": ok, "checks": self.lines});
             stdout::print_text(&stdout::json(&report))?;

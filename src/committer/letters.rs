@@ -71,13 +71,15 @@ impl Places {
         Some(fresh.collect())
     }
 
-    /// Takes every place over, for a main table that is claimed and whose offsets are `settled`.
+    /// Takes every place over, for a main table that is claimed and whose offsets are `settled`. `seen` is the
+    /// dead-letter table of the config, if it was looked at.
     /// It counts only if the claim still stands afterwards.
     pub(super) async fn take_over(
         &self,
         identity: &Identity,
         main: &Snapshot,
         settled: &BTreeMap<TopicPartition, Offset>,
+        mut seen: Option<Seen>,
         clock: &SharedClock,
     ) -> Result<TakenOver> {
         let mut taken = TakenOver::default();
@@ -91,7 +93,9 @@ impl Places {
                 Some(store) => store.clone(),
                 None => (self.reach)(&place)?,
             };
-            let claimed = claim(&store, identity, &settled, current.is_some(), clock).await?;
+            let may_create = current.is_some();
+            let seen = seen.take_if(|_| may_create);
+            let claimed = claim(&store, identity, &settled, may_create, seen, clock).await?;
             let mut in_doubt = BTreeMap::new();
             if let Some((snapshot, _)) = &claimed {
                 in_doubt = settled
@@ -131,6 +135,9 @@ pub struct TakenOver {
     spent: Vec<String>,
 }
 
+/// A table, and the boot time at which it was so.
+pub type Seen = (Snapshot, Duration);
+
 /// Moves our `txn`s in a dead-letter table to where they stand, so that a
 /// commit of another instance loses. `None` where there is no table; else as it is, and when it was looked at.
 async fn claim(
@@ -138,11 +145,15 @@ async fn claim(
     identity: &Identity,
     settled: &Settling,
     may_create: bool,
+    mut seen: Option<Seen>,
     clock: &SharedClock,
-) -> Result<Option<(Snapshot, Duration)>> {
+) -> Result<Option<Seen>> {
     loop {
-        let begun = clock.boot();
-        let snapshot = log::load(store).await?;
+        let now = clock.boot();
+        let (snapshot, begun) = match seen.take() {
+            Some((snapshot, when)) => (Some(snapshot), when),
+            None => (log::load(store).await?, now),
+        };
         let (version, operation, mut actions) = match &snapshot {
             Some(snapshot) => {
                 admit(store, snapshot)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::Identity;
 use super::body::body;
 use super::head::{TIP_TRUSTED_FOR, meet};
-use super::letters::{Places, TakenOver};
+use super::letters::{Places, Seen, TakenOver};
 use super::relation;
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,7 +43,24 @@ pub struct Opened {
     pub letters: TakenOver,
 }
 
-/// Opens the table, creates it if `schema_if_new` allows, and commits the
+/// What is known of a table before it is opened.
+#[derive(Debug, Default)]
+pub struct Preview<'a> {
+    /// To create it with; `None`: it must be there.
+    pub schema_if_new: Option<&'a Schema>,
+    /// The table, not replaced, as it was at this boot time: it is not loaded once more.
+    pub seen: Option<Seen>,
+    /// The same of the table of its dead letters.
+    pub letters: Option<Seen>,
+}
+
+impl<'a> From<Option<&'a Schema>> for Preview<'a> {
+    fn from(schema_if_new: Option<&'a Schema>) -> Preview<'a> {
+        Preview { schema_if_new, ..Preview::default() }
+    }
+}
+
+/// Opens the table, creates it if the preview has a schema for it, and commits the
 /// start of every partition that has none: before the first record is read.
 ///
 /// Where dead letters may stand, the table is claimed and they are taken over
@@ -51,25 +68,26 @@ pub struct Opened {
 ///
 /// `watermarks` are asked for after the table is loaded. The other way round
 /// an instance that commits in between would have read beyond their end.
-pub async fn open(
+pub async fn open<'a>(
     store: &Store,
     identity: &Identity,
     topic: &Topic,
     watermarks: impl Fn() -> Result<BTreeMap<Partition, Watermarks>>,
-    schema_if_new: Option<&Schema>,
+    preview: impl Into<Preview<'a>>,
     places: &Places,
     clock: &SharedClock,
 ) -> Result<Opened> {
+    let Preview { schema_if_new, mut seen, letters: mut letters_seen } = preview.into();
     let mut claims_lost = 0;
     loop {
-        let begun = clock.boot();
+        let now = clock.boot();
         let asked_first = if planted(Bug::AsksForTheEndFirst) { Some(watermarks()?) } else { None };
-        let snapshot = log::load(store).await?;
+        let (snapshot, begun) = match seen.take() {
+            Some((snapshot, when)) => (Some(snapshot), when),
+            None => (load(store, identity).await?, now),
+        };
         let facts = match &snapshot {
             Some(snapshot) => {
-                if !planted(Bug::OpensARestoredTable) {
-                    since::not_replaced(store, snapshot, &identity.table_id).await?;
-                }
                 let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
                 snapshot.facts(gate::has_offset_columns(&schema))
             }
@@ -126,7 +144,11 @@ pub async fn open(
                     }
                 };
                 let letters = match claims_all {
-                    true => places.take_over(identity, &snapshot, &plan.starts, clock).await?,
+                    true => {
+                        places
+                            .take_over(identity, &snapshot, &plan.starts, letters_seen.take(), clock)
+                            .await?
+                    }
                     false => TakenOver::default(),
                 };
                 match claim_stands(store, snapshot, identity, topic, &plan).await? {
@@ -145,6 +167,17 @@ pub async fn open(
             Settled::Lost(_) => {}
         }
     }
+}
+
+/// The table as it is now, if there is one and it was not put into another state.
+async fn load(store: &Store, identity: &Identity) -> Result<Option<Snapshot>> {
+    let snapshot = log::load(store).await?;
+    if let Some(snapshot) = &snapshot
+        && !planted(Bug::OpensARestoredTable)
+    {
+        since::not_replaced(store, snapshot, &identity.table_id).await?;
+    }
+    Ok(snapshot)
 }
 
 /// What became of a claim while dead letters were taken over.

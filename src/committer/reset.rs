@@ -134,7 +134,7 @@ impl Committer {
         }
         let main = &self.head.snapshot;
         let (places, identity, clock) = (&self.places, &self.identity, &self.wiring.clock);
-        let mut taken = self.patience.ask(|| places.take_over(identity, main, tips, clock)).await?;
+        let mut taken = self.patience.ask(|| places.take_over(identity, main, tips, None, clock)).await?;
         let held = std::mem::take(&mut taken.held);
         (self.dead_letters, self.forget) = DeadLetters::new(taken, identity, main, &self.wiring);
         Ok(held)

@@ -16,7 +16,7 @@ use super::{Ingestion, may_come_back};
 use crate::backoff::Backoff;
 use crate::clock::SharedClock;
 use crate::columnar::BadReason;
-use crate::committer::{self, Committer, Identity, Opened, Places};
+use crate::committer::{self, Committer, Identity, Opened, Places, Preview};
 use crate::config::{Config, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Lane, Reading, ToCommitter, ToShard};
@@ -148,7 +148,8 @@ impl Ingestion<'_> {
         }
         let pause = of.backoff.pause();
         of.life = Life::Retrying(now + pause);
-        let told = of.failed.take().filter(|(told, _)| told.message == error.message).map(|(_, at)| at);
+        // The words of a store's answer hold times and counts: the kind says whether it is the same trouble.
+        let told = of.failed.take().filter(|(told, _)| told.kind == error.kind).map(|(_, at)| at);
         let told_at = told.filter(|&at| now.saturating_sub(at) < TOLD_AGAIN);
         if told_at.is_none() {
             warn!(
@@ -357,18 +358,24 @@ impl Opener {
     }
 
     async fn open_table(&self, table: &Table) -> Result<Started> {
-        let ready = preflight::table(&self.config, table, &self.catalog, &self.clock, &mut Silent).await?;
+        let mut ready =
+            preflight::table(&self.config, table, &self.catalog, &self.clock, &mut Silent).await?;
         if let Some(inferred) = &ready.inferred {
             let left_out = inferred.left_out_text();
             info!(table = table.id, samples = inferred.samples_used, left_out, schema = %ready.schema, "schema inferred");
         }
+        let places = places(table, &ready);
         let opened = committer::open(
             &ready.store,
             &identity(table, &self.writer),
             &ready.topic,
             || self.catalog.watermarks(&ready.topic, table.start),
-            Some(&ready.schema),
-            &places(table, &ready),
+            Preview {
+                schema_if_new: Some(&ready.schema),
+                seen: ready.seen.take(),
+                letters: ready.letters_seen.take(),
+            },
+            &places,
             &self.clock,
         )
         .await?;

@@ -23,9 +23,10 @@ use url::Url;
 
 use super::client::Client;
 use super::disk::Disk;
+use super::probe::Raced;
 use super::store::innermost;
 use crate::clock::{Clock, SystemClock};
-use crate::config::Secret;
+use crate::config::{Secret, without_userinfo};
 use crate::metrics;
 use crate::protocol::breaker::{Admission, Breaker, Turn};
 use crate::status::{Board, Part, State as PartState};
@@ -37,8 +38,8 @@ pub struct Guard {
     /// The same with its endpoint, where one is given.
     place: String,
     state: Mutex<State>,
-    /// When it was last raced in full (`probe`), once that is known.
-    raced_ms: OnceCell<i64>,
+    /// Whether it arbitrates, once that was asked.
+    raced: OnceCell<Raced>,
 }
 
 #[derive(Default)]
@@ -111,8 +112,8 @@ pub fn of(url: &Url, options: &BTreeMap<String, Secret>) -> Arc<Guard> {
     let endpoints = options.iter().filter(|(key, _)| key.ends_with("endpoint"));
     let key = endpoints.fold(name.clone(), |key, (_, endpoint)| key + " " + endpoint.reveal());
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
-    let place = key.clone();
-    let guard = || Arc::new(Guard { name, place, state: Mutex::default(), raced_ms: OnceCell::new() });
+    let place = without_userinfo(&key);
+    let guard = || Arc::new(Guard { name, place, state: Mutex::default(), raced: OnceCell::new() });
     Arc::clone(all.entry(key).or_insert_with(guard))
 }
 
@@ -133,20 +134,22 @@ impl Guard {
     #[cfg(test)]
     pub(super) fn of_place(place: &str) -> Guard {
         let (name, place) = (place.to_owned(), place.to_owned());
-        Guard { name, place, state: Mutex::default(), raced_ms: OnceCell::new() }
+        Guard { name, place, state: Mutex::default(), raced: OnceCell::new() }
     }
 
     pub(super) fn place(&self) -> &str {
         &self.place
     }
 
-    pub(super) fn raced_ms(&self) -> &OnceCell<i64> {
-        &self.raced_ms
+    pub(super) fn raced(&self) -> &OnceCell<Raced> {
+        &self.raced
     }
 
     /// Readiness says from now on when this store is down.
     pub fn tell(&self, board: &Arc<Board>) {
         metrics::service_begins(&self.name);
+        // Who waits for it is told as waiting for it, also before it is known to be down.
+        board.set(Part::Store(self.name.clone()), PartState::Reading);
         self.lock().board = Some(Arc::clone(board));
     }
 

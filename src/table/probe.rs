@@ -11,8 +11,8 @@
 //!
 //! | asked | of a place that is not known | of a known one |
 //! |---|---|---|
-//! | once for all tables of a bucket | [`RACES`] races | one race |
-//! | for each table | one small race, unless it ran those | the mark must not be created again |
+//! | once for all tables of a bucket | is it known? [`RACES`] races | is it known? one race |
+//! | for each table | may we create its mark? it is removed again | its mark must not be created again |
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,9 +32,6 @@ use crate::error::{Error, ErrorKind, Result};
 
 const RACES: usize = 24;
 const RACERS: usize = 8;
-/// Enough to see that a writer may write here, and that a store knows of put-if-absent at all.
-const FEW: usize = 2;
-
 /// A mark that is older counts for nothing.
 const KNOWN_FOR_MS: i64 = 30 * 24 * 3600 * 1000;
 const MARK: &str = "_thalweg_probe/held.json";
@@ -57,7 +54,19 @@ enum Race {
 struct Mark {
     /// Endpoint and bucket: a bucket that was copied elsewhere is another place.
     place: String,
+    /// [`NEVER`] in one that is put to see whether we may.
     raced_ms: i64,
+}
+
+/// As old as to count for nothing.
+const NEVER: i64 = 0;
+
+/// What this process knows of a bucket: all its tables ask about it once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raced {
+    raced_ms: i64,
+    /// A mark said so, and not a race in full.
+    by_mark: bool,
 }
 
 /// A store that has held.
@@ -65,14 +74,15 @@ struct Mark {
 pub struct Held {
     store: Store,
     mark: Mark,
-    is_marked: bool,
+    /// It was before this start: the mark stays as it is.
+    is_known: bool,
 }
 
 impl Held {
     /// Marks the place, so that the next start asks less. Only where there is a table: an empty location
     /// stays empty.
     pub async fn remember(&self) {
-        if self.is_marked {
+        if self.is_known {
             return;
         }
         let written = self.store.objects.put(&self.store.path(MARK), self.mark.body().into()).await;
@@ -104,23 +114,17 @@ pub async fn put_if_absent(
 }
 
 async fn judged(store: &Store, guard: &Guard, clock: &dyn Clock) -> Result<Held> {
-    let (unique, now_ms) = (clock.fresh_id(), clock.wall_ms());
-    let mark = mark(store, guard, now_ms).await?;
-    let is_marked = mark.is_some();
-    let mut raced_here = false;
     let of_all = async {
-        raced_here = true;
-        let races = if is_marked { 1 } else { RACES };
-        race(store, &unique, races, RACERS).await?;
-        Ok(mark.map_or(now_ms, |mark| mark.raced_ms))
+        let (unique, now_ms) = (clock.fresh_id(), clock.wall_ms());
+        let mark = mark(store, guard, now_ms).await?;
+        race(store, &unique, if mark.is_some() { 1 } else { RACES }).await?;
+        let raced_ms = mark.as_ref().map_or(now_ms, |mark| mark.raced_ms);
+        Ok(Raced { raced_ms, by_mark: mark.is_some() })
     };
-    let raced_ms = *guard.raced_ms().get_or_try_init(|| of_all).await?;
-    match is_marked {
-        true => refuses_what_is_there(store, &unique).await?,
-        false if raced_here => {}
-        false => race(store, &unique, 1, FEW).await?,
-    }
-    Ok(Held { store: store.clone(), mark: Mark { place: guard.place().to_owned(), raced_ms }, is_marked })
+    let Raced { raced_ms, by_mark } = *guard.raced().get_or_try_init(|| of_all).await?;
+    let is_marked = is_marked(store, guard).await?;
+    let mark = Mark { place: guard.place().to_owned(), raced_ms };
+    Ok(Held { store: store.clone(), mark, is_known: is_marked && by_mark })
 }
 
 /// The mark beside the table, if it is of this place and not too old.
@@ -140,24 +144,27 @@ async fn mark(store: &Store, guard: &Guard, now_ms: i64) -> Result<Option<Mark>>
     Ok(serde_json::from_slice(&body).ok().filter(counts))
 }
 
-/// The mark stands: who creates it again must be told so. A store that says otherwise is raced anew.
-async fn refuses_what_is_there(store: &Store, unique: &str) -> Result<()> {
-    let mark = store.path(MARK);
-    match store.objects.put_opts(&mark, Bytes::new().into(), PutMode::Create.into()).await {
-        Err(object_store::Error::AlreadyExists { .. }) => Ok(()),
-        Ok(_) => race(store, unique, RACES, RACERS).await,
+/// Whether a mark stands beside the table, which a writer who may write there must not be able to create again.
+async fn is_marked(store: &Store, guard: &Guard) -> Result<bool> {
+    let path = store.path(MARK);
+    let body = Mark { place: guard.place().to_owned(), raced_ms: NEVER }.body();
+    match store.objects.put_opts(&path, body.into(), PutMode::Create.into()).await {
+        Err(object_store::Error::AlreadyExists { .. }) => Ok(true),
+        Ok(_) => {
+            remove(store, &path).await;
+            Ok(false)
+        }
         Err(error) => Err(explain(&store.url, &error)),
     }
 }
 
-async fn race(store: &Store, unique: &str, races: usize, racers: usize) -> Result<()> {
-    let races =
-        (0..races).map(|race| race_once(store, format!("_thalweg_probe/{unique}-{racers}-{race}"), racers));
+async fn race(store: &Store, unique: &str, races: usize) -> Result<()> {
+    let races = (0..races).map(|race| race_once(store, format!("_thalweg_probe/{unique}-{race}")));
     let (mut held, mut unclear) = (false, None);
     for race in join_all(races).await {
         match race {
             Race::Held => held = true,
-            Race::Lost(winners) => return Err(loses(store, winners, racers)),
+            Race::Lost(winners) => return Err(loses(store, winners)),
             Race::Unclear(error) => unclear = Some(error),
         }
     }
@@ -167,9 +174,9 @@ async fn race(store: &Store, unique: &str, races: usize, racers: usize) -> Resul
     }
 }
 
-async fn race_once(store: &Store, key: String, racers: usize) -> Race {
+async fn race_once(store: &Store, key: String) -> Race {
     let path = store.path(&key);
-    let puts = (0..racers).map(|racer| {
+    let puts = (0..RACERS).map(|racer| {
         let body = Bytes::from(format!("racer {racer}"));
         let path = &path;
         async move { store.objects.put_opts(path, body.into(), PutMode::Create.into()).await }
@@ -177,7 +184,7 @@ async fn race_once(store: &Store, key: String, racers: usize) -> Race {
     let answers = join_all(puts).await;
     let stands = async { store.objects.get(&path).await?.bytes().await }.await;
     remove(store, &path).await;
-    let winners: Vec<usize> = (0..racers).filter(|&racer| answers[racer].is_ok()).collect();
+    let winners: Vec<usize> = (0..RACERS).filter(|&racer| answers[racer].is_ok()).collect();
     if winners.len() > 1 {
         return Race::Lost(winners.len());
     }
@@ -213,10 +220,10 @@ async fn remove(store: &Store, path: &Path) {
     tracing::warn!(%path, "a probe's key is left behind");
 }
 
-fn loses(store: &Store, winners: usize, racers: usize) -> Error {
+fn loses(store: &Store, winners: usize) -> Error {
     Error::new(
         ErrorKind::CannotWrite,
-        format!("{}: the store let {winners} of {racers} racing writers create the same object", store.url),
+        format!("{}: the store let {winners} of {RACERS} racing writers create the same object", store.url),
     )
     .remedy("use a store with a working put-if-absent (If-None-Match: *), such as Amazon S3 or s3proxy: on this one rows would be lost or doubled")
 }

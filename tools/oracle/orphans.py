@@ -2,7 +2,8 @@
 
 Reads every version of the log in plain Python and lists the store. Needs all
 versions from 0 on: a table whose old versions were cleaned up cannot be
-judged (exit 2). Prints one JSON line: "orphans" (their paths) and "files".
+judged (exit 2). A name below a folder that begins with `_`, as the log and
+the probe's mark, is no data file to any engine. Prints one JSON line: "orphans" (their paths) and "files".
 Exit 0 without orphans, 1 with.
 """
 import json
@@ -23,7 +24,7 @@ def main():
         raise SystemExit("versions are missing: what they named is unknown")
     named = {urllib.parse.unquote(action["path"]) for version in table.versions
              for kind, action in table.actions(version) if kind == "add"}
-    lying = {path for path in table.sizes if not path.startswith("_delta_log/")}
+    lying = {path for path in table.sizes if not path.startswith("_")}
     orphans = sorted(lying - named)
     for path in orphans:
         print(f"orphan: {path}, {table.sizes[path]} bytes", file=sys.stderr)
