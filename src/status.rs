@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use self::outage::{Line, Outage};
+use self::outage::{Line, Outages};
 use crate::clock::SharedClock;
 use crate::error::Error;
 use crate::ids::{Offset, TopicPartition};
@@ -57,7 +57,7 @@ impl Part {
         Part::Partition(table.to_owned(), source.clone())
     }
 
-    /// Many ask it: who reports its state has judged by more than one answer.
+    /// Many wait for it.
     fn is_service(&self) -> bool {
         matches!(self, Part::Kafka | Part::Store(_))
     }
@@ -168,6 +168,7 @@ struct Entries {
     parts: BTreeMap<Part, Entry>,
     offsets: BTreeMap<Part, Offsets>,
     beats: BTreeMap<Part, Beat>,
+    outages: Outages,
 }
 
 /// A state, and since when the part has been ready, or has not.
@@ -175,7 +176,6 @@ struct Entry {
     state: State,
     since_ms: i64,
     since: Duration,
-    outage: Outage,
 }
 
 /// How far a partition is committed, and where it ends; as far as it was told.
@@ -198,30 +198,33 @@ impl Board {
 
     /// A part is in this state now. Register every part that must become ready before the first of them is.
     pub fn set(&self, part: Part, state: State) {
+        let why = state.why().cloned();
+        tell(&self.note(part, state), why.as_ref());
+    }
+
+    /// The same, and what is to be logged of it.
+    fn note(&self, part: Part, state: State) -> Vec<(Part, Line)> {
         let (since_ms, since) = (self.clock.wall_ms(), self.clock.boot());
         let mut entries = self.lock();
         let is_over = entries.has_stopped(&part);
         if is_over && !matches!(state, State::Starting | State::Stopped(_)) {
-            return;
+            return Vec::new();
         }
-        let mut outage = entries.parts.get_mut(&part).map(|entry| std::mem::take(&mut entry.outage));
-        let line = entries.note(outage.get_or_insert_default(), &part, &state, since);
-        let outage = outage.unwrap_or_default();
+        let blamed = entries.blamed(&part, &state);
+        let failed = blamed.and_then(|blamed| {
+            let judged = blamed == part;
+            entries.outages.failed(blamed, judged, since)
+        });
+        let of_table = part.of_table().map(str::to_owned);
         match entries.parts.get_mut(&part) {
             // It waits for longer than this reason is known.
-            Some(entry) if entry.state.is_ready() == state.is_ready() => {
-                (entry.state, entry.outage) = (state.clone(), outage);
-            }
+            Some(entry) if entry.state.is_ready() == state.is_ready() => entry.state = state,
             _ => {
-                let entry = Entry { state: state.clone(), since_ms, since, outage };
-                entries.parts.insert(part.clone(), entry);
+                entries.parts.insert(part, Entry { state, since_ms, since });
             }
         }
-        entries.count(part.of_table());
-        drop(entries);
-        if let Some(line) = line {
-            line.log(&part, state.why());
-        }
+        entries.count(of_table.as_deref());
+        failed.into_iter().chain(entries.over(since)).collect()
     }
 
     /// A table goes no further, and none of its partitions.
@@ -244,7 +247,7 @@ impl Board {
     pub fn forget(&self, part: &Part) {
         let now = self.clock.boot();
         let mut entries = self.lock();
-        let line = entries.parts.remove(part).and_then(|mut entry| entry.outage.is_over(now));
+        entries.parts.remove(part);
         entries.beats.remove(part);
         if entries.offsets.remove(part).is_some()
             && let Part::Partition(table, source) = part
@@ -252,10 +255,9 @@ impl Board {
             metrics::lag(table, source, 0);
         }
         entries.count(part.of_table());
+        let lines = entries.over(now);
         drop(entries);
-        if let Some(line) = line {
-            line.log(part, None);
-        }
+        tell(&lines, None);
     }
 
     /// A table is begun anew: what was said of its partitions no longer counts.
@@ -350,32 +352,36 @@ impl Board {
     }
 }
 
+fn tell(lines: &[(Part, Line)], why: Option<&Why>) {
+    lines.iter().for_each(|(part, line)| line.log(part, why));
+}
+
 impl Entries {
-    /// What is to be logged of this state.
-    fn note(&self, outage: &mut Outage, part: &Part, state: &State, now: Duration) -> Option<Line> {
-        match state {
-            State::Waiting(why) if part.is_logged() => outage.failed(part, self.is_known(part, why), now),
-            State::Waiting(_) => None,
-            // Whoever stops it says so.
-            State::Stopped(_) => {
-                *outage = Outage::default();
-                None
-            }
-            State::Starting | State::Reading | State::Paused(_) => outage.is_over(now),
+    /// What does not answer, if the part waits in this state and others do not tell of it: a service that the
+    /// cause names, or else the part itself.
+    fn blamed(&self, part: &Part, state: &State) -> Option<Part> {
+        let State::Waiting(why) = state else { return None };
+        if part.is_service() || !part.is_logged() {
+            return part.is_logged().then(|| part.clone());
         }
+        let is_named = |of: &&Part| match of {
+            Part::Store(address) => why.cause.contains(address.as_str()),
+            Part::Kafka => why.cause.contains("broker"),
+            _ => false,
+        };
+        // Of two addresses the longer one says more.
+        let named = self.parts.keys().filter(is_named).max_by_key(|of| of.to_string().len());
+        Some(named.unwrap_or(part).clone())
     }
 
-    /// The part waits for a service that is known to be down.
-    fn is_known(&self, part: &Part, why: &Why) -> bool {
-        let is_down = |(of, entry): (&Part, &Entry)| {
-            let names = match of {
-                Part::Store(address) => why.cause.contains(address.as_str()),
-                Part::Kafka => why.cause.contains("broker"),
-                _ => false,
-            };
-            names && matches!(entry.state, State::Waiting(_))
-        };
-        !part.is_service() && self.parts.iter().any(is_down)
+    /// The lines of outages for which nobody waits any more.
+    fn over(&mut self, now: Duration) -> Vec<(Part, Line)> {
+        if self.outages.is_empty() {
+            return Vec::new();
+        }
+        let blamed: Vec<Part> =
+            self.parts.iter().filter_map(|(part, entry)| self.blamed(part, &entry.state)).collect();
+        self.outages.over(&blamed, now)
     }
 
     /// The table of this part has stopped.
@@ -521,5 +527,52 @@ mod tests {
         board.set(Part::partition("orders", &source(1)), State::Stopped("offsets 1..5 are gone".into()));
         let told = board.not_ready();
         assert_eq!(reasons(&told), [("table orders orders [1]", "stopped", "offsets 1..5 are gone")]);
+    }
+
+    #[test]
+    fn an_outage_of_a_store_is_one_however_many_tables_wait_for_it() {
+        let clock = Arc::new(Hand::default());
+        let board = Board::new(clock.clone());
+        let store = Part::Store("s3://lake".to_owned());
+        let commits = |table: &str| Part::Commits(table.to_owned());
+        board.set(store.clone(), State::Reading);
+        board.set(Part::Store("s3://lakeside".to_owned()), State::Reading);
+        let mut told = Vec::new();
+        for second in 0..75 {
+            clock.0.store(second, Ordering::Relaxed);
+            for table in ["a", "b", "c"] {
+                told.extend(board.note(commits(table), waiting(&format!("s3://lake/{table}: 503"))));
+                let why = waiting(&format!("s3://lake/{table}: 503"));
+                told.extend(board.note(Part::Uploads(table.to_owned()), why));
+            }
+            if second > 20 {
+                told.extend(board.note(store.clone(), waiting("503")));
+            }
+        }
+        let lines = [Line::Waits { failures: 61 }, Line::StillWaits { seconds: 70, failures: 470 }];
+        assert_eq!(told, lines.map(|line| (store.clone(), line)));
+        told = board.note(store.clone(), State::Reading);
+        for table in ["a", "b", "c"] {
+            told.extend(board.note(commits(table), State::Reading));
+            board.forget(&Part::Uploads(table.to_owned()));
+        }
+        told.extend(board.note(commits("c"), State::Reading));
+        assert_eq!(told, [], "the last one to go on was told by `forget`");
+        assert!(board.lock().outages.is_empty());
+    }
+
+    #[test]
+    fn who_waits_for_what_no_service_is_named_for_is_told_itself() {
+        let clock = Arc::new(Hand::default());
+        let board = Board::new(clock.clone());
+        board.set(Part::Store("s3://lake".to_owned()), State::Reading);
+        let commits = Part::Commits("a".to_owned());
+        assert_eq!(board.note(commits.clone(), waiting("another instance is in the way")), []);
+        clock.0.store(12, Ordering::Relaxed);
+        let line = board.note(commits.clone(), waiting("another instance is in the way"));
+        assert_eq!(line, [(commits.clone(), Line::Waits { failures: 2 })]);
+        clock.0.store(15, Ordering::Relaxed);
+        let line = board.note(commits.clone(), State::Reading);
+        assert_eq!(line, [(commits, Line::GoesOn { seconds: 15, failures: 2 })]);
     }
 }

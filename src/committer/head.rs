@@ -5,6 +5,7 @@
 //! is the caller's matter; what no caller can live with is refused here.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,6 +57,18 @@ pub(super) struct Head {
     checkpointed: Version,
     cleaned_up: Option<Duration>,
     checkpointing: Option<tokio::task::JoinHandle<()>>,
+    failures: Arc<Failures>,
+}
+
+/// In a row. Of an outage the board tells, and then the next one works: what fails twice is worth a line.
+#[derive(Default)]
+struct Failures {
+    checkpoints: AtomicU32,
+    clean_ups: AtomicU32,
+}
+
+fn is_first(failures: &AtomicU32) -> bool {
+    failures.fetch_add(1, Ordering::Relaxed) == 0
 }
 
 impl Head {
@@ -72,6 +85,7 @@ impl Head {
             tip_seen: seen,
             cleaned_up: None,
             checkpointing: None,
+            failures: Arc::default(),
         }
     }
 
@@ -219,6 +233,7 @@ impl Head {
         }
         let (store, clock) = (self.store.clone(), Arc::clone(clock));
         let (turns, sweeper) = (self.turns.clone(), self.sweeper.clone());
+        let failures = Arc::clone(&self.failures);
         let checkpoint_every = self.checkpoint_every;
         let (kept, compression) = (Retention::of(&self.snapshot.metadata), self.compression);
         self.checkpointing = Some(tokio::spawn(async move {
@@ -232,12 +247,26 @@ impl Head {
             let expired_ms = clock.wall_ms().saturating_sub(kept.tombstones_ms);
             let terms = Terms { expired_ms, compression };
             match checkpoint::write_by(&store, version, terms, &sweeper, &*clock).await {
-                Ok(()) => debug!(%version, "checkpoint written"),
-                Err(error) => warn!(%version, %error, "the checkpoint failed; the next one will cover it"),
+                Ok(()) => {
+                    failures.checkpoints.store(0, Ordering::Relaxed);
+                    debug!(%version, "checkpoint written");
+                }
+                Err(error) if is_first(&failures.checkpoints) => {
+                    debug!(%version, %error, "the checkpoint failed; the next one will cover it");
+                }
+                Err(error) => {
+                    warn!(%version, %error, "the checkpoint failed again; the next one will cover it")
+                }
             }
             let expired_ms = clock.wall_ms().saturating_sub(kept.log_ms);
-            if cleans_up && let Err(error) = checkpoint::clean_up(&store, expired_ms).await {
-                warn!(%error, "old log files could not be removed");
+            if cleans_up {
+                match checkpoint::clean_up(&store, expired_ms).await {
+                    Ok(_) => failures.clean_ups.store(0, Ordering::Relaxed),
+                    Err(error) if is_first(&failures.clean_ups) => {
+                        debug!(%error, "old log files could not be removed; the next time they are");
+                    }
+                    Err(error) => warn!(%error, "old log files could not be removed again"),
+                }
             }
             drop(turn);
             tokio::time::sleep(clock.boot().saturating_sub(begun) * CHECKPOINT_RESTS).await;

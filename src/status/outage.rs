@@ -1,8 +1,9 @@
-//! What is logged of a part that does not go on: that it waits, once a minute while it does, and when it
-//! goes on again.
+//! What is logged of what does not answer: that it is waited for, once a minute while it is, and that it is over.
 //!
-//! It owns when a line is due, and its words. Why a part waits, the board knows.
+//! It owns when a line is due, and its words. Who waits, and for what, the board knows: however many wait for
+//! a store, there is one outage of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -13,10 +14,9 @@ use super::{Part, Why};
 const PATIENCE: Duration = Duration::from_secs(10);
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// One part's, from its first failure until it goes on.
-#[derive(Clone, Default)]
-pub(super) struct Outage {
-    begun: Option<Duration>,
+/// From the first failure until nobody waits any more.
+struct Outage {
+    begun: Duration,
     told: Option<Duration>,
     failures: u64,
 }
@@ -29,38 +29,48 @@ pub(super) enum Line {
     GoesOn { seconds: u64, failures: u64 },
 }
 
-impl Outage {
-    /// It failed once more. `known`: what it waits for has told so itself.
-    pub(super) fn failed(&mut self, part: &Part, known: bool, now: Duration) -> Option<Line> {
-        let begun = *self.begun.get_or_insert(now);
-        self.failures += 1;
-        let (lasts, failures) = (now.saturating_sub(begun), self.failures);
-        // A service is judged by many requests before it is said to be down.
-        let patience = if part.is_service() { Duration::ZERO } else { PATIENCE };
-        match self.told {
-            None if known || lasts < patience => return None,
-            Some(told) if known || now.saturating_sub(told) < TOLD_EVERY => return None,
-            _ => {}
-        }
-        match self.told.replace(now) {
-            None => Some(Line::Waits { failures }),
-            Some(_) => Some(Line::StillWaits { seconds: lasts.as_secs(), failures }),
-        }
+/// By what does not answer.
+#[derive(Default)]
+pub(super) struct Outages(BTreeMap<Part, Outage>);
+
+impl Outages {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
-    /// It goes on. Who was told that it waits is told that, too.
-    pub(super) fn is_over(&mut self, now: Duration) -> Option<Line> {
-        let Outage { begun, told, failures } = std::mem::take(self);
-        let seconds = now.saturating_sub(begun?).as_secs();
-        told.map(|_| Line::GoesOn { seconds, failures })
+    /// Somebody waits for it, and has failed once more. `judged`: many answers were judged before it was said
+    /// to be down, so that there is nothing more to wait for.
+    pub(super) fn failed(&mut self, of: Part, judged: bool, now: Duration) -> Option<(Part, Line)> {
+        let outage = self.0.entry(of.clone()).or_insert(Outage { begun: now, told: None, failures: 0 });
+        outage.failures += 1;
+        let (lasts, failures) = (now.saturating_sub(outage.begun), outage.failures);
+        let is_due = match outage.told {
+            None => lasts >= PATIENCE || (judged && of.is_service()),
+            Some(told) => now.saturating_sub(told) >= TOLD_EVERY,
+        };
+        let seconds = lasts.as_secs();
+        is_due.then(|| match outage.told.replace(now) {
+            None => (of, Line::Waits { failures }),
+            Some(_) => (of, Line::StillWaits { seconds, failures }),
+        })
+    }
+
+    /// Nobody waits but for these: where it was told that somebody does, it is told that it is over.
+    pub(super) fn over(&mut self, waited_for: &[Part], now: Duration) -> Vec<(Part, Line)> {
+        let is_over = |part: &Part, _: &mut Outage| !waited_for.contains(part);
+        let line = |(part, Outage { begun, told, failures }): (Part, Outage)| {
+            let seconds = now.saturating_sub(begun).as_secs();
+            told.map(|_| (part, Line::GoesOn { seconds, failures }))
+        };
+        self.0.extract_if(.., is_over).filter_map(line).collect()
     }
 }
 
 impl Line {
-    pub(super) fn log(self, part: &Part, why: Option<&Why>) {
+    pub(super) fn log(&self, part: &Part, why: Option<&Why>) {
         let error = why.map(|why| why.cause.as_str());
         let remedy = why.and_then(|why| why.remedy.as_deref());
-        match self {
+        match *self {
             Line::Waits { failures } => {
                 warn!(component = %part, failures, error, remedy, "no good answer: it is asked again until there is one");
             }
@@ -80,14 +90,17 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// The lines of a part that fails ten times a second for so long, and then goes on.
-    fn lines(part: &Part, known: bool, seconds: u64) -> Vec<Line> {
-        let mut outage = Outage::default();
+    /// The lines where somebody fails ten times a second for so long, and then goes on.
+    fn lines(part: &Part, judged: bool, seconds: u64) -> Vec<Line> {
+        let mut outages = Outages::default();
         let failures = (0..=seconds * 10).map(|tenth| Duration::from_millis(tenth * 100));
-        let mut lines: Vec<Line> = failures.filter_map(|now| outage.failed(part, known, now)).collect();
-        lines.extend(outage.is_over(s(seconds)));
-        assert_eq!(outage.is_over(s(seconds)), None);
-        lines
+        let mut lines: Vec<_> =
+            failures.filter_map(|now| outages.failed(part.clone(), judged, now)).collect();
+        assert_eq!(outages.over(&[part.clone()], s(seconds)), []);
+        lines.extend(outages.over(&[], s(seconds)));
+        assert!(outages.is_empty());
+        assert!(lines.iter().all(|(of, _)| of == part), "{lines:?}");
+        lines.into_iter().map(|(_, line)| line).collect()
     }
 
     #[test]
@@ -99,16 +112,17 @@ mod tests {
             Line::StillWaits { seconds: 120, failures: 1201 },
             Line::GoesOn { seconds: 130, failures: 1301 },
         ];
-        assert_eq!(lines(&store, false, 130), expected);
-        assert_eq!(lines(&store, false, 35).len(), 2);
+        assert_eq!(lines(&store, true, 130), expected);
+        assert_eq!(lines(&store, true, 35).len(), 2);
     }
 
     #[test]
-    fn what_is_over_soon_or_told_by_another_is_not_told() {
-        let commits = Part::Commits("t".to_owned());
-        assert_eq!(lines(&commits, false, 9), []);
-        assert_eq!(lines(&commits, true, 300), []);
-        let expected = [Line::Waits { failures: 101 }, Line::GoesOn { seconds: 30, failures: 301 }];
-        assert_eq!(lines(&commits, false, 30), expected);
+    fn what_is_over_soon_is_not_told() {
+        let store = Part::Store("s3://lake".to_owned());
+        for (part, judged) in [(Part::Commits("t".to_owned()), true), (store, false)] {
+            assert_eq!(lines(&part, judged, 9), []);
+            let expected = [Line::Waits { failures: 101 }, Line::GoesOn { seconds: 30, failures: 301 }];
+            assert_eq!(lines(&part, judged, 30), expected);
+        }
     }
 }

@@ -23,7 +23,7 @@ use crate::backoff::Backoff;
 
 /// Deletions at once: a store in trouble is not helped by a flood.
 const AT_ONCE: usize = 8;
-/// Files that may wait; more are named in the log and left behind.
+/// Files that may wait; more are left behind.
 const WAITING_MAX: usize = 10_000;
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -71,6 +71,8 @@ struct Shared {
 struct Held {
     next: u64,
     names: BTreeMap<u64, String>,
+    /// Files that are not deleted by us any more.
+    left_behind: u64,
     /// Somebody waits for the end: backoffs are short from now on.
     ending: bool,
 }
@@ -109,8 +111,7 @@ impl Sweeper {
     /// Deletes a void file, however often that takes.
     pub fn sweep(&self, store: &Store, void: Void) {
         if self.shared.lock().names.len() >= WAITING_MAX {
-            warn!(path = %void.path, "too many files wait to be deleted; this one is left behind");
-            return;
+            return self.shared.left_behind(&void, "too many files wait to be deleted");
         }
         let hold = self.hold(&void.path);
         let (store, shared) = (store.clone(), Arc::clone(&self.shared));
@@ -146,6 +147,19 @@ impl Shared {
     /// A panic while the lock was held leaves whole entries.
     fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody deletes this file. In an outage these may be many: the first is told, the second, the fourth, and
+    /// so on; `table info` lists all.
+    fn left_behind(&self, void: &Void, why: &str) {
+        let files = {
+            let mut held = self.lock();
+            held.left_behind += 1;
+            held.left_behind
+        };
+        if files.is_power_of_two() {
+            warn!(path = %void.path, files, why, "a file is left behind as an orphan");
+        }
     }
 
     /// Sleeps, but not into an end that others wait for.
@@ -185,8 +199,7 @@ async fn until_gone(store: &Store, void: &Void, shared: &Shared) {
                     Error::PermissionDenied { .. } | Error::Unauthenticated { .. }
                 ));
                 if denied >= DENIED_MAX || is_hopeless(&error) {
-                    warn!(path = %void.path, %error, "may not be deleted: this file is left behind as an orphan");
-                    return;
+                    return shared.left_behind(void, &format!("it may not be deleted: {error}"));
                 }
                 debug!(path = %void.path, %error, "deleting a void file is repeated");
             }
