@@ -5,6 +5,7 @@
 //! stay. What follows from an identity is `protocol::fence`.
 
 use std::fs;
+use std::panic::PanicHookInfo;
 use std::time::Duration;
 
 use crate::clock::Clock;
@@ -47,8 +48,7 @@ pub fn is_alive(writer: &Writer) -> bool {
 
 /// Has a panic of any thread end the process. Others would wait for what that thread was to do, for ever;
 /// whoever starts the process again reads on from the tables, and nothing is lost.
-pub fn end_on_panic() {
-    let tell = std::panic::take_hook();
+pub fn end_on_panic(tell: impl Fn(&PanicHookInfo<'_>) + Send + Sync + 'static) {
     std::panic::set_hook(Box::new(move |panic| {
         tell(panic);
         #[expect(unsafe_code, reason = "what runs at an orderly exit may wait for the thread that panics")]
@@ -89,7 +89,7 @@ mod tests {
     fn a_panic_of_one_thread_ends_the_process_as_an_internal_error() {
         const IS_CHILD: &str = "THALWEG_TEST_PANICS";
         if std::env::var_os(IS_CHILD).is_some() {
-            end_on_panic();
+            end_on_panic(|panic| eprintln!("{panic}"));
             let _ = std::thread::Builder::new().spawn(|| panic!("of one thread")).unwrap().join();
             return;
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::InitArguments;
 use super::scaffold::{Columns, Scaffold, Wanted, scaffold};
+use super::screen::note;
 use crate::clock::{SharedClock, SystemClock};
 use crate::columnar::{InferError, infer};
 use crate::config::{self, Config, Start};
@@ -38,7 +39,7 @@ pub fn init(arguments: &InitArguments) -> Result<()> {
     let written = scaffold(&wanted, &columns(&config)?);
     read(&written)?;
     for variable in written.secrets.keys() {
-        eprintln!("set {variable} before you use the config: its value is not written");
+        note(&format!("set {variable} before you use the config: its value is not written"));
     }
     match output {
         None => stdout::print_text(written.text.trim_end()),
@@ -114,10 +115,6 @@ fn holds_a_table(table: &config::Table) -> bool {
         note(&format!("the location could not be looked at: {error}"));
         false
     })
-}
-
-fn note(text: &str) {
-    eprintln!("note: {}", stdout::shown(text));
 }
 
 fn refuse_to_overwrite(path: &Path, force: bool) -> Result<()> {

@@ -4,6 +4,7 @@
 //! both. librdkafka speaks only from `warn` up unless it is asked for.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 use tracing_subscriber::EnvFilter;
@@ -17,8 +18,18 @@ use crate::error::{Error, ErrorKind, Result};
 /// Libraries that would drown our lines at the level of `-v`.
 const QUIET: &str = "librdkafka=warn,rdkafka=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn,tower=warn";
 
+const JSON_TIME: &str = "%Y-%m-%dT%H:%M:%S%.3fZ";
+
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Whether every line on stderr is a JSON object.
+pub fn is_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
+
 /// Starts logging; once in a process.
 pub fn start(arguments: &LogArguments) -> Result<()> {
+    IS_JSON.store(arguments.log_format == LogFormat::Json, Ordering::Relaxed);
     let filter = filter(arguments.verbose, std::env::var("RUST_LOG").ok().as_deref())?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match arguments.log_format {
@@ -28,11 +39,9 @@ pub fn start(arguments: &LogArguments) -> Result<()> {
             .with_target(false)
             .with_timer(Time { pattern: "%H:%M:%S%.3fZ" })
             .try_init(),
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_timer(Time { pattern: "%Y-%m-%dT%H:%M:%S%.3fZ" })
-            .try_init(),
+        LogFormat::Json => {
+            builder.json().flatten_event(true).with_timer(Time { pattern: JSON_TIME }).try_init()
+        }
     };
     started.map_err(|error| Error::new(ErrorKind::Internal, format!("logging was started twice: {error}")))
 }
@@ -50,6 +59,12 @@ fn filter(verbose: u8, rust_log: Option<&str>) -> Result<EnvFilter> {
         Error::new(ErrorKind::Usage, format!("environment variable RUST_LOG: {error}"))
             .remedy("write it as in `RUST_LOG=info,thalweg::committer=debug`")
     })
+}
+
+/// Now, as the JSON lines have it.
+pub fn json_time() -> String {
+    let now = Timestamp::from_millisecond(SystemClock.wall_ms());
+    now.map_or_else(|_| String::new(), |now| now.strftime(JSON_TIME).to_string())
 }
 
 /// UTC, by our clock.

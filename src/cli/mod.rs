@@ -18,6 +18,7 @@ mod table;
 mod version;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub use offsets::{OffsetsCommand, SetArguments, ShowArguments};
 
 use crate::config::Secret;
 use crate::demo::Tamper;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::host;
 
 const EXIT_CODES: &str = "\
@@ -255,11 +256,37 @@ pub struct VersionArguments {
 
 /// The whole program. Every error ends here, and is shown once.
 pub fn main() -> ExitCode {
-    host::end_on_panic();
-    let arguments = Arguments::parse();
+    let given: Vec<OsString> = std::env::args_os().collect();
+    let format = log_format(&given);
+    let in_words = std::panic::take_hook();
+    host::end_on_panic(move |panic| match format {
+        LogFormat::Json => screen::panic(panic),
+        LogFormat::Text => in_words(panic),
+    });
+    let arguments = match Arguments::try_parse_from(&given) {
+        Ok(arguments) => arguments,
+        Err(wrong) if format == LogFormat::Json && wrong.use_stderr() => {
+            let text = wrong.render().to_string();
+            return screen::report(&Error::new(ErrorKind::Usage, text.trim_end()), format);
+        }
+        // Help and the version come this way, too.
+        Err(wrong) => wrong.exit(),
+    };
     match logging::start(&arguments.log).and_then(|()| dispatch(&arguments.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => screen::report(&error, arguments.log.log_format),
+    }
+}
+
+/// What the arguments say of the log's format, before it is known whether they are right.
+fn log_format(given: &[OsString]) -> LogFormat {
+    let is_json = |(at, one): (usize, &OsString)| {
+        let next = given.get(at + 1).is_some_and(|next| next == "json");
+        one == "--log-format=json" || (one == "--log-format" && next)
+    };
+    match given.iter().enumerate().any(is_json) {
+        true => LogFormat::Json,
+        false => LogFormat::Text,
     }
 }
 

@@ -5,10 +5,14 @@
 
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
-use super::LogFormat;
+use serde_json::json;
+
+use super::{LogFormat, logging};
 use crate::error::{Error, ErrorKind};
+use crate::stdout;
 
 /// A longer remedy goes over several lines, under its first word.
 const REMEDY_CHARS_MAX: usize = 90;
@@ -20,19 +24,48 @@ const MORE_MAX: usize = 19;
 pub fn report(error: &Error, format: LogFormat) -> ExitCode {
     let code = error.kind.exit_code();
     match format {
-        // A filter that lets no error pass must not hide why we end.
         LogFormat::Json if tracing::enabled!(tracing::Level::ERROR) => {
             for error in std::iter::once(error).chain(&error.more) {
                 tracing::error!(exit_code = code, kind = ?error.kind, remedy = error.remedy, "{}", error.message);
             }
         }
-        LogFormat::Json | LogFormat::Text => {
-            let text = render(error, stderr_has_colour());
-            // With stderr gone there is nobody left to tell; the exit code still does.
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        // A filter that lets no error pass, or is none, must not hide why we end.
+        LogFormat::Json => {
+            for error in std::iter::once(error).chain(&error.more) {
+                line(&error.message, &json!({"exit_code": code, "remedy": error.remedy}));
+            }
         }
+        LogFormat::Text => to_stderr(&render(error, stderr_has_colour())),
     }
     ExitCode::from(code)
+}
+
+/// Where a thread panicked, and why, as one line of JSON.
+pub fn panic(panic: &PanicHookInfo<'_>) {
+    let thread = std::thread::current();
+    let code = ErrorKind::Internal.exit_code();
+    line(&panic.to_string(), &json!({"exit_code": code, "thread": thread.name()}));
+}
+
+/// Something beside a command's result, for who looks on.
+pub fn note(text: &str) {
+    match logging::is_json() {
+        true => tracing::info!("{text}"),
+        false => to_stderr(&format!("note: {}\n", stdout::shown(text))),
+    }
+}
+
+/// One JSON object as the log's lines are, where there may be no log.
+fn line(message: &str, more: &serde_json::Value) {
+    let mut line = json!({"timestamp": logging::json_time(), "level": "ERROR", "message": message});
+    let more = more.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    line.as_object_mut().expect("it is one").extend(more.map(|(key, value)| (key.clone(), value.clone())));
+    to_stderr(&format!("{line}\n"));
+}
+
+/// With stderr gone there is nobody left to tell; the exit code still does.
+fn to_stderr(text: &str) {
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// `error: …`, the place in the file, and the remedy.

@@ -24,7 +24,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
-use super::{InfoArguments, TableArguments, VerifyArguments};
+use super::{InfoArguments, TableArguments, VerifyArguments, logging};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stdout;
@@ -101,7 +101,7 @@ impl ProgressLine {
     const EVERY: Duration = Duration::from_millis(100);
 
     fn start(wanted: bool) -> Arc<ProgressLine> {
-        let shown = wanted && std::io::stderr().is_terminal();
+        let shown = wanted && std::io::stderr().is_terminal() && !logging::is_json();
         Arc::new(ProgressLine { shown, last: Mutex::new(SystemClock.boot()) })
     }
 

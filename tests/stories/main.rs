@@ -26,6 +26,7 @@ mod existing;
 mod faults;
 mod groups;
 mod init;
+mod lines;
 mod neighbours;
 mod offsets;
 mod outages;

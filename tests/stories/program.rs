@@ -133,8 +133,10 @@ impl Running {
     /// The address of its administration port.
     pub fn address(&mut self) -> String {
         let line = self.until("serving /metrics");
-        let address = line.split_whitespace().find_map(|word| word.strip_prefix("address="));
-        address.unwrap_or_else(|| panic!("no address in {line:?}")).to_owned()
+        let text = line.split_whitespace().find_map(|word| word.strip_prefix("address=").map(str::to_owned));
+        let json =
+            || serde_json::from_str::<serde_json::Value>(&line).ok()?["address"].as_str().map(str::to_owned);
+        text.or_else(json).unwrap_or_else(|| panic!("no address in {line:?}"))
     }
 
     pub fn signal(&self, name: &str) {
@@ -200,6 +202,18 @@ impl Ended {
         let said = format!("{}{}", self.stdout, self.stderr);
         assert!(said.contains(text), "{text:?} is not in:\n{said}");
         self
+    }
+}
+
+impl Ended {
+    /// Its log, where every line on stderr is one JSON object.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<serde_json::Value> {
+        let read = |line: &str| match serde_json::from_str(line) {
+            Ok(serde_json::Value::Object(fields)) => serde_json::Value::Object(fields),
+            other => panic!("{line:?} is no JSON object: {other:?}\n{}", self.stderr),
+        };
+        self.stderr.lines().map(read).collect()
     }
 }
 
