@@ -58,6 +58,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const IDLE_TAIL: Duration = Duration::from_secs(30);
 /// How often it is reported what is held, what each partition takes, and where it ends.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// What troubles a partition is told again and again, at the latest after half of this.
+const TROUBLE_LASTS: Duration = Duration::from_secs(60);
 /// The longest wait for records: messages of other loops wait as long.
 const POLL_WAIT: Duration = Duration::from_millis(10);
 
@@ -120,8 +122,8 @@ struct PartitionState {
     held: Vec<Offset>,
     end: Option<Offset>,
     reading: bool,
-    /// The broker has no records of it for us now, and says why.
-    troubled: bool,
+    /// Boot time at which the broker last had no records of it for us, and said why.
+    troubled: Option<Duration>,
     /// Another one reads it now.
     moved: bool,
     /// Of the assignment by which it is read.
@@ -284,7 +286,7 @@ impl<S: Source> Shard<S> {
             }
             Event::Troubled { slot, error } => {
                 if self.partitions[slot.index()].reading {
-                    self.partitions[slot.index()].troubled = true;
+                    self.partitions[slot.index()].troubled = Some(self.wiring.clock.boot());
                     self.show(slot.index(), State::Waiting((&error).into()));
                 }
                 Ok(())
@@ -383,6 +385,7 @@ impl<S: Source> Shard<S> {
         if now.saturating_sub(self.reported) < REPORT_EVERY {
             return;
         }
+        self.forget_old_troubles(now);
         let over = now.saturating_sub(mem::replace(&mut self.reported, now));
         self.report_memory();
         self.report_load(over);
@@ -521,8 +524,17 @@ impl<S: Source> Shard<S> {
 
     /// Something of the partition has arrived.
     fn goes_on(&mut self, index: usize) {
-        if mem::take(&mut self.partitions[index].troubled) && self.partitions[index].reading {
+        if self.partitions[index].troubled.take().is_some() && self.partitions[index].reading {
             self.show(index, State::Reading);
+        }
+    }
+
+    /// A partition at its end gives nothing to show that its trouble is over: that it is not told again is enough.
+    fn forget_old_troubles(&mut self, now: Duration) {
+        for index in 0..self.partitions.len() {
+            if self.partitions[index].troubled.is_some_and(|at| now.saturating_sub(at) >= TROUBLE_LASTS) {
+                self.goes_on(index);
+            }
         }
     }
 
@@ -553,7 +565,7 @@ impl PartitionState {
             end: reading.end,
             progress: Progress::new(reading.source, reading.start),
             held: reading.held,
-            troubled: false,
+            troubled: None,
             moved: false,
             tenure: Tenure::default(),
             busy: Duration::ZERO,

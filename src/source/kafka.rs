@@ -2,8 +2,8 @@
 //!
 //! It owns the client, its settings, and which partition a message belongs
 //! to. Where a consumer group shares partitions out, another client is the
-//! member (`group`), and this one is told what to read all the same. It does not decide where to read: every partition is assigned at an
-//! explicit offset, so the group's stored offsets and `auto.offset.reset`
+//! member (`group`), and this one is told what to read all the same. It does not
+//! decide where to read: every partition is assigned at an explicit offset, so the group's stored offsets and `auto.offset.reset`
 //! never matter. How messages are taken is `messages`.
 
 use std::collections::HashMap;
@@ -20,6 +20,8 @@ use super::complaints::{self, Complaints};
 use super::messages::{MessageView, Origin, Taken};
 use super::prefetch::Prefetch;
 use super::{Assignment, Event, Source};
+use crate::backoff::Backoff;
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Kafka, Security, names_a_secret, owner};
 use crate::error::{Error, ErrorKind};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
@@ -42,6 +44,8 @@ pub fn client_config(kafka: &Kafka) -> ClientConfig {
     // A partition whose prefetch queue is full rests for this long; the default second starves it.
     config.set("fetch.queue.backoff.ms", "5");
     config.set("socket.nagle.disable", "true");
+    // What a network or a broker's disk has changed is no record: the partition is troubled, and says so.
+    config.set("check.crcs", "true");
     for (key, value) in &kafka.librdkafka {
         config.set(key, value.reveal());
     }
@@ -82,14 +86,34 @@ fn security_settings(security: &Security) -> Vec<(&'static str, &str)> {
     settings
 }
 
+/// A batch that could not be read is fetched again after this long, and ever less often.
+const READ_AGAIN_FIRST: Duration = Duration::from_millis(100);
+const READ_AGAIN_MAX: Duration = Duration::from_secs(30);
+
 pub struct KafkaSource {
     /// Stands before the consumer: fields are dropped in this order.
     taken: Taken,
     consumer: BaseConsumer<Complaints>,
     places: Places,
     assigned: HashMap<Slot, (String, i32)>,
+    /// What is not fetched for a while, since it could not be read.
+    resting: HashMap<Slot, Rest>,
+    /// Partitions of which nothing could be read since.
+    setbacks: HashMap<Slot, Setback>,
     /// How many messages come to about [`TAKEN_BYTES`], by those that came last.
     messages_wanted: usize,
+}
+
+/// Until this boot time nothing of a partition is fetched.
+struct Rest {
+    until: Duration,
+    place: Place,
+}
+
+/// A batch that could not be read, and begins here.
+struct Setback {
+    from: Offset,
+    backoff: Backoff,
 }
 
 /// Where a partition's records go.
@@ -141,6 +165,8 @@ impl KafkaSource {
             consumer,
             places: Places::default(),
             assigned: HashMap::new(),
+            resting: HashMap::new(),
+            setbacks: HashMap::new(),
             messages_wanted: MESSAGES_MAX,
         })
     }
@@ -172,7 +198,7 @@ impl KafkaSource {
             (
                 code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE,
                 Some(slot),
-            ) => Some(Event::Lost { slot, error: self.out_of_reach(view) }),
+            ) if !self.is_astray(slot, view) => Some(Event::Lost { slot, error: self.out_of_reach(view) }),
             (code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, Some(slot)) => {
                 let error = Error::new(ErrorKind::Denied, format!("{}: {}", place(), view.text()))
                     .remedy("allow this principal to read the topic");
@@ -193,17 +219,72 @@ impl KafkaSource {
             (_, slot) => {
                 let text = view.text();
                 self.consumer.context().tell(&text);
-                let error = || {
-                    Error::new(ErrorKind::Unavailable, format!("{}: {text}", place()))
-                        .remedy("look at the log of the broker that leads the partition; it is asked again")
+                let remedy = match is_passed_over(view.error()) {
+                    true => {
+                        "it is fetched again and again; if the broker's copy is damaged, restore it from another replica, or pass it by with `thalweg offsets set`"
+                    }
+                    false => "look at the log of the broker that leads the partition; it is asked again",
                 };
+                let error =
+                    || Error::new(ErrorKind::Unavailable, format!("{}: {text}", place())).remedy(remedy);
                 slot.map(|slot| Event::Troubled { slot, error: error() })
             }
         }
     }
 }
 
+/// What librdkafka says of a batch that it cannot read. It then goes on behind it, or somewhere in it: nothing
+/// that follows of the partition is to be believed, no offset either.
+fn is_passed_over(error: c::rd_kafka_resp_err_t) -> bool {
+    use c::rd_kafka_resp_err_t as code;
+    matches!(error, code::RD_KAFKA_RESP_ERR__BAD_MSG | code::RD_KAFKA_RESP_ERR__NOT_IMPLEMENTED)
+}
+
 impl KafkaSource {
+    /// Drops what was fetched behind a batch that could not be read, and fetches it again after a while:
+    /// what librdkafka passes over would be taken for records that compaction removed.
+    fn read_again(&mut self, slot: Slot, from: Offset) {
+        let Some(key) = self.assigned.get(&slot) else { return };
+        let Some(place) = self.places.by_name.get(key).copied() else { return };
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&key.0, key.1);
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            tracing::debug!(%error, topic = key.0, partition = key.1, "a partition could not be unassigned");
+        }
+        self.places.remove(key);
+        let begin = || Setback { from, backoff: Backoff::new(READ_AGAIN_FIRST, READ_AGAIN_MAX) };
+        let setback = self.setbacks.entry(slot).or_insert_with(begin);
+        let until = SystemClock.boot() + setback.backoff.pause();
+        self.resting.insert(slot, Rest { until, place });
+    }
+
+    /// Whether librdkafka has lost its way in a batch that it could not read, and asked for an offset that
+    /// nobody wanted.
+    fn is_astray(&self, slot: Slot, view: &MessageView<'_>) -> bool {
+        use c::rd_kafka_resp_err_t as code;
+        matches!(
+            view.error(),
+            code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET | code::RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE
+        ) && self.setbacks.get(&slot).is_some_and(|setback| setback.from != view.offset())
+    }
+
+    /// Fetches what has rested. Nothing that was taken before may be left: it may be of these partitions.
+    fn wake(&mut self) {
+        let now = SystemClock.boot();
+        for (slot, rest) in self.resting.extract_if(|_, rest| rest.until <= now) {
+            let key = &self.assigned[&slot];
+            let mut list = TopicPartitionList::new();
+            let from = rdkafka::Offset::Offset(self.setbacks[&slot].from.0);
+            let added = list
+                .add_partition_offset(&key.0, key.1, from)
+                .and_then(|()| self.consumer.incremental_assign(&list));
+            if let Err(error) = added {
+                tracing::warn!(%error, topic = key.0, partition = key.1, "a partition could not be assigned");
+            }
+            self.places.insert(key.clone(), rest.place);
+        }
+    }
+
     /// Names the offsets that are gone. It happens once for a partition, so the broker may be asked.
     fn out_of_reach(&self, view: &MessageView<'_>) -> Error {
         let source = TopicPartition {
@@ -233,7 +314,9 @@ impl Source for KafkaSource {
         let mut added = TopicPartitionList::new();
         for assignment in assignments {
             let key = (assignment.topic.clone(), assignment.partition.0);
-            if self.assigned.insert(assignment.slot, key.clone()).is_some() {
+            self.setbacks.remove(&assignment.slot);
+            let rests = self.resting.remove(&assignment.slot).is_some();
+            if self.assigned.insert(assignment.slot, key.clone()).is_some() && !rests {
                 released.add_partition(&key.0, key.1);
             }
             added
@@ -250,6 +333,10 @@ impl Source for KafkaSource {
 
     fn release(&mut self, slot: Slot) {
         let Some((topic, partition)) = self.assigned.remove(&slot) else { return };
+        self.setbacks.remove(&slot);
+        if self.resting.remove(&slot).is_some() {
+            return;
+        }
         let mut list = TopicPartitionList::new();
         list.add_partition(&topic, partition);
         if let Err(error) = self.consumer.incremental_unassign(&list) {
@@ -259,6 +346,10 @@ impl Source for KafkaSource {
     }
 
     fn poll(&mut self, wait: Duration) {
+        if !self.resting.is_empty() {
+            self.taken.give_back();
+            self.wake();
+        }
         self.taken.take(Duration::ZERO, self.messages_wanted);
         if self.taken.first().is_none() && !wait.is_zero() {
             // Waiting for one message: a larger wish would wait until it is fulfilled.
@@ -275,12 +366,21 @@ impl Source for KafkaSource {
             };
             if view.is_error() {
                 let event = self.report(&view);
+                let slot = self.places.slot(&view);
+                let bad = slot.filter(|&slot| is_passed_over(view.error()) || self.is_astray(slot, &view));
+                let from = view.offset();
                 self.taken.pass();
+                if let Some(slot) = bad {
+                    self.read_again(slot, from);
+                }
                 if event.is_some() {
                     return event;
                 }
             } else if let Some(place) = self.places.of(&view) {
                 let origin = view.origin();
+                if !self.setbacks.is_empty() {
+                    self.setbacks.remove(&place.slot);
+                }
                 self.fill(origin, place, batch);
                 return Some(Event::Records);
             } else {

@@ -43,8 +43,7 @@ impl Taken {
 
     /// Gives all messages back and takes up to `max` others.
     pub(super) fn take(&mut self, wait: Duration, max: usize) {
-        self.first = self.messages.len();
-        self.release_run();
+        self.give_back();
         assert!(self.messages.is_empty() && self.messages.capacity() >= max);
         // Rounded up: what is due within the next millisecond is not waited for by asking again and again.
         let wait_ms = i32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
@@ -54,6 +53,12 @@ impl Taken {
             let taken = c::rd_kafka_consume_batch_queue(self.queue, wait_ms, self.messages.as_mut_ptr(), max);
             self.messages.set_len(usize::try_from(taken).unwrap_or(0));
         }
+    }
+
+    /// Gives all messages back.
+    pub(super) fn give_back(&mut self) {
+        self.first = self.messages.len();
+        self.release_run();
     }
 
     pub(super) fn first(&self) -> Option<MessageView<'_>> {

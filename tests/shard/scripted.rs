@@ -2,8 +2,8 @@
 //!
 //! It owns the source, the clock and the wiring. What is asserted is the tests' own.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
@@ -28,13 +28,21 @@ use crate::workload::Workload;
 /// Records of a batch, as many as the Kafka source takes at once.
 pub const BATCH: usize = 1024;
 
+/// What the broker gives when it is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gives {
+    Records,
+    Trouble,
+    Nothing,
+}
+
 /// The same payloads again and again, at growing offsets.
 pub struct Script {
     payloads: Vec<Vec<u8>>,
     next: usize,
     told: bool,
     polls: Arc<AtomicU64>,
-    is_troubled: Arc<AtomicBool>,
+    gives: Arc<Mutex<Gives>>,
 }
 
 impl Source for Script {
@@ -53,9 +61,13 @@ impl Source for Script {
         if std::mem::replace(&mut self.told, true) {
             return None;
         }
-        if self.is_troubled.load(Ordering::Relaxed) {
-            let error = Error::new(ErrorKind::Unavailable, "t [0]: a batch with a bad checksum");
-            return Some(Event::Troubled { slot: Slot(0), error });
+        match *self.gives.lock().unwrap() {
+            Gives::Records => {}
+            Gives::Nothing => return None,
+            Gives::Trouble => {
+                let error = Error::new(ErrorKind::Unavailable, "t [0]: a batch with a bad checksum");
+                return Some(Event::Troubled { slot: Slot(0), error });
+            }
         }
         let mut filling = batch.start(Slot(0));
         for offset in self.next..self.next + BATCH {
@@ -114,8 +126,7 @@ pub struct Scripted {
     pub budget: Budget,
     /// Times that the source was asked for records.
     pub polls: Arc<AtomicU64>,
-    /// The broker gives no records while this is true.
-    pub is_troubled: Arc<AtomicBool>,
+    pub gives: Arc<Mutex<Gives>>,
     pub board: Arc<Board>,
     finished: UnboundedReceiver<ToCommitter>,
     inbox: Sender<ToShard>,
@@ -165,13 +176,13 @@ impl Scripted {
             budget: budget.clone(),
         };
         let polls = Arc::new(AtomicU64::new(0));
-        let is_troubled = Arc::new(AtomicBool::new(false));
+        let gives = Arc::new(Mutex::new(Gives::Records));
         let script = Script {
             payloads: setting.workload.payloads,
             next: 0,
             told: false,
             polls: Arc::clone(&polls),
-            is_troubled: Arc::clone(&is_troubled),
+            gives: Arc::clone(&gives),
         };
         let shard = Shard::new(script, vec![lane], vec![reading], wiring).unwrap();
         Scripted {
@@ -179,7 +190,7 @@ impl Scripted {
             clock: still,
             budget,
             polls,
-            is_troubled,
+            gives,
             board,
             finished,
             inbox,

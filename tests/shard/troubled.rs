@@ -1,17 +1,15 @@
 //! A partition of which the broker gives no records, and says why: it is named until something arrives.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use object_store::memory::InMemory;
 use thalweg::config::Compression;
 use thalweg::table::store::Store;
 
-use crate::scripted::{Scripted, Setting};
+use crate::scripted::{Gives, Scripted, Setting};
 use crate::workload;
 
-#[test]
-fn a_partition_whose_fetches_fail_is_named_until_records_arrive() {
+fn scripted() -> Scripted {
     let store = Store {
         objects: Arc::new(InMemory::new()),
         parts: None,
@@ -26,14 +24,38 @@ fn a_partition_whose_fetches_fail_is_named_until_records_arrive() {
         budget: 1 << 30,
     });
     let _ = scripted.turn();
-    assert!(scripted.board.not_ready().is_empty());
-    scripted.is_troubled.store(true, Ordering::Relaxed);
+    scripted
+}
+
+/// The next turn, in which the broker gives this, and whether the partition is named after it.
+fn is_named_after(scripted: &mut Scripted, gives: Gives) -> bool {
+    *scripted.gives.lock().unwrap() = gives;
     let _ = scripted.turn();
     let told = scripted.board.not_ready();
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert_eq!((told[0].component.as_str(), told[0].state), ("table t t [0]", "waiting"));
-    assert!(told[0].reason.contains("bad checksum"), "{told:?}");
-    scripted.is_troubled.store(false, Ordering::Relaxed);
-    let _ = scripted.turn();
-    assert!(scripted.board.not_ready().is_empty());
+    for reason in &told {
+        assert_eq!((reason.component.as_str(), reason.state), ("table t t [0]", "waiting"));
+        assert!(reason.reason.contains("bad checksum"), "{reason:?}");
+    }
+    !told.is_empty()
+}
+
+#[test]
+fn a_partition_whose_fetches_fail_is_named_until_records_arrive() {
+    let mut scripted = scripted();
+    assert!(!is_named_after(&mut scripted, Gives::Records));
+    assert!(is_named_after(&mut scripted, Gives::Trouble));
+    assert!(is_named_after(&mut scripted, Gives::Nothing));
+    assert!(!is_named_after(&mut scripted, Gives::Records));
+}
+
+#[test]
+fn a_partition_at_its_end_is_named_until_its_trouble_is_not_told_again() {
+    let mut scripted = scripted();
+    assert!(is_named_after(&mut scripted, Gives::Trouble));
+    scripted.clock.pass(40);
+    assert!(is_named_after(&mut scripted, Gives::Trouble));
+    scripted.clock.pass(40);
+    assert!(is_named_after(&mut scripted, Gives::Nothing));
+    scripted.clock.pass(40);
+    assert!(!is_named_after(&mut scripted, Gives::Nothing));
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::judge;
-use crate::program::{Running, get, metric, run, run_until_end};
+use crate::program::{Running, get, metric, run, run_until_end, start};
 use crate::services::{self, Faults, OwnKafka, path};
 use crate::story::{FLAT, Story};
 
@@ -125,6 +125,54 @@ fn credentials_that_expire_are_waited_for_until_good_ones_are_there() {
     assert!(asked <= 3 * OUTAGE.as_secs() as usize, "{asked} requests in {OUTAGE:?}");
 }
 
+/// As long as one in the field that wrote 314 lines.
+const TOLD_OUTAGE: Duration = Duration::from_secs(35);
+
+/// What is logged of an outage in which every request meets this fault: a line when it begins, and one when it
+/// is over, whatever waited for it.
+fn told_once(name: &'static str, kind: &str) {
+    let Some(lake) = Lake::begin(name) else { return };
+    let mut running = start(&["run", "--log-format", "json"], &lake.config);
+    let address = running.address();
+    ready(&mut running, &address);
+    lake.produce(0..500);
+    committed(&mut running, &address, 2_000.0);
+    lake.faults.set(&["rate=1", &format!("kinds={kind}")]);
+    lake.produce(500..1_000);
+    assert!(running.watch(TOLD_OUTAGE), "it ended in the outage");
+    lake.faults.set(&["rate=0"]);
+    committed(&mut running, &address, 4_000.0);
+    ready(&mut running, &address);
+    running.signal("-TERM");
+    let lines = running.end(Duration::from_secs(12)).with(0).json_lines();
+    let of = |level: &str| lines.iter().filter(|line| line["level"] == level).collect::<Vec<_>>();
+    assert!(of("ERROR").is_empty(), "{:#?}", of("ERROR"));
+    let [begun] = of("WARN")[..] else { panic!("not one line: {:#?}", of("WARN")) };
+    let store = format!("store s3://{name}");
+    assert_eq!((begun["component"].as_str(), begun["error"].is_string()), (Some(&*store), true), "{begun:#}");
+    let over: Vec<_> = lines.iter().filter(|line| line["message"] == "it goes on").collect();
+    let [over] = over[..] else { panic!("not one line: {over:#?}") };
+    assert_eq!(over["component"], *store, "{over:#}");
+    assert!(over["failures"].as_u64() >= Some(2) && over["seconds"].as_u64() >= Some(10), "{over:#}");
+    println!("{name}: {} lines, {} failures told of in one", lines.len(), over["failures"]);
+    lake.judge(2_000);
+}
+
+#[test]
+fn a_store_that_refuses_everything_is_told_by_a_line_at_its_begin_and_one_at_its_end() {
+    told_once("told-refused", "503");
+}
+
+#[test]
+fn a_store_that_answers_nothing_is_told_by_a_line_at_its_begin_and_one_at_its_end() {
+    told_once("told-stalled", "stall");
+}
+
+#[test]
+fn a_store_that_cuts_every_connection_is_told_by_a_line_at_its_begin_and_one_at_its_end() {
+    told_once("told-cut", "cut-before");
+}
+
 #[test]
 fn replies_that_come_after_everybody_gave_up_settle_their_commits_once() {
     let Some(lake) = Lake::begin("stalls") else { return };
@@ -157,7 +205,7 @@ fn a_broker_that_is_killed_is_named_and_reading_resumes_when_it_is_back() {
     let location = story.place("table");
     let config = story.config("config", &table("t", &topic, &location));
     story.produce(&topic, 0, 0..500);
-    let mut running = run(&config);
+    let mut running = start(&["run", "--log-format", "json"], &config);
     let address = running.address();
     committed(&mut running, &address, 500.0);
     kafka.kill();
@@ -171,8 +219,67 @@ fn a_broker_that_is_killed_is_named_and_reading_resumes_when_it_is_back() {
     story.produce(&topic, 1, 0..300);
     committed(&mut running, &address, 1_000.0);
     ready(&mut running, &address);
-    ends_in_order(running);
+    running.signal("-TERM");
+    let lines = running.end(Duration::from_secs(12)).with(0).json_lines();
+    let of_kafka = |line: &&serde_json::Value| line["level"] == "WARN" && line["component"] == "kafka";
+    assert_eq!(lines.iter().filter(of_kafka).count(), 1, "{lines:#?}");
     assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 1_000);
+}
+
+/// Where the last byte of the first batch from this offset on stands, and where that batch begins.
+fn last_byte_of_a_batch(segment: &[u8], from: i64) -> (usize, i64) {
+    let mut at = 0;
+    loop {
+        let base = i64::from_be_bytes(segment[at..at + 8].try_into().unwrap());
+        let length = u32::from_be_bytes(segment[at + 8..at + 12].try_into().unwrap());
+        at += 12 + length as usize;
+        if base >= from {
+            return (at - 1, base);
+        }
+    }
+}
+
+fn flip(file: &Path, at: usize) {
+    use std::os::unix::fs::FileExt as _;
+    let file = std::fs::File::options().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at as u64).unwrap();
+    file.write_all_at(&[byte[0] ^ 0xff], at as u64).unwrap();
+}
+
+#[test]
+fn a_batch_that_is_damaged_on_the_brokers_disk_is_waited_for_by_name_and_no_record_is_passed_over() {
+    let Some(story) = Story::begin("damaged-batch") else { return };
+    let kafka = OwnKafka::start("damaged-batch-kafka");
+    let story = story.on(&kafka);
+    let topic = story.topic("events", 2);
+    let location = story.place("table");
+    let config = story.config("config", &table("t", &topic, &location));
+    for hundred in 0..3 {
+        story.produce(&topic, 0, 100 * hundred..100 * (hundred + 1));
+    }
+    let segment = kafka.segment(&topic, 0);
+    let (at, base) = last_byte_of_a_batch(&std::fs::read(&segment).unwrap(), 100);
+    flip(&segment, at);
+    let mut running = start(&["run", "--log-format", "json"], &config);
+    let address = running.address();
+    let reason = down(&mut running, &address, &format!("table t {topic} [0]"));
+    assert!(reason["reason"].as_str().unwrap().contains("CRC32C"), "{reason}");
+    assert!(metric(&address, "thalweg_partitions{table=\"t\",state=\"waiting\"}") >= 1.0);
+    // Other partitions are read, and what comes behind the batch is not.
+    story.produce(&topic, 1, 0..100);
+    story.produce(&topic, 0, 300..400);
+    let before = (base + 100) as f64;
+    committed(&mut running, &address, before);
+    assert!(running.watch(Duration::from_secs(5)), "it ended");
+    assert!(metric(&address, "thalweg_rows_committed_total") <= before, "records were passed over");
+    down(&mut running, &address, &format!("table t {topic} [0]"));
+    flip(&segment, at);
+    committed(&mut running, &address, 500.0);
+    ready(&mut running, &address);
+    running.signal("-TERM");
+    running.end(Duration::from_secs(12)).with(0).json_lines();
+    assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 500);
 }
 
 /// Some syncs of every thread fail, as on a disk that is about to die, or a network's.

@@ -67,6 +67,11 @@ impl OwnKafka {
         tool("kafka", &["kill", "--dir", &path(&self.dir)]);
     }
 
+    /// The file in which the first records of a partition lie.
+    pub fn segment(&self, topic: &str, partition: i32) -> PathBuf {
+        self.dir.join(format!("data/{topic}-{partition}/{:020}.log", 0))
+    }
+
     /// With the topics and at the address of before.
     pub fn start_again(&self) {
         started("kafka", &["start", "--dir", &path(&self.dir)]);
