@@ -1,17 +1,22 @@
-"""Memory: what the process takes at most of what it was given, at full speed and while the store stands still."""
+"""Memory: what the process takes at most of what it was given, at full speed and while the store stands still,
+and what it takes after many commits."""
 import json
 import os
 import signal
+import threading
 import time
+import urllib.request
 
 import confluent_kafka
 import confluent_kafka.admin
-from bench import expect, refused, say, tail, text_of
+from bench import drain, expect, refused, say, tail, text_of
 
 PARTITIONS, RECORDS = 64, 2_000_000
 WIDE_COLUMNS, WIDE_RECORDS = 200, 150_000
 STALL_SECONDS = 60
 PEAK_SHARE = 1.25
+COMMITS, COMMITS_FIRST, LOOKED_AT_EVERY, RECORDS_PER_SECOND = 100_000, 5_000, 5_000, 500
+GROWTH = 1.10
 MIB = 1 << 20
 
 
@@ -127,4 +132,83 @@ def wide_topic(bench, topic):
     return schema
 
 
-ROWS = [memory]
+def many_commits(bench):
+    """resident memory grows by no more than 10 % from the 5,000th commit at 10 ms to the 100,000th"""
+    topic = bench.fresh("many-commits")
+    servers = {"bootstrap.servers": bench.broker()}
+    admin = confluent_kafka.admin.AdminClient(servers)
+    for created in admin.create_topics([confluent_kafka.admin.NewTopic(topic, 1, 1)]).values():
+        created.result()
+    place, schema = bench.location("local", topic), "id BIGINT NOT NULL, name STRING"
+    config = limited(bench.config([(topic, topic, place, schema)], max_latency="10ms"), 2, 256)
+    with open(config, "a") as out:
+        out.write('[admin]\nlisten = "127.0.0.1:0"\n')
+    wanted = max(COMMITS_FIRST * 2, int(COMMITS * bench.options.scale))
+    run = bench.start(config)
+    stop = threading.Event()
+    load = threading.Thread(target=trickle, args=(servers, topic, stop))
+    load.start()
+    try:
+        looks = resident_over(run, address_of(run), wanted)
+    finally:
+        stop.set()
+        load.join()
+        if run.poll() is None:
+            drain(run)
+    first, most = looks[0][1], max(resident for _, resident in looks)
+    figures = (f"{first / MIB:.1f} MiB after {looks[0][0]:,} commits, {looks[-1][1] / MIB:.1f} after {looks[-1][0]:,}, "
+               f"at most {most / MIB:.1f}: {100 * most / first - 100:+.0f} %")
+    expect(most <= GROWTH * first, figures)
+    return figures
+
+
+def resident_over(run, address, wanted):
+    """Resident bytes at every so many commits: the median of what is seen since the look before."""
+    looks, seen, began = [], [], time.monotonic()
+    while not looks or looks[-1][0] < wanted:
+        expect(run.poll() is None, f"it ended: {run.returncode}\n{tail(run)}")
+        time.sleep(0.5)
+        commits, resident = commits_of(address), resident_now(run.pid)
+        seen.append(resident)
+        if commits >= (len(looks) + 1) * LOOKED_AT_EVERY:
+            looks.append((commits, sorted(seen)[len(seen) // 2]))
+            seconds = time.monotonic() - began
+            say(f"{commits:7,} commits: {looks[-1][1] / MIB:.1f} MiB (now {resident / MIB:.1f}, "
+                f"{len(os.listdir(f'/proc/{run.pid}/task'))} threads), {commits / seconds:.0f} commits/s")
+            seen = []
+    return looks
+
+
+def trickle(servers, topic, stop):
+    producer = confluent_kafka.Producer(servers | {"linger.ms": 0})
+    began, sent = time.monotonic(), 0
+    while not stop.wait(max(0.0, began + sent / RECORDS_PER_SECOND - time.monotonic())):
+        producer.produce(topic, f'{{"id":{sent},"name":"river"}}', partition=0)
+        producer.poll(0)
+        sent += 1
+    expect(producer.flush(60) == 0, "the producer is not done")
+
+
+def address_of(run, seconds=30):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        for line in text_of(run).splitlines():
+            if "address=" in line:
+                return line.split("address=")[1].split()[0]
+        expect(run.poll() is None, f"it ended: {run.returncode}\n{tail(run)}")
+        time.sleep(0.1)
+    expect(False, f"no address\n{tail(run)}")
+
+
+def commits_of(address):
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as reply:
+        lines = reply.read().decode().splitlines()
+    return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("thalweg_commits_total{")))
+
+
+def resident_now(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS:"))
+
+
+ROWS = [memory, many_commits]
