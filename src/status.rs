@@ -366,7 +366,8 @@ impl Entries {
         }
         let is_named = |of: &&Part| match of {
             Part::Store(address) => why.cause.contains(address.as_str()),
-            Part::Kafka => why.cause.contains("broker"),
+            // A broker may have trouble with one partition, and answer for all others.
+            Part::Kafka => why.cause.contains("broker") && !matches!(part, Part::Partition(..)),
             _ => false,
         };
         // Of two addresses the longer one says more.
