@@ -173,8 +173,8 @@ def resident_over(run, address, wanted):
         if commits >= (len(looks) + 1) * LOOKED_AT_EVERY:
             looks.append((commits, sorted(seen)[len(seen) // 2]))
             seconds = time.monotonic() - began
-            say(f"{commits:7,} commits: {looks[-1][1] / MIB:.1f} MiB (now {resident / MIB:.1f}, "
-                f"{len(os.listdir(f'/proc/{run.pid}/task'))} threads), {commits / seconds:.0f} commits/s")
+            say(f"{commits:7,} commits: {looks[-1][1] / MIB:.1f} MiB (now {resident / MIB:.1f}, of it no file's "
+                f"{resident_now(run.pid, 'RssAnon:') / MIB:.1f}; {len(os.listdir(f'/proc/{run.pid}/task'))} threads), {commits / seconds:.0f} commits/s")
             seen = []
     return looks
 
@@ -206,9 +206,9 @@ def commits_of(address):
     return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("thalweg_commits_total{")))
 
 
-def resident_now(pid):
+def resident_now(pid, name="VmRSS:"):
     with open(f"/proc/{pid}/status") as status:
-        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS:"))
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith(name))
 
 
 ROWS = [memory, many_commits]
