@@ -80,6 +80,12 @@ fn recognised(payload: &[u8]) -> Option<String> {
         let what = if payload.is_empty() { "it is empty" } else { "it is nothing but white space" };
         return Some(format!("{what}: a record without a value (null) is a tombstone and makes no row"));
     }
+    if payload.iter().all(|byte| *byte == 0) {
+        let bytes = payload.len();
+        return Some(format!(
+            "it is nothing but NUL bytes ({bytes}): the producer sent a buffer that it did not fill"
+        ));
+    }
     encoding(payload).or_else(|| registry(payload)).or_else(|| other_format(payload)).or_else(|| nul(payload))
 }
 
@@ -279,6 +285,7 @@ mod tests {
                 &["NUL bytes stand behind the JSON, from byte 7"],
             ),
             (b"{\"a\":\0 1}".to_vec(), BadReason::Syntax, &["a NUL byte at byte 5"]),
+            (vec![0; 10], BadReason::Syntax, &["nothing but NUL bytes (10)"]),
             (b"".to_vec(), BadReason::Syntax, &["it is empty", "tombstone"]),
             (b" \n".to_vec(), BadReason::Syntax, &["white space"]),
             (
