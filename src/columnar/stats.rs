@@ -9,8 +9,8 @@
 //! | integers, dates | exact |
 //! | decimals | exact, as JSON numbers; never through a float |
 //! | floats | exact, widened to double; none with a NaN, no infinite side; zero is `-0.0` below, `0.0` above |
-//! | timestamps | milliseconds: the minimum rounded down, the maximum up |
-//! | strings | 32 characters; a cut maximum ends in the next higher character |
+//! | timestamps | milliseconds: the minimum rounded down, the maximum up; in the last one of the year 9999 exact |
+//! | strings | 32 characters; a cut maximum ends in the next higher character, or is not cut |
 //! | boolean | exact: Spark reads none, others find no row where there is none |
 //! | binary | only `nullCount`, as Spark |
 //! | list, map | nothing; each counts as one column |
@@ -244,21 +244,21 @@ fn bound_text(data_type: &DataType, bound: &Bound, side: Side) -> Option<String>
         (DataType::Float | DataType::Double, Bound::Float(value)) => float_text(*value, side),
         (DataType::String, Bound::Text(bytes)) => {
             let text = std::str::from_utf8(bytes).ok()?;
-            string_bound(text, side).map(|text| json_string(&text))
+            Some(json_string(&string_bound(text, side)))
         }
         _ => None,
     }
 }
 
-/// The text, or 32 characters that bound it. `None`: no such text is above it.
-fn string_bound(text: &str, side: Side) -> Option<String> {
+/// The text, or 32 characters that bound it; all of it where no 32 are above it.
+fn string_bound(text: &str, side: Side) -> String {
     let Some((cut, _)) = text.char_indices().nth(STRING_PREFIX) else {
-        return Some(text.to_owned());
+        return text.to_owned();
     };
     let prefix = &text[..cut];
     match side {
-        Side::Min => Some(prefix.to_owned()),
-        Side::Max => next_above(prefix),
+        Side::Min => prefix.to_owned(),
+        Side::Max => next_above(prefix).unwrap_or_else(|| text.to_owned()),
     }
 }
 
@@ -294,12 +294,13 @@ mod tests {
     #[test]
     fn a_cut_maximum_is_above_all_that_share_its_prefix() {
         let text = format!("{}ab", "x".repeat(31));
-        assert_eq!(string_bound(&text, Side::Min).unwrap(), format!("{}a", "x".repeat(31)));
-        assert_eq!(string_bound(&text, Side::Max).unwrap(), format!("{}b", "x".repeat(31)));
-        assert_eq!(string_bound(&"x".repeat(32), Side::Max).unwrap(), "x".repeat(32));
+        assert_eq!(string_bound(&text, Side::Min), format!("{}a", "x".repeat(31)));
+        assert_eq!(string_bound(&text, Side::Max), format!("{}b", "x".repeat(31)));
+        assert_eq!(string_bound(&"x".repeat(32), Side::Max), "x".repeat(32));
         let last = format!("a{}", "\u{10FFFF}".repeat(40));
-        assert_eq!(string_bound(&last, Side::Max).unwrap(), "b");
-        assert_eq!(string_bound(&"\u{10FFFF}".repeat(40), Side::Max), None);
-        assert_eq!(string_bound(&"\u{D7FF}".repeat(33), Side::Max).unwrap().chars().last(), Some('\u{E000}'));
+        assert_eq!(string_bound(&last, Side::Max), "b");
+        let highest = "\u{10FFFF}".repeat(40);
+        assert_eq!(string_bound(&highest, Side::Max), highest, "no cut is above it");
+        assert_eq!(string_bound(&"\u{D7FF}".repeat(33), Side::Max).chars().last(), Some('\u{E000}'));
     }
 }

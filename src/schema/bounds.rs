@@ -20,13 +20,17 @@ pub fn date_text(days: i64) -> Option<String> {
 }
 
 /// `"2024-06-10T06:13:20.123Z"`, for the years 0001 to 9999: milliseconds, the minimum rounded down, the
-/// maximum up. Without a zone no `Z`.
+/// maximum up; in the very last one exact. Without a zone no `Z`.
 pub fn timestamp_text(micros: i64, side: Side, has_zone: bool) -> Option<String> {
+    let zone = if has_zone { "Z" } else { "" };
+    let exact = at_micros(micros)?;
     let cut = micros.rem_euclid(1000) != 0;
     let millis = micros.div_euclid(1000) + i64::from(side == Side::Max && cut);
-    let zone = if has_zone { "Z" } else { "" };
-    let at = at_micros(millis.checked_mul(1000)?)?;
-    Some(format!("\"{at:.3}{zone}\""))
+    Some(match millis.checked_mul(1000).and_then(at_micros) {
+        Some(at) => format!("\"{at:.3}{zone}\""),
+        // A file with one bound only is passed over by deltalake-python, whatever it is asked for.
+        None => format!("\"{exact:.6}{zone}\""),
+    })
 }
 
 /// Zero has two signs, and a reader may tell them apart. JSON has no infinity and no NaN.
@@ -94,7 +98,10 @@ mod tests {
         let last = timestamp_text(LAST_MICROS, Side::Min, true).unwrap();
         assert_eq!(last, "\"9999-12-31T23:59:59.999Z\"");
         assert_eq!(timestamp_text(LAST_MICROS / 1000 * 1000, Side::Max, true), Some(last.clone()));
-        assert_eq!(timestamp_text(LAST_MICROS, Side::Max, true), None, "the year 10000");
+        let beyond = timestamp_text(LAST_MICROS, Side::Max, true).unwrap();
+        assert_eq!(beyond, "\"9999-12-31T23:59:59.999999Z\"");
+        assert_eq!(micros_of(beyond.trim_matches('"')), Some(LAST_MICROS));
+        assert_eq!(timestamp_text(LAST_MICROS + 1, Side::Max, true), None, "the year 10000");
         assert_eq!(micros_of(last.trim_matches('"')), Some(LAST_MICROS / 1000 * 1000));
         assert_eq!(days_of("9999-12-31"), Some(2_932_896));
         assert_eq!(days_of("0001-01-01"), Some(-719_162));
