@@ -130,6 +130,68 @@ pub fn acts_on_a_terminal(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
+/// What a parser of JSON says, for people who do not write one: `EOF while parsing a list at line 1 column 9`
+/// ends in the middle of a list. Any other text stays as it is.
+pub fn plain_json(text: &str) -> String {
+    let (message, place) = match text.rsplit_once(" at line ") {
+        Some((message, place)) => (message, format!(", at line {place}")),
+        None => (text, String::new()),
+    };
+    let plain = |name: &str| match JSON_TYPES.iter().find(|(theirs, _)| name.starts_with(theirs)) {
+        Some((_, ours)) => (*ours).to_owned(),
+        None => name.to_owned(),
+    };
+    let said = match message.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
+        Some((found, expected)) => format!("found {} where {} belongs", plain(found), plain(expected)),
+        None => match JSON_WORDS.iter().find(|(theirs, _)| message.starts_with(theirs)) {
+            Some((_, ours)) => (*ours).to_owned(),
+            None => message.to_owned(),
+        },
+    };
+    said + &place
+}
+
+const JSON_TYPES: [(&str, &str); 18] = [
+    ("null", "null"),
+    ("unit", "null"),
+    ("integer", "a whole number"),
+    ("floating point", "a number with a fraction"),
+    ("boolean", "true or false"),
+    ("a boolean", "true or false"),
+    ("string", "a text"),
+    ("a string", "a text"),
+    ("a borrowed string", "a text"),
+    ("sequence", "a list"),
+    ("a sequence", "a list"),
+    ("map", "an object"),
+    ("a map", "an object"),
+    ("struct", "an object"),
+    ("i64", "a whole number"),
+    ("i32", "a whole number"),
+    ("u64", "a whole number"),
+    ("u32", "a whole number"),
+];
+
+const JSON_WORDS: [(&str, &str); 17] = [
+    ("EOF while parsing a string", "it ends in the middle of a text"),
+    ("EOF while parsing a list", "it ends in the middle of a list"),
+    ("EOF while parsing an object", "it ends in the middle of an object"),
+    ("EOF while parsing", "it ends too early"),
+    ("expected ident", "a word that is not true, false or null"),
+    ("expected value", "this is no value of JSON"),
+    ("expected `:`", "a `:` is missing behind a name"),
+    ("expected `,` or `]`", "a `,` or `]` is missing in a list"),
+    ("expected `,` or `}`", "a `,` or `}` is missing in an object"),
+    ("key must be a string", "a name stands without quotes"),
+    ("trailing comma", "a comma too many"),
+    ("trailing characters", "more follows behind the JSON"),
+    ("invalid escape", "an escape that JSON does not have"),
+    ("control character", "a control character in a text"),
+    ("lone leading surrogate", "half a surrogate pair in a text"),
+    ("unexpected end of hex escape", "an escape that is not complete"),
+    ("recursion limit exceeded", "lists or objects lie too deep inside one another"),
+];
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -141,6 +203,27 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_parser_of_json_says_becomes_plain_words() {
+        use std::collections::BTreeMap;
+        type Lists = BTreeMap<String, Vec<i64>>;
+        for (json, said) in [
+            ("{\"a\"", "it ends in the middle of an object"),
+            ("{\"a\":[1,", "it ends too early"),
+            ("{\"a\":\n[x]}", "this is no value of JSON"),
+            ("nope", "a word that is not true, false or null"),
+            ("[]", "found a list where an object belongs"),
+            ("{\"a\":{}}", "found an object where a list belongs"),
+            ("{\"a\":[\"x\"]}", "found a text where a whole number belongs"),
+            ("{\"a\":[]} x", "more follows behind the JSON"),
+        ] {
+            let error = serde_json::from_str::<Lists>(json).unwrap_err();
+            let place = format!(", at line {} column {}", error.line(), error.column());
+            assert_eq!(plain_json(&error.to_string()), format!("{said}{place}"), "{json}: {error}");
+        }
+        assert_eq!(plain_json("it was listed, and is gone"), "it was listed, and is gone");
+    }
 
     #[test]
     fn whatever_it_quotes_an_error_is_one_line_that_acts_on_no_terminal() {

@@ -31,9 +31,13 @@ pub fn shown(text: &str) -> String {
     one_line(text.to_owned())
 }
 
-/// A value over several lines. serde_json escapes only what JSON demands; a terminal acts on more.
+/// A value over several lines.
 pub fn json(value: &Value) -> String {
-    let text = serde_json::to_string_pretty(value).expect("plain values");
+    json_text(&serde_json::to_string_pretty(value).expect("plain values"))
+}
+
+/// JSON with everything escaped that a terminal acts on: serde_json escapes only what JSON demands.
+pub fn json_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -105,6 +105,17 @@ fn top_level_items(group: &str) -> Vec<String> {
 }
 
 #[test]
+fn what_others_wrote_reaches_a_terminal_through_one_function() {
+    let macros = ["println!(", "print!(", "dbg!("];
+    let mut found = Vec::new();
+    for source in sources().iter().filter(|source| source.name != "stdout.rs") {
+        let printing = |line: &&str| macros.iter().any(|name| line.contains(name));
+        found.extend(source.text.lines().filter(printing).map(|line| format!("{}: {line}", source.name)));
+    }
+    assert!(found.is_empty(), "`stdout` prints, and shows nothing that acts: {found:#?}");
+}
+
+#[test]
 fn imports_point_down() {
     let layers: BTreeMap<&str, usize> = LAYERS
         .iter()

@@ -1,19 +1,27 @@
 //! Log lines on stderr.
 //!
 //! It owns their format and filter: `info`, more with `-v`, and RUST_LOG over
-//! both. librdkafka speaks only from `warn` up unless it is asked for.
+//! both. librdkafka speaks only from `warn` up unless it is asked for. Names,
+//! records and texts of others stand in the lines: whatever they hold, an event
+//! is one line, and nothing in it acts on a terminal.
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{LogArguments, LogFormat, screen};
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, one_line};
+use crate::stdout;
 
 /// Libraries that would drown our lines at the level of `-v`.
 const QUIET: &str = "librdkafka=warn,rdkafka=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn,tower=warn";
@@ -31,19 +39,77 @@ pub fn is_json() -> bool {
 pub fn start(arguments: &LogArguments) -> Result<()> {
     IS_JSON.store(arguments.log_format == LogFormat::Json, Ordering::Relaxed);
     let filter = filter(arguments.verbose, std::env::var("RUST_LOG").ok().as_deref())?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let started = match arguments.log_format {
-        LogFormat::Text => builder
-            .compact()
-            .with_ansi(screen::stderr_has_colour())
-            .with_target(false)
-            .with_timer(Time { pattern: "%H:%M:%S%.3fZ" })
-            .try_init(),
-        LogFormat::Json => {
-            builder.json().flatten_event(true).with_timer(Time { pattern: JSON_TIME }).try_init()
-        }
-    };
+    let colour = screen::stderr_has_colour();
+    let started = subscriber(arguments.log_format, filter, colour, io::stderr).try_init();
     started.map_err(|error| Error::new(ErrorKind::Internal, format!("logging was started twice: {error}")))
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    colour: bool,
+    writer: W,
+) -> Box<dyn tracing::Subscriber + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter);
+    match format {
+        LogFormat::Text => Box::new(
+            builder
+                .compact()
+                .with_ansi(colour)
+                .with_target(false)
+                .with_timer(Time { pattern: "%H:%M:%S%.3fZ" })
+                .fmt_fields(tracing_subscriber::fmt::format::debug_fn(field).delimited(" "))
+                .with_writer(writer)
+                .finish(),
+        ),
+        LogFormat::Json => Box::new(
+            builder
+                .json()
+                .flatten_event(true)
+                .with_timer(Time { pattern: JSON_TIME })
+                .with_writer(Escaped(writer))
+                .finish(),
+        ),
+    }
+}
+
+/// One field of a line: the message, or `name=value`.
+fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let value = one_line(format!("{value:?}"));
+    match field.name() {
+        "message" => writer.write_str(&value),
+        // Where an event of a library came from that logs by other means.
+        name if name.starts_with("log.") => Ok(()),
+        name => write!(writer, "{name}={value}"),
+    }
+}
+
+/// Writes events as JSON, which leaves much unescaped that a terminal acts on.
+struct Escaped<W>(W);
+
+impl<'w, W: MakeWriter<'w>> MakeWriter<'w> for Escaped<W> {
+    type Writer = EscapedLine<W::Writer>;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        EscapedLine(self.0.make_writer())
+    }
+}
+
+/// An event arrives whole, with the line's end.
+struct EscapedLine<W>(W);
+
+impl<W: io::Write> io::Write for EscapedLine<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(stdout::json_text(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn filter(verbose: u8, rust_log: Option<&str>) -> Result<EnvFilter> {
@@ -81,6 +147,8 @@ impl FormatTime for Time {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     fn shown(verbose: u8, rust_log: Option<&str>) -> String {
@@ -99,6 +167,49 @@ mod tests {
         assert_eq!(shown(9, Some(" ")), "librdkafka=warn,object_store=trace,trace");
         assert_eq!(shown(0, Some("librdkafka=debug")), "info,librdkafka=debug");
         assert_eq!(shown(0, Some("error,thalweg=debug")), "error,librdkafka=warn,thalweg=debug");
+    }
+
+    /// What stderr would show.
+    #[derive(Clone, Default)]
+    struct Shown(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Shown {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_that_acts_on_no_terminal_whoever_wrote_its_parts() {
+        let evil = "a\u{1b}[2J\nb\r\u{9b}31m\u{202e}\u{2028}\u{7f}\0";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let shown = Shown::default();
+            let writer = shown.clone();
+            let subscriber = subscriber(format, filter(0, None).unwrap(), false, move || writer.clone());
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::warn!(text = evil, shown = %evil, debug = ?evil, "{evil}");
+                let span = tracing::info_span!("span", of = evil);
+                span.in_scope(|| tracing::warn!(target: "librdkafka", "{evil}"));
+            });
+            let bytes = shown.0.lock().unwrap().clone();
+            let text = String::from_utf8(bytes).unwrap();
+            let lines: Vec<&str> = text.strip_suffix('\n').unwrap().split('\n').collect();
+            assert_eq!(lines.len(), 2, "{text:?}");
+            assert!(!lines.concat().contains(crate::error::acts_on_a_terminal), "{text:?}");
+            if format == LogFormat::Json {
+                let event: serde_json::Value = serde_json::from_str(lines[0]).unwrap();
+                assert_eq!(
+                    (&event["text"], &event["message"]),
+                    (&evil.into(), &evil.into()),
+                    "nothing is lost"
+                );
+            }
+        }
     }
 
     #[test]

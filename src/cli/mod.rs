@@ -176,6 +176,9 @@ pub struct InitArguments {
 #[derive(Args, Clone, Debug)]
 pub struct ConfigArgument {
     /// The config file
+    ///
+    /// A text in it may hold `${env:NAME}`, `${env:NAME:-default}`, `${env:NAME:?message}` or `${file:/path}`;
+    /// `$$` is a dollar sign.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     pub file: PathBuf,
 }

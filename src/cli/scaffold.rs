@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use crate::columnar::{Hint, LeftOut};
 use crate::config::names_a_secret;
+use crate::error::{self, acts_on_a_terminal};
 use crate::schema::Schema;
 
 /// Column of the comments behind commented-out keys.
@@ -49,6 +50,7 @@ pub fn scaffold(wanted: &Wanted<'_>, columns: &Columns) -> Scaffold {
     out.lines(&[
         "# thalweg check -c FILE   says what `run` would meet, line by line",
         "# thalweg run -c FILE     reads until SIGTERM or SIGINT",
+        "# A text may hold ${env:NAME}, ${env:NAME:-default} or ${file:/path}; $$ is a dollar sign.",
         "",
         "version = 1",
         "",
@@ -195,7 +197,7 @@ fn escaped(text: &str) -> String {
         match c {
             '"' | '\\' => out.extend(['\\', c]),
             '\n' => out.push(c),
-            c if c.is_control() => {
+            c if acts_on_a_terminal(c) => {
                 write!(out, "\\u{:04X}", u32::from(c)).expect("writing to a String cannot fail")
             }
             c => out.push(c),
@@ -210,7 +212,7 @@ fn literal(text: &str) -> String {
 }
 
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    error::one_line(text.to_owned())
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ fn line(message: &str, more: &serde_json::Value) {
     let mut line = json!({"timestamp": logging::json_time(), "level": "ERROR", "message": message});
     let more = more.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     line.as_object_mut().expect("it is one").extend(more.map(|(key, value)| (key.clone(), value.clone())));
-    to_stderr(&format!("{line}\n"));
+    to_stderr(&format!("{}\n", stdout::json_text(&line.to_string())));
 }
 
 /// With stderr gone there is nobody left to tell; the exit code still does.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::limits::STRUCTS_MAX;
 use super::{DataType, Field, Schema};
+use crate::error::plain_json;
 
 /// A type as it is written. Derived code refuses keys that stand twice.
 enum Written {
@@ -66,7 +67,7 @@ pub(super) fn parse(text: &str) -> Result<Schema, String> {
         deep if deep.starts_with("recursion limit") => {
             format!("its types nest deeper than readers of Delta tables take: {STRUCTS_MAX} structs")
         }
-        other => other,
+        other => plain_json(&other),
     })?;
     match data_type(written)? {
         DataType::Struct(fields) => Ok(Schema::of(fields)),

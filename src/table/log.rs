@@ -30,7 +30,7 @@ use super::action::{self, Commit, Line, MetaData, Protocol};
 use super::json_checkpoint;
 use super::parquet_object::ParquetObject;
 use super::store::{Store, answered, explain};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, plain_json};
 use crate::ids::Version;
 use crate::protocol::anchor::TableFacts;
 use crate::protocol::attempt::{Attempt, GetReply, PutReply, Step, Wait};
@@ -529,7 +529,8 @@ pub fn bad_checkpoint(
     {
         return explain(&store.url, answer);
     }
-    Error::new(ErrorKind::CannotWrite, format!("{}: checkpoint {name} cannot be read: {error}", store.url))
+    let why = plain_json(&error.to_string());
+    Error::new(ErrorKind::CannotWrite, format!("{}: checkpoint {name} cannot be read: {why}", store.url))
         .remedy("remove the damaged checkpoint and `_last_checkpoint` if the version files before it are still there")
 }
 
@@ -659,6 +660,7 @@ pub fn unknown_action(store: &Store, version: Version, name: &str) -> Error {
 }
 
 pub fn damaged(store: &Store, version: Version, why: impl std::fmt::Display) -> Error {
+    let why = plain_json(&why.to_string());
     Error::new(ErrorKind::Disagree, format!("{}: version {version} of the log: {why}", store.url))
         .remedy("restore the log from a copy, or write into another location")
 }
