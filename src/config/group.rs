@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::parse::Reader;
 use super::{Secret, raw};
-use crate::error::Result;
+use crate::error::{Result, acts_on_a_terminal};
 
 /// librdkafka's own defaults.
 const SESSION: Duration = Duration::from_secs(45);
@@ -71,6 +71,11 @@ impl Reader<'_> {
             };
         };
         for (key, given) in [("group", Some(&name)), ("instance_id", instance_id.as_ref())] {
+            if let Some(given) = given.filter(|given| given.text.contains(acts_on_a_terminal)) {
+                return Err(self
+                    .at(given, format!("`kafka.{key}` has a control character"))
+                    .remedy("remove it: a copied line break is a frequent cause"));
+            }
             if let Some(given) = given.filter(|given| given.text.trim().is_empty()) {
                 return Err(self
                     .at(given, format!("`kafka.{key}` is empty"))

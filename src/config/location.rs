@@ -9,6 +9,8 @@ use url::Url;
 
 use super::redact::without_userinfo;
 
+const HOST: &str = "a `file://` location names a host";
+
 /// What is wrong with a location and what to write instead.
 #[derive(PartialEq, Eq, Debug)]
 pub struct LocationError {
@@ -24,10 +26,16 @@ pub fn parse(text: &str, directory: &Path) -> Result<Url, LocationError> {
     if text.chars().any(char::is_control) {
         return refuse("a location has a control character", "remove it");
     }
+    if text.trim() != text {
+        return refuse("a location begins or ends with a blank", "remove the blank");
+    }
     match text.split_once(':') {
         Some(("file", rest)) => match rest.strip_prefix("//") {
             Some(path) if path.starts_with('/') => file_url(path),
-            Some(_) => refuse("a `file://` location names a host", "write three slashes: `file:///path`"),
+            Some(path) if path.starts_with(['~', '$']) => {
+                no_shell(path).and_then(|()| refuse(HOST, "write three slashes: `file:///path`"))
+            }
+            Some(_) => refuse(HOST, "write three slashes: `file:///path`"),
             None => refuse("a `file:` location has no `//`", "write `file:///path`"),
         },
         Some(("s3" | "s3a" | "s3n", rest)) => match rest.strip_prefix("//") {
@@ -36,12 +44,19 @@ pub fn parse(text: &str, directory: &Path) -> Result<Url, LocationError> {
         },
         Some(("gs", rest)) => cloud("gs", "gcs", cfg!(feature = "gcs"), rest),
         Some((scheme @ ("az" | "abfss"), rest)) => cloud(scheme, "azure", cfg!(feature = "azure"), rest),
-        Some((scheme, rest)) if rest.starts_with("//") => refuse(
-            format!("locations with `{scheme}://` are not available in this version"),
-            "use a path, `file:///path` or `s3://bucket/prefix`",
-        ),
+        Some((scheme, rest)) if rest.starts_with("//") || is_scheme(scheme) && rest.starts_with('/') => {
+            refuse(
+                format!("locations with `{scheme}:` are not available in this version"),
+                "use a path, `file:///path` or `s3://bucket/prefix`",
+            )
+        }
         _ => path(text, directory),
     }
+}
+
+/// More than the letter of a drive.
+fn is_scheme(text: &str) -> bool {
+    text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 fn path(text: &str, directory: &Path) -> Result<Url, LocationError> {
@@ -73,6 +88,11 @@ fn no_shell(text: &str) -> Result<(), LocationError> {
         };
         return refuse("a location begins with `~`, which only a shell understands", remedy);
     }
+    no_variable(text)
+}
+
+/// `$NAME`, which a location would hold as it stands.
+fn no_variable(text: &str) -> Result<(), LocationError> {
     let variable = text.split_once('$').map(|(_, rest)| rest.trim_start_matches('{'));
     let name = variable.map(|rest| rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')));
     match name.and_then(|mut parts| parts.next()).filter(|name| !name.is_empty()) {
@@ -149,6 +169,14 @@ fn bucket(scheme: &str, rest: &str) -> Result<Url, LocationError> {
             "a bucket has letters, digits, `.`, `-`; endpoint and keys go into [storage.options]",
         );
     }
+    // Of some buckets the client makes the name of a host.
+    let host = format!("https://{bucket}.s3.amazonaws.com");
+    if scheme == "s3" && (Url::parse(&host).is_err() || host.parse::<http::Uri>().is_err()) {
+        return refuse(
+            format!("the bucket `{bucket}` is no part of a host's name"),
+            "check the name of the bucket",
+        );
+    }
     // What a URL would escape is another key to readers that take escapes as they stand.
     if let Some(wrong) = prefix.chars().find(|c| !c.is_ascii_graphic() || "\"#%<>?\\^`{}".contains(*c)) {
         return refuse(
@@ -156,6 +184,7 @@ fn bucket(scheme: &str, rest: &str) -> Result<Url, LocationError> {
             "use letters, digits, `/`, `-`, `_`, `.` and `=` in the prefix",
         );
     }
+    no_variable(prefix)?;
     let prefix = prefix.trim_end_matches('/');
     if prefix.starts_with('/') {
         return refuse("a location has two slashes in a row", "write one slash");
@@ -261,6 +290,10 @@ mod tests {
             ("~kafka/lake", "write the whole path"),
             ("$HOME/lake", "write `${env:HOME}`"),
             ("/data/$DAY", "write `${env:DAY}`"),
+            ("s3://b/$DAY/x", "write `${env:DAY}`"),
+            ("file://~/lake", "write `${env:HOME}/lake`, or the whole path"),
+            ("file:///~/lake", "write `${env:HOME}/lake`, or the whole path"),
+            ("file://$HOME/lake", "write `${env:HOME}`"),
         ] {
             let error = refused(text);
             assert!(error.message.ends_with("which only a shell understands"), "{text}: {error:?}");
@@ -270,6 +303,11 @@ mod tests {
         {
             assert_eq!(refused(text).message, "a location is a path of Windows", "{text}");
         }
+        assert_eq!(
+            location("file:///data/%24DAY").as_deref(),
+            Ok("file:///data/$DAY"),
+            "who means it can say it"
+        );
         assert_eq!(location("./~lake").as_deref(), Ok("file:///work/~lake"));
         assert_eq!(location("a~b").as_deref(), Ok("file:///work/a~b"));
     }
@@ -290,6 +328,7 @@ mod tests {
             ("s3://", "an `s3://` location has no bucket"),
             ("s3:/b/x", "an `s3:` location has no `//`"),
             ("s3://key:secret@b/x", "the bucket `***@b` has the character `:`"),
+            ("s3://xn--a/x", "the bucket `xn--a` is no part of a host's name"),
             ("s3://b/x?versionId=1", "an `s3://` location has the character `?`"),
             ("s3://b/%2e%2e/x", "an `s3://` location has the character `%`"),
             ("s3://b/my orders", "an `s3://` location has the character ` `"),
@@ -299,7 +338,10 @@ mod tests {
             ("file:///", "a location is the root directory"),
             ("/", "a location is the root directory"),
             ("./", "a location is the current directory"),
-            ("hdfs://b/x", "locations with `hdfs://` are not available in this version"),
+            ("hdfs://b/x", "locations with `hdfs:` are not available in this version"),
+            ("dbfs:/x", "locations with `dbfs:` are not available in this version"),
+            (" s3://b/x", "a location begins or ends with a blank"),
+            ("/data/x ", "a location begins or ends with a blank"),
             ("s3://b/orders/_delta_log", "a location lies inside a `_delta_log`"),
         ];
         for (text, message) in cases {

@@ -6,6 +6,7 @@
 //! `resources`.
 
 mod decoding;
+mod grammar;
 mod group;
 mod interpolate;
 mod location;
@@ -23,6 +24,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod values;
+mod words;
 
 pub use decoding::{Decoding, EpochUnit, Format, OnNewField, RAW_COLUMN, is_raw_column};
 pub use group::{Assignor, Group};

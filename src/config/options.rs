@@ -13,7 +13,7 @@ use super::interpolate::Environment;
 use super::parse::{Reader, kept};
 use super::raw::{Options, Value};
 use super::source::{Place, nearest};
-use super::{Secret, security, store_value};
+use super::{Secret, security, store_value, words};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a client holds in memory follows from one number.
@@ -64,7 +64,7 @@ const OWNED: [(&str, &str); 36] = [
 ];
 
 /// Why a setting is not passed on; `None`: it is.
-fn refusal(name: &str) -> Option<&'static str> {
+pub fn refusal(name: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     let name = name.strip_prefix("topic.").filter(|_| !name.ends_with(".reset")).unwrap_or(&name);
     match OWNED.iter().find(|(owned, _)| name == *owned) {
@@ -127,12 +127,34 @@ fn option(
     value: &Spanned<Value>,
     options: &mut Once,
 ) -> Result<()> {
+    if let Value::Nested(inner) = value.get_ref() {
+        return Err(nested(reader, key, inner));
+    }
     let text = reader.scalar(value)?;
     let name = full_name(key.get_ref(), &text).map_err(|refusal| {
         let span = if refusal.value_is_wrong { value.span() } else { key.span() };
         reader.source.error(&Place::File(span), refusal.message, "").remedy(refusal.remedy)
     })?;
     options.insert(reader, name, key.span(), text)
+}
+
+/// A table where an option belongs: `fs.s3a.endpoint` without quotes, or one section too many.
+fn nested(reader: &Reader<'_>, key: &Spanned<String>, inner: &[(Spanned<String>, Spanned<Value>)]) -> Error {
+    let place = Place::File(key.span());
+    if key.get_ref() == "options" {
+        let message = "the options of a table's store stand one level higher";
+        return reader.source.error(&place, message, "").remedy("write them under `[table.storage]`");
+    }
+    let mut name = key.get_ref().clone();
+    let mut inner = inner;
+    while let Some((key, value)) = inner.first() {
+        name = format!("{name}.{}", key.get_ref());
+        let Value::Nested(next) = value.get_ref() else { break };
+        inner = next;
+    }
+    let remedy = words::of_store(&name);
+    let remedy = remedy.unwrap_or_else(|| "options have no dots, as in `region` or `endpoint`".to_owned());
+    reader.source.error(&place, format!("unknown storage option `{name}`"), "").remedy(remedy)
 }
 
 struct Entry<'a> {
@@ -257,9 +279,12 @@ fn known_name(key: &str, value: &str) -> Result<String, Refusal> {
         Ok(known) => Ok(known.as_ref().to_owned()),
         Err(_) => Err(Refusal {
             message: format!("unknown storage option `{key}`"),
-            remedy: match nearest(&name, STORAGE_KEYS) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => "options are object_store's keys for S3, such as `region` or `endpoint`".to_owned(),
+            remedy: match (words::of_store(&name), nearest(&name, STORAGE_KEYS)) {
+                (Some(remedy), _) => remedy,
+                (None, Some(near)) => format!("did you mean `{near}`?"),
+                (None, None) => {
+                    "options are object_store's keys for S3, such as `region` or `endpoint`".to_owned()
+                }
             },
             value_is_wrong: false,
         }),

@@ -20,7 +20,7 @@ use super::shape::Shape;
 use super::source::{Place, Source, reason, suggestion};
 use super::store_value::without_final_newline;
 use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN, plain};
-use super::{Admin, Config, Kafka, Limits, OnBadRecord, Security, Table, location, options};
+use super::{Admin, Config, Kafka, Limits, OnBadRecord, Security, Table, grammar, location, options};
 use crate::budget;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -75,27 +75,9 @@ pub fn load(path: &Path, environment: Environment<'_>) -> Result<Config> {
     }
     match String::from_utf8(bytes) {
         Ok(text) if !text.contains('\0') => parse(&text, &name, environment),
-        Ok(text) => Err(no_text(&name, text.as_bytes(), text.find('\0').unwrap_or_default())),
-        Err(error) => Err(no_text(&name, error.as_bytes(), error.utf8_error().valid_up_to())),
+        Ok(text) => Err(grammar::no_text(&name, text.as_bytes(), text.find('\0').unwrap_or_default())),
+        Err(error) => Err(grammar::no_text(&name, error.as_bytes(), error.utf8_error().valid_up_to())),
     }
-}
-
-/// A file that is no UTF-8 text, from the byte `at` on: a person is told what it looks like.
-fn no_text(name: &str, bytes: &[u8], at: usize) -> Error {
-    let before = String::from_utf8_lossy(&bytes[..at]);
-    let (line, column) =
-        (before.matches('\n').count() + 1, before.lines().last().unwrap_or("").chars().count());
-    let column = if before.ends_with('\n') { 1 } else { column + 1 };
-    let wide = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-    let (what, remedy) = if wide {
-        ("the file is UTF-16".to_owned(), format!("save it as UTF-8: `iconv -f utf-16 -t utf-8 {name}`"))
-    } else if bytes.contains(&0) || bytes.starts_with(&[0x1f, 0x8b]) {
-        ("the file is binary, and no config".to_owned(), "name the config file with `-c FILE`".to_owned())
-    } else {
-        let what = format!("the byte 0x{:02x} is no UTF-8", bytes[at]);
-        (what, format!("save the file as UTF-8; from Latin-1: `iconv -f latin1 -t utf-8 {name}`"))
-    };
-    Error::new(ErrorKind::Config, what).context(format_args!("{name}:{line}:{column}")).remedy(remedy)
 }
 
 /// Reads a text; `name` stands for it in errors.
@@ -133,7 +115,12 @@ pub(crate) fn parse_on(
     let reader = Reader { source, environment, directory };
     // Every mistake at once, as far as one does not follow from another.
     let mut wrong = Vec::new();
-    kept(reader.version(file.version.as_ref()), &mut wrong);
+    let version = reader.version(file.version.as_ref());
+    if file.version.is_some() {
+        // What the rest means follows from it.
+        version.clone()?;
+    }
+    kept(version, &mut wrong);
     let registry = "leave it out: records are JSON in this version";
     kept(reader.not_yet("registry", &file.registry, registry), &mut wrong);
     let kafka = kept(reader.kafka(file.kafka.as_ref()), &mut wrong);
@@ -144,6 +131,7 @@ pub(crate) fn parse_on(
     let mut wrong = wrong.into_iter().flat_map(Error::apart).collect::<Vec<_>>();
     wrong.retain(|error| !Shape::explains(&unread, error));
     shapes.append(&mut wrong);
+    shapes.sort_by_key(|error| reader.source.place_of(error));
     match (kafka, limits, admin, tables) {
         (Some(kafka), Some(limits), Some(admin), Some(tables)) if shapes.is_empty() => {
             Ok(Config { kafka, limits, admin, tables })
@@ -229,6 +217,10 @@ impl Reader<'_> {
     }
 
     fn broker_addresses(&self, brokers: &Given) -> Result<()> {
+        if brokers.text.trim().is_empty() {
+            let remedy = "write `brokers = \"host:9092\"`, or fill the variable that stands there";
+            return Err(self.at(brokers, "`kafka.brokers` is empty").remedy(remedy));
+        }
         let mut position = 0;
         for part in brokers.text.split(',') {
             let broker = part.trim();
@@ -242,9 +234,15 @@ impl Reader<'_> {
                 && port.parse::<u16>().is_ok_and(|port| port != 0)
                 && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_[]:".contains(c));
             if !fits {
-                let message = format!("`{}` is no broker address", redact::without_userinfo(broker));
-                let place = self.within(brokers, start..start + broker.len());
-                let remedy = "write `host:port`, several separated by commas";
+                let message = match broker {
+                    "" => "a broker's address is empty".to_owned(),
+                    broker => format!("`{}` is no broker address", redact::without_userinfo(broker)),
+                };
+                let place = self.within(brokers, start..start + broker.len().max(1));
+                let remedy = match broker.split_once("://") {
+                    Some((scheme, _)) => format!("leave `{scheme}://` out: write `host:port`"),
+                    None => "write `host:port`, several separated by commas".to_owned(),
+                };
                 return Err(self.source.error(&place, message, "").remedy(remedy));
             }
         }
@@ -602,6 +600,11 @@ impl Reader<'_> {
     fn interpolated_text(&self, text: &str, place: Place) -> Result<Given> {
         let whole = Given { text: text.to_owned(), place };
         match interpolate(text, self.environment) {
+            // Nothing that takes a value can hold one: names end there, and files are not found.
+            Ok(text) if text.contains('\0') => Err(self
+                .source
+                .error(&whole.place, "the value has a NUL character", "")
+                .remedy("remove it: it ends texts in other programs")),
             Ok(text) => Ok(Given { text, ..whole }),
             Err(error) => {
                 let place = self.within(&whole, error.start..error.end);
@@ -618,7 +621,7 @@ impl Reader<'_> {
             Value::Boolean(value) => Ok(value.to_string()),
             Value::Nested(_) => Err(self
                 .source
-                .error(&Place::File(raw.span()), "expected a value and found a table", "")
+                .error(&Place::File(raw.span()), "a table stands where a value belongs", "")
                 .remedy("put a key with dots in quotes, and its value beside it")),
         }
     }

@@ -126,7 +126,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, a whole number or a boolean")
+        f.write_str("a text, a whole number, `true` or `false`")
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {

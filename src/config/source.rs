@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use super::redact;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, acts_on_a_terminal};
 
 /// A longer line is cut to a window around the place.
 const LINE_CHARS_MAX: usize = 100;
@@ -56,6 +56,16 @@ impl Source<'_> {
         ));
         error.snippet = Some(self.snippet(marks));
         error
+    }
+
+    /// Line and column of an error of this file, to sort by; those without a place come last.
+    pub fn place_of(&self, error: &Error) -> (usize, usize) {
+        let place = || {
+            let place = error.message.strip_prefix(self.name)?.strip_prefix(':')?;
+            let mut parts = place.splitn(3, ':').map(str::parse::<usize>);
+            Some((parts.next()?.ok()?, parts.next()?.ok()?))
+        };
+        place().unwrap_or((usize::MAX, 0))
     }
 
     /// Zero-based line, and column in characters.
@@ -138,7 +148,7 @@ impl Row<'_> {
 fn printable(c: char) -> char {
     match c {
         '\t' => ' ',
-        c if c.is_control() => '\u{fffd}',
+        c if acts_on_a_terminal(c) => '\u{fffd}',
         c => c,
     }
 }

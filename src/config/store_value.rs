@@ -39,6 +39,7 @@ pub fn check(name: &str, key: &str, value: &str) -> Result<(), Wrong> {
         Kind::Address => option.address(),
         Kind::Proxy => option.proxy(),
         Kind::Region => option.region(),
+        Kind::Name => option.name(),
         Kind::Path => option.path(),
         Kind::Switch => option.word(&YES_OR_NO, "write `true` or `false`"),
         Kind::Duration => option.duration(),
@@ -57,6 +58,8 @@ enum Kind {
     /// The same with a user, and other schemes.
     Proxy,
     Region,
+    /// A part of a host's name or of a path.
+    Name,
     /// The path of an address.
     Path,
     Switch,
@@ -110,7 +113,11 @@ impl Kind {
             | "azure_use_azure_cli"
             | "azure_disable_tagging"
             | "azure_storage_use_emulator" => Kind::Switch,
-            _ if name.contains("endpoint") || name == "google_base_url" => Kind::Address,
+            "google_base_url" | "azure_storage_authority_host" | "azure_fabric_token_service_url" => {
+                Kind::Address
+            }
+            "azure_storage_account_name" | "azure_storage_tenant_id" => Kind::Name,
+            _ if name.contains("endpoint") => Kind::Address,
             _ => Kind::Visible,
         }
     }
@@ -203,13 +210,23 @@ impl Written<'_> {
     }
 
     fn region(&self) -> Result<(), Wrong> {
+        let host = format!("https://s3.{}.amazonaws.com", self.value);
+        let sound = self.is_name() && Url::parse(&host).is_ok() && host.parse::<http::Uri>().is_ok();
         self.visible()?;
+        if sound { Ok(()) } else { self.wrong("is no region", "write a region such as `eu-west-1`") }
+    }
+
+    fn name(&self) -> Result<(), Wrong> {
+        self.visible()?;
+        if self.is_name() { Ok(()) } else { self.wrong("is no name", "use letters, digits, `.` and `-`") }
+    }
+
+    fn is_name(&self) -> bool {
         let outer = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        let sound = self.value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+        self.value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
             && outer(self.value.chars().next())
             && outer(self.value.chars().last())
-            && !self.value.contains("..");
-        if sound { Ok(()) } else { self.wrong("is no region", "write a region such as `eu-west-1`") }
+            && !self.value.contains("..")
     }
 
     fn path(&self) -> Result<(), Wrong> {

@@ -1,85 +1,14 @@
-//! Errors of the TOML parser and of the file's shape, in our words.
+//! Errors of the file's shape, in our words: a key that is not known, a value
+//! of another type.
 //!
 //! It owns the translation. serde gives these errors as text, so the key and
-//! the choice are read back from between its backquotes.
+//! the choice are read back from between its backquotes. Text that is no TOML
+//! at all is `grammar`'s.
 
-use super::source::{Place, Source, nearest, suggestion};
+use super::redact::names_a_secret;
+use super::source::{Place, Source, suggestion};
+use super::words::{self, Meant};
 use crate::error::Error;
-
-/// A value that each key takes, for the remedy of a wrong type.
-const EXAMPLES: [(&str, &str); 29] = [
-    ("version", "1"),
-    ("brokers", "\"host:9092\""),
-    ("auth", "\"none\""),
-    ("mechanism", "\"scram-sha-512\""),
-    ("username", "\"thalweg\""),
-    ("password", "\"${env:KAFKA_PASSWORD}\""),
-    ("ca", "\"/etc/kafka/ca.pem\""),
-    ("cert", "\"/etc/kafka/client.pem\""),
-    ("key", "\"/etc/kafka/client.key\""),
-    ("key_password", "\"${file:/run/secrets/key}\""),
-    ("memory", "\"256MiB\""),
-    ("cores", "\"auto\""),
-    ("pin", "true"),
-    ("listen", "\"127.0.0.1:9600\""),
-    ("id", "\"orders\""),
-    ("topic", "\"orders\""),
-    ("location", "\"s3://bucket/orders\""),
-    ("format", "\"json\""),
-    ("schema", "\"id BIGINT NOT NULL, tags ARRAY<STRING>\""),
-    ("start", "\"earliest\""),
-    ("metadata_columns", "[\"_partition\", \"_offset\"]"),
-    ("timestamps", "{ created = \"ms\" }"),
-    ("on_new_field", "\"rescue\""),
-    ("on_bad_record", "\"dlq\""),
-    ("dlq", "\"s3://bucket/orders_dead_letters\""),
-    ("max_record_size", "\"16MiB\""),
-    ("max_depth", "127"),
-    ("max_latency", "\"10s\""),
-    ("target_file_size", "\"128MiB\""),
-];
-
-/// Keys of a later version: not worth suggesting.
-const LATER: [&str; 4] = ["registry", "topic_pattern", "partition_by", "transform"];
-
-/// What other programs call a key: the section, the words, our key, and what to write.
-const CALLED: [(&str, &[&str], &str, &str); 6] = [
-    (
-        "brokers",
-        &[
-            "bootstrap",
-            "bootstrap.servers",
-            "bootstrap_servers",
-            "bootstrap-servers",
-            "metadata.broker.list",
-            "servers",
-            "hosts",
-        ],
-        "brokers",
-        "write `brokers = \"host:9092\"`",
-    ),
-    (
-        "brokers",
-        &["group.id", "group_id", "group-id", "groupid", "consumer_group", "consumer-group"],
-        "group",
-        "write `group = \"name\"`, or leave it out: then this process reads every partition",
-    ),
-    ("brokers", &["topic", "topics"], "topic", ONE_TOPIC),
-    ("location", &["topics"], "topic", ONE_TOPIC),
-    (
-        "location",
-        &["path", "uri", "url", "table_path", "table_uri"],
-        "location",
-        "write `location = \"s3://bucket/orders\"`",
-    ),
-    (
-        "location",
-        &["name", "table_id"],
-        "id",
-        "write `id = \"orders\"`: it is part of every committed offset",
-    ),
-];
-const ONE_TOPIC: &str = "write one [[table]] with `topic = \"name\"` for each topic";
 
 /// serde's and toml's words for types, and a person's.
 const PLAIN: [(&str, &str); 16] = [
@@ -101,65 +30,74 @@ const PLAIN: [(&str, &str); 16] = [
     ("any value", "a value"),
 ];
 
-pub fn error(source: &Source<'_>, error: &toml::de::Error) -> Error {
+/// One error of serde, and the key that its section should have had there, if it stands for one.
+pub fn error(source: &Source<'_>, error: &toml::de::Error) -> (Error, Option<String>) {
     let message = error.message().lines().next().unwrap_or_default();
     let span = error.span().unwrap_or(0..0);
-    let place = Place::File(span.clone());
     let words: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let line = key_of_line(source.text, span.start);
     if message.starts_with("unknown field")
         && let Some((key, known)) = words.split_first()
     {
-        if let Some((_, remedy)) = called(key, known) {
-            return source.error(&place, format!("unknown key `{key}`"), "unknown key").remedy(remedy);
-        }
-        let known: Vec<&str> = known.iter().copied().filter(|key| !LATER.contains(key)).collect();
-        return source
-            .error(&place, format!("unknown key `{key}`"), "unknown key")
-            .remedy(suggestion(key, &known));
-    }
-    if message.starts_with("invalid type: map, expected a sequence") {
-        return source
-            .error(&place, "`table` is a list", "")
-            .remedy("write two brackets, `[[table]]`, before each table");
-    }
-    if let Some(expected) = message.strip_prefix("invalid type: ") {
-        let key = key_of_line(source.text, span.start);
-        // "integer `1234`, expected a string": the value may be a password, and the line shows it if it is not.
-        let (found, expected) = expected.rsplit_once(", expected ").unwrap_or((expected, "another"));
-        let found = plain(found.split(['"', '`']).next().unwrap_or_default().trim_end());
-        let expected = plain(expected);
-        if let Some((_, remedy)) = called(key, &["brokers"]).filter(|_| key.contains('.')) {
-            return source.error(&place, format!("unknown key `{key}`"), "").remedy(remedy);
-        }
-        let example = EXAMPLES.iter().find(|(name, _)| *name == key);
-        let message = format!("`{key}` has the wrong type: found {found}, expected {expected}");
-        let wrong = source.error(&place, message, "");
-        if key == "topic" && found == "a list" {
-            return wrong.remedy(ONE_TOPIC);
-        }
-        return match example {
-            Some((key, example)) => wrong.remedy(format!("for example: `{key} = {example}`")),
-            None => wrong.remedy("put the value in quotes"),
+        // `bootstrap.servers` without quotes is the key `bootstrap` to the parser.
+        let whole = if line.contains('.') { line } else { key };
+        let place = Place::File(span.start..span.end.max(span.start + dotted(source.text, span.start)));
+        let unknown = |key: &str, remedy: String| {
+            source.error(&place, format!("unknown key `{key}`"), "unknown key").remedy(remedy)
         };
+        for key in [whole, key] {
+            if let Some(Meant { ours, remedy }) = words::meant(key, known) {
+                return (unknown(whole, remedy), ours.map(str::to_owned));
+            }
+        }
+        let near = words::near(key, known).map(str::to_owned);
+        return (unknown(key, suggestion(key, &words::of_now(known))), near);
     }
-    if message.starts_with("duplicate key") {
-        return source.error(&place, message, "already set above").remedy("keep one of the two");
+    let place = Place::File(span);
+    let of_serde = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    match of_serde {
+        Some(text) => (wrong_type(source, &place, line, text), None),
+        None => (source.error(&place, message, "").remedy("write another value, or leave the key out"), None),
     }
-    source.error(&place, message, "").remedy("check quotes, brackets and commas here and on the line before")
 }
 
-/// The known key that an unknown one stands for.
-pub fn meant(error: &toml::de::Error) -> Option<String> {
-    let words: Vec<&str> = error.message().split('`').skip(1).step_by(2).collect();
-    let (key, known) = words.split_first().filter(|_| error.message().starts_with("unknown field"))?;
-    let called = called(key, known).map(|(ours, _)| ours);
-    called.or_else(|| nearest(key, known.iter().copied())).map(str::to_owned)
-}
-
-/// Our key and the remedy for a word of other programs; `known` are the keys of the section.
-fn called(key: &str, known: &[&str]) -> Option<(&'static str, &'static str)> {
-    let found = CALLED.iter().find(|(section, words, ..)| known.contains(section) && words.contains(&key));
-    found.map(|(_, _, ours, remedy)| (*ours, *remedy))
+/// `integer `1234`, expected a string`: the value may be a password, and the line shows it if it is not.
+fn wrong_type(source: &Source<'_>, place: &Place, key: &str, text: &str) -> Error {
+    let (found, expected) = text.rsplit_once(", expected ").unwrap_or((text, "another"));
+    let found = plain(found.split(['"', '`']).next().unwrap_or_default().trim_end());
+    let expected = plain(expected);
+    // `group.id` without quotes is a table to the parser.
+    if key.contains('.')
+        && found == "a table"
+        && let Some(Meant { remedy, .. }) = words::meant(key, &["brokers"])
+    {
+        return source.error(place, format!("unknown key `{key}`"), "").remedy(remedy);
+    }
+    let message = format!("`{key}` has the wrong type: found {found}, expected {expected}");
+    let wrong = source.error(place, message, "");
+    let written = match place {
+        Place::File(span) => source.text.get(span.clone()).unwrap_or_default(),
+        Place::Variable(_) => "",
+    };
+    match (key, found, words::example(key)) {
+        ("start", "a table", _) if written.starts_with(|c: char| c.is_ascii_digit()) => {
+            wrong.remedy(format!("put the time in quotes: `{key} = \"{written}\"`"))
+        }
+        ("topic", "a list", _) => wrong.remedy(words::ONE_TOPIC),
+        ("brokers", "a list", _) => wrong.remedy("write them in one text: `brokers = \"a:9092,b:9092\"`"),
+        ("max_latency", "a whole number", _) => wrong.remedy(format!(
+            "write its unit: `{key} = \"{written}s\"`, `\"{written}ms\"` or `\"{written}m\"`"
+        )),
+        ("memory" | "target_file_size" | "max_record_size", "a whole number", _) => wrong
+            .remedy(format!("write its unit, in quotes: `{key} = \"{written}B\"`, or as in `\"128MiB\"`")),
+        (_, _, Some(example)) => wrong.remedy(format!("for example: `{key} = {example}`")),
+        (_, "`true` or `false`" | "a whole number", None) if expected == "a text in quotes" => {
+            let shown = if names_a_secret(key) { "…" } else { written };
+            wrong.remedy(format!("put it in quotes: `{key} = \"{shown}\"`"))
+        }
+        (_, _, None) if expected == "a table" => wrong.remedy(format!("write a section: `[{key}]`")),
+        (_, _, None) => wrong.remedy("put the value in quotes"),
+    }
 }
 
 /// A type in plain words.
@@ -171,13 +109,28 @@ fn plain(words: &str) -> &str {
     }
 }
 
+/// Bytes of the key that begins here, its dots included.
+fn dotted(text: &str, position: usize) -> usize {
+    let rest = text.get(position..).unwrap_or_default();
+    rest.find(|c: char| !(c.is_alphanumeric() || "._-".contains(c))).unwrap_or(rest.len())
+}
+
 /// The key to the left of a value, or of the line.
-fn key_of_line(text: &str, position: usize) -> &str {
-    let position = position.min(text.len());
-    let start = text[..position].rfind('\n').map_or(0, |newline| newline + 1);
-    let line = text[start..].lines().next().unwrap_or_default();
+pub fn key_of_line(text: &str, position: usize) -> &str {
+    let line = &text[line_at(text, position)];
     match line.split_once('=') {
         Some((key, _)) if !key.trim().is_empty() => key.trim().trim_matches(['"', '\'']),
         _ => "the value",
     }
+}
+
+/// The bytes of the line around a position, without its end.
+pub fn line_at(text: &str, position: usize) -> std::ops::Range<usize> {
+    let mut position = position.min(text.len());
+    while !text.is_char_boundary(position) {
+        position -= 1;
+    }
+    let start = text[..position].rfind('\n').map_or(0, |newline| newline + 1);
+    let end = text[position..].find('\n').map_or(text.len(), |newline| position + newline);
+    start..end
 }

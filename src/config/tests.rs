@@ -172,7 +172,7 @@ fn a_wrong_variable_is_named() {
         ("THALWEG__LIMITS__MEMORY", "x", "`limits.memory` is `x`, which is no size"),
         ("THALWEG__LIMITS__CORES", "-1", "`limits.cores` is `-1`"),
         ("THALWEG__LIMITS__PIN", "yes", "unknown value `yes` for `limits.pin`"),
-        ("THALWEG__KAFKA__BROKERS", "", "`` is no broker address"),
+        ("THALWEG__KAFKA__BROKERS", "", "`kafka.brokers` is empty"),
         ("THALWEG__DEFAULTS__SCHEMA", "id BIGNT", "in the schema: unknown type `BIGNT`"),
     ];
     for (name, value, message) in cases {
@@ -276,7 +276,10 @@ fn a_file_that_is_no_config_is_named_for_what_it_is() {
     let mut latin: Vec<u8> = MINIMAL.replace("orders\"", "gr\u{f6}\u{df}e\"").bytes().collect();
     latin = String::from_utf8(latin).unwrap().chars().map(|c| c as u8).collect();
     let wide = |text: &str| [0xff, 0xfe].into_iter().chain(text.bytes().flat_map(|b| [b, 0])).collect();
-    let cases: [(Vec<u8>, &str, &str); 6] = [
+    let bare = |text: &str| text.bytes().flat_map(|b| [b, 0]).collect();
+    let cases: [(Vec<u8>, &str, &str); 8] = [
+        (bare(MINIMAL), ":2:1: the file is UTF-16", "iconv -f utf-16le -t utf-8"),
+        (b"PK\x03\x04\0\xff".to_vec(), ":1:6: the file is compressed with zip", "`unzip`"),
         (latin, ":6:9: the byte 0xf6 is no UTF-8", "iconv -f latin1 -t utf-8"),
         (wide(MINIMAL), ":1:1: the file is UTF-16", "iconv -f utf-16 -t utf-8"),
         (
@@ -284,11 +287,7 @@ fn a_file_that_is_no_config_is_named_for_what_it_is() {
             ":1:5: the file is binary, and no config",
             "name the config file with `-c FILE`",
         ),
-        (
-            vec![0x1f, 0x8b, 8, 0, 0xff],
-            "the file is binary, and no config",
-            "name the config file with `-c FILE`",
-        ),
+        (vec![0x1f, 0x8b, 8, 0, 0xff], ":1:2: the file is compressed with gzip", "`gunzip`"),
         (vec![0xff; 300], ":1:1: the byte 0xff is no UTF-8", "save the file as UTF-8"),
         (
             vec![b'#'; 20 << 20],
@@ -321,7 +320,7 @@ fn a_command_line_address_has_the_same_refusals() {
     let pairs = [("region".to_owned(), "eu".to_owned())];
     let (url, found) = table_address("s3://b/t/", &pairs).unwrap();
     assert_eq!((url.as_str(), found), ("s3://b/t", options(&[("aws_region", "eu")])));
-    assert_eq!(table_address("gs://b/t", &[]).unwrap_err().kind, ErrorKind::Usage);
+    assert_eq!(table_address("hdfs://b/t", &[]).unwrap_err().kind, ErrorKind::Usage);
     let unsafe_rename = [("allow_unsafe_rename".to_owned(), "true".to_owned())];
     assert_eq!(table_address("s3://b/t", &unsafe_rename).unwrap_err().kind, ErrorKind::Usage);
 }

@@ -15,7 +15,7 @@ use super::{
     Compression, Decoding, EpochUnit, Format, MetadataColumn, OnBadRecord, OnNewField, Start, Table,
     is_raw_column, is_reserved,
 };
-use crate::error::Result;
+use crate::error::{Result, acts_on_a_terminal};
 use crate::schema::{Field, Schema};
 
 pub const FILE_SIZE_MIN: u64 = 1 << 10;
@@ -34,7 +34,7 @@ impl Reader<'_> {
         if id.text.trim().is_empty() {
             return Err(self.at(id, "the id of a table is empty").remedy(remedy));
         }
-        match id.text.chars().find(|c| *c == '/' || c.is_control()) {
+        match id.text.chars().find(|c| *c == '/' || acts_on_a_terminal(*c)) {
             Some('/') => Err(self.at(id, "the id of a table has a `/`").remedy(remedy)),
             Some(_) => Err(self.at(id, "the id of a table has a control character").remedy(remedy)),
             None => Ok(()),
@@ -215,9 +215,14 @@ impl Reader<'_> {
             Ok(_) => Err(self
                 .at(given, format!("`max_latency` is `{}`, which is out of range", given.text))
                 .remedy("choose from `10ms` to `1h`: lower is fresher and makes more files")),
-            Err(_) => Err(self
-                .at(given, format!("`max_latency` is `{}`, which is no duration", given.text))
-                .remedy("write a number and a unit: `10s`, `500ms`, `5m`")),
+            Err(_) => {
+                let number = !given.text.is_empty() && given.text.bytes().all(|byte| byte.is_ascii_digit());
+                let (what, remedy) = match number {
+                    true => ("has no unit", format!("write `{0}s`, `{0}ms` or `{0}m`", given.text)),
+                    false => ("is no duration", "write a number and a unit: `10s`, `500ms`, `5m`".to_owned()),
+                };
+                Err(self.at(given, format!("`max_latency` is `{}`, which {what}", given.text)).remedy(remedy))
+            }
         }
     }
 
@@ -226,6 +231,9 @@ impl Reader<'_> {
             Err(self.at(given, format!("`{key}` is `{}`{what}", given.text)).remedy(remedy))
         };
         match given.text.parse::<bytesize::ByteSize>() {
+            Ok(size) if size.0 < min && given.text.bytes().all(|byte| byte.is_ascii_digit()) => {
+                fail(" without a unit, which is too small", format!("write a unit: `{}MiB`", given.text))
+            }
             Ok(size) if size.0 < min => {
                 fail(", which is too small", format!("choose at least `{}`", plain(min)))
             }

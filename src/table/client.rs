@@ -26,6 +26,7 @@ use object_store::multipart::MultipartStore;
 use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 use url::Url;
 
+use super::credentials::{Checked, TokenFile};
 use super::profile::{self, Profile, Variable};
 use crate::config::{Secret, store_value_from_outside, without_userinfo};
 use crate::error::{Error, ErrorKind, Result};
@@ -49,9 +50,9 @@ pub fn open(url: &Url, options: &BTreeMap<String, Secret>) -> Result<Client> {
     match url.scheme() {
         "s3" | "s3a" => Ok(both(s3(url, options, &|name| std::env::var(name).ok(), std::env::vars_os())?)),
         #[cfg(feature = "gcs")]
-        "gs" => gcs(url, options).map(both),
+        "gs" => gcs(url, options, std::env::vars_os()).map(both),
         #[cfg(feature = "azure")]
-        "az" | "abfss" => azure(url, options).map(both),
+        "az" | "abfss" => azure(url, options, std::env::vars_os()).map(both),
         scheme => {
             Err(Error::new(ErrorKind::Config, format!("location {url}: `{scheme}://` is not supported"))
                 .remedy("a location is a path, file:///path or s3://bucket/prefix"))
@@ -76,6 +77,11 @@ fn s3(
         Error::new(ErrorKind::Config, format!("location {url}: {text}"))
     };
     let settings = Settings::merge(options, variable, environment)?;
+    let fixed = settings.has_keys();
+    let token = settings.token_file();
+    if let Some(token) = token.as_ref().filter(|_| !fixed) {
+        token.check()?;
+    }
     let mut builder = AmazonS3Builder::new()
         .with_client_options(client_options())
         .with_retry(retry())
@@ -83,7 +89,13 @@ fn s3(
     for (key, value) in settings.0 {
         builder = builder.with_config(key, value);
     }
-    builder.build().map_err(|error| bad(&error))
+    let build = |builder: AmazonS3Builder| builder.build().map_err(|error| bad(&error));
+    if fixed {
+        return build(builder);
+    }
+    // Whose credentials they are is the client's to find out: the first one is only asked for that.
+    let found = Arc::clone(build(builder.clone())?.credentials());
+    build(builder.with_credentials(Arc::new(Checked::aws(found, token))))
 }
 
 /// What S3 is asked with, each setting once.
@@ -175,6 +187,20 @@ impl Settings {
         self.has(AmazonS3ConfigKey::AccessKeyId) || self.has(AmazonS3ConfigKey::SecretAccessKey)
     }
 
+    /// The file that the client reads a token from, where it does.
+    fn token_file(&self) -> Option<TokenFile> {
+        use AmazonS3ConfigKey::{
+            ContainerAuthorizationTokenFile, ContainerCredentialsFullUri, ContainerCredentialsRelativeUri,
+            RoleArn, WebIdentityTokenFile,
+        };
+        if let Some(path) = self.get(WebIdentityTokenFile).filter(|_| self.has(RoleArn)) {
+            return Some(TokenFile::of_a_web_identity(path));
+        }
+        let of_a_container =
+            self.has(ContainerCredentialsFullUri) && !self.has(ContainerCredentialsRelativeUri);
+        self.get(ContainerAuthorizationTokenFile).filter(|_| of_a_container).map(TokenFile::of_a_container)
+    }
+
     fn take_profile(&mut self, name: &str, profile: Profile) -> Result<()> {
         let source = format!("AWS profile `{name}`");
         let checked =
@@ -219,26 +245,51 @@ fn unknown(name: &str) -> Error {
 }
 
 #[cfg(feature = "gcs")]
-fn gcs(url: &Url, options: &BTreeMap<String, Secret>) -> Result<object_store::gcp::GoogleCloudStorage> {
+fn gcs(
+    url: &Url,
+    options: &BTreeMap<String, Secret>,
+    environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> Result<object_store::gcp::GoogleCloudStorage> {
     use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+
+    use super::credentials::fits_a_header;
     let mut builder =
         GoogleCloudStorageBuilder::new().with_client_options(client_options()).with_retry(retry());
-    for (key, value) in own::<GoogleConfigKey>("google_", options)? {
+    for (key, value) in own::<GoogleConfigKey>("google_", options, environment)? {
         builder = builder.with_config(key, value);
     }
-    let built = builder.with_url(url.as_str()).build();
-    built.map_err(|error| Error::new(ErrorKind::Config, format!("location {url}: {error}")))
+    let build = |builder: GoogleCloudStorageBuilder| {
+        builder.build().map_err(|error| Error::new(ErrorKind::Config, format!("location {url}: {error}")))
+    };
+    builder = builder.with_url(url.as_str());
+    let found = Arc::clone(build(builder.clone())?.credentials());
+    let checked = Checked::of(found, |of| (!fits_a_header(&of.bearer)).then_some("the token"));
+    build(builder.with_credentials(Arc::new(checked)))
 }
 
 #[cfg(feature = "azure")]
-fn azure(url: &Url, options: &BTreeMap<String, Secret>) -> Result<object_store::azure::MicrosoftAzure> {
-    use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+fn azure(
+    url: &Url,
+    options: &BTreeMap<String, Secret>,
+    environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+) -> Result<object_store::azure::MicrosoftAzure> {
+    use object_store::azure::{AzureConfigKey, AzureCredential, MicrosoftAzureBuilder};
+
+    use super::credentials::fits_a_header;
     let mut builder = MicrosoftAzureBuilder::new().with_client_options(client_options()).with_retry(retry());
-    for (key, value) in own::<AzureConfigKey>("azure_", options)? {
+    for (key, value) in own::<AzureConfigKey>("azure_", options, environment)? {
         builder = builder.with_config(key, value);
     }
-    let built = builder.with_url(url.as_str()).build();
-    built.map_err(|error| Error::new(ErrorKind::Config, format!("location {url}: {error}")))
+    let build = |builder: MicrosoftAzureBuilder| {
+        builder.build().map_err(|error| Error::new(ErrorKind::Config, format!("location {url}: {error}")))
+    };
+    builder = builder.with_url(url.as_str());
+    let found = Arc::clone(build(builder.clone())?.credentials());
+    let checked = Checked::of(found, |of| match of {
+        AzureCredential::BearerToken(token) => (!fits_a_header(token)).then_some("the token"),
+        _ => None,
+    });
+    build(builder.with_credentials(Arc::new(checked)))
 }
 
 /// The environment's settings of a store, then the options that are of this store or of every client.
@@ -246,9 +297,10 @@ fn azure(url: &Url, options: &BTreeMap<String, Secret>) -> Result<object_store::
 fn own<K: std::str::FromStr + AsRef<str>>(
     prefix: &str,
     options: &BTreeMap<String, Secret>,
+    environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
 ) -> Result<Vec<(K, String)>> {
     let mut settings = Vec::new();
-    for (name, value) in std::env::vars_os() {
+    for (name, value) in environment {
         let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { continue };
         let name = name.to_ascii_lowercase();
         if let Some(key) = name.starts_with(prefix).then(|| name.parse::<K>().ok()).flatten() {
@@ -288,6 +340,8 @@ fn retry() -> RetryConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use object_store::ObjectStoreExt as _;
     use object_store::path::Path;
     use object_store::signer::Signer;
@@ -442,8 +496,144 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn no_bucket_and_no_region_ends_in_a_panic() {
+        let buckets = ["xn--a", "a..b", "-a", "a-", "_a", ".a", "a.", "1.2.3.4", "a_b", "0x1", "xn--a--x-s3"];
+        let regions = ["eu-west-1", "xn--a", "a_b", "1.2", "A"];
+        for (bucket, region) in buckets.iter().flat_map(|bucket| regions.map(|region| (*bucket, region))) {
+            let pairs = [("region".to_owned(), region.to_owned())];
+            let Ok((url, checked)) = crate::config::table_address(&format!("s3://{bucket}/t"), &pairs) else {
+                continue;
+            };
+            for style in ["aws_unsigned_payload", "aws_virtual_hosted_style_request", "aws_s3_express"] {
+                // Nothing is resolved: a proxy where nobody listens is asked instead.
+                let proxy = ("proxy_url", "http://127.0.0.1:1");
+                let mut settings = options(&[&KEYS[..], &[proxy, (style, "true")]].concat());
+                settings.extend(checked.clone());
+                if let Ok(store) = s3(&url, &settings, &|_| None, []) {
+                    asked(&store, bucket, region).await;
+                }
+            }
+        }
+    }
+
+    #[cfg(any(feature = "gcs", feature = "azure"))]
+    #[tokio::test(start_paused = true)]
+    async fn no_value_of_the_other_stores_ends_in_a_panic() {
+        let names = [
+            "google_service_account",
+            "google_service_account_key",
+            "google_bucket",
+            "google_application_credentials",
+            "google_base_url",
+            "google_skip_signature",
+            "azure_storage_account_name",
+            "azure_storage_account_key",
+            "azure_client_id",
+            "azure_client_secret",
+            "azure_tenant_id",
+            "azure_authority_host",
+            "azure_storage_sas_key",
+            "azure_storage_token",
+            "azure_storage_endpoint",
+            "azure_endpoint",
+            "azure_use_fabric_endpoint",
+            "azure_msi_endpoint",
+            "azure_object_id",
+            "azure_msi_resource_id",
+            "azure_federated_token_file",
+            "azure_container_name",
+            "azure_use_azure_cli",
+            "azure_skip_signature",
+            "azure_disable_tagging",
+            "azure_fabric_token_service_url",
+            "azure_fabric_workload_host",
+            "azure_fabric_session_token",
+            "azure_fabric_cluster_identifier",
+            "azure_storage_use_emulator",
+        ];
+        let google: &[(&str, &str)] = &[("google_base_url", "http://127.0.0.1:1"), ("allow_http", "true")];
+        let account = ("azure_storage_account_name", "a");
+        let secret = ("azure_client_secret", "s");
+        let azure: &[&[(&str, &str)]] = &[
+            &[account, ("azure_storage_account_key", "a2V5"), ("azure_endpoint", "http://127.0.0.1:1")],
+            &[
+                account,
+                ("azure_client_id", "c"),
+                secret,
+                ("azure_tenant_id", "t"),
+                ("azure_authority_host", "http://127.0.0.1:1"),
+            ],
+            &[
+                account,
+                ("azure_fabric_token_service_url", "http://127.0.0.1:1"),
+                ("azure_fabric_workload_host", "h"),
+                ("azure_fabric_session_token", "t"),
+                ("azure_fabric_cluster_identifier", "i"),
+            ],
+            &[account, ("azure_msi_endpoint", "http://127.0.0.1:1")],
+        ];
+        for (name, value) in names.into_iter().flat_map(|name| HOSTILE.map(|value| (name, value))) {
+            let sets = if name.starts_with("google") { std::slice::from_ref(&google) } else { azure };
+            for set in sets {
+                let mut all: BTreeMap<&str, &str> = set.iter().copied().collect();
+                all.insert(name, value);
+                let environment =
+                    all.iter().map(|(name, value)| (name.to_ascii_uppercase().into(), (*value).into()));
+                let mut own = options(&[("allow_http", "true"), ("proxy_url", "http://127.0.0.1:1")]);
+                own.insert("timeout".to_owned(), Secret::new("1s"));
+                let opened = open_other(name, &own, environment.collect());
+                match opened {
+                    Err(error) => assert_eq!(error.kind, ErrorKind::Config, "{name}={value:?}: {error}"),
+                    Ok(client) => asked(&*client.objects, name, value).await,
+                }
+            }
+        }
+    }
+
+    #[cfg(any(feature = "gcs", feature = "azure"))]
+    fn open_other(
+        name: &str,
+        own: &BTreeMap<String, Secret>,
+        environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Result<Client> {
+        let url = |text: &str| Url::parse(text).unwrap();
+        #[cfg(feature = "gcs")]
+        if name.starts_with("google") {
+            return gcs(&url("gs://lake/t"), own, environment).map(both);
+        }
+        #[cfg(feature = "azure")]
+        if name.starts_with("azure") {
+            return azure(&url("az://lake/t"), own, environment).map(both);
+        }
+        Err(Error::new(ErrorKind::Config, format!("{name} is of a store that is not in this build")))
+    }
+
+    #[tokio::test]
+    async fn a_token_file_of_a_container_with_a_line_break_is_refused_and_ends_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let environment = [
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/"),
+            ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", path),
+            ("AWS_REGION", "eu"),
+        ];
+        std::fs::write(path, "hunter2\n").unwrap();
+        let error = opened(&[], &environment).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Config);
+        assert!(error.message.ends_with("ends with a line break"), "{error}");
+        // It was sound at start, and is written anew.
+        std::fs::write(path, "hunter2").unwrap();
+        let store = opened(&[], &environment).unwrap();
+        std::fs::write(path, "hunter2\n").unwrap();
+        let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        file.as_file().set_modified(later).unwrap();
+        let error = store.put(&Path::from("t/x"), "x".into()).await.unwrap_err();
+        assert!(error.to_string().contains("ends with a line break"), "{error}");
+    }
+
     /// A request is put together and sent to where nobody listens.
-    async fn asked(store: &AmazonS3, variable: &str, value: &str) {
+    async fn asked(store: &dyn ObjectStore, variable: &str, value: &str) {
         let path = Path::from("t/x");
         let request = store.put(&path, "x".into());
         let request = std::panic::AssertUnwindSafe(request);

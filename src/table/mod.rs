@@ -37,6 +37,7 @@ pub mod by_hand;
 pub mod checkpoint;
 pub mod client;
 pub mod create;
+mod credentials;
 pub mod dead_letters;
 pub mod disk;
 pub mod features;
