@@ -456,6 +456,7 @@ impl<S: Source> Shard<S> {
     ) -> Result<()> {
         let place = self.place(table);
         self.tables[place].reset(generation, schema, starts, held);
+        let goes_on = !self.draining && !self.tables[place].is_over();
         let mut again = Vec::new();
         for (index, partition) in self.partitions.iter_mut().enumerate() {
             let Some(&start) = starts.get(partition.progress.source()).filter(|_| partition.table == place)
@@ -470,7 +471,10 @@ impl<S: Source> Shard<S> {
             }
             partition.held = held.get(partition.progress.source()).cloned().unwrap_or_default();
             // What had ended for good stays ended; what had reached its end may have lost its tail.
-            partition.reading |= !self.draining && partition.end.is_some_and(|end| start < end);
+            if !partition.reading && goes_on && partition.end.is_some_and(|end| start < end) {
+                partition.reading = true;
+                self.tables[place].partitions_read += 1;
+            }
             if partition.reading {
                 again.push(index);
             }
@@ -539,7 +543,9 @@ impl<S: Source> Shard<S> {
     }
 
     fn stop_reading(&mut self, index: usize) {
-        if mem::take(&mut self.partitions[index].reading) {
+        let partition = &mut self.partitions[index];
+        if mem::take(&mut partition.reading) {
+            self.tables[partition.table].partitions_read -= 1;
             self.source.release(slot(index));
         }
     }

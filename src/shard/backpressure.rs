@@ -109,8 +109,7 @@ impl<S: Source> Shard<S> {
 
     /// Tables with a partition that is read, paused ones among them; each once.
     fn tables_read(&self) -> impl Iterator<Item = usize> {
-        (0..self.tables.len())
-            .filter(|&place| self.partitions.iter().any(|of| of.reading && of.table == place))
+        (0..self.tables.len()).filter(|&place| self.tables[place].partitions_read > 0)
     }
 
     fn partitions_read(&self, place: usize) -> Vec<usize> {

@@ -42,6 +42,8 @@ pub(super) struct TableState {
     pub(super) uncommitted: Vec<Unit>,
     /// The number of the unit that comes next.
     pub(super) next_unit: u64,
+    /// How many of its partitions are read here: looked at in every turn.
+    pub(super) partitions_read: usize,
     /// Its partitions are released until it has room again: see `backpressure`.
     pub(super) paused: bool,
     /// It goes no further.
@@ -78,6 +80,7 @@ impl TableState {
             generation: Generation::default(),
             uncommitted: Vec::new(),
             next_unit: 0,
+            partitions_read: 0,
             paused: false,
             stopped: false,
             closing: false,

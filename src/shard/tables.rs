@@ -43,9 +43,11 @@ impl<S: Source> Shard<S> {
 
     /// Puts a partition in the place that it has, or in a new one.
     pub(super) fn put(&mut self, known: Option<usize>, partition: PartitionState) -> usize {
+        self.tables[partition.table].partitions_read += usize::from(partition.reading);
         match known {
             Some(index) => {
-                self.partitions[index] = partition;
+                let former = std::mem::replace(&mut self.partitions[index], partition);
+                self.tables[former.table].partitions_read -= usize::from(former.reading);
                 index
             }
             None => {
@@ -84,8 +86,11 @@ impl<S: Source> Shard<S> {
     pub(super) fn close_what_is_through(&mut self) {
         for place in 0..self.tables.len() {
             let state = &self.tables[place];
-            let is_over = state.stopped || state.closing || self.draining || self.has_ended(place);
-            if is_over && !state.closed && state.is_handed_over() {
+            if state.closed {
+                continue;
+            }
+            let is_over = state.is_over() || self.draining || self.has_ended(place);
+            if is_over && state.is_handed_over() {
                 self.tables[place].close();
                 self.partitions.iter_mut().filter(|of| of.table == place).for_each(|of| of.moved = false);
             }
@@ -97,8 +102,9 @@ impl<S: Source> Shard<S> {
     fn has_ended(&self, place: usize) -> bool {
         let mut of_table = self.partitions.iter().filter(|of| of.table == place).peekable();
         self.wiring.group.is_none()
+            && self.tables[place].partitions_read == 0
             && of_table.peek().is_some()
-            && of_table.all(|of| !of.reading && !of.moved)
+            && of_table.all(|of| !of.moved)
     }
 
     /// Nothing is left to do, and nothing can come.

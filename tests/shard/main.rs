@@ -9,6 +9,7 @@ mod commits;
 mod ingestion;
 mod scripted;
 mod stalled;
+mod stopped;
 #[path = "../../benches/commit/table.rs"]
 mod table;
 mod troubled;

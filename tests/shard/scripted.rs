@@ -25,6 +25,11 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::workload::Workload;
 
+/// What is read.
+pub fn source() -> TopicPartition {
+    TopicPartition { topic: "t".to_owned(), topic_id: TopicId::unknown(), partition: Partition(0) }
+}
+
 /// Records of a batch, as many as the Kafka source takes at once.
 pub const BATCH: usize = 1024;
 
@@ -136,6 +141,11 @@ pub struct Scripted {
 
 impl Scripted {
     pub fn new(setting: Setting) -> Scripted {
+        Scripted::until(setting, None)
+    }
+
+    /// Its partition is read to this end.
+    pub fn until(setting: Setting, end: Option<Offset>) -> Scripted {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
         let still = Arc::new(Still::default());
         let clock: SharedClock = Arc::clone(&still) as SharedClock;
@@ -158,9 +168,7 @@ impl Scripted {
             board: Arc::clone(&board),
             witness: Witness::of_nothing(),
         };
-        let source =
-            TopicPartition { topic: "t".to_owned(), topic_id: TopicId::unknown(), partition: Partition(0) };
-        let reading = Reading { table: 0, source, start: Offset(0), held: Vec::new(), end: None };
+        let reading = Reading { table: 0, source: source(), start: Offset(0), held: Vec::new(), end };
         let (inbox, messages) = bounded(64);
         let (reports, _reports) = bounded(1);
         let budget = Budget::new(setting.budget);
@@ -219,6 +227,10 @@ impl Scripted {
         };
         self.commit(generation, &work);
         Some(work)
+    }
+
+    pub fn tell(&self, message: ToShard) {
+        self.inbox.send(message).unwrap();
     }
 
     fn commit(&self, generation: Generation, work: &Work<DataFile>) {
