@@ -412,11 +412,21 @@ pub fn hands_at_work(setup: &mut Setup) {
     setup.plan.max_latency = Duration::ZERO;
 }
 
-/// The same where commands are killed, and what they have put lands late.
+/// Letters are replayed all the time by commands that are killed, and what they have put lands late: beside
+/// the next one.
 pub fn hands_that_die(setup: &mut Setup) {
     hands_at_work(setup);
-    setup.mix.crash = 10;
-    setup.faults.late = 25;
+    setup.mix.only_replays = true;
+    setup.mix.policies_change = false;
+    setup.mix.hand = 100;
+    setup.mix.crash = 15;
+    setup.mix.drain = 0;
+    setup.mix.instances = 1;
+    setup.mix.steps = 250;
+    setup.plan.max_latency = Duration::from_millis(60);
+    setup.plan.strict = true;
+    setup.plan.latest = false;
+    setup.faults.late = 60;
     setup.faults.reply_lost = 10;
     setup.plan.group = None;
 }
