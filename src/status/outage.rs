@@ -96,7 +96,7 @@ mod tests {
         let failures = (0..=seconds * 10).map(|tenth| Duration::from_millis(tenth * 100));
         let mut lines: Vec<_> =
             failures.filter_map(|now| outages.failed(part.clone(), judged, now)).collect();
-        assert_eq!(outages.over(&[part.clone()], s(seconds)), []);
+        assert_eq!(outages.over(std::slice::from_ref(part), s(seconds)), []);
         lines.extend(outages.over(&[], s(seconds)));
         assert!(outages.is_empty());
         assert!(lines.iter().all(|(of, _)| of == part), "{lines:?}");
