@@ -30,7 +30,7 @@ fn every_fifth_request_fails_and_rows_are_exact_and_a_clean_stop_leaves_no_orpha
     for partition in 0..2 {
         story.produce(&topic, partition, 0..RECORDS);
     }
-    faults.set(&["rate=0.1", "seed=22", &format!("kinds={KINDS}")]);
+    faults.set(&["rate=0.1", "seed=952", &format!("kinds={KINDS}")]);
     let mut running = run(&config);
     let address = running.address();
     running.until("table open");

