@@ -65,7 +65,8 @@ fn given(data: &[u8]) -> Vec<Given> {
             0 => None,
             1 => Some(1_700_000_000_000 + i64::from(bytes.one())),
             2 => Some(i64::from(bytes.one())),
-            _ => Some(bytes.long().max(i64::MIN + 1)),
+            // To Kafka that one is none.
+            _ => Some(bytes.long()).filter(|&ms| ms != -1),
         };
         let key = bytes.short();
         let value = (flags & 4 == 0).then(|| {

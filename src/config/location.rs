@@ -133,7 +133,11 @@ fn local(path: &Path) -> Result<Url, LocationError> {
         message: "the path of a location is not absolute".to_owned(),
         remedy: "write an absolute path".to_owned(),
     })?;
-    let trimmed = url.path().trim_end_matches('/').to_owned();
+    let mut trimmed = url.path().trim_end_matches('/').to_owned();
+    // As a URL it is read again, and must not be taken for what a shell understands.
+    if no_shell(trimmed.trim_start_matches('/')).is_err() {
+        trimmed = trimmed.replace('~', "%7E").replace('$', "%24").replace(':', "%3A");
+    }
     url.set_path(&trimmed);
     Ok(url)
 }
@@ -305,9 +309,13 @@ mod tests {
         }
         assert_eq!(
             location("file:///data/%24DAY").as_deref(),
-            Ok("file:///data/$DAY"),
+            Ok("file:///data/%24DAY"),
             "who means it can say it"
         );
+        for text in ["/~kafka/lake", "/C:/lake", "file:///data/%24DAY", "file:///%7E/lake"] {
+            let url = location(text).unwrap();
+            assert_eq!(location(&url), Ok(url.clone()), "{text}: what is remembered of it is read again");
+        }
         assert_eq!(location("./~lake").as_deref(), Ok("file:///work/~lake"));
         assert_eq!(location("a~b").as_deref(), Ok("file:///work/a~b"));
     }
