@@ -225,9 +225,8 @@ impl KafkaSource {
                     }
                     false => "look at the log of the broker that leads the partition; it is asked again",
                 };
-                let error =
-                    || Error::new(ErrorKind::Unavailable, format!("{}: {text}", place())).remedy(remedy);
-                slot.map(|slot| Event::Troubled { slot, error: error() })
+                let error = Error::new(ErrorKind::Unavailable, format!("{}: {text}", place())).remedy(remedy);
+                slot.map(|slot| Event::Troubled { slot, error })
             }
         }
     }

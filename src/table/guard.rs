@@ -472,28 +472,28 @@ mod tests {
     fn guarded(name: &str) -> (Arc<Moody>, Guarded<dyn ObjectStore>, Arc<Board>) {
         let url = Url::parse(&format!("s3://{name}/t")).unwrap();
         let guard = of(&url, &BTreeMap::new());
-        let health = Arc::new(Board::new(Arc::new(SystemClock)));
-        health.set(Part::Kafka, PartState::Reading);
-        guard.tell(&health);
+        let board = Arc::new(Board::new(Arc::new(SystemClock)));
+        board.set(Part::Kafka, PartState::Reading);
+        guard.tell(&board);
         let moody = Arc::new(Moody::default());
-        (Arc::clone(&moody), Guarded { inner: moody, guard }, health)
+        (Arc::clone(&moody), Guarded { inner: moody, guard }, board)
     }
 
     #[tokio::test]
     async fn a_store_that_is_down_is_spared_and_readiness_names_it_until_it_answers() {
-        let (moody, store, health) = guarded("spared");
+        let (moody, store, board) = guarded("spared");
         moody.ill.store(true, Ordering::Relaxed);
         for _ in 0..100 {
             let error = store.get(&Path::from("x")).await.unwrap_err();
             assert!(innermost(&error).contains("503 SlowDown"), "{error}");
         }
         assert_eq!(moody.asked.load(Ordering::Relaxed), FAILURES_MAX as usize);
-        let reason = &health.not_ready()[0];
+        let reason = &board.not_ready()[0];
         assert!(reason.component == "store s3://spared" && reason.reason.contains("SlowDown"), "{reason:?}");
         moody.ill.store(false, Ordering::Relaxed);
         tokio::time::sleep(std::time::Duration::from_millis(700)).await;
         assert!(matches!(store.get(&Path::from("x")).await, Err(Error::NotFound { .. })));
-        assert!(health.not_ready().is_empty());
+        assert!(board.not_ready().is_empty());
         store.put(&Path::from("x"), "1".into()).await.unwrap();
     }
 
@@ -522,12 +522,12 @@ mod tests {
 
     #[tokio::test]
     async fn answers_that_say_no_are_answers() {
-        let (moody, store, health) = guarded("answers");
+        let (moody, store, board) = guarded("answers");
         for _ in 0..100 {
             assert!(matches!(store.get(&Path::from("x")).await, Err(Error::NotFound { .. })));
         }
         assert_eq!(moody.asked.load(Ordering::Relaxed), 100);
-        assert!(health.not_ready().is_empty());
+        assert!(board.not_ready().is_empty());
     }
 
     #[test]

@@ -2,14 +2,10 @@
 //!
 //! Allocations are counted on its thread alone: uploads have threads of their own.
 
-use std::sync::Arc;
-
-use object_store::memory::InMemory;
 use thalweg::config::Compression;
 use thalweg::shard::Turn;
-use thalweg::table::store::Store;
 
-use crate::scripted::{BATCH, Scripted, Setting};
+use crate::scripted::{BATCH, Scripted, Setting, in_memory};
 use crate::workload::counting::allocations;
 use crate::workload::{self, Workload};
 
@@ -18,15 +14,9 @@ const FILE: usize = 64;
 
 /// Allocations of each turn between two files, after `files` files.
 fn turns_between_files(workload: Workload, files: usize) -> Vec<u64> {
-    let store = Store {
-        objects: Arc::new(InMemory::new()),
-        parts: None,
-        root: "table".into(),
-        url: "memory:///table".parse().unwrap(),
-    };
     let mut scripted = Scripted::new(Setting {
         workload,
-        store,
+        store: in_memory(),
         compression: Compression::Zstd(1),
         target_file_size: 1 << 30,
         budget: 1 << 30,

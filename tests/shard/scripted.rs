@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
+use object_store::memory::InMemory;
 use thalweg::budget::Budget;
 use thalweg::clock::{Clock, SharedClock};
 use thalweg::config::{Compression, Decoding, OnBadRecord};
@@ -113,6 +114,16 @@ impl Clock for Still {
 
     fn fresh_id(&self) -> String {
         uuid::Uuid::new_v4().to_string()
+    }
+}
+
+/// A store in this process's memory.
+pub fn in_memory() -> Store {
+    Store {
+        objects: Arc::new(InMemory::new()),
+        parts: None,
+        root: "table".into(),
+        url: "memory:///table".parse().unwrap(),
     }
 }
 

@@ -4,29 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use object_store::memory::InMemory;
 use thalweg::config::Compression;
 use thalweg::exchange::{Generation, ToShard};
 use thalweg::ids::Offset;
 use thalweg::shard::Turn;
-use thalweg::table::store::Store;
 
-use crate::scripted::{BATCH, Scripted, Setting, source};
+use crate::scripted::{BATCH, Scripted, Setting, in_memory, source};
 use crate::workload;
 
 #[test]
 fn a_reset_wakes_no_partition_of_a_table_that_has_stopped() {
-    let store = Store {
-        objects: Arc::new(InMemory::new()),
-        parts: None,
-        root: "table".into(),
-        url: "memory:///table".parse().unwrap(),
-    };
     let workload = workload::named(workload::NAMES[0], workload::ROWS);
     let schema = Arc::new(workload.schema.clone());
     let setting = Setting {
         workload,
-        store,
+        store: in_memory(),
         compression: Compression::None,
         target_file_size: 1 << 30,
         budget: 1 << 30,

@@ -1,24 +1,14 @@
 //! A partition of which the broker gives no records, and says why: it is named until something arrives.
 
-use std::sync::Arc;
-
-use object_store::memory::InMemory;
 use thalweg::config::Compression;
-use thalweg::table::store::Store;
 
-use crate::scripted::{Gives, Scripted, Setting};
+use crate::scripted::{Gives, Scripted, Setting, in_memory};
 use crate::workload;
 
 fn scripted() -> Scripted {
-    let store = Store {
-        objects: Arc::new(InMemory::new()),
-        parts: None,
-        root: "table".into(),
-        url: "memory:///table".parse().unwrap(),
-    };
     let mut scripted = Scripted::new(Setting {
         workload: workload::named(workload::NAMES[0], workload::ROWS),
-        store,
+        store: in_memory(),
         compression: Compression::None,
         target_file_size: 1 << 30,
         budget: 1 << 30,

@@ -95,11 +95,6 @@ impl Shared {
     }
 }
 
-fn ends_in_order(running: Running) {
-    running.signal("-TERM");
-    running.end(Duration::from_secs(12)).with(0);
-}
-
 /// Three instances: each joins while the others read, one leaves in order, one dies.
 fn come_and_go(name: &'static str, assignor: &str) {
     let Some(mut shared) = Shared::begin(name) else { return };
@@ -114,7 +109,7 @@ fn come_and_go(name: &'static str, assignor: &str) {
     let mut third = run(&config);
     third.until("reading on");
     shared.produce();
-    ends_in_order(second);
+    second.ends_in_order();
     shared.produce();
     first.kill();
     shared.produce();
@@ -122,10 +117,10 @@ fn come_and_go(name: &'static str, assignor: &str) {
     fourth.until("reading on");
     shared.produce();
     shared.caught_up(&mut third);
-    ends_in_order(third);
+    third.ends_in_order();
     shared.produce();
     shared.caught_up(&mut fourth);
-    ends_in_order(fourth);
+    fourth.ends_in_order();
     shared.judge();
 }
 
@@ -162,8 +157,8 @@ fn an_instance_that_froze_beyond_its_session_reads_on_what_it_is_assigned_then()
     shared.produce();
     shared.caught_up(&mut second);
     assert!(first.watch(Duration::ZERO), "it is fenced for what it lost, and goes on");
-    ends_in_order(first);
-    ends_in_order(second);
+    first.ends_in_order();
+    second.ends_in_order();
     shared.judge();
 }
 
@@ -187,8 +182,8 @@ fn held_up(name: &'static str, only: &str) {
     shared.produce();
     faults.set(&["rate=0"]);
     shared.caught_up(&mut second);
-    ends_in_order(first);
-    ends_in_order(second);
+    first.ends_in_order();
+    second.ends_in_order();
     let rows = judge::equal(&shared.story, &shared.location, &shared.topic, FLAT, &["duckdb"]);
     assert_eq!(rows, (shared.produced * i64::from(PARTITIONS)).unsigned_abs());
 }
@@ -225,7 +220,7 @@ fn an_instance_that_is_ended_while_it_hands_over_loses_and_doubles_nothing() {
     second.until("reading on");
     shared.produce();
     shared.caught_up(&mut second);
-    ends_in_order(second);
+    second.ends_in_order();
     let rows = judge::equal(&shared.story, &shared.location, &shared.topic, FLAT, &["duckdb"]);
     assert_eq!(rows, (shared.produced * i64::from(PARTITIONS)).unsigned_abs());
 }
@@ -265,10 +260,10 @@ fn of_two_tables_of_a_group_the_one_whose_topic_is_created_again_stops_and_the_o
     produce(1, 200..300);
     second.watch_until("the other table is read on", || rows(1) == 1_200);
     // Whoever is alone reads all of it.
-    ends_in_order(first);
+    first.ends_in_order();
     produce(1, 300..350);
     second.watch_until("one alone reads it all", || rows(1) == 1_400);
-    ends_in_order(second);
+    second.ends_in_order();
     for of in 0..2 {
         judge::sound(&place(of));
     }
@@ -294,7 +289,7 @@ fn a_static_member_that_restarts_within_its_session_moves_nobodys_partitions() {
     second.until("reading on");
     shared.caught_up(&mut second);
     let before = second.times_said("by the group");
-    ends_in_order(first);
+    first.ends_in_order();
     shared.produce();
     let mut first = run(&a);
     first.until("reading on");
@@ -310,8 +305,8 @@ fn a_static_member_that_restarts_within_its_session_moves_nobodys_partitions() {
     // Somebody else of its name: one of the two ends and says so.
     let third = run(&a);
     first.end(PATIENCE).with(75).saying("`a-0` in the group").saying("instance_id");
-    ends_in_order(third);
-    ends_in_order(second);
+    third.ends_in_order();
+    second.ends_in_order();
     shared.judge();
 }
 
@@ -329,7 +324,7 @@ fn partitions_that_a_group_knows_first_are_read_from_their_first_record() {
     running.watch_until("the new partition's rows", || {
         judge::offsets(&shared.location).len() as i64 == shared.produced * i64::from(PARTITIONS) + 100
     });
-    ends_in_order(running);
+    running.ends_in_order();
     let old = (0..i64::from(PARTITIONS)).flat_map(|of| judge::range(of, 0..shared.produced));
     let expected = old.chain(judge::range(PARTITIONS.into(), 0..100)).collect();
     assert_eq!(judge::offsets(&shared.location), expected);

@@ -49,11 +49,6 @@ fn partitions(address: &str, table: &str, state: &str) -> f64 {
     metric(address, &format!("thalweg_partitions{{table=\"{table}\",state=\"{state}\"}}"))
 }
 
-fn ends_in_order(running: Running) {
-    running.signal("-TERM");
-    running.end(Duration::from_secs(12)).with(0);
-}
-
 /// Six tables: one on a store behind a proxy, five on the disk.
 struct Neighbours {
     story: Story,
@@ -132,7 +127,7 @@ fn a_store_that_takes_requests_and_answers_nothing_holds_up_its_own_table_only()
     has_rows(&mut running, &address, SICK, next as f64);
     running.watch_until("it is read again", || partitions(&address, SICK, "reading") == 1.0);
     running.watch_until("it has no lag", || metric(&address, &lag) == 0.0);
-    ends_in_order(running);
+    running.ends_in_order();
     lake.judge(next as u64);
 }
 
@@ -159,7 +154,7 @@ fn a_flood_into_a_table_that_cannot_commit_leaves_memory_for_the_others() {
     assert_eq!(rows(&address, SICK), 10.0);
     lake.faults.set(&["rate=0"]);
     has_rows(&mut running, &address, SICK, 60_010.0);
-    ends_in_order(running);
+    running.ends_in_order();
 }
 
 /// Five tables, of which two can be started: the others lack a store, a sound log, a topic.
@@ -209,7 +204,7 @@ fn tables_that_cannot_be_started_keep_no_other_from_it_and_start_when_they_can()
     story.produce(&absent, 0, 0..100);
     has_rows(&mut running, &address, "absent", 100.0);
     assert_eq!(told(&address, "table absent"), None);
-    ends_in_order(running);
+    running.ends_in_order();
     assert_eq!(judge::equal(&story, &story.place("good"), "neighbours-start-good", FLAT, &["duckdb"]), 500);
 }
 
@@ -264,7 +259,7 @@ fn another_instance_of_one_table_stops_that_table_only() {
     has_rows(&mut running, &address, "own", 300.0);
     let said = is_told(&mut running, &address, "table shared", "stopped", "gives way");
     assert!(said["remedy"].as_str().unwrap().contains("one instance"), "{said}");
-    ends_in_order(running);
+    running.ends_in_order();
     other.signal("-TERM");
     other.end(PATIENCE).with(0);
     assert_eq!(judge::equal(&story, &own_place, &own, FLAT, &["duckdb"]), 300);

@@ -40,11 +40,6 @@ fn down(running: &mut Running, address: &str, component: &str) -> serde_json::Va
     found.unwrap()
 }
 
-fn ends_in_order(running: Running) {
-    running.signal("-TERM");
-    running.end(Duration::from_secs(12)).with(0);
-}
-
 /// Two tables on a store behind a proxy, read and idle.
 struct Lake {
     story: Story,
@@ -107,7 +102,7 @@ fn away(name: &'static str, kind: &str, says: &str) -> Option<usize> {
     ready(&mut running, &address);
     assert!(metric(&address, "thalweg_reachable{service=\"s3") >= 1.0);
     assert!(metric(&address, "thalweg_outages_total{service=\"s3") >= 1.0);
-    ends_in_order(running);
+    running.ends_in_order();
     lake.judge(2_000);
     Some(asked)
 }
@@ -143,8 +138,7 @@ fn told_once(name: &'static str, kind: &str) {
     lake.faults.set(&["rate=0"]);
     committed(&mut running, &address, 4_000.0);
     ready(&mut running, &address);
-    running.signal("-TERM");
-    let lines = running.end(Duration::from_secs(12)).with(0).json_lines();
+    let lines = running.ends_in_order().json_lines();
     let of = |level: &str| lines.iter().filter(|line| line["level"] == level).collect::<Vec<_>>();
     assert!(of("ERROR").is_empty(), "{:#?}", of("ERROR"));
     let [begun] = of("WARN")[..] else { panic!("not one line: {:#?}", of("WARN")) };
@@ -189,7 +183,7 @@ fn replies_that_come_after_everybody_gave_up_settle_their_commits_once() {
     });
     lake.faults.set(&["rate=0"]);
     committed(&mut running, &address, 1_200.0);
-    ends_in_order(running);
+    running.ends_in_order();
     for topic in &lake.topics {
         let location = format!("s3://{}/{topic}", lake.story.name);
         assert_eq!(judge::equal(&lake.story, &location, topic, FLAT, &["duckdb"]), 600);
@@ -219,8 +213,7 @@ fn a_broker_that_is_killed_is_named_and_reading_resumes_when_it_is_back() {
     story.produce(&topic, 1, 0..300);
     committed(&mut running, &address, 1_000.0);
     ready(&mut running, &address);
-    running.signal("-TERM");
-    let lines = running.end(Duration::from_secs(12)).with(0).json_lines();
+    let lines = running.ends_in_order().json_lines();
     let of_kafka = |line: &&serde_json::Value| line["level"] == "WARN" && line["component"] == "kafka";
     assert_eq!(lines.iter().filter(of_kafka).count(), 1, "{lines:#?}");
     assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 1_000);
@@ -277,8 +270,7 @@ fn a_batch_that_is_damaged_on_the_brokers_disk_is_waited_for_by_name_and_no_reco
     flip(&segment, at);
     committed(&mut running, &address, 500.0);
     ready(&mut running, &address);
-    running.signal("-TERM");
-    running.end(Duration::from_secs(12)).with(0).json_lines();
+    running.ends_in_order().json_lines();
     assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 500);
 }
 
@@ -333,6 +325,6 @@ fn an_instance_that_was_frozen_while_another_took_over_commits_nothing_and_gives
     let pid = heir.pid();
     frozen.end(Duration::from_secs(60)).with(75).saying(&format!("pid {pid}"));
     committed(&mut heir, &address, 700.0);
-    ends_in_order(heir);
+    heir.ends_in_order();
     assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 1_700);
 }

@@ -150,6 +150,12 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// Asked to end, it does so within its time, and says that all went well.
+    pub fn ends_in_order(self) -> Ended {
+        self.signal("-TERM");
+        self.end(Duration::from_secs(12)).with(0)
+    }
+
     /// Waits for its end, at most so long.
     pub fn end(mut self, limit: Duration) -> Ended {
         let deadline = after(limit);

@@ -561,18 +561,24 @@ async fn where_a_later_checkpoint_stands_none_is_written() {
     assert!(log::list(&table.store, None).await.unwrap().checkpoints.keys().eq([&table.tip()]));
 }
 
-#[tokio::test]
-async fn a_checkpoint_that_no_hint_names_is_found_where_the_versions_before_it_are_gone() {
+/// A table with three versions behind its checkpoint, what they say, and the hint that names it.
+async fn ahead_of_its_hint() -> (HandMade, Replay, Vec<u8>) {
     let mut table = HandMade::new().await;
     let mut replay = Replay::default();
     replay.apply(&first_version(&table));
     write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
-    let log = table.directory.path().join("_delta_log");
-    let hint = std::fs::read(log.join("_last_checkpoint")).unwrap();
+    let hint = std::fs::read(table.directory.path().join("_delta_log/_last_checkpoint")).unwrap();
     for number in 0..3 {
         table.commit_lines(&[file(number)]).await;
         replay.apply(&[file(number)]);
     }
+    (table, replay, hint)
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_no_hint_names_is_found_where_the_versions_before_it_are_gone() {
+    let (mut table, mut replay, hint) = ahead_of_its_hint().await;
+    let log = table.directory.path().join("_delta_log");
     foreign_checkpoint(&table, &replay);
     std::fs::write(log.join("_last_checkpoint"), hint).unwrap();
     table.forget_until(table.tip());
@@ -732,16 +738,8 @@ impl Clock for StoodStill {
 
 #[tokio::test]
 async fn a_stray_version_in_the_place_of_one_that_was_cleaned_up_is_in_no_checkpoint() {
-    let mut table = HandMade::new().await;
-    let mut replay = Replay::default();
-    replay.apply(&first_version(&table));
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    let (mut table, mut replay, hint) = ahead_of_its_hint().await;
     let log = table.directory.path().join("_delta_log");
-    let hint = std::fs::read(log.join("_last_checkpoint")).unwrap();
-    for number in 0..3 {
-        table.commit_lines(&[file(number)]).await;
-        replay.apply(&[file(number)]);
-    }
     // While one stands still that looked at the log before: another one's checkpoint, and a put that came
     // days late to a version that was cleaned up.
     foreign_checkpoint(&table, &replay);
