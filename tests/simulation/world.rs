@@ -68,6 +68,8 @@ struct World {
     /// Who was started when no fault happened any more, and who of them ran beside nobody.
     fresh: BTreeSet<String>,
     alone: BTreeSet<String>,
+    /// Who ran while records were gone that the table did not have: it may have looked then.
+    out_of_reach: BTreeSet<String>,
     /// Of the fresh ones, who ended well and who did not.
     fresh_done: usize,
     fresh_failed: usize,
@@ -150,6 +152,7 @@ impl World {
             healthy: false,
             fresh: BTreeSet::new(),
             alone: BTreeSet::new(),
+            out_of_reach: BTreeSet::new(),
             fresh_done: 0,
             fresh_failed: 0,
             tally: Tally::default(),
@@ -466,6 +469,9 @@ impl World {
     fn step(&mut self, index: usize) -> Outcome {
         // A restart helps where a partition was lost, not where its records are gone.
         let helps = !self.oracle.is_out_of_reach(&self.broker.lock().unwrap());
+        if !helps {
+            self.out_of_reach.insert(self.running[index].name.clone());
+        }
         let restart = self.running[index].has_stopped_partition()
             && (helps || !self.healthy)
             && self.chance.one_in(if helps { 5 } else { 80 });
@@ -478,8 +484,6 @@ impl World {
         let ended = self.running.remove(index);
         self.store.note(|| format!("{} ends: {end:?}", ended.name));
         self.coordinator.lock().unwrap().leave(&ended.name);
-        // What lands late may settle what was out of its reach.
-        let was_out_of_reach = self.oracle.is_out_of_reach(&self.broker.lock().unwrap());
         self.look()?;
         let is_fresh = self.fresh.contains(&ended.name);
         match end {
@@ -499,7 +503,8 @@ impl World {
             }
             End::Failed(error)
                 if self.may_end(&ended, error.kind)
-                    || (error.kind == ErrorKind::Disagree && was_out_of_reach) =>
+                    // What lands late, or is set by hand, may settle what was out of its reach.
+                    || (error.kind == ErrorKind::Disagree && self.out_of_reach.contains(&ended.name)) =>
             {
                 // Whoever gave way to a late commit of one that was killed is started again.
                 self.fresh_failed += usize::from(is_fresh && error.kind != ErrorKind::Fenced);
