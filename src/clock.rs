@@ -63,15 +63,15 @@ pub mod testing {
 
     /// Seconds since boot.
     #[derive(Default, Debug)]
-    pub struct Hand(pub AtomicU64);
+    pub struct ManualClock(pub AtomicU64);
 
-    impl Hand {
+    impl ManualClock {
         pub fn pass(&self, seconds: u64) {
             self.0.fetch_add(seconds, Ordering::Relaxed);
         }
     }
 
-    impl Clock for Hand {
+    impl Clock for ManualClock {
         fn wall_ms(&self) -> i64 {
             1_700_000_000_000 + 1000 * self.0.load(Ordering::Relaxed) as i64
         }

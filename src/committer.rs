@@ -10,16 +10,16 @@
 //! one put of a few kilobytes, however large the table.
 
 mod body;
-mod by_hand;
+mod dead_letters;
 mod group;
-mod head;
-mod letters;
+mod log_tip;
+mod offset_overrides;
 mod open;
 mod reset;
 
 pub use body::{Ours, Told, add, told};
-pub use head::{CHECKPOINT_EVERY, TIP_TRUSTED_FOR, meet};
-pub use letters::{Places, Seen};
+pub use dead_letters::{DeadLetterLocations, Seen};
+pub use log_tip::{CHECKPOINT_EVERY, TIP_TRUSTED_FOR, apply_foreign_commit};
 pub use open::{Opened, Preview, at_start, open};
 
 use std::collections::BTreeMap;
@@ -31,15 +31,15 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use self::body::body;
-use self::by_hand::relation;
-use self::group::Tenants;
-use self::head::{Head, Patience};
-use self::letters::{DeadLetters, Posted};
+use self::dead_letters::{DeadLetters, Posted};
+use self::group::GroupAssignments;
+use self::log_tip::{LogTip, RetryPolicy};
+use self::offset_overrides::relation;
 use crate::backoff::Backoff;
 use crate::clock::SharedClock;
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{DataFile, Generation, Tips, ToCommitter, ToShard};
+use crate::exchange::{DataFile, NextOffsets, ResetEpoch, ToCommitter, ToShard};
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
 use crate::metrics::{self, Stage};
 use crate::protocol::contention::Contention;
@@ -48,20 +48,20 @@ use crate::protocol::ledger::{Ledger, Offered, Work};
 use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
-use crate::source::witness::{Vouched, Witness};
+use crate::source::identity_check::{Confirmed, IdentityCheck};
 use crate::status::{Board, Part};
 use crate::table::action::{Action, RANGES_TAG};
-use crate::table::checkpoint::Turns;
-use crate::table::log::{self, Found, Settled};
+use crate::table::checkpoint::CheckpointPermits;
+use crate::table::log::{self, Found, Resolved};
+use crate::table::orphan_cleaner::{Orphan, OrphanCleaner};
 use crate::table::store::Store;
-use crate::table::sweeper::{Sweeper, Void};
-use crate::table::{create, gate};
+use crate::table::{create, write_compatibility};
 
 /// Units of work in one commit; more wait for the next.
 const UNITS_MAX: usize = 256;
 /// Files that nothing names yet may be vacuumed after a week: stay well below.
 const FILE_AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
-/// A broker that could not vouch for a topic is asked again.
+/// A broker that could not confirm a topic is asked again.
 const ASK_AGAIN_FIRST: Duration = Duration::from_millis(500);
 const ASK_AGAIN_MAX: Duration = Duration::from_secs(3);
 /// Between a failed upload and reading its records again: less than the hand-over of a group has.
@@ -84,42 +84,42 @@ pub struct Identity {
 }
 
 /// What a committer needs besides the table.
-pub struct Wiring {
+pub struct CommitterDependencies {
     /// The table's place in the config: how shards know it.
     pub table: usize,
     pub inbox: mpsc::UnboundedReceiver<ToCommitter>,
     pub shards: Vec<crossbeam_channel::Sender<ToShard>>,
     pub clock: SharedClock,
     pub board: Arc<Board>,
-    pub witness: Witness,
+    pub identity_check: IdentityCheck,
     /// What of discarded work must not stay in the store.
-    pub sweeper: Sweeper,
+    pub orphan_cleaner: OrphanCleaner,
     /// When checkpoints may be written.
-    pub checkpoints: Turns,
+    pub checkpoints: CheckpointPermits,
     /// Versions between two of them: [`CHECKPOINT_EVERY`] in a run.
     pub checkpoint_every: u64,
     /// Of checkpoints; data files come compressed.
     pub compression: Compression,
     /// Where the table's offsets are told to the group; `None` without one.
-    pub tips: Option<watch::Sender<Tips>>,
+    pub next_offsets: Option<watch::Sender<NextOffsets>>,
 }
 
 pub struct Committer {
     identity: Identity,
-    wiring: Wiring,
-    places: Places,
-    head: Head,
-    patience: Patience,
+    dependencies: CommitterDependencies,
+    places: DeadLetterLocations,
+    log_tip: LogTip,
+    retry_policy: RetryPolicy,
     schema: Arc<Schema>,
     ledger: Ledger<DataFile>,
     /// Where bad records are kept.
     dead_letters: Option<DeadLetters>,
     /// What the next commit says besides: former places of dead letters are forgotten.
     forget: Vec<Action>,
-    generation: Generation,
+    reset_epoch: ResetEpoch,
     fence: Fence,
     contention: Contention,
-    tenants: Tenants,
+    group_assignments: GroupAssignments,
     /// Uploads that fail at once, one after the other, are no reason to read without a pause.
     reading_again: Backoff,
     /// Boot time.
@@ -130,30 +130,32 @@ impl Committer {
     pub fn new(
         store: Store,
         identity: Identity,
-        places: Places,
+        places: DeadLetterLocations,
         opened: Opened,
-        wiring: Wiring,
+        dependencies: CommitterDependencies,
     ) -> Committer {
         let starts = opened.plan.starts;
-        let (dead_letters, forget) = DeadLetters::new(opened.letters, &identity, &opened.snapshot, &wiring);
+        let (dead_letters, forget) =
+            DeadLetters::new(opened.dead_letters, &identity, &opened.snapshot, &dependencies);
         let part = Part::Commits(identity.table_id.clone());
-        let seen = if planted(Bug::TrustsALookThatTookLong) { wiring.clock.boot() } else { opened.seen };
+        let seen =
+            if planted(Bug::TrustsALookThatTookLong) { dependencies.clock.boot() } else { opened.seen };
         Committer {
-            head: Head::new(store, opened.snapshot, seen, &wiring),
-            patience: Patience { board: Arc::clone(&wiring.board), part },
+            log_tip: LogTip::new(store, opened.snapshot, seen, &dependencies),
+            retry_policy: RetryPolicy { board: Arc::clone(&dependencies.board), part },
             schema: opened.schema,
             ledger: Ledger::new(starts),
             dead_letters,
             forget,
-            generation: Generation::default(),
+            reset_epoch: ResetEpoch::default(),
             fence: Fence::default(),
             contention: Contention::default(),
-            tenants: Tenants::default(),
+            group_assignments: GroupAssignments::default(),
             reading_again: Backoff::new(READ_AGAIN_FIRST, READ_AGAIN_MAX),
-            looked_around: wiring.clock.boot(),
+            looked_around: dependencies.clock.boot(),
             identity,
             places,
-            wiring,
+            dependencies,
         }
     }
 
@@ -166,18 +168,18 @@ impl Committer {
     }
 
     async fn work(&mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
-        let part = self.patience.part.clone();
-        self.show_offsets(self.ledger.tips());
+        let part = self.retry_policy.part.clone();
+        self.show_offsets(self.ledger.next_offsets());
         loop {
-            self.wiring.board.heartbeat(&part, ALIVE_FOR);
-            match tokio::time::timeout(HEARTBEAT, self.wiring.inbox.recv()).await {
+            self.dependencies.board.heartbeat(&part, ALIVE_FOR);
+            match tokio::time::timeout(HEARTBEAT, self.dependencies.inbox.recv()).await {
                 Err(_) => self.look_around().await?,
                 Ok(None) => break,
                 Ok(Some(message)) => self.receive(message).await?,
             }
             loop {
                 // What came meanwhile goes along.
-                while let Ok(message) = self.wiring.inbox.try_recv() {
+                while let Ok(message) = self.dependencies.inbox.try_recv() {
                     self.receive(message).await?;
                 }
                 self.join().await?;
@@ -188,20 +190,20 @@ impl Committer {
                 self.commit(ready).await?;
             }
         }
-        self.wiring.board.forget(&part);
-        self.head.end();
+        self.dependencies.board.forget(&part);
+        self.log_tip.end();
         if let Some(dead_letters) = &mut self.dead_letters {
-            dead_letters.head.end();
+            dead_letters.log_tip.end();
         }
-        Ok(self.ledger.tips().clone())
+        Ok(self.ledger.next_offsets().clone())
     }
 
     async fn receive(&mut self, message: ToCommitter) -> Result<()> {
         let Some(message) = self.heed(message) else { return Ok(()) };
         match message {
-            ToCommitter::Finished { generation, work }
-                if (generation < self.generation && !planted(Bug::TakesWorkFromBeforeAReset))
-                    || !self.tenants.count(&work) =>
+            ToCommitter::Finished { reset_epoch, work }
+                if (reset_epoch < self.reset_epoch && !planted(Bug::TakesWorkFromBeforeAReset))
+                    || !self.group_assignments.count(&work) =>
             {
                 self.discard(vec![work]);
                 Ok(())
@@ -216,13 +218,13 @@ impl Committer {
                     Err(Error::new(ErrorKind::Internal, format!("{source} was read without an anchor")))
                 }
             },
-            ToCommitter::UploadFailed { generation, .. } if generation < self.generation => Ok(()),
+            ToCommitter::UploadFailed { reset_epoch, .. } if reset_epoch < self.reset_epoch => Ok(()),
             ToCommitter::UploadFailed { error, hopeless: true, .. } => Err(error),
             ToCommitter::UploadFailed { error, .. } => {
                 // The board logs it where it lasts.
                 debug!(table = self.identity.table_id, %error, "an upload failed; its records are read again");
                 metrics::commit_failed(&self.identity.table_id);
-                self.patience.waiting(&error);
+                self.retry_policy.waiting(&error);
                 tokio::time::sleep(self.reading_again.pause()).await;
                 self.reset().await
             }
@@ -233,7 +235,7 @@ impl Committer {
 
     /// Commits this work, or finds out why it must not be committed.
     async fn commit(&mut self, mut work: Vec<Work<DataFile>>) -> Result<()> {
-        let begun = self.wiring.clock.boot();
+        let begun = self.dependencies.clock.boot();
         let may_go = self.prepare(&mut work).await;
         if !matches!(may_go, Ok(true)) {
             self.discard(work);
@@ -249,21 +251,22 @@ impl Committer {
                 return self.reset().await;
             }
             let ours = self.commit_body(&work);
-            let settled = self.put(ours).await;
-            if settled.is_err() && planted(Bug::DeletesFilesOfAnUnknownCommit) {
+            let resolved = self.put(ours).await;
+            if resolved.is_err() && planted(Bug::DeletesFilesOfAnUnknownCommit) {
                 self.discard(work);
                 return self.reset().await;
             }
-            match settled? {
-                Settled::Won => {
+            match resolved? {
+                Resolved::Won => {
                     // After so long the version may have been another's, cleaned up, and free again: the
                     // table says whether this commit is in it. If it is, its files are live.
-                    let is_late = !self.head.is_trusted(self.wiring.clock.boot());
-                    if is_late && !(self.head.counts(&self.patience).await? && self.catch_up().await?) {
+                    let is_late = !self.log_tip.is_trusted(self.dependencies.clock.boot());
+                    if is_late && !(self.log_tip.counts(&self.retry_policy).await? && self.catch_up().await?)
+                    {
                         return self.reset().await;
                     }
-                    metrics::stage(Stage::Commit, self.wiring.clock.boot().saturating_sub(begun));
-                    if planted(Bug::LettersAfterOffsets) && !self.post_letters(&mut work).await? {
+                    metrics::stage(Stage::Commit, self.dependencies.clock.boot().saturating_sub(begun));
+                    if planted(Bug::DeadLettersAfterOffsets) && !self.post_dead_letters(&mut work).await? {
                         return self.reset().await;
                     }
                     self.committed(work);
@@ -272,10 +275,10 @@ impl Committer {
                     return Ok(());
                 }
                 // Ours may have been there, and cleaned up, before the winner came: its files may be live.
-                Settled::Lost(_) if !self.head.is_trusted(self.wiring.clock.boot()) => {
+                Resolved::Lost(_) if !self.log_tip.is_trusted(self.dependencies.clock.boot()) => {
                     return self.reset().await;
                 }
-                Settled::Lost(winner) => {
+                Resolved::Lost(winner) => {
                     metrics::commit_conflict(&self.identity.table_id);
                     let lost = self.contention.lost();
                     let mut fits = self.give_way(&winner).await;
@@ -301,17 +304,21 @@ impl Committer {
     }
 
     /// Puts the next version, and notes how long it took.
-    async fn put(&mut self, ours: Ours) -> Result<Settled> {
-        let begun = self.wiring.clock.boot();
-        let settled =
-            self.head.put(ours, &self.identity.table_id, &self.patience, &self.wiring.clock).await?;
-        self.contention.took(self.wiring.clock.boot().saturating_sub(begun));
-        Ok(settled)
+    async fn put(&mut self, ours: Ours) -> Result<Resolved> {
+        let begun = self.dependencies.clock.boot();
+        let resolved = self
+            .log_tip
+            .put(ours, &self.identity.table_id, &self.retry_policy, &self.dependencies.clock)
+            .await?;
+        self.contention.took(self.dependencies.clock.boot().saturating_sub(begun));
+        Ok(resolved)
     }
 
     /// Follows the log to its tip, as far as it is to be had. False: what we hold no longer fits.
     async fn follow(&mut self) -> Result<bool> {
-        while let Found::Commit(body) = log::get(&self.head.store, self.head.snapshot.version.next()).await {
+        while let Found::Commit(body) =
+            log::get(&self.log_tip.store, self.log_tip.snapshot.version.next()).await
+        {
             if !self.give_way(&body).await? {
                 return Ok(false);
             }
@@ -321,27 +328,27 @@ impl Committer {
 
     /// All that comes before the put. False: begin again.
     async fn prepare(&mut self, work: &mut [Work<DataFile>]) -> Result<bool> {
-        if !work.iter().all(|unit| unit.vouched) {
-            self.vouched().await?;
+        if !work.iter().all(|unit| unit.confirmed) {
+            self.confirmed().await?;
         }
         if !self.still_fits(work).await? {
             return Ok(false);
         }
-        // In this order: letters go before the offsets that settle them, see `protocol::dead_letters`.
-        if planted(Bug::LettersAfterOffsets) { Ok(true) } else { self.post_letters(work).await }
+        // In this order: dead letters go before the offsets that settle them, see `protocol::dead_letters`.
+        if planted(Bug::DeadLettersAfterOffsets) { Ok(true) } else { self.post_dead_letters(work).await }
     }
 
     /// Whether the files are sure to be there, and the log is still the one that the work belongs to.
     /// The version that is put next must be one that nobody can have written and cleaned up since.
     async fn still_fits(&mut self, work: &[Work<DataFile>]) -> Result<bool> {
         // The look may take its time, too.
-        while !self.head.is_trusted(self.wiring.clock.boot()) {
+        while !self.log_tip.is_trusted(self.dependencies.clock.boot()) {
             if !self.catch_up().await? {
                 return Ok(false);
             }
         }
-        let now = self.wiring.clock.boot();
-        if work.iter().any(|unit| unit.file.iter().chain(&unit.letters).any(|file| is_old(file, now))) {
+        let now = self.dependencies.clock.boot();
+        if work.iter().any(|unit| unit.file.iter().chain(&unit.dead_letters).any(|file| is_old(file, now))) {
             warn!(table = self.identity.table_id, "files waited so long that a vacuum may have removed them");
             return Ok(false);
         }
@@ -350,24 +357,24 @@ impl Committer {
 
     /// What was fetched is of the topic that the table knows: asked after the
     /// fetch and before the commit, as long as it takes to get an answer.
-    async fn vouched(&self) -> Result<()> {
+    async fn confirmed(&self) -> Result<()> {
         if planted(Bug::NoTopicIdBeforeCommit) {
             return Ok(());
         }
         let mut gone = 0;
         let mut backoff = Backoff::new(ASK_AGAIN_FIRST, ASK_AGAIN_MAX);
         loop {
-            match self.wiring.witness.ask().await {
-                Vouched::Same => return Ok(()),
+            match self.dependencies.identity_check.ask().await {
+                Confirmed::Same => return Ok(()),
                 // Nobody has the records any more but us.
-                Vouched::Gone if gone == GONE_FOR_SURE => return Ok(()),
-                Vouched::Gone => {
+                Confirmed::Gone if gone == GONE_FOR_SURE => return Ok(()),
+                Confirmed::Gone => {
                     gone += 1;
                     tokio::time::sleep(ASK_AGAIN_FIRST).await;
                 }
-                Vouched::CreatedAgain(error) => return Err(error),
-                Vouched::Unanswered(error) => {
-                    self.patience.waiting(&error);
+                Confirmed::CreatedAgain(error) => return Err(error),
+                Confirmed::Unanswered(error) => {
+                    self.retry_policy.waiting(&error);
                     tokio::time::sleep(backoff.pause()).await;
                 }
             }
@@ -375,57 +382,61 @@ impl Committer {
     }
 
     /// Commits the work's dead letters. False: the table is no longer ours to write.
-    async fn post_letters(&mut self, work: &mut [Work<DataFile>]) -> Result<bool> {
+    async fn post_dead_letters(&mut self, work: &mut [Work<DataFile>]) -> Result<bool> {
         let files: Vec<(DataFile, Vec<OffsetRange>)> = work
             .iter_mut()
             .filter_map(|unit| {
                 let ranges = unit.ranges.iter().filter(|range| range.dead_letters > 0).cloned().collect();
-                Some((unit.letters.take()?, ranges))
+                Some((unit.dead_letters.take()?, ranges))
             })
             .collect();
-        if files.is_empty() || planted(Bug::SkipsTheLetters) {
+        if files.is_empty() || planted(Bug::SkipsTheDeadLetters) {
             return Ok(true);
         }
         let table = self.dead_letters.as_mut().expect("shards write letters only where there is a place");
-        let own = self.ledger.tips();
-        match table.post(&files, own, &self.identity, &self.patience, &self.wiring.clock).await? {
+        let own = self.ledger.next_offsets();
+        match table.post(&files, own, &self.identity, &self.retry_policy, &self.dependencies.clock).await? {
             Posted::Landed => {
-                let letters = files.iter().map(|(file, _)| file.rows).sum();
-                metrics::dead_letters(&self.identity.table_id, letters);
-                info!(table = self.identity.table_id, letters, "dead letters committed");
+                let dead_letters = files.iter().map(|(file, _)| file.rows).sum();
+                metrics::dead_letters(&self.identity.table_id, dead_letters);
+                info!(table = self.identity.table_id, dead_letters, "dead letters committed");
                 return Ok(true);
             }
             Posted::Fenced(by) => self.fenced(by).await?,
             Posted::Changed => {}
-            Posted::Unsure if planted(Bug::DeletesLettersInDoubt) => {}
+            Posted::Unsure if planted(Bug::DeletesDeadLettersInDoubt) => {}
             // Its files may be live.
             Posted::Unsure => return Ok(false),
         }
-        self.discard_letters(files.into_iter().map(|(file, _)| file));
+        self.discard_dead_letters(files.into_iter().map(|(file, _)| file));
         Ok(false)
     }
 
     /// Takes the winner of our version over. False: what we hold no longer fits the table.
     async fn give_way(&mut self, winner: &Bytes) -> Result<bool> {
-        let (table_id, tips) = (&self.identity.table_id, self.ledger.tips());
-        match self.head.meet(winner, |app_id| relation(table_id, tips, app_id))? {
+        let (table_id, next_offsets) = (&self.identity.table_id, self.ledger.next_offsets());
+        match self.log_tip.apply_foreign_commit(winner, |app_id| relation(table_id, next_offsets, app_id))? {
             Verdict::Fenced(by) => self.fenced(by).await.map(|()| false),
-            Verdict::HandedOver(by, entries) => Err(by_hand::handed_over(table_id, by, &entries)),
-            Verdict::SetByHand(by, entries) => {
+            Verdict::Transferred(by, entries) => Err(offset_overrides::transferred(table_id, by, &entries)),
+            Verdict::OffsetsSet(by, entries) => {
                 let by = by.map(tracing::field::display);
                 warn!(table = table_id, by, %entries, "offsets were set by hand; reading on from them");
                 Ok(false)
             }
             Verdict::Reload => {
-                let schema = gate::admit(&self.head.snapshot.protocol, &self.head.snapshot.metadata)?;
-                Ok(gate::still_fits(&self.schema, &schema) || planted(Bug::IgnoresASchemaChange))
+                let schema = write_compatibility::check(
+                    &self.log_tip.snapshot.protocol,
+                    &self.log_tip.snapshot.metadata,
+                )?;
+                Ok(write_compatibility::still_fits(&self.schema, &schema)
+                    || planted(Bug::IgnoresASchemaChange))
             }
             _ => Ok(true),
         }
     }
 
     async fn fenced(&mut self, by: Option<Writer>) -> Result<()> {
-        let now = self.wiring.clock.boot();
+        let now = self.dependencies.clock.boot();
         if let Some(peer) = by.as_ref().filter(|by| by.is_peer_of(&self.identity.writer)) {
             let after = self.fence.hit_by_peer(now);
             info!(
@@ -461,7 +472,8 @@ impl Committer {
     /// The log may have moved on unseen: judges every version since. False:
     /// what we hold no longer fits.
     async fn catch_up(&mut self) -> Result<bool> {
-        let Some(unseen) = self.head.unseen(&self.patience, self.wiring.clock.boot()).await? else {
+        let Some(unseen) = self.log_tip.unseen(&self.retry_policy, self.dependencies.clock.boot()).await?
+        else {
             return Ok(false);
         };
         for (_, body) in unseen {
@@ -476,32 +488,35 @@ impl Committer {
         self.forget.clear();
         self.reading_again.reset();
         self.ledger.committed(&work);
-        self.report(self.head.snapshot.version, &work);
+        self.report(self.log_tip.snapshot.version, &work);
         for range in work.iter().flat_map(|unit| &unit.ranges) {
-            self.wiring.board.committed(&self.identity.table_id, &range.source, range.next);
+            self.dependencies.board.committed(&self.identity.table_id, &range.source, range.next);
         }
         let mut units: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         for unit in &work {
             units.entry(unit.shard).or_default().push(unit.unit);
         }
         for (shard, units) in units {
-            let message = ToShard::Committed { table: self.wiring.table, generation: self.generation, units };
+            let message =
+                ToShard::Committed { table: self.dependencies.table, reset_epoch: self.reset_epoch, units };
             // A shard that has ended does not wait for its answer.
-            let _ = self.wiring.shards[shard].try_send(message);
+            let _ = self.dependencies.shards[shard].try_send(message);
         }
         self.see_off();
-        self.head.checkpoint_when_due(&self.wiring.clock);
+        self.log_tip.checkpoint_when_due(&self.dependencies.clock);
     }
 
     /// Tells how far partitions are committed, for those who look at the lag.
-    fn show_offsets(&self, tips: &BTreeMap<TopicPartition, Offset>) {
-        for (source, &next) in tips {
-            self.wiring.board.committed(&self.identity.table_id, source, next);
+    fn show_offsets(&self, next_offsets: &BTreeMap<TopicPartition, Offset>) {
+        for (source, &next) in next_offsets {
+            self.dependencies.board.committed(&self.identity.table_id, source, next);
         }
     }
 
     fn offer(&mut self, work: Work<DataFile>) -> Offered {
-        if let Some(told) = self.wiring.tips.as_ref().filter(|_| planted(Bug::TellsTheGroupFirst)) {
+        if let Some(told) =
+            self.dependencies.next_offsets.as_ref().filter(|_| planted(Bug::TellsTheGroupFirst))
+        {
             let ahead = work.ranges.iter().map(|range| (range.source.clone(), range.next));
             told.send_modify(|told| told.extend(ahead));
         }
@@ -517,7 +532,7 @@ impl Committer {
             count += 1;
             oldest = [oldest, file.oldest_ms].into_iter().flatten().min();
         }
-        let now = self.wiring.clock.wall_ms();
+        let now = self.dependencies.clock.wall_ms();
         metrics::committed(
             &self.identity.table_id,
             &metrics::Committed {
@@ -533,7 +548,7 @@ impl Committer {
     }
 
     fn commit_body(&self, work: &[Work<DataFile>]) -> Ours {
-        let now = self.wiring.clock.wall_ms();
+        let now = self.dependencies.clock.wall_ms();
         let mut next: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
         for range in work.iter().flat_map(|unit| &unit.ranges) {
             next.insert(range.source.clone(), range.next);
@@ -544,34 +559,36 @@ impl Committer {
         );
         actions.extend(self.forget.iter().cloned());
         let ranges = work.iter().flat_map(|unit| unit.ranges.iter().cloned()).collect();
-        body(&self.identity, "STREAMING UPDATE", actions, ranges, &self.wiring.clock)
+        body(&self.identity, "STREAMING UPDATE", actions, ranges, &self.dependencies.clock)
     }
 
     /// Has files deleted that no commit names or can come to name.
     fn discard(&self, work: Vec<Work<DataFile>>) {
         for unit in work {
             if let Some(file) = unit.file {
-                self.wiring.sweeper.sweep(&self.head.store, Void::whole(self.head.store.path(&file.path)));
+                self.dependencies
+                    .orphan_cleaner
+                    .sweep(&self.log_tip.store, Orphan::whole(self.log_tip.store.path(&file.path)));
             }
-            self.discard_letters(unit.letters);
+            self.discard_dead_letters(unit.dead_letters);
         }
     }
 
     /// The same for files of dead letters.
-    fn discard_letters(&self, letters: impl IntoIterator<Item = DataFile>) {
-        if let Some(DeadLetters { head: Head { store, .. }, .. }) = &self.dead_letters {
-            for file in letters {
-                self.wiring.sweeper.sweep(store, Void::whole(store.path(&file.path)));
+    fn discard_dead_letters(&self, dead_letters: impl IntoIterator<Item = DataFile>) {
+        if let Some(DeadLetters { log_tip: LogTip { store, .. }, .. }) = &self.dead_letters {
+            for file in dead_letters {
+                self.dependencies.orphan_cleaner.sweep(store, Orphan::whole(store.path(&file.path)));
             }
         }
     }
 
     /// Nothing that waits is committed any more, nor what still arrives.
     fn let_go(&mut self) {
-        self.wiring.inbox.close();
-        let tips = self.ledger.tips().clone();
-        let mut waiting = self.ledger.reset(tips);
-        while let Ok(message) = self.wiring.inbox.try_recv() {
+        self.dependencies.inbox.close();
+        let next_offsets = self.ledger.next_offsets().clone();
+        let mut waiting = self.ledger.reset(next_offsets);
+        while let Ok(message) = self.dependencies.inbox.try_recv() {
             if let ToCommitter::Finished { work, .. } = message {
                 waiting.push(work);
             }
@@ -582,7 +599,7 @@ impl Committer {
     async fn tell(&self, shard: usize, message: ToShard) {
         let mut message = message;
         while let Err(crossbeam_channel::TrySendError::Full(back)) =
-            self.wiring.shards[shard].try_send(message)
+            self.dependencies.shards[shard].try_send(message)
         {
             message = back;
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -594,7 +611,7 @@ impl Committer {
         if limit.is_zero() {
             return;
         }
-        let id = self.wiring.clock.fresh_id();
+        let id = self.dependencies.clock.fresh_id();
         let part = id.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         tokio::time::sleep(limit.mul_f64(f64::from(part) / f64::from(u32::MAX))).await;
     }

@@ -14,14 +14,14 @@ use tokio::sync::mpsc;
 use crate::config::{Compression, Decoding, OnBadRecord};
 use crate::error::Error;
 use crate::ids::{Offset, TopicPartition};
-use crate::protocol::dead_letters::Held;
+use crate::protocol::dead_letters::AlreadyDeadLettered;
 use crate::protocol::ledger::Work;
-use crate::protocol::membership::Tenure;
+use crate::protocol::membership::AssignmentEpoch;
 use crate::schema::Schema;
-use crate::source::witness::Witness;
+use crate::source::identity_check::IdentityCheck;
 use crate::status::Board;
+use crate::table::orphan_cleaner::OrphanCleaner;
 use crate::table::store::Store;
-use crate::table::sweeper::Sweeper;
 
 /// A file that is whole and in the store.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,44 +43,50 @@ pub struct DataFile {
 
 /// Rises with every reset of a table; work from before a reset is void.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Generation(pub u64);
+pub struct ResetEpoch(pub u64);
 
 #[derive(Debug)]
 pub enum ToCommitter {
     /// A file and its ranges, or ranges alone, from a shard.
-    Finished { generation: Generation, work: Work<DataFile> },
+    Finished { reset_epoch: ResetEpoch, work: Work<DataFile> },
     /// A file is lost: its ranges must be read again.
-    UploadFailed { generation: Generation, error: Error, hopeless: bool },
+    UploadFailed { reset_epoch: ResetEpoch, error: Error, hopeless: bool },
     /// The group assigned partitions to a shard: where does it read on?
-    Join { shard: usize, sources: Vec<TopicPartition>, question: Question },
+    Join { shard: usize, sources: Vec<TopicPartition>, request_id: RequestId },
     /// A shard is through with a partition that the group takes back: all that it read of it, up to
     /// `at`, is handed over. `None`: it had not begun.
-    Leave { shard: usize, generation: Generation, source: TopicPartition, tenure: Tenure, at: Option<Offset> },
+    Leave {
+        shard: usize,
+        reset_epoch: ResetEpoch,
+        source: TopicPartition,
+        assignment_epoch: AssignmentEpoch,
+        at: Option<Offset>,
+    },
     /// A shard drops partitions with all that is uncommitted of them.
     Abandon(Abandoned),
 }
 
 /// Rises with each time that a shard asks where to read on: only the answer to the last one counts.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Question(pub u64);
+pub struct RequestId(pub u64);
 
-/// What a shard dropped, see `protocol::membership::void`.
+/// What a shard dropped, see `protocol::membership::orphan`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Abandoned {
     pub shard: usize,
-    pub generation: Generation,
+    pub reset_epoch: ResetEpoch,
     pub lost: Vec<TopicPartition>,
     /// Of what the shard handed over under numbers below this, only `kept` counts.
     pub since: u64,
     pub kept: BTreeSet<u64>,
     /// Partitions of void files: read again from there, or from the table's offset if that is further.
     pub rewound: Vec<(TopicPartition, Offset)>,
-    pub question: Question,
+    pub request_id: RequestId,
 }
 
 /// What a shard must know of a table.
 #[derive(Clone)]
-pub struct Lane {
+pub struct TableContext {
     /// The table's place in the config.
     pub table: usize,
     pub table_id: String,
@@ -95,13 +101,13 @@ pub struct Lane {
     pub compression: Compression,
     pub to_committer: mpsc::UnboundedSender<ToCommitter>,
     /// What of its files must not stay in the store.
-    pub sweeper: Sweeper,
+    pub orphan_cleaner: OrphanCleaner,
     pub board: Arc<Board>,
     /// Vouches for the topic while files are on their way.
-    pub witness: Witness,
+    pub identity_check: IdentityCheck,
 }
 
-impl fmt::Debug for Lane {
+impl fmt::Debug for TableContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane").field("table_id", &self.table_id).finish_non_exhaustive()
     }
@@ -122,32 +128,32 @@ pub struct Reading {
 #[derive(Clone, Debug)]
 pub enum ToShard {
     /// Read these partitions of a table that the shard does not have open.
-    Open { lane: Box<Lane>, readings: Vec<Reading> },
+    Open { table_context: Box<TableContext>, readings: Vec<Reading> },
     /// Read no more of the table, hand over what there is, and let go of it when that is committed.
     Close { table: usize },
     /// Forget what is uncommitted of this table and read from these offsets.
     Reset {
         table: usize,
-        generation: Generation,
+        reset_epoch: ResetEpoch,
         schema: Arc<Schema>,
         starts: BTreeMap<TopicPartition, Offset>,
         /// Above these offsets, what stands as a dead letter already.
-        held: Arc<Held>,
+        held: Arc<AlreadyDeadLettered>,
     },
     /// These units of work are in the table.
-    Committed { table: usize, generation: Generation, units: Vec<u64> },
+    Committed { table: usize, reset_epoch: ResetEpoch, units: Vec<u64> },
     /// Hand over what was read of this partition, and let shard `to` read on.
     Release { table: usize, source: TopicPartition, to: usize },
     /// Read this partition, which another shard let go.
     Take(Moved),
     /// The group assigned partitions: ask the committer where to begin.
-    Join { table: usize, sources: Vec<TopicPartition>, tenure: Tenure },
+    Join { table: usize, sources: Vec<TopicPartition>, assignment_epoch: AssignmentEpoch },
     /// The committer's answer.
     Own(Owned),
     /// The group takes partitions back: hand over what was read, and say when it is committed.
     Leave { table: usize, sources: Vec<TopicPartition> },
     /// The committer: nothing of it is uncommitted.
-    Left { table: usize, source: TopicPartition, tenure: Tenure },
+    Left { table: usize, source: TopicPartition, assignment_epoch: AssignmentEpoch },
     /// The group took partitions away, or handing over takes too long: drop what is uncommitted of them.
     Abandon { table: usize, sources: Vec<TopicPartition> },
     /// The table goes no further; other tables do.
@@ -168,7 +174,7 @@ pub struct Moved {
     /// What stands as a dead letter already, from `start` on, growing.
     pub held: Vec<Offset>,
     /// `start` is of this generation: a later reset says where to begin instead.
-    pub generation: Generation,
+    pub reset_epoch: ResetEpoch,
 }
 
 /// A partition of the group that a shard reads from now on.
@@ -176,11 +182,11 @@ pub struct Moved {
 pub struct Owned {
     pub table: usize,
     pub source: TopicPartition,
-    pub question: Question,
+    pub request_id: RequestId,
     pub start: Offset,
     /// What stands as a dead letter already, from `start` on, growing; `None`: as the shard knows it.
     pub held: Option<Vec<Offset>>,
 }
 
 /// The next offset of each partition as the table has it, for who tells the group.
-pub type Tips = BTreeMap<TopicPartition, Offset>;
+pub type NextOffsets = BTreeMap<TopicPartition, Offset>;

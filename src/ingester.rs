@@ -18,7 +18,6 @@ use tracing::{error, info, warn};
 
 use self::group::Links;
 use self::tables::{Outcome, TableLife};
-use crate::admin;
 use crate::budget::{Budget, Shares};
 use crate::clock::SharedClock;
 use crate::config::resources::Machine;
@@ -26,26 +25,27 @@ use crate::config::{Config, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Moved, ToShard};
 use crate::host;
+use crate::http_server;
 use crate::member::Members;
 use crate::metrics;
 use crate::protocol::balance::{Balance, Load, Move};
 use crate::protocol::fence::Writer;
 use crate::shard::{self, Report, Shard};
 use crate::source::catalog::Catalog;
+use crate::source::identity_check::{Change, Watch};
 use crate::source::kafka::KafkaSource;
 use crate::source::prefetch::Prefetch;
-use crate::source::witness::{Change, Watch};
 use crate::status::{Board, Part, State};
-use crate::table::checkpoint::Turns;
-use crate::table::guard;
-use crate::table::sweeper::Sweeper;
+use crate::table::checkpoint::CheckpointPermits;
+use crate::table::circuit_breaker;
+use crate::table::orphan_cleaner::OrphanCleaner;
 
 /// A drain that takes longer is given up; nothing is lost, it is read again.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(9);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
 /// A drain whose commits took long still gets this much for deleting void files.
 const SWEEP_AT_LEAST: Duration = Duration::from_millis(500);
 /// How long the consumer group may take to hear that we leave.
-const LEAVE_PATIENCE: Duration = Duration::from_secs(2);
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A run that began goes on trying to begin again, this often.
 const BEGIN_AGAIN_EVERY: Duration = Duration::from_secs(3);
 /// Messages that a shard may have unread, besides those of a group that takes all partitions back.
@@ -78,16 +78,16 @@ pub fn run(run: &Run) -> Result<()> {
     let board = Arc::new(Board::new(Arc::clone(&run.clock)));
     for table in &run.config.tables {
         board.set(Part::table(&table.id), State::Starting);
-        guard::of(&table.location, &table.storage_options).tell(&board);
+        circuit_breaker::of(&table.location, &table.storage_options).tell(&board);
     }
-    let listener = admin::bind(run.config.admin.listen, run.config.admin.explicit)?;
+    let listener = http_server::bind(run.config.admin.listen, run.config.admin.explicit)?;
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving /metrics, /livez and /readyz");
-        if admin::is_open_to_others(address) {
+        if http_server::is_open_to_others(address) {
             warn!(%address, "the administration port is open to other machines, and asks nobody who he is");
         }
     }
-    runtime.spawn(admin::serve(listener, Arc::clone(&board), recorder, std::future::pending()));
+    runtime.spawn(http_server::serve(listener, Arc::clone(&board), recorder, std::future::pending()));
     let group = run.config.kafka.group.as_ref().map(|group| group.name.clone());
     let writer = Writer { group, ..host::this_process(&*run.clock) };
     let outcome = ingest(run, &runtime, &board, &writer);
@@ -99,11 +99,11 @@ pub fn run(run: &Run) -> Result<()> {
 
 /// One ingestion after the other, until one ends for good.
 fn ingest(run: &Run, runtime: &tokio::runtime::Runtime, board: &Arc<Board>, writer: &Writer) -> Result<()> {
-    let sweeper = Sweeper::new(runtime.handle().clone());
+    let orphan_cleaner = OrphanCleaner::new(runtime.handle().clone());
     let mut began = false;
     loop {
         let began_at = run.clock.boot();
-        let ingestion = Ingestion::start(run, runtime.handle(), board, writer, &sweeper);
+        let ingestion = Ingestion::start(run, runtime.handle(), board, writer, &orphan_cleaner);
         match ingestion.and_then(Ingestion::supervise) {
             Ok(Ended::Done) => return Ok(()),
             Ok(Ended::BeginAgain) => {
@@ -139,8 +139,8 @@ struct Ingestion<'a> {
     writer: Writer,
     board: Arc<Board>,
     runtime: Handle,
-    sweeper: Sweeper,
-    checkpoints: Turns,
+    orphan_cleaner: OrphanCleaner,
+    checkpoints: CheckpointPermits,
     topics: Watch,
     /// By their place in the config, as everywhere.
     tables: Vec<TableLife>,
@@ -178,7 +178,7 @@ impl<'a> Ingestion<'a> {
         runtime: &Handle,
         board: &Arc<Board>,
         writer: &Writer,
-        sweeper: &Sweeper,
+        orphan_cleaner: &OrphanCleaner,
     ) -> Result<Ingestion<'a>> {
         let tables = run.config.tables.len();
         let catalog = Arc::new(Catalog::connect(&run.config.kafka)?);
@@ -207,8 +207,8 @@ impl<'a> Ingestion<'a> {
             writer: writer.clone(),
             board: Arc::clone(board),
             runtime: runtime.clone(),
-            sweeper: sweeper.clone(),
-            checkpoints: Turns::default(),
+            orphan_cleaner: orphan_cleaner.clone(),
+            checkpoints: CheckpointPermits::default(),
             topics,
             tables: (0..tables).map(|_| TableLife::new()).collect(),
             started_out,
@@ -238,9 +238,10 @@ impl<'a> Ingestion<'a> {
     /// Waits for whatever ends the ingestion, and ends it in order: nothing void stays in a store.
     fn supervise(mut self) -> Result<Ended> {
         let ended = self.watch();
-        std::mem::replace(&mut self.members, Members::none()).leave(LEAVE_PATIENCE);
+        std::mem::replace(&mut self.members, Members::none()).leave(LEAVE_TIMEOUT);
         let taken = self.hurried.map_or(Duration::ZERO, |began| self.run.clock.boot().saturating_sub(began));
-        self.runtime.block_on(self.sweeper.finish(DRAIN_PATIENCE.saturating_sub(taken).max(SWEEP_AT_LEAST)));
+        self.runtime
+            .block_on(self.orphan_cleaner.finish(DRAIN_TIMEOUT.saturating_sub(taken).max(SWEEP_AT_LEAST)));
         ended
     }
 
@@ -324,7 +325,7 @@ impl<'a> Ingestion<'a> {
     fn drain(&mut self) {
         if self.hurried.is_none() {
             self.hurried = Some(self.run.clock.boot());
-            self.deadline = after(DRAIN_PATIENCE);
+            self.deadline = after(DRAIN_TIMEOUT);
         }
         if !std::mem::replace(&mut self.draining, true) {
             self.tell_shards(&ToShard::Drain);
@@ -406,7 +407,7 @@ fn start_shards(
     let (ended_out, ended) = bounded(count);
     for (index, inbox) in inboxes.into_iter().enumerate() {
         let source = KafkaSource::new(&run.config.kafka, prefetch)?;
-        let wiring = shard::Wiring {
+        let dependencies = shard::ShardDependencies {
             index,
             inbox,
             reports: upward.reports.clone(),
@@ -423,7 +424,7 @@ fn start_shards(
             if let Some(id) = pin {
                 core_affinity::set_for_current(core_affinity::CoreId { id });
             }
-            let outcome = Shard::new(source, Vec::new(), Vec::new(), wiring).and_then(Shard::run);
+            let outcome = Shard::new(source, Vec::new(), Vec::new(), dependencies).and_then(Shard::run);
             // The supervisor may have given up waiting.
             let _ = ended.try_send((index, outcome));
         };
@@ -439,7 +440,7 @@ fn undrained(first_stop: Option<Error>) -> Error {
     first_stop.unwrap_or_else(|| {
         Error::new(
             ErrorKind::Unavailable,
-            format!("not all that was read could be committed within {} s", DRAIN_PATIENCE.as_secs()),
+            format!("not all that was read could be committed within {} s", DRAIN_TIMEOUT.as_secs()),
         )
         .remedy("nothing is lost: the next start reads it again from the table's offsets")
     })

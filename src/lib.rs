@@ -41,8 +41,8 @@
 //! | layer | modules | own |
 //! |---|---|---|
 //! | 7 | [`cli`] | arguments, exit codes, what a person sees |
-//! | 6 | [`ingester`], [`demo`], [`hands`] | threads, signals, drain; the whole shown without Kafka; what a person does to a table |
-//! | 5 | [`shard`], [`committer`], [`member`], [`preflight`], [`admin`] | the two loops; a shard's place in a consumer group; what must hold before they start; the administration port |
+//! | 6 | [`ingester`], [`demo`], [`admin`] | threads, signals, drain; the whole shown without Kafka; what a person does to a table |
+//! | 5 | [`shard`], [`committer`], [`member`], [`preflight`], [`http_server`] | the two loops; a shard's place in a consumer group; what must hold before they start; the administration port |
 //! | 4 | [`exchange`] | the loops' messages, and what they must know of a table |
 //! | 3 | [`source`], [`columnar`], [`table`], [`host`] | Kafka; decoding and Parquet; Delta and stores; this process |
 //! | 2 | [`protocol`], [`config`], [`status`] | every exactly-once decision, pure; the checked config; what each part does now |
@@ -68,8 +68,8 @@ pub mod config;
 pub mod demo;
 pub mod error;
 pub mod exchange;
-pub mod hands;
 pub mod host;
+pub mod http_server;
 pub mod ids;
 pub mod ingester;
 pub mod member;

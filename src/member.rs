@@ -17,11 +17,11 @@ use tracing::{info, warn};
 use crate::clock::SharedClock;
 use crate::config::{Group, Kafka};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Tips, ToShard};
+use crate::exchange::{NextOffsets, ToShard};
 use crate::ids::{Offset, Partition, TopicPartition};
 use crate::metrics;
-use crate::protocol::membership::{Act, Membership, Tenure, Told, drain_patience};
-use crate::source::group::{Decision, Member, Place, Seat};
+use crate::protocol::membership::{Act, AssignmentEpoch, Membership, Told, drain_timeout};
+use crate::source::group::{Decision, GroupPartition, Member, Seat};
 
 /// How long a decision, or the end of a hand-over, may go unseen.
 const POLL_WAIT: Duration = Duration::from_millis(20);
@@ -43,11 +43,11 @@ pub struct Known {
     /// Partitions that nobody can read on.
     pub stopped: BTreeSet<Partition>,
     /// Where the table stands, as its committer says.
-    pub tips: watch::Receiver<Tips>,
+    pub next_offsets: watch::Receiver<NextOffsets>,
 }
 
 /// What everybody's membership is about.
-pub struct Terms {
+pub struct GroupSettings {
     pub group: Group,
     pub topics: BTreeMap<String, Known>,
     pub clock: SharedClock,
@@ -79,20 +79,21 @@ impl Members {
     /// Joins the group once for each shard; `left` is where a shard says what it is through with.
     pub fn join(
         kafka: &Kafka,
-        terms: Terms,
+        settings: GroupSettings,
         shards: &[Sender<ToShard>],
-        left: Vec<Receiver<(usize, TopicPartition, Tenure)>>,
+        left: Vec<Receiver<(usize, TopicPartition, AssignmentEpoch)>>,
     ) -> Result<Members> {
-        let terms = std::sync::Arc::new(terms);
+        let settings = std::sync::Arc::new(settings);
         let (news_out, news) = bounded(2 * shards.len());
-        let topics: BTreeSet<String> = terms.topics.keys().cloned().collect();
+        let topics: BTreeSet<String> = settings.topics.keys().cloned().collect();
         let mut renounced = Vec::new();
         for (index, (shard, left)) in shards.iter().zip(left).enumerate() {
             let (renounce, renounces) = bounded(topics.len());
             renounced.push(renounce);
-            let member = Member::join(kafka, &terms.group, index, &topics)?;
-            let wiring = Wiring { shard: shard.clone(), left, renounces, news: news_out.clone() };
-            let delegate = Delegate::new(member, std::sync::Arc::clone(&terms), index, wiring);
+            let member = Member::join(kafka, &settings.group, index, &topics)?;
+            let dependencies =
+                MemberDependencies { shard: shard.clone(), left, renounces, news: news_out.clone() };
+            let delegate = Delegate::new(member, std::sync::Arc::clone(&settings), index, dependencies);
             let news = news_out.clone();
             std::thread::Builder::new()
                 .name(format!("member-{index}"))
@@ -122,9 +123,9 @@ impl Members {
     }
 
     /// Has all of them leave the group, within a time: a broker that is down is not waited for.
-    pub fn leave(mut self, patience: Duration) {
+    pub fn leave(mut self, retry_policy: Duration) {
         self.renounced.clear();
-        let deadline = crossbeam_channel::after(patience);
+        let deadline = crossbeam_channel::after(retry_policy);
         while self.running > 0 {
             crossbeam_channel::select! {
                 recv(self.news) -> news => match news {
@@ -142,10 +143,10 @@ impl Members {
 }
 
 /// The ends of what connects a member with its shard and the ingester.
-pub struct Wiring {
+pub struct MemberDependencies {
     pub shard: Sender<ToShard>,
     /// Where the shard says what it is through with.
-    pub left: Receiver<(usize, TopicPartition, Tenure)>,
+    pub left: Receiver<(usize, TopicPartition, AssignmentEpoch)>,
     /// Topics that are left to others. Closed: it leaves the group.
     pub renounces: Receiver<String>,
     pub news: Sender<News>,
@@ -156,12 +157,12 @@ pub struct Delegate<M> {
     member: M,
     topics: BTreeSet<String>,
     renounces: Receiver<String>,
-    membership: Membership<Place>,
-    terms: std::sync::Arc<Terms>,
+    membership: Membership<GroupPartition>,
+    settings: std::sync::Arc<GroupSettings>,
     shard: Sender<ToShard>,
-    left: Receiver<(usize, TopicPartition, Tenure)>,
+    left: Receiver<(usize, TopicPartition, AssignmentEpoch)>,
     /// What the group was told last.
-    told: BTreeMap<Place, Offset>,
+    told: BTreeMap<GroupPartition, Offset>,
     tell_at: Duration,
     tell_all_at: Duration,
     index: usize,
@@ -170,15 +171,20 @@ pub struct Delegate<M> {
 }
 
 impl<M: Seat> Delegate<M> {
-    pub fn new(member: M, terms: std::sync::Arc<Terms>, index: usize, wiring: Wiring) -> Delegate<M> {
-        let patience = drain_patience(terms.group.session, terms.group.max_poll, HAND_OVER_MAX);
-        let Wiring { shard, left, renounces, news } = wiring;
+    pub fn new(
+        member: M,
+        settings: std::sync::Arc<GroupSettings>,
+        index: usize,
+        dependencies: MemberDependencies,
+    ) -> Delegate<M> {
+        let retry_policy = drain_timeout(settings.group.session, settings.group.max_poll, HAND_OVER_MAX);
+        let MemberDependencies { shard, left, renounces, news } = dependencies;
         Delegate {
             member,
-            topics: terms.topics.keys().cloned().collect(),
+            topics: settings.topics.keys().cloned().collect(),
             renounces,
-            membership: Membership::new(patience),
-            terms,
+            membership: Membership::new(retry_policy),
+            settings,
             shard,
             left,
             told: BTreeMap::new(),
@@ -196,7 +202,7 @@ impl<M: Seat> Delegate<M> {
         let _ = self.member.poll(LAST_WORDS);
         // A decision that waits for an answer keeps the client from closing.
         if self.membership.is_leaving() {
-            self.hear(Told::Lost(Vec::new()), self.terms.clock.boot());
+            self.hear(Told::Lost(Vec::new()), self.settings.clock.boot());
         }
         Ok(())
     }
@@ -212,7 +218,7 @@ impl<M: Seat> Delegate<M> {
             Err(TryRecvError::Disconnected) => return Ok(false),
         }
         let decision = self.member.poll(wait)?;
-        let now = self.terms.clock.boot();
+        let now = self.settings.clock.boot();
         let mut told = match decision {
             Some(decision) => {
                 // Offsets that were told in the middle of a rebalance were not heard.
@@ -226,7 +232,9 @@ impl<M: Seat> Delegate<M> {
         loop {
             self.hear(told, now);
             match self.left.try_recv() {
-                Ok((_, source, tenure)) => told = Told::Left((source.topic, source.partition), tenure),
+                Ok((_, source, assignment_epoch)) => {
+                    told = Told::Left((source.topic, source.partition), assignment_epoch)
+                }
                 Err(_) => break,
             }
         }
@@ -241,13 +249,13 @@ impl<M: Seat> Delegate<M> {
         Ok(true)
     }
 
-    fn hear(&mut self, told: Told<Place>, now: Duration) {
+    fn hear(&mut self, told: Told<GroupPartition>, now: Duration) {
         for act in self.membership.hear(told, now) {
             self.act(act);
         }
     }
 
-    fn decided(&self, decision: Decision) -> Told<Place> {
+    fn decided(&self, decision: Decision) -> Told<GroupPartition> {
         let (kind, places) = match &decision {
             Decision::Assigned(places) => ("assigned", places),
             Decision::Revoked(places) => ("revoked", places),
@@ -255,7 +263,7 @@ impl<M: Seat> Delegate<M> {
         };
         let partitions: Vec<String> =
             places.iter().map(|(topic, partition)| format!("{topic} [{partition}]")).collect();
-        info!(group = self.terms.group.name, shard = self.index, ?partitions, "{kind} by the group");
+        info!(group = self.settings.group.name, shard = self.index, ?partitions, "{kind} by the group");
         metrics::rebalance(kind);
         match decision {
             Decision::Assigned(places) => Told::Assigned(places),
@@ -264,7 +272,7 @@ impl<M: Seat> Delegate<M> {
         }
     }
 
-    fn act(&mut self, act: Act<Place>) {
+    fn act(&mut self, act: Act<GroupPartition>) {
         match act {
             Act::Accept(places) => {
                 let taken = self.member.accept(&places);
@@ -275,13 +283,13 @@ impl<M: Seat> Delegate<M> {
                 let freed = self.member.give_up(&places);
                 self.answered("given up", freed);
             }
-            Act::Join(places, tenure) => {
-                self.send(&places, |table, sources| ToShard::Join { table, sources, tenure });
+            Act::Join(places, assignment_epoch) => {
+                self.send(&places, |table, sources| ToShard::Join { table, sources, assignment_epoch });
             }
             Act::Leave(places) => self.send(&places, |table, sources| ToShard::Leave { table, sources }),
             Act::Abandon(places) => {
                 warn!(
-                    group = self.terms.group.name,
+                    group = self.settings.group.name,
                     shard = self.index,
                     partitions = places.len(),
                     "what was read of lost partitions is dropped; who has them reads it again"
@@ -294,10 +302,10 @@ impl<M: Seat> Delegate<M> {
 
     /// A message to the shard for each table. Of a partition that no table has an offset for nothing is
     /// read: the ingester begins again with it.
-    fn send(&mut self, places: &[Place], message: impl Fn(usize, Vec<TopicPartition>) -> ToShard) {
+    fn send(&mut self, places: &[GroupPartition], message: impl Fn(usize, Vec<TopicPartition>) -> ToShard) {
         let mut tables: BTreeMap<usize, Vec<TopicPartition>> = BTreeMap::new();
         for (topic, partition) in places {
-            let known = self.terms.topics.get(topic);
+            let known = self.settings.topics.get(topic);
             match known.and_then(|known| Some((known.table, known.sources.get(partition)?))) {
                 Some((table, source)) => tables.entry(table).or_default().push(source.clone()),
                 // Why it is not read was told when the table was opened.
@@ -315,7 +323,7 @@ impl<M: Seat> Delegate<M> {
     fn answered(&mut self, what: &str, outcome: Result<(), KafkaError>) {
         if let Err(error) = outcome {
             warn!(
-                group = self.terms.group.name, shard = self.index, %error,
+                group = self.settings.group.name, shard = self.index, %error,
                 "partitions could not be {what}: joining the group again"
             );
             self.is_outdated();
@@ -332,9 +340,9 @@ impl<M: Seat> Delegate<M> {
     fn tell_offsets(&mut self) {
         let mut news = BTreeMap::new();
         for place in self.membership.held() {
-            let Some(known) = self.terms.topics.get(&place.0) else { continue };
+            let Some(known) = self.settings.topics.get(&place.0) else { continue };
             let Some(source) = known.sources.get(&place.1) else { continue };
-            let tip = known.tips.borrow().get(source).copied();
+            let tip = known.next_offsets.borrow().get(source).copied();
             if let Some(offset) = tip.filter(|tip| self.told.get(place) != Some(tip)) {
                 news.insert(place.clone(), offset);
             }

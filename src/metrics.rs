@@ -216,8 +216,8 @@ pub fn stage(stage: Stage, took: std::time::Duration) {
     histogram!(STAGE_DURATION_SECONDS, "stage" => stage.as_str()).record(took.as_secs_f64());
 }
 
-pub fn dead_letters(table: &str, letters: u64) {
-    counter!(DEAD_LETTERS, "table" => table.to_owned()).increment(letters);
+pub fn dead_letters(table: &str, dead_letters: u64) {
+    counter!(DEAD_LETTERS, "table" => table.to_owned()).increment(dead_letters);
 }
 
 /// What the shards hold together: each of them says the same.

@@ -17,11 +17,11 @@ use crate::protocol::anchor::{self, Watermarks};
 use crate::record::Padded;
 use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
-use crate::table::dead_letters::admit;
+use crate::table::dead_letters::check;
 use crate::table::log::Snapshot;
-use crate::table::probe::Held;
+use crate::table::probe::PassedProbe;
 use crate::table::store::Store;
-use crate::table::{disk, gate, log, probe, since};
+use crate::table::{disk, log, probe, since, write_compatibility};
 
 mod sample;
 
@@ -39,7 +39,7 @@ pub struct Ready {
     /// Where bad records are kept.
     pub dead_letters: Option<Store>,
     /// Cloud stores that arbitrate, to be remembered once there is a table.
-    pub held: Vec<Held>,
+    pub held: Vec<PassedProbe>,
     pub topic: Topic,
     pub watermarks: BTreeMap<Partition, Watermarks>,
     /// The schema of the table, or the one it is to be created with.
@@ -47,7 +47,7 @@ pub struct Ready {
     /// The table, if there is one, as it was at this boot time: not replaced, and of a schema that suits.
     pub seen: Option<(Snapshot, Duration)>,
     /// The same of the table of its dead letters.
-    pub letters_seen: Option<(Snapshot, Duration)>,
+    pub dead_letters_seen: Option<(Snapshot, Duration)>,
     pub inferred: Option<Inferred>,
     /// Partitions that cannot be read on, each with what a person should know.
     pub stopped: Vec<(Partition, Error)>,
@@ -80,26 +80,27 @@ pub async fn table(
     let looked = clock.boot();
     let snapshot = load(&store).await?;
     listener.done("store", store.url.as_str());
-    let mut held: Vec<Held> = Vec::new();
+    let mut held: Vec<PassedProbe> = Vec::new();
     held.extend(probe::put_if_absent(&store, &table.storage_options, &**clock).await?);
     let arbiter =
         if store.is_local() { "hard links on a local disk" } else { "racing creates have one winner" };
     listener.done("put-if-absent", arbiter);
-    let (dead_letters, letters_seen) = dead_letters(table, &store, clock, &mut held, listener).await?.unzip();
-    let letters_seen = letters_seen.flatten();
+    let (dead_letters, dead_letters_seen) =
+        dead_letters(table, &store, clock, &mut held, listener).await?.unzip();
+    let dead_letters_seen = dead_letters_seen.flatten();
     let mut inferred = None;
     let mut stopped = Vec::new();
     // Asked for after the table is loaded: an instance that commits meanwhile is not taken for ahead.
     let watermarks = catalog.watermarks(&topic, table.start)?;
     let (schema, seen) = match snapshot {
         Some(snapshot) => {
-            let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
+            let schema = write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?;
             if let Some(wanted) = &table.schema {
                 contradicts(wanted, &schema)?;
             }
             listener.done("table", &format!("version {}, {} columns", snapshot.version, schema.fields.len()));
             since::not_replaced(&store, &snapshot, &table.id).await?;
-            let facts = snapshot.facts(gate::has_offset_columns(&schema));
+            let facts = snapshot.facts(write_compatibility::has_offset_columns(&schema));
             stopped = anchor::plan(&table.id, &topic.name, &topic.id, &facts, &watermarks)?.stopped;
             (schema, Some((snapshot, looked)))
         }
@@ -123,7 +124,18 @@ pub async fn table(
     };
     suits(&schema, &table.decoding)?;
     listener.done("schema", &schema.to_string());
-    Ok(Ready { store, dead_letters, held, topic, watermarks, schema, seen, letters_seen, inferred, stopped })
+    Ok(Ready {
+        store,
+        dead_letters,
+        held,
+        topic,
+        watermarks,
+        schema,
+        seen,
+        dead_letters_seen,
+        inferred,
+        stopped,
+    })
 }
 
 /// The place of the table's dead letters, if it keeps any, and the table there: there must be no other.
@@ -131,7 +143,7 @@ async fn dead_letters(
     table: &Table,
     main: &Store,
     clock: &SharedClock,
-    held: &mut Vec<Held>,
+    held: &mut Vec<PassedProbe>,
     listener: &mut dyn Listener,
 ) -> Result<Option<(Store, Option<(Snapshot, Duration)>)>> {
     let Some(url) = &table.dead_letters else { return Ok(None) };
@@ -143,7 +155,7 @@ async fn dead_letters(
         held.extend(probe::put_if_absent(&store, &table.storage_options, &**clock).await?);
     }
     if let Some(snapshot) = &snapshot {
-        admit(&store, snapshot)?;
+        check(&store, snapshot)?;
     }
     listener.done("dead letters", store.url.as_str());
     Ok(Some((store, snapshot.zip(Some(looked)))))

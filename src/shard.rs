@@ -29,8 +29,8 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use tokio::runtime::Handle;
 
+use self::group::GroupAssignment;
 pub use self::group::GroupLink;
-use self::group::Tenancy;
 use self::output::{Carrier, Output};
 use self::table::TableState;
 use crate::budget::Budget;
@@ -38,13 +38,13 @@ use crate::clock::SharedClock;
 use crate::columnar::{BadRecord, RecordFacts};
 use crate::config::OnBadRecord;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Generation, Moved, Question, ToShard};
-pub use crate::exchange::{Lane, Reading};
+use crate::exchange::{Moved, RequestId, ResetEpoch, ToShard};
+pub use crate::exchange::{Reading, TableContext};
 use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::metrics::{self, Stage};
 use crate::protocol::balance::Load;
-use crate::protocol::dead_letters::Held;
-use crate::protocol::membership::Tenure;
+use crate::protocol::dead_letters::AlreadyDeadLettered;
+use crate::protocol::membership::AssignmentEpoch;
 use crate::protocol::planted::{Bug, planted};
 use crate::protocol::progress::{Outcome, Progress};
 use crate::schema::Schema;
@@ -73,7 +73,7 @@ pub enum Report {
 }
 
 /// What a shard runs on.
-pub struct Wiring {
+pub struct ShardDependencies {
     pub index: usize,
     pub inbox: Receiver<ToShard>,
     pub reports: crossbeam_channel::Sender<Report>,
@@ -100,12 +100,12 @@ pub enum Turn {
 
 pub struct Shard<S> {
     source: S,
-    wiring: Wiring,
+    dependencies: ShardDependencies,
     tables: Vec<TableState>,
     partitions: Vec<PartitionState>,
     /// What the group has assigned and not taken back.
-    tenancies: BTreeMap<(usize, TopicPartition), Tenancy>,
-    asked: Question,
+    group_assignments: BTreeMap<(usize, TopicPartition), GroupAssignment>,
+    asked: RequestId,
     batch: RecordBatch,
     /// Headers of a bad record.
     headers: Vec<u8>,
@@ -127,29 +127,34 @@ struct PartitionState {
     /// Another one reads it now.
     moved: bool,
     /// Of the assignment by which it is read.
-    tenure: Tenure,
+    assignment_epoch: AssignmentEpoch,
     /// Time that it took since the last report.
     busy: Duration,
 }
 
 impl<S: Source> Shard<S> {
-    pub fn new(source: S, lanes: Vec<Lane>, mut readings: Vec<Reading>, wiring: Wiring) -> Result<Shard<S>> {
+    pub fn new(
+        source: S,
+        table_contexts: Vec<TableContext>,
+        mut readings: Vec<Reading>,
+        dependencies: ShardDependencies,
+    ) -> Result<Shard<S>> {
         let mut shard = Shard {
             source,
-            wiring,
+            dependencies,
             tables: Vec::new(),
             partitions: Vec::new(),
-            tenancies: BTreeMap::new(),
-            asked: Question::default(),
+            group_assignments: BTreeMap::new(),
+            asked: RequestId::default(),
             batch: RecordBatch::default(),
             headers: Vec::new(),
             draining: false,
             reported: Duration::ZERO,
             polling: Duration::ZERO,
         };
-        for lane in lanes {
-            let own = readings.extract_if(.., |reading| reading.table == lane.table).collect();
-            shard.open_table(lane, own)?;
+        for table_context in table_contexts {
+            let own = readings.extract_if(.., |reading| reading.table == table_context.table).collect();
+            shard.open_table(table_context, own)?;
         }
         assert!(readings.is_empty(), "a lane for every reading");
         Ok(shard)
@@ -171,7 +176,7 @@ impl<S: Source> Shard<S> {
     /// One pass of the loop; waits at most `wait` for records.
     pub fn turn(&mut self, wait: Duration) -> Result<Turn> {
         let mut worked = false;
-        while let Ok(message) = self.wiring.inbox.try_recv() {
+        while let Ok(message) = self.dependencies.inbox.try_recv() {
             self.receive(message)?;
             worked = true;
         }
@@ -189,7 +194,7 @@ impl<S: Source> Shard<S> {
     }
 
     fn wait_for_message(&mut self) -> Result<()> {
-        match self.wiring.inbox.recv_timeout(POLL_WAIT) {
+        match self.dependencies.inbox.recv_timeout(POLL_WAIT) {
             Ok(message) => self.receive(message),
             Err(_) => Ok(()),
         }
@@ -206,31 +211,31 @@ impl<S: Source> Shard<S> {
             {
                 Ok(())
             }
-            ToShard::Open { lane, readings } => self.open_table(*lane, readings),
+            ToShard::Open { table_context, readings } => self.open_table(*table_context, readings),
             ToShard::Close { table } => {
                 self.close_table(table);
                 Ok(())
             }
-            ToShard::Committed { table, generation, units } => {
+            ToShard::Committed { table, reset_epoch, units } => {
                 let state = self.table_mut(table);
-                if generation == state.generation {
+                if reset_epoch == state.reset_epoch {
                     state.uncommitted.retain(|unit| !units.contains(&unit.id));
                 }
                 Ok(())
             }
-            ToShard::Reset { table, generation, schema, starts, held } => {
-                self.reset(table, generation, schema, &starts, &held)
+            ToShard::Reset { table, reset_epoch, schema, starts, held } => {
+                self.reset(table, reset_epoch, schema, &starts, &held)
             }
             ToShard::Release { table, source, to } => self.let_go(table, &source, to),
             ToShard::Take(moved) => self.take_over(moved),
-            ToShard::Join { table, sources, tenure } => {
-                self.join(table, sources, tenure);
+            ToShard::Join { table, sources, assignment_epoch } => {
+                self.join(table, sources, assignment_epoch);
                 Ok(())
             }
             ToShard::Own(owned) => self.own(owned),
             ToShard::Leave { table, sources } => self.leave(table, sources),
-            ToShard::Left { table, source, tenure } => {
-                self.left(table, source, tenure);
+            ToShard::Left { table, source, assignment_epoch } => {
+                self.left(table, source, assignment_epoch);
                 Ok(())
             }
             ToShard::Abandon { table, sources } => {
@@ -255,9 +260,9 @@ impl<S: Source> Shard<S> {
 
     fn poll(&mut self, wait: Duration) -> Result<bool> {
         let wait = wait.min(self.time_until_due());
-        let begun = self.wiring.clock.boot();
+        let begun = self.dependencies.clock.boot();
         self.source.poll(wait);
-        self.polling += self.wiring.clock.boot().saturating_sub(begun);
+        self.polling += self.dependencies.clock.boot().saturating_sub(begun);
         let mut batch = mem::take(&mut self.batch);
         let mut worked = false;
         while let Some(event) = self.source.next(&mut batch) {
@@ -286,7 +291,7 @@ impl<S: Source> Shard<S> {
             }
             Event::Troubled { slot, error } => {
                 if self.partitions[slot.index()].reading {
-                    self.partitions[slot.index()].troubled = Some(self.wiring.clock.boot());
+                    self.partitions[slot.index()].troubled = Some(self.dependencies.clock.boot());
                     self.show(slot.index(), State::Waiting((&error).into()));
                 }
                 Ok(())
@@ -300,8 +305,8 @@ impl<S: Source> Shard<S> {
 
     fn take_records(&mut self, batch: &RecordBatch) -> Result<()> {
         let index = batch.slot().index();
-        let now = self.wiring.clock.boot();
-        let batch_bytes = self.wiring.batch_bytes(BATCH_BYTES);
+        let now = self.dependencies.clock.boot();
+        let batch_bytes = self.dependencies.batch_bytes(BATCH_BYTES);
         let mut encoding = Duration::ZERO;
         let mut failed = None;
         let partition = &mut self.partitions[index];
@@ -331,15 +336,20 @@ impl<S: Source> Shard<S> {
                 Ok(()) => {
                     partition.progress.take(record.offset, Outcome::Row);
                     table.oldest_ms = [table.oldest_ms, record.timestamp_ms].into_iter().flatten().min();
-                    encoding += table.encode_when_full(record.size(), batch_bytes, &self.wiring)?;
+                    encoding += table.encode_when_full(record.size(), batch_bytes, &self.dependencies)?;
                 }
                 Err(bad) => {
                     table.counters.bad(bad.reason.as_str());
-                    match table.lane.on_bad_record {
+                    match table.table_context.on_bad_record {
                         OnBadRecord::DeadLetter => {
                             self.source.headers(place, &mut self.headers);
                             let record = Record { headers: Headers::over(&self.headers), ..record };
-                            table.write_letter(partition.progress.source(), &record, &bad, &self.wiring)?;
+                            table.write_dead_letter(
+                                partition.progress.source(),
+                                &record,
+                                &bad,
+                                &self.dependencies,
+                            )?;
                             partition.progress.take(record.offset, Outcome::DeadLetter);
                         }
                         OnBadRecord::Skip => partition.progress.take(record.offset, Outcome::Skipped),
@@ -355,7 +365,7 @@ impl<S: Source> Shard<S> {
         table.note_unfit_timestamps(unfit);
         table.outputs_mut().for_each(Output::note_memory);
         table.counters.consumed(batch.len());
-        let took = self.wiring.clock.boot().saturating_sub(now);
+        let took = self.dependencies.clock.boot().saturating_sub(now);
         table.decoding += took.saturating_sub(encoding);
         partition.busy += took;
         table.begin_waiting(now, partition.progress.has_records());
@@ -369,7 +379,7 @@ impl<S: Source> Shard<S> {
 
     /// A bounded run is through with a partition once it stands at its end.
     fn note_progress(&mut self, index: usize) {
-        let now = self.wiring.clock.boot();
+        let now = self.dependencies.clock.boot();
         let partition = &self.partitions[index];
         if partition.progress.is_open() {
             self.tables[partition.table].begin_waiting(now, partition.progress.has_records());
@@ -381,7 +391,7 @@ impl<S: Source> Shard<S> {
 
     /// Where partitions end, as far as the source knows without asking.
     fn report_ends(&mut self) {
-        let now = self.wiring.clock.boot();
+        let now = self.dependencies.clock.boot();
         if now.saturating_sub(self.reported) < REPORT_EVERY {
             return;
         }
@@ -393,8 +403,8 @@ impl<S: Source> Shard<S> {
             self.partitions.iter().enumerate().filter(|(_, partition)| partition.reading)
         {
             if let Some(end) = self.source.end(slot(index)) {
-                let lane = &self.tables[partition.table].lane;
-                lane.board.ends(&lane.table_id, partition.progress.source(), end);
+                let table_context = &self.tables[partition.table].table_context;
+                table_context.board.ends(&table_context.table_id, partition.progress.source(), end);
             }
         }
     }
@@ -404,14 +414,14 @@ impl<S: Source> Shard<S> {
     fn cut_when_full(&mut self, index: usize) -> Result<()> {
         let place = self.partitions[index].table;
         let table = &self.tables[place];
-        if table.outputs().any(|output| output.size_estimate() >= table.lane.target_file_size) {
+        if table.outputs().any(|output| output.size_estimate() >= table.table_context.target_file_size) {
             return self.cut(place);
         }
         self.relieve_memory()
     }
 
     fn cut_what_is_due(&mut self) -> Result<()> {
-        let now = self.wiring.clock.boot();
+        let now = self.dependencies.clock.boot();
         // Whatever is still open when reading has ended for good is handed over at once.
         let ending = self.draining || self.partitions.iter().all(|partition| !partition.reading);
         for place in 0..self.tables.len() {
@@ -423,7 +433,7 @@ impl<S: Source> Shard<S> {
     }
 
     fn time_until_due(&self) -> Duration {
-        let now = self.wiring.clock.boot();
+        let now = self.dependencies.clock.boot();
         let due = self.tables.iter().filter_map(TableState::due).min();
         due.map_or(Duration::MAX, |due| due.saturating_sub(now))
     }
@@ -437,7 +447,7 @@ impl<S: Source> Shard<S> {
             .filter(|partition| partition.table == place)
             .filter_map(|partition| partition.progress.cut())
             .collect();
-        self.tables[place].cut(ranges, &self.wiring)?;
+        self.tables[place].cut(ranges, &self.dependencies)?;
         if self.tables[place].paused {
             self.tables[place].outputs_mut().for_each(Output::let_go_of_buffers);
         }
@@ -449,13 +459,13 @@ impl<S: Source> Shard<S> {
     fn reset(
         &mut self,
         table: usize,
-        generation: Generation,
+        reset_epoch: ResetEpoch,
         schema: Arc<Schema>,
         starts: &BTreeMap<TopicPartition, Offset>,
-        held: &Arc<Held>,
+        held: &Arc<AlreadyDeadLettered>,
     ) -> Result<()> {
         let place = self.place(table);
-        self.tables[place].reset(generation, schema, starts, held);
+        self.tables[place].reset(reset_epoch, schema, starts, held);
         let goes_on = !self.draining && !self.tables[place].is_over();
         let mut again = Vec::new();
         for (index, partition) in self.partitions.iter_mut().enumerate() {
@@ -510,20 +520,20 @@ impl<S: Source> Shard<S> {
         // A reset must not wake it: where it stands is its end.
         partition.end = Some(partition.progress.position());
         let report = Report::Stopped {
-            table: self.tables[partition.table].lane.table,
+            table: self.tables[partition.table].table_context.table,
             source: partition.progress.source().clone(),
             error,
         };
         self.stop_reading(index);
         // The channel has room for a report of every partition.
-        let _ = self.wiring.reports.try_send(report);
+        let _ = self.dependencies.reports.try_send(report);
     }
 
     /// Tells how a partition stands.
     fn show(&self, index: usize, state: State) {
         let partition = &self.partitions[index];
-        let lane = &self.tables[partition.table].lane;
-        lane.board.set(Part::partition(&lane.table_id, partition.progress.source()), state);
+        let table_context = &self.tables[partition.table].table_context;
+        table_context.board.set(Part::partition(&table_context.table_id, partition.progress.source()), state);
     }
 
     /// Something of the partition has arrived.
@@ -553,7 +563,7 @@ impl<S: Source> Shard<S> {
     fn place(&self, table: usize) -> usize {
         self.tables
             .iter()
-            .position(|state| state.lane.table == table)
+            .position(|state| state.table_context.table == table)
             .expect("messages name tables of this shard")
     }
 
@@ -573,7 +583,7 @@ impl PartitionState {
             held: reading.held,
             troubled: None,
             moved: false,
-            tenure: Tenure::default(),
+            assignment_epoch: AssignmentEpoch::default(),
             busy: Duration::ZERO,
         }
     }
@@ -581,12 +591,16 @@ impl PartitionState {
     fn is_held(&self, offset: Offset) -> bool {
         self.held.last().is_some_and(|&last| offset <= last)
             && self.held.binary_search(&offset).is_ok()
-            && !planted(Bug::JudgesLettersAgain)
+            && !planted(Bug::JudgesDeadLettersAgain)
     }
 }
 
-fn carrier<'a>(wiring: &'a Wiring, lane: &'a Lane, generation: Generation) -> Carrier<'a> {
-    Carrier { wiring, lane, generation }
+fn carrier<'a>(
+    dependencies: &'a ShardDependencies,
+    table_context: &'a TableContext,
+    reset_epoch: ResetEpoch,
+) -> Carrier<'a> {
+    Carrier { dependencies, table_context, reset_epoch }
 }
 
 fn slot(index: usize) -> Slot {

@@ -421,7 +421,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
-    use crate::clock::testing::Hand;
+    use crate::clock::testing::ManualClock;
     use crate::ids::{Partition, TopicId};
 
     fn reasons(list: &[Reason]) -> Vec<(&str, &str, &str)> {
@@ -439,7 +439,7 @@ mod tests {
 
     #[test]
     fn nothing_is_ready_before_the_first_part_has_reported() {
-        let board = Board::new(Arc::new(Hand::default()));
+        let board = Board::new(Arc::new(ManualClock::default()));
         assert_eq!(reasons(&board.not_ready()), [("thalweg", "starting", "starting")]);
         board.set(Part::Kafka, waiting("no broker"));
         board.set(Part::table("orders"), State::Reading);
@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn a_part_that_does_not_beat_is_stalled_until_it_beats_again() {
-        let clock = Arc::new(Hand::default());
+        let clock = Arc::new(ManualClock::default());
         let board = Board::new(clock.clone());
         let commits = Part::Commits("orders".to_owned());
         board.heartbeat(&commits, Duration::from_secs(30));
@@ -465,7 +465,7 @@ mod tests {
 
     #[test]
     fn a_part_waits_since_it_was_last_ready_whatever_it_says_meanwhile() {
-        let clock = Arc::new(Hand::default());
+        let clock = Arc::new(ManualClock::default());
         let board = Board::new(clock.clone());
         let store = || Part::Store("s3://lake".to_owned());
         for (second, state) in
@@ -485,7 +485,7 @@ mod tests {
 
     #[test]
     fn a_part_that_ended_is_not_missed() {
-        let clock = Arc::new(Hand::default());
+        let clock = Arc::new(ManualClock::default());
         let board = Board::new(clock.clone());
         let commits = Part::Commits("orders".to_owned());
         board.set(Part::table("orders"), State::Reading);
@@ -498,7 +498,7 @@ mod tests {
 
     #[test]
     fn a_stopped_table_is_named_with_its_remedy_whatever_its_loops_still_say() {
-        let clock = Arc::new(Hand::default());
+        let clock = Arc::new(ManualClock::default());
         let board = Board::new(clock.clone());
         let commits = Part::Commits("orders".to_owned());
         board.set(Part::table("orders"), State::Reading);
@@ -522,7 +522,7 @@ mod tests {
 
     #[test]
     fn a_partition_that_stopped_is_named_and_one_that_is_paused_is_not_missed() {
-        let board = Board::new(Arc::new(Hand::default()));
+        let board = Board::new(Arc::new(ManualClock::default()));
         board.set(Part::table("orders"), State::Reading);
         board.set(Part::partition("orders", &source(0)), State::Paused("64 files wait".into()));
         board.set(Part::partition("orders", &source(1)), State::Stopped("offsets 1..5 are gone".into()));
@@ -532,7 +532,7 @@ mod tests {
 
     #[test]
     fn an_outage_of_a_store_is_one_however_many_tables_wait_for_it() {
-        let clock = Arc::new(Hand::default());
+        let clock = Arc::new(ManualClock::default());
         let board = Board::new(clock.clone());
         let store = Part::Store("s3://lake".to_owned());
         let commits = |table: &str| Part::Commits(table.to_owned());
@@ -564,7 +564,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_what_no_service_is_named_for_is_told_itself() {
-        let clock = Arc::new(Hand::default());
+        let clock = Arc::new(ManualClock::default());
         let board = Board::new(clock.clone());
         board.set(Part::Store("s3://lake".to_owned()), State::Reading);
         let commits = Part::Commits("a".to_owned());

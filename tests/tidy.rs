@@ -82,14 +82,14 @@ fn named_modules(text: &str) -> Vec<String> {
 }
 
 fn leading_word(text: &str) -> String {
-    text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+    text.chars().take_while(|dead_letter| dead_letter.is_alphanumeric() || *dead_letter == '_').collect()
 }
 
 /// The items of a `{…}` group whose brace is open, nested groups whole.
 fn top_level_items(group: &str) -> Vec<String> {
     let (mut items, mut depth) = (vec![String::new()], 0);
-    for letter in group.chars() {
-        match letter {
+    for dead_letter in group.chars() {
+        match dead_letter {
             '}' if depth == 0 => break,
             ',' if depth == 0 => {
                 items.push(String::new());
@@ -99,7 +99,7 @@ fn top_level_items(group: &str) -> Vec<String> {
             '}' => depth -= 1,
             _ => {}
         }
-        items.last_mut().unwrap().push(letter);
+        items.last_mut().unwrap().push(dead_letter);
     }
     items
 }

@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 use thalweg::clock::{SharedClock, SystemClock};
-use thalweg::committer::{self, CHECKPOINT_EVERY, Committer, Identity, Places, Wiring};
+use thalweg::committer::{
+    self, CHECKPOINT_EVERY, Committer, CommitterDependencies, DeadLetterLocations, Identity,
+};
 use thalweg::config::Compression;
-use thalweg::exchange::{DataFile, Generation, ToCommitter, ToShard};
+use thalweg::exchange::{DataFile, ResetEpoch, ToCommitter, ToShard};
 use thalweg::ids::{Offset, Partition};
 use thalweg::protocol::anchor::Watermarks;
 use thalweg::protocol::fence::Writer;
 use thalweg::protocol::ledger::Work;
 use thalweg::source::catalog::Topic;
-use thalweg::source::witness::Witness;
+use thalweg::source::identity_check::IdentityCheck;
 use thalweg::status::Board;
-use thalweg::table::checkpoint::Turns;
+use thalweg::table::checkpoint::CheckpointPermits;
+use thalweg::table::orphan_cleaner::OrphanCleaner;
 use thalweg::table::store::Store;
-use thalweg::table::sweeper::Sweeper;
 use tokio::sync::mpsc;
 
 use crate::table::{FILES, PARTITIONS, RANGE, TABLE_ID, path, range, source, stats, store};
@@ -42,7 +44,8 @@ impl Ingestion {
     pub fn of(store: Store) -> Ingestion {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let clock: SharedClock = Arc::new(SystemClock);
-        let places = Places { current: None, reach: Arc::new(|_| panic!("no dead letters here")) };
+        let places =
+            DeadLetterLocations { current: None, reach: Arc::new(|_| panic!("no dead letters here")) };
         let identity = Identity {
             table_id: TABLE_ID.to_owned(),
             writer: Writer {
@@ -67,20 +70,20 @@ impl Ingestion {
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
         let (to_committer, inbox) = mpsc::unbounded_channel();
         let (shard, answers) = bounded(ANSWERS);
-        let wiring = Wiring {
+        let dependencies = CommitterDependencies {
             table: 0,
             inbox,
             shards: vec![shard],
             board: Arc::new(Board::new(Arc::clone(&clock))),
             clock,
-            witness: Witness::of_nothing(),
-            sweeper: Sweeper::new(runtime.handle().clone()),
-            checkpoints: Turns::default(),
+            identity_check: IdentityCheck::of_nothing(),
+            orphan_cleaner: OrphanCleaner::new(runtime.handle().clone()),
+            checkpoints: CheckpointPermits::default(),
             checkpoint_every: CHECKPOINT_EVERY,
             compression: Compression::Zstd(1),
-            tips: None,
+            next_offsets: None,
         };
-        let committer = Committer::new(store, identity, places, opened, wiring);
+        let committer = Committer::new(store, identity, places, opened, dependencies);
         let (commits, mut handed) = mpsc::channel::<Vec<ToCommitter>>(1);
         let run = async move {
             let committer = tokio::spawn(committer.run());
@@ -129,9 +132,15 @@ impl Ingestion {
             oldest_ms: None,
         };
         let ranges = [0, 1].map(|side| range(2 * of as i32 + side, self.next)).to_vec();
-        let work =
-            Work { shard: 0, unit: number as u64, file: Some(file), letters: None, ranges, vouched: false };
-        ToCommitter::Finished { generation: Generation::default(), work }
+        let work = Work {
+            shard: 0,
+            unit: number as u64,
+            file: Some(file),
+            dead_letters: None,
+            ranges,
+            confirmed: false,
+        };
+        ToCommitter::Finished { reset_epoch: ResetEpoch::default(), work }
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use thalweg::config::Compression;
-use thalweg::table::checkpoint::Terms;
-use thalweg::table::sweeper::Sweeper;
+use thalweg::table::checkpoint::CheckpointOptions;
+use thalweg::table::orphan_cleaner::OrphanCleaner;
 use thalweg::table::{checkpoint as checkpoints, log};
 use tokio::runtime::Runtime;
 
@@ -19,7 +19,7 @@ const ROUNDS: usize = 5;
 /// Of one round, in this order: the twin follows the commits.
 const MEASURES: [&str; 4] = ["commit", "bare", "load", "checkpoint"];
 /// Of the table nothing has expired.
-const TERMS: Terms = Terms { expired_ms: 0, compression: Compression::Zstd(1) };
+const OPTIONS: CheckpointOptions = CheckpointOptions { expired_ms: 0, compression: Compression::Zstd(1) };
 
 /// A figure, and what it may be at most: of the large table, against the small one where it says so.
 const LIMITS: [(&str, f64); 7] = [
@@ -222,7 +222,7 @@ pub fn checkpoint(runtime: &Runtime, place: &Path) -> Duration {
     runtime.block_on(async {
         let tip = log::load(&store).await.expect("a sound table").expect("a table").version;
         let watch = Stopwatch::start();
-        checkpoints::write(&store, tip, TERMS, &Sweeper::here()).await.expect("a sound table");
+        checkpoints::write(&store, tip, OPTIONS, &OrphanCleaner::here()).await.expect("a sound table");
         watch.elapsed()
     })
 }

@@ -38,7 +38,7 @@ const PARTITION_RECORDS: usize = 30_000;
 const FRAMING: usize = 16;
 /// What a client may hold: the share of one of two shards.
 const PREFETCH_BYTES: usize = 32 << 20;
-const PATIENCE: Duration = Duration::from_millis(100);
+const TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Set for the process that is the broker.
 const BROKER: &str = "THALWEG_BENCH_BROKER";
@@ -89,7 +89,7 @@ fn batches(source: &mut KafkaSource, batch: &mut RecordBatch, topic: &str, recor
     source.assign(&(0..PARTITIONS).map(assignment).collect::<Vec<_>>()).expect("the partitions are there");
     let (mut seen, mut bytes) = (0, 0);
     while seen < records {
-        source.poll(PATIENCE);
+        source.poll(TIMEOUT);
         while let Some(event) = source.next(batch) {
             match event {
                 Event::Records => {
@@ -117,7 +117,7 @@ fn polls(consumer: &BaseConsumer<Quiet>, topic: &str, records: usize) -> usize {
     consumer.assign(&list).expect("the partitions are there");
     let (mut seen, mut bytes) = (0, 0);
     while seen < records {
-        match consumer.poll(PATIENCE) {
+        match consumer.poll(TIMEOUT) {
             None | Some(Err(KafkaError::PartitionEOF(_))) => {}
             Some(Err(error)) => panic!("{error}"),
             Some(Ok(message)) => {
@@ -218,7 +218,7 @@ fn send(producer: &BaseProducer, mut record: BaseRecord<'_, (), [u8]>) {
             Ok(()) => return,
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), again)) => {
                 record = again;
-                producer.poll(PATIENCE);
+                producer.poll(TIMEOUT);
             }
             Err((error, _)) => panic!("{error}"),
         }

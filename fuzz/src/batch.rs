@@ -4,7 +4,7 @@
 //! it is copied into, the columns, dead letters, and the Parquet file, which the parquet crate reads.
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use thalweg::columnar::letters::{self, Letter};
+use thalweg::columnar::dead_letters::{self, DeadLetter};
 use thalweg::columnar::{BadReason, BadRecord, Columns, Decoder, ParquetFile, RecordFacts};
 use thalweg::config::{Compression, Decoding};
 use thalweg::ids::Offset;
@@ -105,7 +105,7 @@ pub fn check(data: &[u8]) {
             match decoder.append(&mut columns, value, &facts) {
                 Ok(()) => kept.push(given),
                 Err(bad) => {
-                    let letter = Letter {
+                    let dead_letter = DeadLetter {
                         topic: "orders",
                         partition: 3,
                         offset: given.offset,
@@ -113,7 +113,7 @@ pub fn check(data: &[u8]) {
                         key: record.key,
                         value: value.bytes(),
                     };
-                    letters::append(&mut dead, &letter, record.headers, &bad);
+                    dead_letters::append(&mut dead, &dead_letter, record.headers, &bad);
                     refused.push((given, bad));
                 }
             }

@@ -15,10 +15,10 @@ use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use thalweg::config::Compression;
 use thalweg::schema::Schema;
-use thalweg::table::checkpoint::{self, Terms};
+use thalweg::table::checkpoint::{self, CheckpointOptions};
+use thalweg::table::orphan_cleaner::OrphanCleaner;
 use thalweg::table::store::Store;
-use thalweg::table::sweeper::Sweeper;
-use thalweg::table::{gate, inventory};
+use thalweg::table::{inventory, write_compatibility};
 use tokio::runtime::Runtime;
 use url::Url;
 
@@ -127,7 +127,7 @@ impl World {
             if expires || vectors || !inventory.faults.is_empty() {
                 return Ok(None);
             }
-            let writable = gate::admit(&snapshot.protocol, &snapshot.metadata).is_ok();
+            let writable = write_compatibility::check(&snapshot.protocol, &snapshot.metadata).is_ok();
             let seen = Seen {
                 version: snapshot.version.0,
                 columns: schema.fields.iter().map(|field| field.name.clone()).collect(),
@@ -163,8 +163,8 @@ impl World {
     /// Writes a checkpoint and takes away what it covers.
     fn checkpoint(&self, version: u64) {
         self.runtime.block_on(async {
-            let terms = Terms { expired_ms: 0, compression: Compression::Snappy };
-            checkpoint::write(&self.store, thalweg::ids::Version(version), terms, &Sweeper::here())
+            let options = CheckpointOptions { expired_ms: 0, compression: Compression::Snappy };
+            checkpoint::write(&self.store, thalweg::ids::Version(version), options, &OrphanCleaner::here())
                 .await
                 .expect("what we read we can write down");
             for name in self.names().await {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use thalweg::config;
 use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
-use thalweg::protocol::app_id::{AppId, Jump};
+use thalweg::protocol::app_id::{AppId, OffsetOverride};
 use thalweg::protocol::dead_letters;
 use thalweg::table::log::LogFile;
 use thalweg::table::store::Store;
@@ -24,8 +24,8 @@ pub fn check(data: &[u8]) {
     if let Some(read) = AppId::parse(app_id) {
         assert_eq!(AppId::parse(&read.to_string()), Some(read));
     }
-    if let Some(jump) = Jump::parse(app_id) {
-        assert_eq!(Jump::parse(&jump.to_string()), Some(jump));
+    if let Some(offset_override) = OffsetOverride::parse(app_id) {
+        assert_eq!(OffsetOverride::parse(&offset_override.to_string()), Some(offset_override));
         assert_eq!(AppId::parse(app_id), None, "a jump is no next offset");
     }
 }
@@ -48,9 +48,9 @@ fn identity(id: &str, topic: &str) {
     let app_id = AppId::new(id, source.clone());
     let text = app_id.to_string();
     assert_eq!(AppId::parse(&text).as_ref(), Some(&app_id));
-    let jump = Jump { id: app_id, from: Offset(3), to: Offset(9) };
-    assert_eq!(Jump::parse(&jump.to_string()).as_ref(), Some(&jump));
-    assert_eq!(AppId::parse(&jump.to_string()), None);
+    let offset_override = OffsetOverride { id: app_id, from: Offset(3), to: Offset(9) };
+    assert_eq!(OffsetOverride::parse(&offset_override.to_string()).as_ref(), Some(&offset_override));
+    assert_eq!(AppId::parse(&offset_override.to_string()), None);
     assert_eq!(AppId::parse(&dead_letters::app_id(id, &source)), None);
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::CheckArguments;
-use crate::admin;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, OnBadRecord, Table};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http_server;
 use crate::preflight::{self, Listener, Ready};
 use crate::source::catalog::Catalog;
 use crate::source::group::may_join;
@@ -47,7 +47,7 @@ fn offline(config: &Config, report: &mut Report) -> Result<()> {
 
 fn online(config: &Config, report: &mut Report) -> Result<()> {
     if config.admin.explicit {
-        match admin::bind(config.admin.listen, true) {
+        match http_server::bind(config.admin.listen, true) {
             Ok(_) => report.passed("", "admin", &free(config.admin.listen))?,
             Err(error) => report.failed("", "admin", error)?,
         }
@@ -108,8 +108,11 @@ fn no_thread(error: &std::io::Error) -> Error {
 }
 
 fn free(listen: std::net::SocketAddr) -> String {
-    let others =
-        if admin::is_open_to_others(listen) { ", and open to other machines without a login" } else { "" };
+    let others = if http_server::is_open_to_others(listen) {
+        ", and open to other machines without a login"
+    } else {
+        ""
+    };
     format!("{listen} is free{others}")
 }
 

@@ -1,13 +1,13 @@
 //! `thalweg dlq stats`, `show` and `replay`: their arguments, and what they print.
 //!
-//! It owns the layout. What is read is `hands::letters`', what is done `hands::replay`'s.
+//! It owns the layout. What is read is `admin::dead_letters`', what is done `admin::replay`'s.
 //!
 //! With `--json` each prints one object; keys are added, never changed:
 //!
 //! | command | holds |
 //! |---|---|
-//! | `stats` | `table_id`, `letters`, `by`; `counts`: list of the members of `by`, `letters`, `first_offset`, `last_offset`, `oldest_ms`, `newest_ms` |
-//! | `show` | `table_id`, `letters` (how many there are), `shown`: list of `topic`, `partition`, `offset`, `timestamp_ms`, `reason`, `error`, `key`, `value`, `value_bytes`, `headers` |
+//! | `stats` | `table_id`, `dead_letters`, `by`; `counts`: list of the members of `by`, `dead_letters`, `first_offset`, `last_offset`, `oldest_ms`, `newest_ms` |
+//! | `show` | `table_id`, `dead_letters` (how many there are), `shown`: list of `topic`, `partition`, `offset`, `timestamp_ms`, `reason`, `error`, `key`, `value`, `value_bytes`, `headers` |
 //! | `replay` | `table_id`, `dry_run`, and the members of `Outcome` |
 
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use serde_json::{Map, Value, json};
 
 use super::ConfigArgument;
 use super::table::{columns, laid_out, pretty, runtime};
+use crate::admin;
+use crate::admin::dead_letters::{self, By, Filter, ShowLimits, Shown};
+use crate::admin::replay::{self, Asked, Outcome};
 use crate::clock::{SharedClock, SystemClock};
 use crate::columnar::BadReason;
 use crate::error::Result;
-use crate::hands;
-use crate::hands::letters::{self, By, Filter, Limits, Shown};
-use crate::hands::replay::{self, Asked, Outcome};
 use crate::ids::{Offset, Partition};
 use crate::stdout;
 
@@ -33,13 +33,13 @@ pub enum DlqCommand {
     Stats(StatsArguments),
     /// Print dead letters: where they are from, why they are no rows, and their payload
     ///
-    /// Payloads are escaped and cut. Letters stand in the order of partition and offset.
+    /// Payloads are escaped and cut. Dead letters stand in the order of partition and offset.
     #[command(after_long_help = SHOW_EXAMPLES)]
     Show(ShowArguments),
     /// Try dead letters again with the table's schema and the config of now; what fits becomes rows
     ///
-    /// Exactly once: a letter becomes one row at most, whatever is killed. Run it again and it goes on behind its
-    /// last commit. An ingester may run beside it. Letters that fail again stay letters, are named, and are not
+    /// Exactly once: a dead letter becomes one row at most, whatever is killed. Run it again and it goes on behind its
+    /// last commit. An ingester may run beside it. Dead letters that fail again stay dead letters, are named, and are not
     /// tried again without `--again`.
     /// The dead-letter table is only read.
     #[command(after_long_help = REPLAY_EXAMPLES)]
@@ -68,7 +68,7 @@ Examples:
 pub struct Of {
     #[command(flatten)]
     pub config: ConfigArgument,
-    /// The table whose letters they are; may be left out where the config has only one
+    /// The table whose dead letters they are; may be left out where the config has only one
     #[arg(long, value_name = "ID")]
     pub table: Option<String>,
     /// Print one JSON object
@@ -84,7 +84,7 @@ pub struct Wanted {
     /// Only these reasons, separated by commas
     #[arg(long, value_name = "REASON", value_delimiter = ',', value_parser = reasons())]
     pub reason: Vec<String>,
-    /// Only the letter of this offset
+    /// Only the dead letter of this offset
     #[arg(long, value_name = "N")]
     pub offset: Option<i64>,
     /// Only records from this time on, such as 2026-11-22T00:00:00Z
@@ -112,7 +112,7 @@ pub struct ShowArguments {
     pub of: Of,
     #[command(flatten)]
     pub wanted: Wanted,
-    /// At most so many letters
+    /// At most so many dead letters
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
     /// The last ones instead of the first
@@ -129,8 +129,8 @@ pub struct ReplayArguments {
     pub of: Of,
     /// Try those again, too, that failed in an earlier replay
     ///
-    /// Which of them are rows by now is told by the table's `_partition` and `_offset`. Rows of replayed letters
-    /// that were deleted since come back: delete such letters from the dead-letter table, too.
+    /// Which of them are rows by now is told by the table's `_partition` and `_offset`. Rows of replayed dead letters
+    /// that were deleted since come back: delete such dead letters from the dead-letter table, too.
     #[arg(long)]
     pub again: bool,
     /// Only decode, and say what would become of them
@@ -162,9 +162,9 @@ impl Wanted {
 
 pub fn stats(StatsArguments { of, wanted, by }: &StatsArguments) -> Result<()> {
     let config = super::load_config(&of.config)?;
-    let table = hands::table(&config, of.table.as_deref())?;
-    let counts = runtime()?.block_on(letters::stats(table, &wanted.filter(), by))?;
-    let all: u64 = counts.iter().map(|(_, count)| count.letters).sum();
+    let table = admin::table(&config, of.table.as_deref())?;
+    let counts = runtime()?.block_on(dead_letters::stats(table, &wanted.filter(), by))?;
+    let all: u64 = counts.iter().map(|(_, count)| count.dead_letters).sum();
     if of.json {
         let counts: Vec<Value> = counts
             .iter()
@@ -189,7 +189,7 @@ pub fn stats(StatsArguments { of, wanted, by }: &StatsArguments) -> Result<()> {
         for (key, count) in &counts {
             let offset = |offset: Option<Offset>| offset.map(|of| of.to_string()).unwrap_or_default();
             let counted = [
-                count.letters.to_string(),
+                count.dead_letters.to_string(),
                 offset(count.first_offset),
                 offset(count.last_offset),
                 at(count.oldest_ms),
@@ -205,35 +205,35 @@ pub fn stats(StatsArguments { of, wanted, by }: &StatsArguments) -> Result<()> {
 
 pub fn show(ShowArguments { of, wanted, limit, last, chars }: &ShowArguments) -> Result<()> {
     let config = super::load_config(&of.config)?;
-    let table = hands::table(&config, of.table.as_deref())?;
-    let limits = Limits { letters: *limit, last: *last, characters: *chars };
-    let (shown, all) = runtime()?.block_on(letters::show(table, &wanted.filter(), limits))?;
+    let table = admin::table(&config, of.table.as_deref())?;
+    let limits = ShowLimits { dead_letters: *limit, last: *last, characters: *chars };
+    let (shown, all) = runtime()?.block_on(dead_letters::show(table, &wanted.filter(), limits))?;
     if of.json {
         return stdout::print_text(&pretty(&json!({"table_id": table.id, "letters": all, "shown": shown})));
     }
-    for letter in &shown {
-        letter_text(letter).iter().try_for_each(|line| stdout::print(line))?;
+    for dead_letter in &shown {
+        dead_letter_text(dead_letter).iter().try_for_each(|line| stdout::print(line))?;
     }
     stdout::print(&format!("{} of {all} letters", shown.len()))
 }
 
-fn letter_text(letter: &Shown) -> Vec<String> {
-    let Shown { topic, partition, offset, reason, error, .. } = letter;
+fn dead_letter_text(dead_letter: &Shown) -> Vec<String> {
+    let Shown { topic, partition, offset, reason, error, .. } = dead_letter;
     let mut lines = vec![
-        format!("{topic} [{partition}] offset {offset}, {}", at(letter.timestamp_ms)),
+        format!("{topic} [{partition}] offset {offset}, {}", at(dead_letter.timestamp_ms)),
         format!("  {reason}: {error}"),
     ];
-    lines.extend(letter.key.iter().map(|key| format!("  key     {key}")));
-    for (name, value) in &letter.headers {
+    lines.extend(dead_letter.key.iter().map(|key| format!("  key     {key}")));
+    for (name, value) in &dead_letter.headers {
         lines.push(format!("  header  {name} = {}", value.as_deref().unwrap_or("null")));
     }
-    lines.push(format!("  value   {} ({} bytes)", letter.value, letter.value_bytes));
+    lines.push(format!("  value   {} ({} bytes)", dead_letter.value, dead_letter.value_bytes));
     lines
 }
 
 pub fn replay(ReplayArguments { of, again, dry_run }: &ReplayArguments) -> Result<()> {
     let config = super::load_config(&of.config)?;
-    let table = hands::table(&config, of.table.as_deref())?;
+    let table = admin::table(&config, of.table.as_deref())?;
     let clock: SharedClock = Arc::new(SystemClock);
     let asked = Asked { again: *again, dry_run: *dry_run };
     let outcome = runtime()?.block_on(replay::replay(table, asked, &clock))?;
@@ -249,7 +249,7 @@ pub fn replay(ReplayArguments { of, again, dry_run }: &ReplayArguments) -> Resul
 }
 
 fn outcome_text(outcome: &Outcome, dry_run: bool) -> Vec<String> {
-    let Outcome { tried, rows, tried_before, rows_before, unsettled, unplaced, .. } = outcome;
+    let Outcome { tried, rows, tried_before, rows_before, unresolved, unplaced, .. } = outcome;
     let mut lines = Vec::new();
     for failure in &outcome.failures {
         let (topic, partition, offset) = (&failure.topic, failure.partition, failure.offset);
@@ -270,7 +270,7 @@ fn outcome_text(outcome: &Outcome, dry_run: bool) -> Vec<String> {
     let also = [
         (*tried_before, "were tried by an earlier replay; to try those again that are no rows: `--again`"),
         (*rows_before, "are rows already"),
-        (*unsettled, "are not settled in the table yet: let the ingester commit once more"),
+        (*unresolved, "are not settled in the table yet: let the ingester commit once more"),
         (*unplaced, "are of a topic or a table id that this table does not know"),
     ];
     lines.extend(also.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));

@@ -324,7 +324,7 @@ fn table_of(arguments: &TableArguments) -> Result<(url::Url, BTreeMap<String, Se
         return crate::config::table_address(location, &arguments.storage);
     };
     let config = load_config(&ConfigArgument { file: file.clone() })?;
-    let table = crate::hands::table(&config, arguments.location.as_deref()).map_err(|mut error| {
+    let table = crate::admin::table(&config, arguments.location.as_deref()).map_err(|mut error| {
         error.remedy = error.remedy.map(|remedy| remedy.replace("with `--table`", "behind `-c FILE`"));
         error
     })?;

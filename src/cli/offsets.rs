@@ -1,6 +1,6 @@
 //! `thalweg offsets show` and `thalweg offsets set`: their arguments, and what they print.
 //!
-//! It owns the layout. What is done is `hands::offsets`; what it means is `protocol::offsets`.
+//! It owns the layout. What is done is `admin::offsets`; what it means is `protocol::offsets`.
 //!
 //! `show --json` prints `{"tables": […]}`, the members of each are those of `Standing`. `set --json` prints
 //! one object; keys are added, never changed:
@@ -10,7 +10,7 @@
 //! | `table_id`, `topic`, `executed` | whose offsets; whether they were moved |
 //! | `version` | the version that holds the move; null where nothing was committed |
 //! | `moves` | list of `partition`, `topic_id`, `from` (null: none yet), `to`, `given_up`, `read_again` (numbers of offsets) |
-//! | `handovers` | what was taken over, a sentence each |
+//! | `identity_transfers` | what was taken over, a sentence each |
 //! | `needs` | options that `--execute` wants besides |
 
 use std::collections::BTreeSet;
@@ -21,13 +21,13 @@ use serde_json::{Value, json};
 
 use super::ConfigArgument;
 use super::table::{columns, laid_out, pretty, runtime};
+use crate::admin::offsets::{Asked, Moved, Standing, Target};
+use crate::admin::{self, offsets};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, Table};
 use crate::error::Result;
-use crate::hands::offsets::{Asked, Moved, Standing, Target};
-use crate::hands::{self, offsets};
 use crate::ids::{Offset, Partition};
-use crate::protocol::app_id::Handover;
+use crate::protocol::app_id::IdentityTransfer;
 use crate::protocol::offsets::Consent;
 use crate::source::catalog::Catalog;
 use crate::stdout;
@@ -131,7 +131,7 @@ fn target(text: &str) -> Result<Target, String> {
 pub fn show(arguments: &ShowArguments) -> Result<()> {
     let config = super::load_config(&arguments.config)?;
     let tables = match &arguments.table {
-        Some(id) => vec![hands::table(&config, Some(id))?],
+        Some(id) => vec![admin::table(&config, Some(id))?],
         None => config.tables.iter().collect(),
     };
     let offline = || crate::error::Error::new(crate::error::ErrorKind::Usage, "it was not to be asked");
@@ -173,12 +173,20 @@ fn standing_text(standing: &Standing) -> Vec<String> {
     if !standing.partitions.is_empty() {
         lines.extend(laid_out(table, &[0, 1, 2, 3, 4]));
     }
-    for jump in &standing.jumps {
-        let (low, high) = (jump.from.min(jump.to), jump.from.max(jump.to));
-        let times = if jump.times > 1 { format!(", {} times", jump.times) } else { String::new() };
-        lines.push(format!("{}: offsets {low}..{high} of partition {}{times}", jump.kind, jump.partition));
+    for offset_override in &standing.offset_overrides {
+        let (low, high) =
+            (offset_override.from.min(offset_override.to), offset_override.from.max(offset_override.to));
+        let times = if offset_override.times > 1 {
+            format!(", {} times", offset_override.times)
+        } else {
+            String::new()
+        };
+        lines.push(format!(
+            "{}: offsets {low}..{high} of partition {}{times}",
+            offset_override.kind, offset_override.partition
+        ));
     }
-    lines.extend(standing.handovers.iter().map(|told| format!("handed over: {told}")));
+    lines.extend(standing.identity_transfers.iter().map(|told| format!("handed over: {told}")));
     lines.extend(standing.trouble.iter().map(|why| format!("stopped: {why}")));
     lines.extend(standing.remedy.iter().map(|what| format!("  remedy: {what}")));
     lines.extend(standing.broker.iter().map(|why| format!("note: the broker was not asked: {why}")));
@@ -187,7 +195,7 @@ fn standing_text(standing: &Standing) -> Vec<String> {
 
 pub fn set(arguments: &SetArguments) -> Result<()> {
     let config = super::load_config(&arguments.config)?;
-    let table = hands::table(&config, arguments.table.as_deref())?;
+    let table = admin::table(&config, arguments.table.as_deref())?;
     let asked = Asked {
         to: arguments.to,
         partitions: arguments.partition.iter().copied().map(Partition).collect::<BTreeSet<_>>(),
@@ -226,7 +234,12 @@ fn moved_text(table: &Table, moved: &Moved, executed: bool, consent: Consent) ->
     }
     let mut lines = vec![format!("table {}, topic {}", table.id, table.topic)];
     lines.extend(laid_out(rows, &[0, 1, 2]));
-    lines.extend(decision.handovers.iter().map(|handover| format!("handed over: {}", handover.told())));
+    lines.extend(
+        decision
+            .identity_transfers
+            .iter()
+            .map(|identity_transfer| format!("handed over: {}", identity_transfer.told())),
+    );
     lines.push(match (executed, moved.version) {
         (true, Some(version)) => {
             format!("done: version {version} holds it; a running ingester reads on from there")
@@ -263,7 +276,7 @@ fn moved_json(table: &Table, moved: &Moved, executed: bool, consent: Consent) ->
         "executed": executed,
         "version": moved.version,
         "moves": moves,
-        "handovers": decision.handovers.iter().map(Handover::told).collect::<Vec<_>>(),
+        "handovers": decision.identity_transfers.iter().map(IdentityTransfer::told).collect::<Vec<_>>(),
         "needs": decision.needs(consent),
     })
 }

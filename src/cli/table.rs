@@ -12,7 +12,7 @@
 //! | `rows`, `files`, `foreign_files` | rows and live files; those without our ranges |
 //! | `deep`, `checksums` | every byte was read; files whose bytes were compared with their commit's checksum |
 //! | `audited`, `not_audited_because` | every row was counted by its offset, or why not |
-//! | `partitions` | `table_id`, `topic`, `topic_id`, `partition`, `start`, `next`, `rows`, `skipped`, `tombstones`, `dead_letters`, `replayed` (dead letters that are rows by now), `verdict` (null: see the violations), `proven`, `rows_only`, `given_up`, `read_again` and `unknown`: lists of `start`, `next` (and `why`, `rows`, `settled`); `rows_again` (rows that stand once more since they were read again), `doubled`, `out_of_range` where audited |
+//! | `partitions` | `table_id`, `topic`, `topic_id`, `partition`, `start`, `next`, `rows`, `skipped`, `tombstones`, `dead_letters`, `replayed` (dead letters that are rows by now), `verdict` (null: see the violations), `proven`, `rows_only`, `given_up`, `read_again` and `unknown`: lists of `start`, `next` (and `why`, `rows`, `resolved`); `rows_again` (rows that stand once more since they were read again), `doubled`, `out_of_range` where audited |
 //! | `violations`, `notes` | one line of text each |
 //!
 //! `info --json` prints the members of [`Info`].
@@ -220,8 +220,8 @@ fn as_text(verdict: &Verdict) -> Vec<String> {
         }
         for unknown in &one.unknown {
             let (start, next) = (unknown.span.start, unknown.span.next);
-            let counts = match (unknown.rows, unknown.settled) {
-                (Some(rows), Some(settled)) => format!(" ({rows} of {settled} rows are there)"),
+            let counts = match (unknown.rows, unknown.resolved) {
+                (Some(rows), Some(resolved)) => format!(" ({rows} of {resolved} rows are there)"),
                 (Some(rows), None) => format!(" ({rows} rows are there)"),
                 _ => String::new(),
             };

@@ -77,8 +77,8 @@ impl Columns {
     }
 
     /// Writes the nulls that are owed: from now on every column holds its rows in memory.
-    pub(super) fn settle(&mut self) {
-        self.columns.iter_mut().for_each(Column::settle);
+    pub(super) fn resolve(&mut self) {
+        self.columns.iter_mut().for_each(Column::resolve);
     }
 
     /// The rows as an Arrow batch; none are left here. Nothing is copied.
@@ -285,13 +285,13 @@ impl Column {
     }
 
     /// The same here and in all columns below.
-    fn settle(&mut self) {
+    fn resolve(&mut self) {
         match self.open() {
-            Data::Struct { children, .. } => children.iter_mut().for_each(Column::settle),
-            Data::Array { element, .. } => element.settle(),
+            Data::Struct { children, .. } => children.iter_mut().for_each(Column::resolve),
+            Data::Array { element, .. } => element.resolve(),
             Data::Map { key, value, .. } => {
-                key.settle();
-                value.settle();
+                key.resolve();
+                value.resolve();
             }
             _ => {}
         }

@@ -126,7 +126,7 @@ impl JsonDecoder {
 
 impl RescuedColumn {
     fn fill(&self, column: &mut Column, state: &mut State) -> Result<(), BadRecord> {
-        let rescued = state.rescued.settle();
+        let rescued = state.rescued.resolve();
         match column.open() {
             Data::String(slices) if rescued => {
                 slices.push_with(|bytes| state.rescued.write(bytes));

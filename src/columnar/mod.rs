@@ -16,7 +16,7 @@
 //! | `text` | dates, timestamps, decimals and base64 as text |
 //! | `rescue` | fields that the schema does not know → the column `_rescued` |
 //! | `bad` | why a record cannot become a row |
-//! | `letters` | a record that is no row → a row of the dead-letter table |
+//! | `dead_letters` | a record that is no row → a row of the dead-letter table |
 //! | `infer` | samples → a schema |
 //! | `encode` | columns → pages of a row group |
 //! | `parquet` | row groups → a file whose finished bytes can be taken while it is open |
@@ -28,12 +28,12 @@
 
 mod bad;
 mod columns;
+pub mod dead_letters;
 mod decoder;
 mod encode;
 mod facts;
 mod infer;
 mod json;
-pub mod letters;
 #[cfg(test)]
 mod model;
 mod parquet;

@@ -55,7 +55,7 @@ impl Rescued {
     }
 
     /// Whether there is something to write: of members with one path the last counts, and no null.
-    pub(super) fn settle(&mut self) -> bool {
+    pub(super) fn resolve(&mut self) -> bool {
         if self.live == 0 {
             return false;
         }
@@ -95,7 +95,7 @@ impl Rescued {
         }
     }
 
-    /// Appends the text of what is left after [`Rescued::settle`].
+    /// Appends the text of what is left after [`Rescued::resolve`].
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.push(b'{');
         for (index, member) in self.members.iter().filter(|member| member.live).enumerate() {
@@ -132,7 +132,7 @@ mod tests {
 
     fn written(rescued: &mut Rescued) -> Option<String> {
         let mut out = Vec::new();
-        rescued.settle().then(|| rescued.write(&mut out))?;
+        rescued.resolve().then(|| rescued.write(&mut out))?;
         Some(String::from_utf8(out).unwrap())
     }
 
@@ -180,6 +180,6 @@ mod tests {
         assert!(rescued.add(|out| out.push('b'), "2"));
         assert!(!rescued.add(|out| out.push('c'), "3"));
         rescued.clear();
-        assert!(!rescued.settle() && rescued.add(|out| out.push('a'), "1"));
+        assert!(!rescued.resolve() && rescued.add(|out| out.push('a'), "1"));
     }
 }

@@ -15,17 +15,17 @@ use tracing::{debug, info};
 
 use super::Committer;
 use crate::error::Result;
-use crate::exchange::{Abandoned, DataFile, Generation, Owned, Question, ToCommitter, ToShard};
+use crate::exchange::{Abandoned, DataFile, Owned, RequestId, ResetEpoch, ToCommitter, ToShard};
 use crate::ids::{Offset, TopicPartition};
-use crate::protocol::dead_letters::Held;
+use crate::protocol::dead_letters::AlreadyDeadLettered;
 use crate::protocol::ledger::Work;
-use crate::protocol::membership::Tenure;
+use crate::protocol::membership::AssignmentEpoch;
 use crate::protocol::planted::{Bug, planted};
-use crate::table::log::Settled;
+use crate::table::log::Resolved;
 
 /// What is known of the group's decisions.
 #[derive(Default)]
-pub(super) struct Tenants {
+pub(super) struct GroupAssignments {
     joins: Vec<Join>,
     /// Which of our shards has a partition. What the others say of it comes late.
     owners: BTreeMap<TopicPartition, usize>,
@@ -37,28 +37,28 @@ pub(super) struct Tenants {
     /// What stands and what does not can only be told by a fresh look.
     pub(super) must_reset: bool,
     /// What the last reset found to be dead letters.
-    pub(super) held: Arc<Held>,
+    pub(super) held: Arc<AlreadyDeadLettered>,
 }
 
 /// A partition that a shard wants to read.
 struct Join {
     shard: usize,
     source: TopicPartition,
-    question: Question,
+    request_id: RequestId,
 }
 
 struct Leaving {
     shard: usize,
-    tenure: Tenure,
+    assignment_epoch: AssignmentEpoch,
     at: Offset,
 }
 
 /// A partition that its shard reads again, from where its void files began.
 struct Rewound {
     shard: usize,
-    generation: Generation,
+    reset_epoch: ResetEpoch,
     source: TopicPartition,
-    question: Question,
+    request_id: RequestId,
     from: Offset,
 }
 
@@ -67,7 +67,7 @@ struct Valid {
     kept: BTreeSet<u64>,
 }
 
-impl Tenants {
+impl GroupAssignments {
     /// Whether the shard still stands behind this work.
     pub(super) fn count(&self, work: &Work<DataFile>) -> bool {
         let of = self.valid.get(&work.shard);
@@ -85,18 +85,18 @@ impl Committer {
     /// Takes in what a group's decision means here. Messages of other kinds come back.
     pub(super) fn heed(&mut self, message: ToCommitter) -> Option<ToCommitter> {
         match message {
-            ToCommitter::Join { shard, sources, question } => {
-                let joins = sources.into_iter().map(|source| Join { shard, source, question });
-                self.tenants.joins.extend(joins);
+            ToCommitter::Join { shard, sources, request_id } => {
+                let joins = sources.into_iter().map(|source| Join { shard, source, request_id });
+                self.group_assignments.joins.extend(joins);
             }
-            ToCommitter::Leave { shard, generation, source, tenure, at } => {
-                if !self.tenants.withdraw(shard, &source) {
-                    self.tell_left(source, shard, tenure);
+            ToCommitter::Leave { shard, reset_epoch, source, assignment_epoch, at } => {
+                if !self.group_assignments.withdraw(shard, &source) {
+                    self.tell_left(source, shard, assignment_epoch);
                     return None;
                 }
                 // What was handed over before a reset is void: nothing is waited for.
-                let at = at.filter(|_| generation == self.generation).unwrap_or(Offset(i64::MIN));
-                self.tenants.leaving.insert(source, Leaving { shard, tenure, at });
+                let at = at.filter(|_| reset_epoch == self.reset_epoch).unwrap_or(Offset(i64::MIN));
+                self.group_assignments.leaving.insert(source, Leaving { shard, assignment_epoch, at });
                 self.see_off();
             }
             ToCommitter::Abandon(abandoned) => self.abandon(abandoned),
@@ -107,84 +107,95 @@ impl Committer {
 
     /// Lets partitions go of which nothing is uncommitted any more, and tells where the others stand.
     pub(super) fn see_off(&mut self) {
-        let tips = self.ledger.tips();
+        let next_offsets = self.ledger.next_offsets();
         let through = |source: &TopicPartition, leaving: &Leaving| {
-            tips.get(source).is_none_or(|&tip| leaving.at <= tip)
+            next_offsets.get(source).is_none_or(|&tip| leaving.at <= tip)
         };
-        let gone: Vec<(TopicPartition, Leaving)> =
-            self.tenants.leaving.extract_if(.., |source, leaving| through(source, leaving)).collect();
-        for (source, Leaving { shard, tenure, .. }) in gone {
-            self.let_leave(source, shard, tenure);
+        let gone: Vec<(TopicPartition, Leaving)> = self
+            .group_assignments
+            .leaving
+            .extract_if(.., |source, leaving| through(source, leaving))
+            .collect();
+        for (source, Leaving { shard, assignment_epoch, .. }) in gone {
+            self.let_leave(source, shard, assignment_epoch);
         }
-        self.tell_tips();
+        self.tell_next_offsets();
     }
 
     /// The same when nothing that is uncommitted will be.
     pub(super) fn see_all_off(&mut self) {
-        for (source, Leaving { shard, tenure, .. }) in std::mem::take(&mut self.tenants.leaving) {
-            self.let_leave(source, shard, tenure);
+        for (source, Leaving { shard, assignment_epoch, .. }) in
+            std::mem::take(&mut self.group_assignments.leaving)
+        {
+            self.let_leave(source, shard, assignment_epoch);
         }
     }
 
-    fn let_leave(&mut self, source: TopicPartition, shard: usize, tenure: Tenure) {
+    fn let_leave(&mut self, source: TopicPartition, shard: usize, assignment_epoch: AssignmentEpoch) {
         self.let_go_of(&source);
-        self.tell_left(source, shard, tenure);
+        self.tell_left(source, shard, assignment_epoch);
     }
 
     fn let_go_of(&mut self, source: &TopicPartition) {
-        self.tenants.owners.remove(source);
+        self.group_assignments.owners.remove(source);
         self.ledger.leave(source);
     }
 
-    fn tell_left(&self, source: TopicPartition, shard: usize, tenure: Tenure) {
-        let left = ToShard::Left { table: self.wiring.table, source, tenure };
+    fn tell_left(&self, source: TopicPartition, shard: usize, assignment_epoch: AssignmentEpoch) {
+        let left = ToShard::Left { table: self.dependencies.table, source, assignment_epoch };
         // The deadline is waited for instead if there is no room.
-        let _ = self.wiring.shards[shard].try_send(left);
+        let _ = self.dependencies.shards[shard].try_send(left);
     }
 
     fn abandon(&mut self, abandoned: Abandoned) {
-        let Abandoned { shard, generation, lost, since, kept, rewound, question } = abandoned;
-        self.tenants.valid.insert(shard, Valid { since, kept });
-        let tenants = &self.tenants;
-        let void = self.ledger.void(|work| work.shard == shard && !tenants.count(work));
-        // Letters that stand while their offsets do not: only a fresh look tells what is settled.
-        let in_doubt = void
-            .iter()
-            .any(|unit| unit.letters.is_none() && unit.ranges.iter().any(|range| range.dead_letters > 0));
-        self.discard(void);
+        let Abandoned { shard, reset_epoch, lost, since, kept, rewound, request_id } = abandoned;
+        self.group_assignments.valid.insert(shard, Valid { since, kept });
+        let group_assignments = &self.group_assignments;
+        let orphan = self.ledger.discard(|work| work.shard == shard && !group_assignments.count(work));
+        // Dead letters that stand while their offsets do not: only a fresh look tells what is settled.
+        let in_doubt = orphan.iter().any(|unit| {
+            unit.dead_letters.is_none() && unit.ranges.iter().any(|range| range.dead_letters > 0)
+        });
+        self.discard(orphan);
         for source in lost {
-            if !self.tenants.withdraw(shard, &source) {
+            if !self.group_assignments.withdraw(shard, &source) {
                 continue;
             }
-            match self.tenants.leaving.remove(&source) {
-                Some(Leaving { tenure, .. }) => self.let_leave(source, shard, tenure),
+            match self.group_assignments.leaving.remove(&source) {
+                Some(Leaving { assignment_epoch, .. }) => self.let_leave(source, shard, assignment_epoch),
                 None => self.let_go_of(&source),
             }
         }
-        self.tell_tips();
+        self.tell_next_offsets();
         debug!(table = self.identity.table_id, shard, rewound = rewound.len(), "partitions were dropped");
-        self.tenants.must_reset |= in_doubt && !rewound.is_empty();
+        self.group_assignments.must_reset |= in_doubt && !rewound.is_empty();
         // Of a partition that was dropped before, the earlier question is void.
-        self.tenants
+        self.group_assignments
             .rewound
             .retain(|of| of.shard != shard || !rewound.iter().any(|(again, _)| *again == of.source));
-        let rewound =
-            rewound.into_iter().map(|(source, from)| Rewound { shard, generation, source, question, from });
-        self.tenants.rewound.extend(rewound);
+        let rewound = rewound.into_iter().map(|(source, from)| Rewound {
+            shard,
+            reset_epoch,
+            source,
+            request_id,
+            from,
+        });
+        self.group_assignments.rewound.extend(rewound);
     }
 
     /// Lets shards read on where their void files began.
     async fn hand_back(&mut self) {
-        for Rewound { shard, generation, source, question, from } in std::mem::take(&mut self.tenants.rewound)
+        for Rewound { shard, reset_epoch, source, request_id, from } in
+            std::mem::take(&mut self.group_assignments.rewound)
         {
-            let Some(&tip) = self.ledger.tips().get(&source) else { continue };
+            let Some(&tip) = self.ledger.next_offsets().get(&source) else { continue };
             // A reset voids what stood before `from`, too, and has looked for dead letters.
-            let (start, held) = if generation < self.generation {
-                (tip, Some(self.tenants.held.get(&source).cloned().unwrap_or_default()))
+            let (start, held) = if reset_epoch < self.reset_epoch {
+                (tip, Some(self.group_assignments.held.get(&source).cloned().unwrap_or_default()))
             } else {
                 (tip.max(from), None)
             };
-            self.hand(shard, source, question, start, held).await;
+            self.hand(shard, source, request_id, start, held).await;
         }
     }
 
@@ -192,33 +203,37 @@ impl Committer {
         &self,
         shard: usize,
         source: TopicPartition,
-        question: Question,
+        request_id: RequestId,
         start: Offset,
         held: Option<Vec<Offset>>,
     ) {
-        let table = self.wiring.table;
-        self.tell(shard, ToShard::Own(Owned { table, source, question, start, held })).await;
+        let table = self.dependencies.table;
+        self.tell(shard, ToShard::Own(Owned { table, source, request_id, start, held })).await;
     }
 
     /// Takes over what was assigned, or is to be read again. What another shard of ours has not let go yet waits.
     pub(super) async fn join(&mut self) -> Result<()> {
         loop {
-            if std::mem::take(&mut self.tenants.must_reset) {
+            if std::mem::take(&mut self.group_assignments.must_reset) {
                 self.reset().await?;
             }
             self.hand_back().await;
-            let tips = self.ledger.tips();
-            let owners = &mut self.tenants.owners;
+            let next_offsets = self.ledger.next_offsets();
+            let owners = &mut self.group_assignments.owners;
             let mut is_free = |join: &Join| {
-                let is_free = !tips.contains_key(&join.source) && !owners.contains_key(&join.source);
+                let is_free = !next_offsets.contains_key(&join.source) && !owners.contains_key(&join.source);
                 if is_free {
                     owners.insert(join.source.clone(), join.shard);
                 }
                 is_free
             };
-            let joins: Vec<Join> = self.tenants.joins.extract_if(.., |join| is_free(join)).collect();
+            let joins: Vec<Join> =
+                self.group_assignments.joins.extract_if(.., |join| is_free(join)).collect();
             // A reset takes in what else the group decided: nobody is woken for that.
-            if joins.is_empty() && !self.tenants.must_reset && self.tenants.rewound.is_empty() {
+            if joins.is_empty()
+                && !self.group_assignments.must_reset
+                && self.group_assignments.rewound.is_empty()
+            {
                 return Ok(());
             }
             self.join_these(joins).await?;
@@ -230,33 +245,33 @@ impl Committer {
             return Ok(());
         }
         let sources: BTreeSet<TopicPartition> = joins.iter().map(|join| join.source.clone()).collect();
-        let held = match self.admit(&sources).await? {
+        let held = match self.check(&sources).await? {
             Some(held) => Arc::new(held),
             None => {
                 self.ledger.join(sources.iter().map(|source| (source.clone(), Offset(0))).collect());
                 self.reset().await?;
-                Arc::clone(&self.tenants.held)
+                Arc::clone(&self.group_assignments.held)
             }
         };
-        self.show_offsets(self.ledger.tips());
-        self.tell_tips();
-        for Join { shard, source, question } in joins {
+        self.show_offsets(self.ledger.next_offsets());
+        self.tell_next_offsets();
+        for Join { shard, source, request_id } in joins {
             // It may have been taken back meanwhile.
-            let Some(&start) = self.ledger.tips().get(&source) else { continue };
+            let Some(&start) = self.ledger.next_offsets().get(&source) else { continue };
             info!(table = self.identity.table_id, partition = %source, shard, offset = %start, "reading on");
             let of_it = held.get(&source).cloned().unwrap_or_default();
-            self.hand(shard, source, question, start, Some(of_it)).await;
+            self.hand(shard, source, request_id, start, Some(of_it)).await;
         }
         Ok(())
     }
 
     /// Tells the group's members where their partitions stand, for those who look at its lag.
-    pub(super) fn tell_tips(&self) {
-        let Some(told) = &self.wiring.tips else { return };
-        let tips = self.ledger.tips();
+    pub(super) fn tell_next_offsets(&self) {
+        let Some(told) = &self.dependencies.next_offsets else { return };
+        let next_offsets = self.ledger.next_offsets();
         told.send_modify(|told| {
-            told.retain(|source, _| tips.contains_key(source));
-            for (source, tip) in tips {
+            told.retain(|source, _| next_offsets.contains_key(source));
+            for (source, tip) in next_offsets {
                 match told.get_mut(source) {
                     Some(told) => *told = *tip,
                     None => drop(told.insert(source.clone(), *tip)),
@@ -266,33 +281,33 @@ impl Committer {
     }
 
     /// Takes partitions over beside those that we have, whose work goes on. `None`: all must begin again.
-    async fn admit(&mut self, sources: &BTreeSet<TopicPartition>) -> Result<Option<Held>> {
+    async fn check(&mut self, sources: &BTreeSet<TopicPartition>) -> Result<Option<AlreadyDeadLettered>> {
         // With nothing to keep, a fresh look is less than following the log.
-        if self.ledger.tips().is_empty() || !self.catch_up().await? {
+        if self.ledger.next_offsets().is_empty() || !self.catch_up().await? {
             return Ok(None);
         }
-        let tips = self.tips_in(&self.head.snapshot, sources.iter())?;
-        self.ledger.join(tips.clone());
-        while let Some(claim) = self.claim(&tips).filter(|_| !planted(Bug::NoClaimOfAnAssignment)) {
+        let next_offsets = self.next_offsets_in(&self.log_tip.snapshot, sources.iter())?;
+        self.ledger.join(next_offsets.clone());
+        while let Some(claim) = self.claim(&next_offsets).filter(|_| !planted(Bug::NoClaimOfAnAssignment)) {
             if !self.still_fits(&[]).await? {
                 return Ok(None);
             }
             match self.put(claim).await? {
-                Settled::Won if self.head.is_trusted(self.wiring.clock.boot()) => break,
+                Resolved::Won if self.log_tip.is_trusted(self.dependencies.clock.boot()) => break,
                 // It may have landed where nobody looks any more.
-                Settled::Won => return Ok(None),
-                Settled::Lost(winner) if self.give_way(&winner).await? => {}
-                Settled::Lost(_) => return Ok(None),
+                Resolved::Won => return Ok(None),
+                Resolved::Lost(winner) if self.give_way(&winner).await? => {}
+                Resolved::Lost(_) => return Ok(None),
             }
         }
-        let held = self.take_letters_over(&tips).await?;
+        let held = self.take_dead_letters_over(&next_offsets).await?;
         // A later claim is somebody else's, and so may be what was taken over since.
         Ok(if self.catch_up().await? { Some(held) } else { None })
     }
 
     /// Before a reset: what was handed over is void, and what the group decided meanwhile counts.
     pub(super) fn heed_what_waits(&mut self) -> Result<()> {
-        while let Ok(message) = self.wiring.inbox.try_recv() {
+        while let Ok(message) = self.dependencies.inbox.try_recv() {
             match self.heed(message) {
                 Some(ToCommitter::Finished { work, .. }) => self.discard(vec![work]),
                 // Its records are read again anyway.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::Identity;
 use super::body::body;
-use super::head::{TIP_TRUSTED_FOR, meet};
-use super::letters::{Places, Seen, TakenOver};
+use super::dead_letters::{DeadLetterLocations, Seen, TakenOver};
+use super::log_tip::{TIP_TRUSTED_FOR, apply_foreign_commit};
 use super::relation;
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,9 +21,9 @@ use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
 use crate::source::catalog::Topic;
-use crate::table::log::{self, Found, Meanwhile, Settled, Snapshot};
+use crate::table::log::{self, Found, Meanwhile, Resolved, Snapshot};
 use crate::table::store::{Store, explain, is_disk_trouble, is_hopeless};
-use crate::table::{create, gate, since};
+use crate::table::{create, since, write_compatibility};
 
 /// Answers that are none before a start is given up: the store may be flaky, or down.
 const UNCLEAR_AT_START_MAX: u32 = 4;
@@ -40,7 +40,7 @@ pub struct Opened {
     pub plan: Plan,
     pub watermarks: BTreeMap<Partition, Watermarks>,
     pub created: bool,
-    pub letters: TakenOver,
+    pub dead_letters: TakenOver,
 }
 
 /// What is known of a table before it is opened.
@@ -51,7 +51,7 @@ pub struct Preview<'a> {
     /// The table, not replaced, as it was at this boot time: it is not loaded once more.
     pub seen: Option<Seen>,
     /// The same of the table of its dead letters.
-    pub letters: Option<Seen>,
+    pub dead_letters: Option<Seen>,
 }
 
 impl<'a> From<Option<&'a Schema>> for Preview<'a> {
@@ -74,10 +74,10 @@ pub async fn open<'a>(
     topic: &Topic,
     watermarks: impl Fn() -> Result<BTreeMap<Partition, Watermarks>>,
     preview: impl Into<Preview<'a>>,
-    places: &Places,
+    places: &DeadLetterLocations,
     clock: &SharedClock,
 ) -> Result<Opened> {
-    let Preview { schema_if_new, mut seen, letters: mut letters_seen } = preview.into();
+    let Preview { schema_if_new, mut seen, dead_letters: mut dead_letters_seen } = preview.into();
     let mut claims_lost = 0;
     loop {
         let now = clock.boot();
@@ -88,8 +88,8 @@ pub async fn open<'a>(
         };
         let facts = match &snapshot {
             Some(snapshot) => {
-                let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
-                snapshot.facts(gate::has_offset_columns(&schema))
+                let schema = write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?;
+                snapshot.facts(write_compatibility::has_offset_columns(&schema))
             }
             None => anchor::TableFacts::default(),
         };
@@ -129,13 +129,13 @@ pub async fn open<'a>(
         }
         let operation = if created { "CREATE TABLE" } else { "STREAMING UPDATE" };
         let ours = body(identity, operation, actions, Vec::new(), clock);
-        let settled = log::settle(store, version, &ours.id, &ours.bytes, at_start(store)).await?;
+        let resolved = log::resolve(store, version, &ours.id, &ours.bytes, at_start(store)).await?;
         let is_late =
             clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR && !planted(Bug::BelievesALateCommit);
-        match settled {
+        match resolved {
             // Others may have gone far beyond that version meanwhile: the table says whether it counts.
-            Settled::Won if is_late && !log::counts(store, version).await? => {}
-            Settled::Won => {
+            Resolved::Won if is_late && !log::counts(store, version).await? => {}
+            Resolved::Won => {
                 let snapshot = match snapshot {
                     None => create::snapshot(ours.commit),
                     Some(mut snapshot) => {
@@ -143,17 +143,17 @@ pub async fn open<'a>(
                         snapshot
                     }
                 };
-                let letters = match claims_all {
+                let dead_letters = match claims_all {
                     true => {
                         places
-                            .take_over(identity, &snapshot, &plan.starts, letters_seen.take(), clock)
+                            .take_over(identity, &snapshot, &plan.starts, dead_letters_seen.take(), clock)
                             .await?
                     }
                     false => TakenOver::default(),
                 };
                 match claim_stands(store, snapshot, identity, topic, &plan).await? {
                     Claim::Stands(snapshot) => {
-                        return opened((*snapshot, begun), plan, watermarks, created, letters);
+                        return opened((*snapshot, begun), plan, watermarks, created, dead_letters);
                     }
                     Claim::Lost(rival) => {
                         claims_lost += 1;
@@ -164,7 +164,7 @@ pub async fn open<'a>(
                 }
             }
             // Somebody created or moved the table meanwhile: begin from what stands there.
-            Settled::Lost(_) => {}
+            Resolved::Lost(_) => {}
         }
     }
 }
@@ -205,8 +205,8 @@ async fn claim_stands(
             Found::Commit(body) => body,
         };
         let relation = |app_id: &str| relation(&identity.table_id, &own, app_id);
-        if let Verdict::Fenced(by) | Verdict::HandedOver(by, _) | Verdict::SetByHand(by, _) =
-            meet(store, &mut snapshot, &body, relation)?
+        if let Verdict::Fenced(by) | Verdict::Transferred(by, _) | Verdict::OffsetsSet(by, _) =
+            apply_foreign_commit(store, &mut snapshot, &body, relation)?
         {
             return Ok(Claim::Lost(by));
         }
@@ -238,10 +238,10 @@ fn opened(
     plan: Plan,
     watermarks: BTreeMap<Partition, Watermarks>,
     created: bool,
-    letters: TakenOver,
+    dead_letters: TakenOver,
 ) -> Result<Opened> {
-    let schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
-    Ok(Opened { snapshot, seen, schema, plan, watermarks, created, letters })
+    let schema = Arc::new(write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?);
+    Ok(Opened { snapshot, seen, schema, plan, watermarks, created, dead_letters })
 }
 
 #[cfg(test)]
@@ -251,11 +251,11 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::clock::testing::Hand;
+    use crate::clock::testing::ManualClock;
     use crate::ids::Offset;
     use crate::protocol::dead_letters::{app_id, place_app_id};
     use crate::table::action::{self, Action, encode};
-    use crate::table::dead_letters::LettersTag;
+    use crate::table::dead_letters::DeadLettersTag;
     use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, source, txn, with_rows};
 
     /// A table that remembers a place of dead letters. Whenever the place is asked for, another
@@ -274,15 +274,15 @@ mod tests {
             .await;
         let empty = tempfile::tempdir().unwrap();
         let url = url::Url::from_file_path(empty.path()).unwrap();
-        let (letters, log) =
+        let (dead_letters, log) =
             (Store::open(&url, &BTreeMap::new()).unwrap(), table.directory.path().join("_delta_log"));
         let asked = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&asked);
         let reach = move |_: &str| {
             append(&log, &encode(&commit(counted.fetch_add(1, Ordering::Relaxed))));
-            Ok(letters.clone())
+            Ok(dead_letters.clone())
         };
-        let places = Places { current: None, reach: Arc::new(reach) };
+        let places = DeadLetterLocations { current: None, reach: Arc::new(reach) };
         let writer = Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2, group: None };
         let identity = Identity { table_id: TABLE_ID.to_owned(), writer, is_alive: |_| false };
         let topic = Topic {
@@ -291,7 +291,7 @@ mod tests {
             partitions: vec![Partition(0), Partition(1)],
         };
         let marks = |low| Watermarks { low: Offset(low), end: Offset(10), first_run: Offset(low) };
-        let time = Arc::new(Hand::default());
+        let time = Arc::new(ManualClock::default());
         let watermarks = || {
             assert!(time.0.fetch_add(seconds, Ordering::Relaxed) <= 2 * seconds, "it goes round and round");
             Ok(BTreeMap::from([(Partition(0), marks(0)), (Partition(1), marks(low))]))
@@ -341,9 +341,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn letters_of_who_handed_the_offsets_over_are_verdicts_and_no_more_may_come() {
-        let (mut table, mut letters) = (HandMade::new().await, HandMade::of_letters().await);
-        let url = letters.store.url.to_string();
+    async fn dead_letters_of_who_handed_the_offsets_over_are_verdicts_and_no_more_may_come() {
+        let (mut table, mut dead_letters) = (HandMade::new().await, HandMade::of_dead_letters().await);
+        let url = dead_letters.store.url.to_string();
         let entries = [
             ("thalweg/new/orders/id/0", 0),
             ("thalweg/new/orders/id/1", 0),
@@ -354,23 +354,23 @@ mod tests {
         table.commit("ADOPT OFFSETS", &[], entries.to_vec()).await;
         // The former one posted it while its offsets were taken.
         let range = with_rows(0, 0, 5, 0);
-        let tag = LettersTag { table_id: TABLE_ID.to_owned(), ranges: vec![range] };
-        letters.post(&tag, &[(0, 4, b"{")]).await;
+        let tag = DeadLettersTag { table_id: TABLE_ID.to_owned(), ranges: vec![range] };
+        dead_letters.post(&tag, &[(0, 4, b"{")]).await;
         let former = app_id(TABLE_ID, &source(0));
-        letters.commit("STREAMING UPDATE", &[], vec![create::txn(former.clone(), 5, NOW_MS)]).await;
-        let store = letters.store.clone();
-        let places = Places { current: None, reach: Arc::new(move |_| Ok(store.clone())) };
+        dead_letters.commit("STREAMING UPDATE", &[], vec![create::txn(former.clone(), 5, NOW_MS)]).await;
+        let store = dead_letters.store.clone();
+        let places = DeadLetterLocations { current: None, reach: Arc::new(move |_| Ok(store.clone())) };
         let writer = Writer { instance: "i".into(), host: "h".into(), pid: 1, started: 2, group: None };
         let identity = Identity { table_id: "new".to_owned(), writer, is_alive: |_| false };
         let topic = Topic { name: source(0).topic, id: source(0).topic_id, partitions: vec![Partition(0)] };
         let marks = Watermarks { low: Offset(0), end: Offset(10), first_run: Offset(0) };
         let watermarks = || Ok(BTreeMap::from([(Partition(0), marks)]));
-        let clock: SharedClock = Arc::new(Hand::default());
+        let clock: SharedClock = Arc::new(ManualClock::default());
         let opened = open(&table.store, &identity, &topic, watermarks, None, &places, &clock).await.unwrap();
-        assert_eq!(opened.letters.held, [(source(0), vec![Offset(4)])].into());
-        let tip = log::load(&letters.store).await.unwrap().unwrap();
-        assert_eq!(tip.version, letters.next, "it was claimed");
-        let claim = log::get(&letters.store, tip.version).await;
+        assert_eq!(opened.dead_letters.held, [(source(0), vec![Offset(4)])].into());
+        let tip = log::load(&dead_letters.store).await.unwrap().unwrap();
+        assert_eq!(tip.version, dead_letters.next, "it was claimed");
+        let claim = log::get(&dead_letters.store, tip.version).await;
         let Found::Commit(claim) = claim else { panic!("{claim:?}") };
         let moved = action::commit(&claim).unwrap().winner.txns;
         assert!(moved.contains(&former) && moved.contains(&app_id("new", &source(0))), "{moved:?}");

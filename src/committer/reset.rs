@@ -8,48 +8,48 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::body::{Ours, body};
-use super::letters::DeadLetters;
-use super::{Committer, by_hand};
+use super::dead_letters::DeadLetters;
+use super::{Committer, offset_overrides};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::ToShard;
 use crate::ids::{Offset, TopicPartition};
 use crate::protocol::app_id::AppId;
-use crate::protocol::dead_letters::Held;
+use crate::protocol::dead_letters::AlreadyDeadLettered;
 use crate::protocol::planted::{Bug, planted};
-use crate::table::log::{self, Settled, Snapshot};
-use crate::table::{create, gate, since};
+use crate::table::log::{self, Resolved, Snapshot};
+use crate::table::{create, since, write_compatibility};
 
 impl Committer {
     /// Discards everything uncommitted, takes the table over anew and lets the
     /// shards read from its offsets.
     pub(super) async fn reset(&mut self) -> Result<()> {
-        self.generation.0 += 1;
-        let (tips, held) = loop {
+        self.reset_epoch.0 += 1;
+        let (next_offsets, held) = loop {
             self.heed_what_waits()?;
             self.see_all_off();
-            let tips = self.look_again().await?;
-            let held = self.take_letters_over(&tips).await?;
+            let next_offsets = self.look_again().await?;
+            let held = self.take_dead_letters_over(&next_offsets).await?;
             // A later claim is somebody else's, and so may be what was taken over since.
             if self.catch_up().await? {
-                break (tips, held);
+                break (next_offsets, held);
             }
         };
-        let Snapshot { protocol, metadata, .. } = &self.head.snapshot;
-        self.schema = Arc::new(gate::admit(protocol, metadata)?);
-        let dropped = self.ledger.reset(tips.clone());
+        let Snapshot { protocol, metadata, .. } = &self.log_tip.snapshot;
+        self.schema = Arc::new(write_compatibility::check(protocol, metadata)?);
+        let dropped = self.ledger.reset(next_offsets.clone());
         self.discard(dropped);
-        (self.tenants.held, self.tenants.must_reset) = (Arc::new(held), false);
-        self.show_offsets(self.ledger.tips());
-        self.tell_tips();
+        (self.group_assignments.held, self.group_assignments.must_reset) = (Arc::new(held), false);
+        self.show_offsets(self.ledger.next_offsets());
+        self.tell_next_offsets();
         let reset = ToShard::Reset {
-            table: self.wiring.table,
-            generation: self.generation,
+            table: self.dependencies.table,
+            reset_epoch: self.reset_epoch,
             schema: Arc::clone(&self.schema),
-            starts: tips,
-            held: Arc::clone(&self.tenants.held),
+            starts: next_offsets,
+            held: Arc::clone(&self.group_assignments.held),
         };
         let missed = usize::from(planted(Bug::ResetMissesAShard));
-        for shard in 0..self.wiring.shards.len() - missed {
+        for shard in 0..self.dependencies.shards.len() - missed {
             self.tell(shard, reset.clone()).await;
         }
         Ok(())
@@ -58,85 +58,88 @@ impl Committer {
     /// Loads the table as it is now, claims it where dead letters may stand,
     /// and returns our offsets in it.
     async fn look_again(&mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
-        let store = self.head.store.clone();
+        let store = self.log_tip.store.clone();
         loop {
-            let begun = self.wiring.clock.boot();
-            let snapshot = self.patience.ask(|| log::load(&store)).await?;
+            let begun = self.dependencies.clock.boot();
+            let snapshot = self.retry_policy.ask(|| log::load(&store)).await?;
             let Some(snapshot) = snapshot else {
                 return Err(Error::new(ErrorKind::Disagree, format!("{}: the table is gone", store.url))
                     .remedy("restore the table, or start again with a new table id"));
             };
             if !planted(Bug::BeginsAgainAfterARestore) {
-                self.patience.ask(|| since::not_replaced(&store, &snapshot, &self.identity.table_id)).await?;
+                self.retry_policy
+                    .ask(|| since::not_replaced(&store, &snapshot, &self.identity.table_id))
+                    .await?;
             }
-            let tips = self.tips_in(&snapshot, self.ledger.tips().keys())?;
-            let now = self.wiring.clock.boot();
-            self.head.replace(snapshot, if planted(Bug::TrustsALookThatTookLong) { now } else { begun });
+            let next_offsets = self.next_offsets_in(&snapshot, self.ledger.next_offsets().keys())?;
+            let now = self.dependencies.clock.boot();
+            self.log_tip.replace(snapshot, if planted(Bug::TrustsALookThatTookLong) { now } else { begun });
             if !self.still_fits(&[]).await? {
                 continue;
             }
-            let Some(claim) = self.claim(&tips) else { return Ok(tips) };
-            let settled = self.put(claim).await?;
+            let Some(claim) = self.claim(&next_offsets) else { return Ok(next_offsets) };
+            let resolved = self.put(claim).await?;
             // One that took too long may have landed where nobody looks any more.
-            if matches!(settled, Settled::Won) && self.head.is_trusted(self.wiring.clock.boot()) {
-                return Ok(tips);
+            if matches!(resolved, Resolved::Won) && self.log_tip.is_trusted(self.dependencies.clock.boot()) {
+                return Ok(next_offsets);
             }
         }
     }
 
     /// The commit that claims these partitions; `None` where none is needed.
-    pub(super) fn claim(&self, tips: &BTreeMap<TopicPartition, Offset>) -> Option<Ours> {
-        if tips.is_empty() {
+    pub(super) fn claim(&self, next_offsets: &BTreeMap<TopicPartition, Offset>) -> Option<Ours> {
+        if next_offsets.is_empty() {
             return None;
         }
-        let now = self.wiring.clock.wall_ms();
-        let claim = self.places.claim(&self.identity, Some(&self.head.snapshot), now)?;
-        let mut actions = create::txns(&self.identity.table_id, tips, now);
+        let now = self.dependencies.clock.wall_ms();
+        let claim = self.places.claim(&self.identity, Some(&self.log_tip.snapshot), now)?;
+        let mut actions = create::txns(&self.identity.table_id, next_offsets, now);
         actions.extend(claim);
-        Some(body(&self.identity, "STREAMING UPDATE", actions, Vec::new(), &self.wiring.clock))
+        Some(body(&self.identity, "STREAMING UPDATE", actions, Vec::new(), &self.dependencies.clock))
     }
 
-    pub(super) fn tips_in<'a>(
+    pub(super) fn next_offsets_in<'a>(
         &self,
         snapshot: &Snapshot,
         sources: impl Iterator<Item = &'a TopicPartition>,
     ) -> Result<BTreeMap<TopicPartition, Offset>> {
         let table_id = &self.identity.table_id;
-        let mut tips = BTreeMap::new();
+        let mut next_offsets = BTreeMap::new();
         for source in sources {
             let app_id = AppId::new(table_id, source.clone()).to_string();
             let Some(&offset) = snapshot.txns.get(&app_id) else {
                 return Err(Error::new(
                     ErrorKind::Disagree,
-                    format!("{}: the offset of {source} is gone", self.head.store.url),
+                    format!("{}: the offset of {source} is gone", self.log_tip.store.url),
                 )
                 .remedy("the table was restored or replaced: look at its history"));
             };
-            tips.insert(source.clone(), Offset(offset));
+            next_offsets.insert(source.clone(), Offset(offset));
         }
-        if !planted(Bug::BeginsAgainAfterAHandover) {
-            by_hand::refuse_handed_over(table_id, &tips, &snapshot.txns)?;
+        if !planted(Bug::BeginsAgainAfterAIdentityTransfer) {
+            offset_overrides::refuse_transferred(table_id, &next_offsets, &snapshot.txns)?;
         }
-        Ok(tips)
+        Ok(next_offsets)
     }
 
-    /// Takes the dead letters of these partitions over, which are claimed and stand at `tips`.
-    pub(super) async fn take_letters_over(
+    /// Takes the dead letters of these partitions over, which are claimed and stand at `next_offsets`.
+    pub(super) async fn take_dead_letters_over(
         &mut self,
-        tips: &BTreeMap<TopicPartition, Offset>,
-    ) -> Result<Held> {
+        next_offsets: &BTreeMap<TopicPartition, Offset>,
+    ) -> Result<AlreadyDeadLettered> {
         if let Some(dead_letters) = &mut self.dead_letters {
-            dead_letters.head.end();
+            dead_letters.log_tip.end();
         }
-        if tips.is_empty() {
+        if next_offsets.is_empty() {
             self.dead_letters = None;
-            return Ok(Held::new());
+            return Ok(AlreadyDeadLettered::new());
         }
-        let main = &self.head.snapshot;
-        let (places, identity, clock) = (&self.places, &self.identity, &self.wiring.clock);
-        let mut taken = self.patience.ask(|| places.take_over(identity, main, tips, None, clock)).await?;
+        let main = &self.log_tip.snapshot;
+        let (places, identity, clock) = (&self.places, &self.identity, &self.dependencies.clock);
+        let mut taken =
+            self.retry_policy.ask(|| places.take_over(identity, main, next_offsets, None, clock)).await?;
         let held = std::mem::take(&mut taken.held);
-        (self.dead_letters, self.forget) = DeadLetters::new(taken, identity, main, &self.wiring);
+        (self.dead_letters, self.forget) = DeadLetters::new(taken, identity, main, &self.dependencies);
         Ok(held)
     }
 }

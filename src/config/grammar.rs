@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::redact::{names_a_secret, without_secrets};
-use super::source::{Place, Source};
+use super::source::{Source, SourcePosition};
 use super::syntax::line_at;
 use super::words;
 use crate::error::{Error, ErrorKind};
@@ -77,13 +77,13 @@ pub struct Mistake {
     pub line: Option<Range<usize>>,
 }
 
-/// What the parser's first complaint is about.
+/// What the parser's first client error is about.
 pub fn mistake(source: &Source<'_>, error: &toml::de::Error) -> Mistake {
     let text = source.text;
     let message = error.message().lines().next().unwrap_or_default();
     let span = error.span().unwrap_or(text.len()..text.len());
     let at = |span: Range<usize>, what: String, remedy: String| {
-        source.error(&Place::File(span), what, "").remedy(remedy)
+        source.error(&SourcePosition::File(span), what, "").remedy(remedy)
     };
     if let Some((what, remedy)) = another_format(text) {
         let first = text.len() - text.trim_start_matches('\u{feff}').trim_start().len();
@@ -166,7 +166,7 @@ fn not_closed(text: &str, span: &Range<usize>, message: &str) -> Option<(Range<u
 fn twice(source: &Source<'_>, span: &Range<usize>, line: Range<usize>) -> Mistake {
     let header = source.text[line.clone()].trim_start().starts_with('[');
     let key = source.text.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
-    let place = Place::File(span.clone());
+    let place = SourcePosition::File(span.clone());
     if header {
         let header = source.text[line].trim();
         let header = header.split('#').next().unwrap_or(header).trim();

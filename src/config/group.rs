@@ -113,9 +113,9 @@ impl Reader<'_> {
         let topics: Vec<_> = file.table.iter().filter_map(|table| table.get_ref().topic.as_ref()).collect();
         for (index, topic) in topics.iter().enumerate() {
             if let Some(first) = topics[..index].iter().find(|first| first.get_ref() == topic.get_ref()) {
-                let place = super::source::Place::File(topic.span());
+                let place = super::source::SourcePosition::File(topic.span());
                 let message = format!("two tables read the topic `{}`", topic.get_ref());
-                let first = super::source::Place::File(first.span());
+                let first = super::source::SourcePosition::File(first.span());
                 return Err(self
                     .source
                     .collision(&place, message, &first, "first read here")

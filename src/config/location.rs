@@ -54,7 +54,7 @@ pub fn parse(text: &str, directory: &Path) -> Result<Url, LocationError> {
     }
 }
 
-/// More than the letter of a drive.
+/// More than the dead letter of a drive.
 fn is_scheme(text: &str) -> bool {
     text.len() > 1 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
@@ -74,7 +74,8 @@ fn path(text: &str, directory: &Path) -> Result<Url, LocationError> {
 
 /// What a shell or another system would understand, and what would be a folder of that name here.
 fn no_shell(text: &str) -> Result<(), LocationError> {
-    let drive = matches!(text.as_bytes(), [letter, b':', b'/' | b'\\', ..] if letter.is_ascii_alphabetic());
+    let drive =
+        matches!(text.as_bytes(), [dead_letter, b':', b'/' | b'\\', ..] if dead_letter.is_ascii_alphabetic());
     if drive || text.contains('\\') {
         let example = "write a path of this machine with `/`, such as `/data/lake`, or `s3://bucket/prefix`";
         return refuse("a location is a path of Windows", example);

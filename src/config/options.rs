@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::interpolate::Environment;
 use super::parse::{Reader, kept};
 use super::raw::{Options, Value};
-use super::source::{Place, nearest};
+use super::source::{SourcePosition, nearest};
 use super::{Secret, security, store_value, words};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -99,12 +99,12 @@ fn setting(reader: &Reader<'_>, entry: Entry<'_>, auth_is_given: bool, settings:
     if let Some(remedy) = refusal(&name) {
         let why = if [FOREIGN, INSIDE].contains(&remedy) { "not passed on" } else { "set by thalweg itself" };
         let message = format!("librdkafka's `{name}` is {why}");
-        return Err(reader.source.error(&Place::File(key), message, "").remedy(remedy));
+        return Err(reader.source.error(&SourcePosition::File(key), message, "").remedy(remedy));
     }
     if let Some(place) = security::owner(&name).filter(|_| auth_is_given) {
         let message = format!("librdkafka's `{name}` is set by `kafka.auth`");
         let remedy = format!("write {place}; without `auth` it is passed on as it is");
-        return Err(reader.source.error(&Place::File(key), message, "").remedy(remedy));
+        return Err(reader.source.error(&SourcePosition::File(key), message, "").remedy(remedy));
     }
     settings.insert(reader, name, key, reader.scalar(value)?)
 }
@@ -133,14 +133,14 @@ fn option(
     let text = reader.scalar(value)?;
     let name = full_name(key.get_ref(), &text).map_err(|refusal| {
         let span = if refusal.value_is_wrong { value.span() } else { key.span() };
-        reader.source.error(&Place::File(span), refusal.message, "").remedy(refusal.remedy)
+        reader.source.error(&SourcePosition::File(span), refusal.message, "").remedy(refusal.remedy)
     })?;
     options.insert(reader, name, key.span(), text)
 }
 
 /// A table where an option belongs: `fs.s3a.endpoint` without quotes, or one section too many.
 fn nested(reader: &Reader<'_>, key: &Spanned<String>, inner: &[(Spanned<String>, Spanned<Value>)]) -> Error {
-    let place = Place::File(key.span());
+    let place = SourcePosition::File(key.span());
     if key.get_ref() == "options" {
         let message = "the options of a table's store stand one level higher";
         return reader.source.error(&place, message, "").remedy("write them under `[table.storage]`");
@@ -183,7 +183,7 @@ impl Once {
     fn insert(&mut self, reader: &Reader<'_>, name: String, key: Range<usize>, value: String) -> Result<()> {
         if let Some((_, first)) = self.0.get(&name) {
             let message = format!("`{name}` is set twice");
-            let (place, first) = (Place::File(key), Place::File(first.clone()));
+            let (place, first) = (SourcePosition::File(key), SourcePosition::File(first.clone()));
             return Err(reader
                 .source
                 .collision(&place, message, &first, "first set here")

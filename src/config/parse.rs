@@ -17,7 +17,7 @@ use super::raw::{self, Value};
 use super::redact;
 use super::resources::Machine;
 use super::shape::Shape;
-use super::source::{Place, Source, reason, suggestion};
+use super::source::{Source, SourcePosition, reason, suggestion};
 use super::store_value::without_final_newline;
 use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN, plain};
 use super::{Admin, Config, Kafka, Limits, OnBadRecord, Security, Table, grammar, location, options};
@@ -160,7 +160,7 @@ fn set<T>(
 #[derive(Clone)]
 pub(super) struct Given {
     pub(super) text: String,
-    pub(super) place: Place,
+    pub(super) place: SourcePosition,
 }
 
 /// Turns raw values into checked ones.
@@ -179,18 +179,18 @@ impl Reader<'_> {
                 let message = format!("version {} of the config is not known", version.get_ref());
                 Err(self
                     .source
-                    .error(&Place::File(version.span()), message, "")
+                    .error(&SourcePosition::File(version.span()), message, "")
                     .remedy("write `version = 1`"))
             }
             None => Err(self
                 .source
-                .error(&Place::File(0..0), "`version` is missing", "")
+                .error(&SourcePosition::File(0..0), "`version` is missing", "")
                 .remedy("write `version = 1` at the top of the file")),
         }
     }
 
     fn kafka(&self, raw: Option<&Spanned<raw::Kafka>>) -> Result<Kafka> {
-        let place = Place::File(raw.map_or(0..0, Spanned::span));
+        let place = SourcePosition::File(raw.map_or(0..0, Spanned::span));
         let none = raw::Kafka::default();
         let raw = raw.map_or(&none, Spanned::get_ref);
         let mut wrong = Vec::new();
@@ -207,7 +207,7 @@ impl Reader<'_> {
         }
     }
 
-    fn brokers(&self, raw: &raw::Kafka, place: &Place) -> Result<String> {
+    fn brokers(&self, raw: &raw::Kafka, place: &SourcePosition) -> Result<String> {
         let Some(brokers) = self.text("THALWEG__KAFKA__BROKERS", &raw.brokers)? else {
             let remedy = "write `brokers = \"host:9092\"` under [kafka], or set THALWEG__KAFKA__BROKERS";
             return Err(self.source.error(place, "`kafka.brokers` is missing", "").remedy(remedy));
@@ -296,7 +296,7 @@ impl Reader<'_> {
     fn shards(&self, raw: Option<&Spanned<Value>>, machine: &Machine) -> Result<usize> {
         let given = match (self.variable("THALWEG__LIMITS__CORES"), raw) {
             (Some(given), _) => given,
-            (None, Some(raw)) => Given { text: self.scalar(raw)?, place: Place::File(raw.span()) },
+            (None, Some(raw)) => Given { text: self.scalar(raw)?, place: SourcePosition::File(raw.span()) },
             (None, None) => return Ok(machine.cores),
         };
         if given.text == "auto" {
@@ -331,7 +331,7 @@ impl Reader<'_> {
         if file.table.is_empty() {
             return Err(self
                 .source
-                .error(&Place::File(0..0), "there is no [[table]]", "")
+                .error(&SourcePosition::File(0..0), "there is no [[table]]", "")
                 .remedy("add a [[table]] with `id`, `topic` and `location`"));
         }
         let mut wrong = Vec::new();
@@ -342,7 +342,7 @@ impl Reader<'_> {
         ] {
             if let Some(value) = value {
                 let message = format!("`{key}` cannot have a default");
-                let place = Place::File(value.span());
+                let place = SourcePosition::File(value.span());
                 wrong.push(self.source.error(&place, message, "").remedy("write it in each [[table]]"));
             }
         }
@@ -352,7 +352,7 @@ impl Reader<'_> {
                 .storage_options
                 .extend(kept(options::storage(self, options), &mut wrong).unwrap_or_default());
         }
-        let mut tables: Vec<(Table, Places)> = Vec::new();
+        let mut tables: Vec<(Table, IdentityPositions)> = Vec::new();
         for raw in &file.table {
             let table = self.table(raw, &file.defaults, common.clone());
             let table = table.and_then(|table| self.distinct(&tables, &table).map(|()| table));
@@ -373,8 +373,8 @@ impl Reader<'_> {
         raw: &Spanned<raw::Table>,
         defaults: &raw::Table,
         common: Table,
-    ) -> Result<(Table, Places)> {
-        let header = Place::File(raw.span());
+    ) -> Result<(Table, IdentityPositions)> {
+        let header = SourcePosition::File(raw.span());
         let raw = raw.get_ref();
         let instead = "write one [[table]] with `topic` for each topic";
         self.not_yet("topic_pattern", &raw.topic_pattern, instead)?;
@@ -394,10 +394,10 @@ impl Reader<'_> {
         };
         let mut table = Table { id: id.text, topic: topic.text, location, ..table };
         self.schema_suits(&table, raw, &header)?;
-        let letters = self.dead_letters(&table, raw, defaults, &place)?;
-        let (url, letters) = letters.unzip();
+        let dead_letters = self.dead_letters(&table, raw, defaults, &place)?;
+        let (url, dead_letters) = dead_letters.unzip();
         table.dead_letters = url;
-        Ok((table, Places { id: id.place, location: place.place, letters }))
+        Ok((table, IdentityPositions { id: id.place, location: place.place, dead_letters }))
     }
 
     fn location(&self, given: &Given) -> Result<url::Url> {
@@ -412,7 +412,7 @@ impl Reader<'_> {
         raw: &raw::Table,
         defaults: &raw::Table,
         location: &Given,
-    ) -> Result<Option<(url::Url, Place)>> {
+    ) -> Result<Option<(url::Url, SourcePosition)>> {
         if table.on_bad_record != OnBadRecord::DeadLetter {
             return Ok(None);
         }
@@ -483,7 +483,11 @@ impl Reader<'_> {
         self.not_yet("transform", &raw.transform, "leave it out, and transform when you read the table")
     }
 
-    fn distinct(&self, tables: &[(Table, Places)], (table, places): &(Table, Places)) -> Result<()> {
+    fn distinct(
+        &self,
+        tables: &[(Table, IdentityPositions)],
+        (table, places): &(Table, IdentityPositions),
+    ) -> Result<()> {
         for (earlier, first) in tables {
             if earlier.id == table.id {
                 let message = format!("two tables have the id `{}`", table.id);
@@ -497,17 +501,17 @@ impl Reader<'_> {
             }
         }
         match places.folders(table).collect::<Vec<_>>().as_slice() {
-            [rows, letters] => self.apart(rows, letters),
+            [rows, dead_letters] => self.apart(rows, dead_letters),
             _ => Ok(()),
         }
     }
 
-    /// Two folders must lie beside one another. Dead letters of different topics may share one.
+    /// Two folders must lie beside one another. Dead dead letters of different topics may share one.
     fn apart(&self, first: &Folder<'_>, second: &Folder<'_>) -> Result<()> {
         let collision =
             |message: String, note: &str| self.source.collision(second.place, message, first.place, note);
         if first.url == second.url {
-            return match (first.letters, second.letters) {
+            return match (first.dead_letters, second.dead_letters) {
                 (true, true) => Ok(()),
                 (false, false) => {
                     Err(collision(format!("two tables have the location `{}`", first.url), "first used here")
@@ -521,7 +525,7 @@ impl Reader<'_> {
             };
         }
         if inside(first.url, second.url) || inside(second.url, first.url) {
-            let message = match (first.letters, second.letters) {
+            let message = match (first.dead_letters, second.dead_letters) {
                 (false, false) => {
                     format!(
                         "the tables `{}` and `{}` lie inside one another",
@@ -541,24 +545,25 @@ impl Reader<'_> {
 struct Folder<'a> {
     table: &'a Table,
     url: &'a url::Url,
-    place: &'a Place,
+    place: &'a SourcePosition,
     /// It holds dead letters, not rows.
-    letters: bool,
+    dead_letters: bool,
 }
 
 /// Where a table's identities were written.
-struct Places {
-    id: Place,
-    location: Place,
-    letters: Option<Place>,
+struct IdentityPositions {
+    id: SourcePosition,
+    location: SourcePosition,
+    dead_letters: Option<SourcePosition>,
 }
 
-impl Places {
+impl IdentityPositions {
     fn folders<'a>(&'a self, table: &'a Table) -> impl Iterator<Item = Folder<'a>> {
-        let rows = Folder { table, url: &table.location, place: &self.location, letters: false };
-        let letters = table.dead_letters.iter().zip(&self.letters);
-        let letters = letters.map(move |(url, place)| Folder { table, url, place, letters: true });
-        std::iter::once(rows).chain(letters)
+        let rows = Folder { table, url: &table.location, place: &self.location, dead_letters: false };
+        let dead_letters = table.dead_letters.iter().zip(&self.dead_letters);
+        let dead_letters =
+            dead_letters.map(move |(url, place)| Folder { table, url, place, dead_letters: true });
+        std::iter::once(rows).chain(dead_letters)
     }
 }
 
@@ -580,10 +585,10 @@ impl Reader<'_> {
         debug_assert!(VARIABLES.contains(&name), "{name} is missing in VARIABLES");
         let text = (self.environment)(name)?;
         let text = without_final_newline(&text).to_owned();
-        Some(Given { text, place: Place::Variable(name.to_owned()) })
+        Some(Given { text, place: SourcePosition::Variable(name.to_owned()) })
     }
 
-    fn required(&self, key: &str, raw: &raw::Text, header: &Place, example: &str) -> Result<Given> {
+    fn required(&self, key: &str, raw: &raw::Text, header: &SourcePosition, example: &str) -> Result<Given> {
         match raw {
             Some(raw) => self.interpolated(raw),
             None => Err(self
@@ -594,10 +599,10 @@ impl Reader<'_> {
     }
 
     pub(super) fn interpolated(&self, raw: &Spanned<String>) -> Result<Given> {
-        self.interpolated_text(raw.get_ref(), Place::File(raw.span()))
+        self.interpolated_text(raw.get_ref(), SourcePosition::File(raw.span()))
     }
 
-    fn interpolated_text(&self, text: &str, place: Place) -> Result<Given> {
+    fn interpolated_text(&self, text: &str, place: SourcePosition) -> Result<Given> {
         let whole = Given { text: text.to_owned(), place };
         match interpolate(text, self.environment) {
             // Nothing that takes a value can hold one: names end there, and files are not found.
@@ -616,23 +621,23 @@ impl Reader<'_> {
     /// A value of a free-form table as text.
     pub fn scalar(&self, raw: &Spanned<Value>) -> Result<String> {
         match raw.get_ref() {
-            Value::Text(text) => Ok(self.interpolated_text(text, Place::File(raw.span()))?.text),
+            Value::Text(text) => Ok(self.interpolated_text(text, SourcePosition::File(raw.span()))?.text),
             Value::Integer(value) => Ok(value.to_string()),
             Value::Boolean(value) => Ok(value.to_string()),
             Value::Nested(_) => Err(self
                 .source
-                .error(&Place::File(raw.span()), "a table stands where a value belongs", "")
+                .error(&SourcePosition::File(raw.span()), "a table stands where a value belongs", "")
                 .remedy("put a key with dots in quotes, and its value beside it")),
         }
     }
 
     /// The place of some bytes of a value: exact where the file holds the value as it is.
-    pub(super) fn within(&self, given: &Given, bytes: std::ops::Range<usize>) -> Place {
-        let Place::File(span) = &given.place else { return given.place.clone() };
+    pub(super) fn within(&self, given: &Given, bytes: std::ops::Range<usize>) -> SourcePosition {
+        let SourcePosition::File(span) = &given.place else { return given.place.clone() };
         let written = &self.source.text[span.clone()];
         match written.find(&given.text) {
             Some(offset) if !given.text.is_empty() => {
-                Place::File(span.start + offset + bytes.start..span.start + offset + bytes.end)
+                SourcePosition::File(span.start + offset + bytes.start..span.start + offset + bytes.end)
             }
             _ => given.place.clone(),
         }
@@ -652,7 +657,7 @@ impl Reader<'_> {
             None => Ok(()),
             Some(value) => {
                 let message = format!("`{key}` is not available in this version");
-                Err(self.source.error(&Place::File(value.span()), message, "").remedy(instead))
+                Err(self.source.error(&SourcePosition::File(value.span()), message, "").remedy(instead))
             }
         }
     }

@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::parse::{Given, Reader};
 use super::raw;
-use super::source::{Place, reason};
+use super::source::{SourcePosition, reason};
 use crate::error::{Error, Result};
 
 /// Text that no output ever holds: its `Debug` hides it.
@@ -148,7 +148,7 @@ impl Reader<'_> {
             Some(span) => {
                 let message = format!("[kafka.{section}] has no effect without `auth`");
                 let remedy = format!("write `auth` as `{auth}` under [kafka]");
-                Err(self.source.error(&Place::File(span), message, "").remedy(remedy))
+                Err(self.source.error(&SourcePosition::File(span), message, "").remedy(remedy))
             }
         }
     }
@@ -156,7 +156,7 @@ impl Reader<'_> {
     fn sasl(&self, raw: &raw::Kafka, auth: &Given) -> Result<Sasl> {
         let none = raw::Sasl::default();
         let (raw, place) = match &raw.sasl {
-            Some(section) => (section.get_ref(), Place::File(section.span())),
+            Some(section) => (section.get_ref(), SourcePosition::File(section.span())),
             None => (&none, auth.place.clone()),
         };
         let needed = |key: &str, given: Option<Given>| match given {

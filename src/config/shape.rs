@@ -10,7 +10,7 @@ use serde::Deserialize as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::source::{Place, Source};
+use super::source::{Source, SourcePosition};
 use super::{grammar, raw, syntax};
 use crate::error::{Error, Result};
 
@@ -142,7 +142,7 @@ fn sections(source: &Source<'_>, root: &mut Spanned<DeTable<'_>>) -> Vec<(String
         };
         let (at, message, remedy) = what;
         table.remove(key);
-        found.push((key.to_owned(), source.error(&Place::File(at), message, "").remedy(remedy)));
+        found.push((key.to_owned(), source.error(&SourcePosition::File(at), message, "").remedy(remedy)));
     };
     for path in SECTIONS {
         let (last, outer) = path.split_last().expect("no path is empty");
@@ -157,7 +157,7 @@ fn sections(source: &Source<'_>, root: &mut Spanned<DeTable<'_>>) -> Vec<(String
     };
     root.get_mut().remove("table");
     let error = source
-        .error(&Place::File(at), "`table` is a list", "")
+        .error(&SourcePosition::File(at), "`table` is a list", "")
         .remedy("write two brackets, `[[table]]`, before each table");
     found.push(("table".to_owned(), error));
     found

@@ -19,26 +19,32 @@ pub struct Source<'a> {
 
 /// Where a value came from: bytes of the file, or an environment variable.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum SourcePosition {
     File(Range<usize>),
     Variable(String),
 }
 
 impl Source<'_> {
     /// An error at a place; `label` stands beside the caret.
-    pub fn error(&self, place: &Place, message: impl Into<String>, label: &str) -> Error {
+    pub fn error(&self, place: &SourcePosition, message: impl Into<String>, label: &str) -> Error {
         match place {
-            Place::File(span) => self.error_in_file(message.into(), &[(span.clone(), label)]),
-            Place::Variable(name) => {
+            SourcePosition::File(span) => self.error_in_file(message.into(), &[(span.clone(), label)]),
+            SourcePosition::Variable(name) => {
                 Error::new(ErrorKind::Config, message).context(format_args!("environment variable {name}"))
             }
         }
     }
 
     /// An error at `place` that also shows the place it collides with.
-    pub fn collision(&self, place: &Place, message: String, first: &Place, first_label: &str) -> Error {
+    pub fn collision(
+        &self,
+        place: &SourcePosition,
+        message: String,
+        first: &SourcePosition,
+        first_label: &str,
+    ) -> Error {
         match (place, first) {
-            (Place::File(span), Place::File(first)) => {
+            (SourcePosition::File(span), SourcePosition::File(first)) => {
                 self.error_in_file(message, &[(span.clone(), ""), (first.clone(), first_label)])
             }
             _ => self.error(place, message, ""),
@@ -194,7 +200,7 @@ mod tests {
 
     fn snippet(text: &str, marked: &str) -> String {
         let start = text.find(marked).unwrap();
-        let place = Place::File(start..start + marked.len());
+        let place = SourcePosition::File(start..start + marked.len());
         Source { name: "t.toml", text }.error(&place, "wrong", "here").snippet.unwrap()
     }
 
@@ -226,9 +232,9 @@ mod tests {
     #[test]
     fn columns_count_characters_and_survive_a_file_without_final_newline() {
         let source = Source { name: "t.toml", text: "a = \"ü\"\nb" };
-        assert_eq!(source.error(&Place::File(9..10), "wrong", "").message, "t.toml:2:1: wrong");
-        assert_eq!(source.error(&Place::File(10..10), "wrong", "").message, "t.toml:2:2: wrong");
-        assert_eq!(source.error(&Place::File(7..8), "wrong", "").message, "t.toml:1:7: wrong");
+        assert_eq!(source.error(&SourcePosition::File(9..10), "wrong", "").message, "t.toml:2:1: wrong");
+        assert_eq!(source.error(&SourcePosition::File(10..10), "wrong", "").message, "t.toml:2:2: wrong");
+        assert_eq!(source.error(&SourcePosition::File(7..8), "wrong", "").message, "t.toml:1:7: wrong");
     }
 
     #[test]

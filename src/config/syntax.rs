@@ -6,7 +6,7 @@
 //! at all is `grammar`'s.
 
 use super::redact::names_a_secret;
-use super::source::{Place, Source, suggestion};
+use super::source::{Source, SourcePosition, suggestion};
 use super::words::{self, Meant};
 use crate::error::Error;
 
@@ -41,7 +41,8 @@ pub fn error(source: &Source<'_>, error: &toml::de::Error) -> (Error, Option<Str
     {
         // `bootstrap.servers` without quotes is the key `bootstrap` to the parser.
         let whole = if line.contains('.') { line } else { key };
-        let place = Place::File(span.start..span.end.max(span.start + dotted(source.text, span.start)));
+        let place =
+            SourcePosition::File(span.start..span.end.max(span.start + dotted(source.text, span.start)));
         let unknown = |key: &str, remedy: String| {
             source.error(&place, format!("unknown key `{key}`"), "unknown key").remedy(remedy)
         };
@@ -53,7 +54,7 @@ pub fn error(source: &Source<'_>, error: &toml::de::Error) -> (Error, Option<Str
         let near = words::near(key, known).map(str::to_owned);
         return (unknown(key, suggestion(key, &words::of_now(known))), near);
     }
-    let place = Place::File(span);
+    let place = SourcePosition::File(span);
     let of_serde = message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
     match of_serde {
         Some(text) => (wrong_type(source, &place, line, text), None),
@@ -62,7 +63,7 @@ pub fn error(source: &Source<'_>, error: &toml::de::Error) -> (Error, Option<Str
 }
 
 /// `integer `1234`, expected a string`: the value may be a password, and the line shows it if it is not.
-fn wrong_type(source: &Source<'_>, place: &Place, key: &str, text: &str) -> Error {
+fn wrong_type(source: &Source<'_>, place: &SourcePosition, key: &str, text: &str) -> Error {
     let (found, expected) = text.rsplit_once(", expected ").unwrap_or((text, "another"));
     let found = plain(found.split(['"', '`']).next().unwrap_or_default().trim_end());
     let expected = plain(expected);
@@ -76,8 +77,8 @@ fn wrong_type(source: &Source<'_>, place: &Place, key: &str, text: &str) -> Erro
     let message = format!("`{key}` has the wrong type: found {found}, expected {expected}");
     let wrong = source.error(place, message, "");
     let written = match place {
-        Place::File(span) => source.text.get(span.clone()).unwrap_or_default(),
-        Place::Variable(_) => "",
+        SourcePosition::File(span) => source.text.get(span.clone()).unwrap_or_default(),
+        SourcePosition::Variable(_) => "",
     };
     match (key, found, words::example(key)) {
         ("start", "a table", _) if written.starts_with(|c: char| c.is_ascii_digit()) => {

@@ -10,7 +10,7 @@ use toml::Spanned;
 
 use super::parse::{Given, Reader};
 use super::raw;
-use super::source::Place;
+use super::source::SourcePosition;
 use super::{
     Compression, Decoding, EpochUnit, Format, MetadataColumn, OnBadRecord, OnNewField, Start, Table,
     is_raw_column, is_reserved,
@@ -165,7 +165,7 @@ impl Reader<'_> {
                 .iter()
                 .try_for_each(|(name, value)| self.timestamp(&below(name), value, timestamps));
         }
-        let given = Given { text: self.scalar(value)?, place: Place::File(value.span()) };
+        let given = Given { text: self.scalar(value)?, place: SourcePosition::File(value.span()) };
         let Some(unit) = EpochUnit::ALL.into_iter().find(|unit| unit.as_str() == given.text) else {
             return Err(self.unknown_word(&given, "timestamps", &EpochUnit::ALL.map(EpochUnit::as_str)));
         };
@@ -177,7 +177,7 @@ impl Reader<'_> {
         let variable = self.variable("THALWEG__DEFAULTS__MAX_DEPTH").filter(|_| defaults);
         let given = match (variable, &raw.max_depth) {
             (Some(given), _) => given,
-            (None, Some(raw)) => Given { text: self.scalar(raw)?, place: Place::File(raw.span()) },
+            (None, Some(raw)) => Given { text: self.scalar(raw)?, place: SourcePosition::File(raw.span()) },
             (None, None) => return Ok(None),
         };
         match given.text.parse() {
@@ -261,9 +261,15 @@ impl Reader<'_> {
     }
 
     /// The config's schema has the columns of the record and nothing else.
-    pub(super) fn schema_suits(&self, table: &Table, raw: &raw::Table, header: &Place) -> Result<()> {
+    pub(super) fn schema_suits(
+        &self,
+        table: &Table,
+        raw: &raw::Table,
+        header: &SourcePosition,
+    ) -> Result<()> {
         let Some(schema) = &table.schema else { return Ok(()) };
-        let place = || raw.schema.as_ref().map_or(header.clone(), |schema| Place::File(schema.span()));
+        let place =
+            || raw.schema.as_ref().map_or(header.clone(), |schema| SourcePosition::File(schema.span()));
         if let Some(field) = schema.fields.iter().find(|field| is_reserved(&field.name)) {
             let message = format!("the schema has the column `{}`, which thalweg writes", field.name);
             let remedy = "leave it out of `schema`; `metadata_columns` says which of them the table gets";

@@ -506,11 +506,11 @@ pub fn of_now<'a>(known: &[&'a str]) -> Vec<&'a str> {
 
 /// `bootstrapServers`, `bootstrap.servers` and `BOOTSTRAP-SERVERS` are one word.
 pub fn same(one: &str, other: &str) -> bool {
-    let letters = |text: &str| {
+    let dead_letters = |text: &str| {
         let text = text.chars().filter(|c| !"._-".contains(*c) && !c.is_whitespace());
         text.map(|c| c.to_ascii_lowercase()).collect::<String>()
     };
-    letters(one) == letters(other)
+    dead_letters(one) == dead_letters(other)
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ const AHEAD_MAX: i64 = {
 };
 /// Records sent to a partition before the next one has its turn.
 const BURST: i64 = 500;
-const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Broker {
     cluster: MockCluster<'static, DefaultProducerContext>,
@@ -206,7 +206,7 @@ fn produce(client: &BaseProducer<Reports>, shared: &Shared) {
         }
         client.poll(Duration::from_millis(if sent == before { 2 } else { 0 }));
     }
-    if let Err(error) = client.flush(FLUSH_PATIENCE) {
+    if let Err(error) = client.flush(FLUSH_TIMEOUT) {
         shared.failed(format!("not every record was acknowledged: {error}"));
     }
     let produced = shared.produced();

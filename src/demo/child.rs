@@ -13,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long an orderly end may take.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(12);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(12);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub struct Ingester {
@@ -47,7 +47,7 @@ impl Ingester {
     /// SIGTERM; the process must write and commit what it has, and exit with 0.
     pub fn drain(&mut self) -> Result<()> {
         self.signal(libc::SIGTERM)?;
-        let deadline = SystemClock.boot() + DRAIN_PATIENCE;
+        let deadline = SystemClock.boot() + DRAIN_TIMEOUT;
         loop {
             match self.child.try_wait().map_err(|error| cannot("wait for", &error))? {
                 Some(status) if status.success() => return Ok(()),
@@ -55,7 +55,7 @@ impl Ingester {
                 None if SystemClock.boot() > deadline => {
                     return Err(Error::new(
                         ErrorKind::Internal,
-                        format!("the ingesting process did not end within {} s", DRAIN_PATIENCE.as_secs()),
+                        format!("the ingesting process did not end within {} s", DRAIN_TIMEOUT.as_secs()),
                     ));
                 }
                 None => super::pause(LOOK_EVERY),

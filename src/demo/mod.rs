@@ -35,7 +35,7 @@ use crate::table::store::Store;
 use broker::{Broker, PARTITIONS, Producer, Shared};
 use child::Ingester;
 use follow::Follower;
-use place::Place;
+use place::DemoDirectory;
 pub use proof::Tamper;
 use proof::{Produced, Proof};
 use screen::{Figures, Screen, grouped};
@@ -43,7 +43,7 @@ use screen::{Figures, Screen, grouped};
 const KILLS: u32 = 2;
 const TICK: Duration = Duration::from_millis(10);
 /// How long the table may take to have everything that was produced.
-const CATCH_UP_PATIENCE: Duration = Duration::from_secs(15);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(15);
 /// How much longer is produced when the kills come late.
 const OVERTIME: Duration = Duration::from_secs(10);
 
@@ -78,7 +78,7 @@ struct Stage {
     ingester: Ingester,
     producer: Producer,
     _broker: Broker,
-    place: Place,
+    place: DemoDirectory,
     table: Follower,
     screen: Screen,
     began: Duration,
@@ -94,7 +94,7 @@ struct Stage {
 impl Stage {
     fn set(demo: &Demo) -> Result<Stage> {
         let began = SystemClock.boot();
-        let place = Place::prepare(&demo.dir)?;
+        let place = DemoDirectory::prepare(&demo.dir)?;
         let table = Follower::new(Store::open(&place.table_url()?, &Default::default())?)?;
         let broker = Broker::start()?;
         place.write_config(&broker.address())?;
@@ -148,7 +148,7 @@ impl Stage {
     /// Waits until the table's offsets are the produced ones. If that takes
     /// too long, the proof will say what is missing.
     fn catch_up(&mut self) -> Result<()> {
-        let deadline = self.elapsed() + CATCH_UP_PATIENCE;
+        let deadline = self.elapsed() + CATCH_UP_TIMEOUT;
         while self.table.rows() < self.producer.shared.produced() && self.elapsed() < deadline {
             pause(TICK);
             self.look("catching up")?;

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 const MARK: &str = ".thalweg-demo";
 
-pub struct Place {
+pub struct DemoDirectory {
     pub config: PathBuf,
     pub log: PathBuf,
     /// As the user named it, for what is printed.
@@ -25,8 +25,8 @@ pub struct Place {
     _mark: File,
 }
 
-impl Place {
-    pub fn prepare(dir: &Path) -> Result<Place> {
+impl DemoDirectory {
+    pub fn prepare(dir: &Path) -> Result<DemoDirectory> {
         let failed = |error: io::Error| {
             Error::new(ErrorKind::Io, format!("{}: {error}", dir.display())).remedy("choose another --dir")
         };
@@ -48,7 +48,7 @@ impl Place {
             }
             TryLockError::Error(error) => failed(error),
         })?;
-        let place = Place {
+        let place = DemoDirectory {
             config: path.join("demo.toml"),
             log: path.join("thalweg.log"),
             shown: shown(dir),
@@ -93,7 +93,7 @@ mod tests {
     fn a_folder_of_somebody_else_is_not_touched() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("thalweg.log"), "mine").unwrap();
-        let error = Place::prepare(folder.path()).err().unwrap();
+        let error = DemoDirectory::prepare(folder.path()).err().unwrap();
         assert_eq!(error.kind, ErrorKind::CannotWrite);
         assert_eq!(fs::read_to_string(folder.path().join("thalweg.log")).unwrap(), "mine");
     }
@@ -101,12 +101,12 @@ mod tests {
     #[test]
     fn a_second_demo_begins_anew_and_two_at_once_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let place = Place::prepare(folder.path()).unwrap();
+        let place = DemoDirectory::prepare(folder.path()).unwrap();
         fs::create_dir(folder.path().join("events")).unwrap();
-        assert_eq!(Place::prepare(folder.path()).err().unwrap().kind, ErrorKind::CannotWrite);
+        assert_eq!(DemoDirectory::prepare(folder.path()).err().unwrap().kind, ErrorKind::CannotWrite);
         assert!(folder.path().join("events").exists());
         drop(place);
-        Place::prepare(folder.path()).unwrap();
+        DemoDirectory::prepare(folder.path()).unwrap();
         assert!(!folder.path().join("events").exists());
     }
 }

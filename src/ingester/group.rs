@@ -12,10 +12,10 @@ use tracing::error;
 use super::{Ingestion, Run};
 use crate::committer::Opened;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Tips, ToShard};
+use crate::exchange::{NextOffsets, ToShard};
 use crate::ids::{Partition, TopicPartition};
-use crate::member::{Known, Members, News, Terms};
-use crate::protocol::membership::Tenure;
+use crate::member::{GroupSettings, Known, Members, News};
+use crate::protocol::membership::AssignmentEpoch;
 use crate::shard::GroupLink;
 use crate::source::catalog::Topic;
 
@@ -24,7 +24,7 @@ use crate::source::catalog::Topic;
 pub(super) struct Links {
     topics: BTreeMap<String, Known>,
     shards: Vec<GroupLink>,
-    left: Vec<Receiver<(usize, TopicPartition, Tenure)>>,
+    left: Vec<Receiver<(usize, TopicPartition, AssignmentEpoch)>>,
 }
 
 /// A bounded run ends where the topic ended at its start; members of a group would wait for each other.
@@ -59,7 +59,7 @@ impl Links {
         index: usize,
         topic: &Topic,
         opened: &mut Opened,
-    ) -> Option<watch::Sender<Tips>> {
+    ) -> Option<watch::Sender<NextOffsets>> {
         if self.shards.is_empty() {
             return None;
         }
@@ -71,8 +71,8 @@ impl Links {
         };
         let read = topic.partitions.iter().filter(|partition| !stopped.contains(partition));
         let sources = read.map(source).collect();
-        let (told, tips) = watch::channel(Tips::new());
-        self.topics.insert(topic.name.clone(), Known { table: index, sources, stopped, tips });
+        let (told, next_offsets) = watch::channel(NextOffsets::new());
+        self.topics.insert(topic.name.clone(), Known { table: index, sources, stopped, next_offsets });
         opened.plan.starts.clear();
         Some(told)
     }
@@ -80,9 +80,12 @@ impl Links {
     /// Joins the group, where there is one.
     pub(super) fn join(self, run: &Run, shards: &[Sender<ToShard>]) -> Result<Members> {
         let Some(group) = &run.config.kafka.group else { return Ok(Members::none()) };
-        let terms =
-            Terms { group: group.clone(), topics: self.topics, clock: std::sync::Arc::clone(&run.clock) };
-        Members::join(&run.config.kafka, terms, shards, self.left)
+        let options = GroupSettings {
+            group: group.clone(),
+            topics: self.topics,
+            clock: std::sync::Arc::clone(&run.clock),
+        };
+        Members::join(&run.config.kafka, options, shards, self.left)
     }
 }
 

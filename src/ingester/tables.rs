@@ -16,17 +16,17 @@ use super::{Ingestion, may_come_back};
 use crate::backoff::Backoff;
 use crate::clock::SharedClock;
 use crate::columnar::BadReason;
-use crate::committer::{self, Committer, Identity, Opened, Places, Preview};
+use crate::committer::{self, Committer, DeadLetterLocations, Identity, Opened, Preview};
 use crate::config::{Config, Table};
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Lane, Reading, ToCommitter, ToShard};
+use crate::exchange::{Reading, TableContext, ToCommitter, ToShard};
 use crate::host;
 use crate::ids::TopicPartition;
 use crate::metrics;
 use crate::preflight::{self, Ready, Silent};
 use crate::protocol::fence::Writer;
 use crate::source::catalog::Catalog;
-use crate::source::witness::{Known, Vouched, Witness};
+use crate::source::identity_check::{Confirmed, IdentityCheck, Known};
 use crate::status::{Part, State, Why};
 use crate::table::store::Store;
 
@@ -36,7 +36,7 @@ const TRY_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// The same trouble is logged again after this long.
 const TOLD_AGAIN: Duration = Duration::from_secs(60);
 /// How long a partition's end waits for the broker to say whether the topic is still the one that was read.
-const CAUSE_PATIENCE: Duration = Duration::from_secs(3);
+const CAUSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A table whose log and topic were looked at, with its partitions anchored.
 pub(super) struct Started {
@@ -71,7 +71,7 @@ pub(super) struct TableLife {
     /// Why it was not opened when that was last tried, and when that was logged.
     failed: Option<(Error, Duration)>,
     backoff: Backoff,
-    witness: Option<Witness>,
+    identity_check: Option<IdentityCheck>,
 }
 
 impl TableLife {
@@ -81,7 +81,7 @@ impl TableLife {
             reading: BTreeSet::new(),
             failed: None,
             backoff: Backoff::new(TRY_AGAIN_FIRST, TRY_AGAIN_MAX),
-            witness: None,
+            identity_check: None,
         }
     }
 }
@@ -183,9 +183,9 @@ impl Ingestion<'_> {
     fn opened(&mut self, index: usize, Started { ready, mut opened }: Started) {
         let table = &self.run.config.tables[index];
         let known = Known::new(&ready.topic, &opened.plan.topic_id);
-        let witness = self.topics.watch(index, &table.id, known);
+        let identity_check = self.topics.watch(index, &table.id, known);
         let links = self.links.as_mut().expect("tables are opened before the group is joined");
-        let tips = links.table(index, &ready.topic, &mut opened);
+        let next_offsets = links.table(index, &ready.topic, &mut opened);
         for (partition, error) in &opened.plan.stopped {
             let source = opened.plan.source(&ready.topic.name, *partition);
             error!(table = table.id, partition = %source, %error, remedy = error.remedy, "a partition is not read");
@@ -197,27 +197,27 @@ impl Ingestion<'_> {
         of.life = Life::Running;
         of.failed = None;
         of.backoff.reset();
-        of.witness = Some(witness.clone());
+        of.identity_check = Some(identity_check.clone());
         of.reading = readings.iter().map(|reading| reading.source.clone()).collect();
         #[expect(clippy::disallowed_methods, reason = "bounded by the shards' uncommitted work")]
         let (to_committer, inbox) = mpsc::unbounded_channel();
-        let wiring = committer::Wiring {
+        let dependencies = committer::CommitterDependencies {
             table: index,
             inbox,
             shards: self.shards.clone(),
             clock: Arc::clone(&self.run.clock),
             board: Arc::clone(&self.board),
-            witness,
-            sweeper: self.sweeper.clone(),
+            identity_check,
+            orphan_cleaner: self.orphan_cleaner.clone(),
             checkpoints: self.checkpoints.clone(),
             checkpoint_every: committer::CHECKPOINT_EVERY,
             compression: table.compression,
-            tips,
+            next_offsets,
         };
-        let lane = lane(table, &ready, &opened, to_committer, &wiring);
+        let table_context = table_context(table, &ready, &opened, to_committer, &dependencies);
         self.board.set(Part::table(&table.id), State::Reading);
         let (identity, places) = (identity(table, &self.writer), places(table, &ready));
-        let committer = Committer::new(ready.store, identity, places, opened, wiring);
+        let committer = Committer::new(ready.store, identity, places, opened, dependencies);
         let ended = self.committers_out.clone();
         let task = self.runtime.spawn(async move {
             let outcome = committer.run().await.map(|_| ());
@@ -225,11 +225,11 @@ impl Ingestion<'_> {
             let _ = ended.try_send((index, outcome));
         });
         self.committers.insert(index, task);
-        self.spread(lane, readings);
+        self.spread(table_context, readings);
     }
 
     /// Spreads a table's partitions over as many shards as it can; the next table's begin where these end.
-    fn spread(&mut self, lane: Lane, readings: Vec<Reading>) {
+    fn spread(&mut self, table_context: TableContext, readings: Vec<Reading>) {
         let count = self.shards.len();
         let mut shares: Vec<Vec<Reading>> = vec![Vec::new(); count];
         for reading in readings {
@@ -240,7 +240,8 @@ impl Ingestion<'_> {
             // Where partitions move, or a group assigns them, any may come. Otherwise a shard has its own tables only.
             if self.any_shard || !readings.is_empty() {
                 // A shard that has ended in the meantime has said why.
-                let _ = shard.send(ToShard::Open { lane: Box::new(lane.clone()), readings });
+                let _ =
+                    shard.send(ToShard::Open { table_context: Box::new(table_context.clone()), readings });
             }
         }
     }
@@ -289,11 +290,12 @@ impl Ingestion<'_> {
     /// Offsets that are gone may be those of a topic that is gone: that is the cause then, and of more
     /// than one partition.
     fn cause_of(&self, index: usize, error: &Error) -> Option<Error> {
-        let witness = self.tables[index].witness.as_ref().filter(|_| error.kind == ErrorKind::Disagree)?;
+        let identity_check =
+            self.tables[index].identity_check.as_ref().filter(|_| error.kind == ErrorKind::Disagree)?;
         let answer =
-            self.runtime.block_on(async { tokio::time::timeout(CAUSE_PATIENCE, witness.ask()).await });
+            self.runtime.block_on(async { tokio::time::timeout(CAUSE_TIMEOUT, identity_check.ask()).await });
         match answer {
-            Ok(Vouched::CreatedAgain(cause)) => Some(cause),
+            Ok(Confirmed::CreatedAgain(cause)) => Some(cause),
             _ => None,
         }
     }
@@ -324,7 +326,7 @@ impl Ingestion<'_> {
         let nobody_ran = self.tables.iter().all(|of| {
             matches!(of.life, Life::Retrying(_) | Life::Stopped)
                 && of.failed.is_some()
-                && of.witness.is_none()
+                && of.identity_check.is_none()
         });
         let first = self.tables.first()?;
         nobody_ran.then(|| first.failed.as_ref().expect("looked at above").0.clone())
@@ -373,7 +375,7 @@ impl Opener {
             Preview {
                 schema_if_new: Some(&ready.schema),
                 seen: ready.seen.take(),
-                letters: ready.letters_seen.take(),
+                dead_letters: ready.dead_letters_seen.take(),
             },
             &places,
             &self.clock,
@@ -392,7 +394,7 @@ fn identity(table: &Table, writer: &Writer) -> Identity {
     Identity { table_id: table.id.clone(), writer: writer.clone(), is_alive: host::is_alive }
 }
 
-fn places(table: &Table, ready: &Ready) -> Places {
+fn places(table: &Table, ready: &Ready) -> DeadLetterLocations {
     let options = table.storage_options.clone();
     let reach = move |place: &str| {
         let url = url::Url::parse(place).map_err(|error| {
@@ -400,26 +402,26 @@ fn places(table: &Table, ready: &Ready) -> Places {
         })?;
         Store::open(&url, &options)
     };
-    Places { current: ready.dead_letters.clone(), reach: Arc::new(reach) }
+    DeadLetterLocations { current: ready.dead_letters.clone(), reach: Arc::new(reach) }
 }
 
 fn readings(table: usize, opened: &Opened, until_end: bool) -> Vec<Reading> {
     let reading = |(source, &start): (&TopicPartition, _)| {
         let end = until_end.then(|| opened.watermarks[&source.partition].end);
-        let held = opened.letters.held.get(source).cloned().unwrap_or_default();
+        let held = opened.dead_letters.held.get(source).cloned().unwrap_or_default();
         Reading { table, source: source.clone(), start, held, end }
     };
     opened.plan.starts.iter().map(reading).collect()
 }
 
-fn lane(
+fn table_context(
     table: &Table,
     ready: &Ready,
     opened: &Opened,
     to_committer: mpsc::UnboundedSender<ToCommitter>,
-    committer: &committer::Wiring,
-) -> Lane {
-    Lane {
+    committer: &committer::CommitterDependencies,
+) -> TableContext {
+    TableContext {
         table: committer.table,
         table_id: table.id.clone(),
         store: ready.store.clone(),
@@ -431,8 +433,8 @@ fn lane(
         target_file_size: table.target_file_size,
         compression: table.compression,
         to_committer,
-        sweeper: committer.sweeper.clone(),
+        orphan_cleaner: committer.orphan_cleaner.clone(),
         board: Arc::clone(&committer.board),
-        witness: committer.witness.clone(),
+        identity_check: committer.identity_check.clone(),
     }
 }

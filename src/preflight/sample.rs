@@ -26,7 +26,7 @@ use crate::source::prefetch::Prefetch;
 use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
 
 /// How long reading a sample may take; each span has its share.
-const PATIENCE: Duration = Duration::from_secs(6);
+const TIMEOUT: Duration = Duration::from_secs(6);
 /// Keys, headers and payloads that are kept at once; each span has its share.
 const BYTES_MAX: usize = 48 << 20;
 /// Beginning, middle and end.
@@ -92,7 +92,7 @@ pub fn sample(
     for span in 1..=SPANS {
         let part = |whole: Duration| whole * u32::try_from(span).expect("three") / 3;
         reading.bytes_max = BYTES_MAX / SPANS * span;
-        reading.read(&mut source, span, || clock.boot() < begun + part(PATIENCE))?;
+        reading.read(&mut source, span, || clock.boot() < begun + part(TIMEOUT))?;
     }
     reading.sampled.sort_by_key(|record| (record.partition, record.offset));
     Ok(reading.sampled)

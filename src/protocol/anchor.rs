@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::app_id::{AppId, Handover, superseded};
+use super::app_id::{AppId, IdentityTransfer, superseded};
 use super::lineage;
 use super::planted::{Bug, planted};
 use crate::error::{Error, ErrorKind, Result};
@@ -65,7 +65,7 @@ pub fn plan(
     table: &TableFacts,
     partitions: &BTreeMap<Partition, Watermarks>,
 ) -> Result<Plan> {
-    let topic_id = admit(table_id, topic, topic_id, table)?;
+    let topic_id = check(table_id, topic, topic_id, table)?;
     let is_new = known_ids(table_id, topic, &table.txns).next().is_none();
     let known = lineage::offsets(table_id, topic, &topic_id, &table.txns);
     let mut plan = Plan {
@@ -102,7 +102,7 @@ pub fn plan(
 ///
 /// # Errors
 /// Where it may not go on at all.
-pub(super) fn admit(table_id: &str, topic: &str, told: &TopicId, table: &TableFacts) -> Result<TopicId> {
+pub(super) fn check(table_id: &str, topic: &str, told: &TopicId, table: &TableFacts) -> Result<TopicId> {
     refuse_foreign_rows(table_id, table)?;
     let topic_id = goes_on(table_id, topic, told, &table.txns);
     if topic_id != *told && !told.is_unknown() && !planted(Bug::NoTopicIdAtStart) {
@@ -114,12 +114,12 @@ pub(super) fn admit(table_id: &str, topic: &str, told: &TopicId, table: &TableFa
     let stands_as = if is_known { topic_id.clone() } else { TopicId::unknown() };
     let taker = |of: &TopicId| superseded(table_id, topic, of, &table.txns);
     if let Some(by) = taker(&stands_as) {
-        return Err(handed_over(table_id, topic, &stands_as, &by));
+        return Err(transferred(table_id, topic, &stands_as, &by));
     }
     // Whoever has the offsets has what becomes of the topic, too, and what is told without an id.
     for before in known.iter().filter(|_| !is_known || topic_id.is_unknown()) {
         if let Some(by) = taker(before).filter(|by| by.table_id != table_id) {
-            return Err(handed_over(table_id, topic, before, &by));
+            return Err(transferred(table_id, topic, before, &by));
         }
     }
     Ok(topic_id)
@@ -188,7 +188,7 @@ fn created_again(topic: &str, told: &TopicId, recorded: &TopicId) -> Error {
 }
 
 /// Whoever took the offsets over goes on from them, and nobody else.
-fn handed_over(table_id: &str, topic: &str, topic_id: &TopicId, by: &Handover) -> Error {
+fn transferred(table_id: &str, topic: &str, topic_id: &TopicId, by: &IdentityTransfer) -> Error {
     let message = match by.table_id == table_id {
         true => format!("topic `{topic}` of id {topic_id} was handed over to the one of id {}", by.topic_id),
         false => format!("the offsets of `{table_id}` were handed over to the table id `{}`", by.table_id),

@@ -56,19 +56,19 @@ impl fmt::Display for AppId {
 /// that it survives checkpoints: without it a jump is damage. Forward, offsets are given up; back, they are
 /// read again. Its version counts how often this very jump was made.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Jump {
+pub struct OffsetOverride {
     pub id: AppId,
     pub from: Offset,
     pub to: Offset,
 }
 
-impl Jump {
+impl OffsetOverride {
     /// `None` for every name that is none of these.
-    pub fn parse(text: &str) -> Option<Jump> {
+    pub fn parse(text: &str) -> Option<OffsetOverride> {
         let rest = text.strip_prefix(PREFIX)?.strip_prefix("/gap/")?;
         let (id, offsets) = rest.rsplit_once('/')?;
         let (from, to) = offsets.split_once('-')?;
-        Some(Jump {
+        Some(OffsetOverride {
             id: AppId::parse(&format!("{PREFIX}/{id}"))?,
             from: Offset(from.parse().ok()?),
             to: Offset(to.parse().ok()?),
@@ -76,7 +76,7 @@ impl Jump {
     }
 }
 
-impl fmt::Display for Jump {
+impl fmt::Display for OffsetOverride {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let id = self.id.to_string();
         let rest = id.strip_prefix(PREFIX).expect("every id begins so");
@@ -84,7 +84,7 @@ impl fmt::Display for Jump {
     }
 }
 
-impl Jump {
+impl OffsetOverride {
     pub fn is_back(&self) -> bool {
         self.to < self.from
     }
@@ -97,7 +97,7 @@ impl Jump {
 /// a clone's former, of which nothing is known. Its version is the table's count of handovers: the latest
 /// one that names an ingestion says whether it may go on.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Handover {
+pub struct IdentityTransfer {
     pub table_id: String,
     pub topic: String,
     pub topic_id: TopicId,
@@ -115,9 +115,9 @@ pub enum Former {
     Rows,
 }
 
-impl Handover {
+impl IdentityTransfer {
     /// `None` for every name that is none of these.
-    pub fn parse(text: &str) -> Option<Handover> {
+    pub fn parse(text: &str) -> Option<IdentityTransfer> {
         let rest = text.strip_prefix(PREFIX)?.strip_prefix("/adopt/")?;
         let [table_id, topic, topic_id, former_id, former_topic_id] = rest.split('/').collect::<Vec<_>>()[..]
         else {
@@ -133,7 +133,7 @@ impl Handover {
                 topic_id: TopicId(former_topic_id.to_owned()),
             },
         };
-        Some(Handover {
+        Some(IdentityTransfer {
             table_id: table_id.to_owned(),
             topic: topic.to_owned(),
             topic_id: TopicId(topic_id.to_owned()),
@@ -143,7 +143,7 @@ impl Handover {
 
     /// In a sentence.
     pub fn told(&self) -> String {
-        let Handover { table_id, topic, topic_id, former } = self;
+        let IdentityTransfer { table_id, topic, topic_id, former } = self;
         match former {
             Former::Rows => {
                 format!("table id `{table_id}` goes on behind the rows of `{topic}` that were there: a clone")
@@ -172,9 +172,9 @@ impl Handover {
     }
 }
 
-impl fmt::Display for Handover {
+impl fmt::Display for IdentityTransfer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Handover { table_id, topic, topic_id, former } = self;
+        let IdentityTransfer { table_id, topic, topic_id, former } = self;
         write!(f, "{PREFIX}/adopt/{table_id}/{topic}/{topic_id}/")?;
         match former {
             Former::Ingestion { table_id, topic_id } => write!(f, "{table_id}/{topic_id}"),
@@ -189,10 +189,11 @@ pub fn superseded(
     topic: &str,
     topic_id: &TopicId,
     txns: &BTreeMap<String, i64>,
-) -> Option<Handover> {
-    let all = txns.iter().filter_map(|(app_id, &count)| Some((count, Handover::parse(app_id)?)));
-    let of_it = all.filter(|(_, handover)| {
-        handover.is_to(table_id, topic, topic_id) || handover.is_from(table_id, topic, topic_id)
+) -> Option<IdentityTransfer> {
+    let all = txns.iter().filter_map(|(app_id, &count)| Some((count, IdentityTransfer::parse(app_id)?)));
+    let of_it = all.filter(|(_, identity_transfer)| {
+        identity_transfer.is_to(table_id, topic, topic_id)
+            || identity_transfer.is_from(table_id, topic, topic_id)
     });
     let (_, latest) = of_it.max_by_key(|(count, _)| *count)?;
     latest.is_from(table_id, topic, topic_id).then_some(latest)
@@ -202,12 +203,15 @@ pub fn superseded(
 /// since those that retention has passed are not moved.
 pub fn took_an_id(table_id: &str, source: &TopicPartition, txns: &BTreeMap<String, i64>) -> Option<String> {
     // By hand the way leads back, too: from one that has an id to what is told without one.
-    let leads_back = |handover: Handover| {
+    let leads_back = |identity_transfer: IdentityTransfer| {
         let has_an_id =
             |former: &Former| matches!(former, Former::Ingestion { topic_id, .. } if !topic_id.is_unknown());
-        handover.is_to(table_id, &source.topic, &source.topic_id) && has_an_id(&handover.former)
+        identity_transfer.is_to(table_id, &source.topic, &source.topic_id)
+            && has_an_id(&identity_transfer.former)
     };
-    if !source.topic_id.is_unknown() || txns.keys().filter_map(|name| Handover::parse(name)).any(leads_back) {
+    if !source.topic_id.is_unknown()
+        || txns.keys().filter_map(|name| IdentityTransfer::parse(name)).any(leads_back)
+    {
         return None;
     }
     let mut names = txns.keys().filter_map(|app_id| AppId::parse(app_id));
@@ -249,33 +253,36 @@ mod tests {
     }
 
     #[test]
-    fn a_jump_is_read_back_and_is_no_next_offset() {
+    fn a_offset_override_is_read_back_and_is_no_next_offset() {
         let text = "thalweg/gap/orders/shop.orders/mDp1Ot3CTkWoEyMOVyTBcA/7/100-250";
-        let jump = Jump::parse(text).unwrap();
-        assert_eq!((jump.id.source.partition, jump.from, jump.to), (Partition(7), Offset(100), Offset(250)));
-        assert_eq!(jump.to_string(), text);
+        let offset_override = OffsetOverride::parse(text).unwrap();
+        assert_eq!(
+            (offset_override.id.source.partition, offset_override.from, offset_override.to),
+            (Partition(7), Offset(100), Offset(250))
+        );
+        assert_eq!(offset_override.to_string(), text);
         assert_eq!(AppId::parse(text), None);
         for text in
             ["thalweg/gap/a/b/-/0", "thalweg/a/b/-/0", "thalweg/gap/a/b/-/0/1-x", "thalweg/gap/a/b/-/0/1"]
         {
-            assert_eq!(Jump::parse(text), None, "{text}");
+            assert_eq!(OffsetOverride::parse(text), None, "{text}");
         }
     }
 
     #[test]
-    fn a_handover_is_read_back_and_is_no_next_offset() {
+    fn a_identity_transfer_is_read_back_and_is_no_next_offset() {
         for text in
             ["thalweg/adopt/returns/t/A/orders/A", "thalweg/adopt/orders/t/A/-/-", "thalweg/adopt/o/t/A/o/-"]
         {
-            let handover = Handover::parse(text).unwrap();
-            assert_eq!(handover.to_string(), text);
-            assert_eq!((AppId::parse(text), Jump::parse(text)), (None, None));
+            let identity_transfer = IdentityTransfer::parse(text).unwrap();
+            assert_eq!(identity_transfer.to_string(), text);
+            assert_eq!((AppId::parse(text), OffsetOverride::parse(text)), (None, None));
         }
-        assert_eq!(Handover::parse("thalweg/adopt/o/t/A/-/-").unwrap().former, Former::Rows);
+        assert_eq!(IdentityTransfer::parse("thalweg/adopt/o/t/A/-/-").unwrap().former, Former::Rows);
         for text in
             ["thalweg/adopt/o/t/A/-", "thalweg/adopt/o/t//-/-", "thalweg/o/t/A/0", "thalweg/gap/o/t/A/0/1-2"]
         {
-            assert_eq!(Handover::parse(text), None, "{text}");
+            assert_eq!(IdentityTransfer::parse(text), None, "{text}");
         }
     }
 
@@ -297,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_handover_says_who_may_go_on() {
+    fn the_latest_identity_transfer_says_who_may_go_on() {
         let mut txns = BTreeMap::from([("thalweg/adopt/returns/t/A/orders/A".to_owned(), 1)]);
         let may_go_on = |id: &str, topic: &str, txns: &BTreeMap<String, i64>| {
             superseded(id, topic, &TopicId("A".into()), txns).is_none()

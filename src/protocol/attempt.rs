@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_commit_settles_the_version() {
+    fn a_foreign_commit_resolves_the_version() {
         for id in [Some("b".to_owned()), None] {
             let mut attempt = Attempt::new("a");
             assert_eq!(attempt.after_put(PutReply::Unclear), Step::Get { wait: Wait::Backoff(1) });

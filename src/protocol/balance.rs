@@ -29,7 +29,7 @@ const NEWEST: f64 = 0.3;
 const REST: Duration = Duration::from_secs(10);
 
 /// A partition of a table, as the balance knows it.
-pub type Place = (usize, TopicPartition);
+pub type TablePartition = (usize, TopicPartition);
 
 /// What one shard did since it last told.
 #[derive(Clone, PartialEq, Debug)]
@@ -38,13 +38,13 @@ pub struct Load {
     /// The time that it tells of.
     pub over: Duration,
     /// The time that each of its partitions took.
-    pub busy: Vec<(Place, Duration)>,
+    pub busy: Vec<(TablePartition, Duration)>,
 }
 
 /// A partition is to be read by another shard.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Move {
-    pub partition: Place,
+    pub partition: TablePartition,
     pub from: usize,
     pub to: usize,
 }
@@ -53,7 +53,7 @@ pub struct Move {
 #[derive(Debug)]
 pub struct Balance {
     /// Of each shard, the share of its time that each partition takes, smoothed; `None` until it has told.
-    shares: Vec<Option<BTreeMap<Place, f64>>>,
+    shares: Vec<Option<BTreeMap<TablePartition, f64>>>,
     /// Which shards differ too much, the busier first, and how many reports said so.
     lasting: Option<((usize, usize), u32)>,
     rests_until: Duration,
@@ -68,7 +68,7 @@ impl Balance {
     pub fn observe(&mut self, load: Load, now: Duration) -> Option<Move> {
         let over = load.over.as_secs_f64().max(f64::EPSILON);
         let before = self.shares[load.shard].take();
-        let smoothed = |(place, busy): (Place, Duration)| {
+        let smoothed = |(place, busy): (TablePartition, Duration)| {
             let known = before.as_ref().and_then(|shares| shares.get(&place)).copied().unwrap_or_default();
             (place, known + NEWEST * (busy.as_secs_f64() / over - known))
         };
@@ -107,7 +107,7 @@ impl Balance {
     }
 
     /// The partition whose move makes two shards most alike, if it does so enough.
-    fn best(&self, from: usize, to: usize) -> Option<Place> {
+    fn best(&self, from: usize, to: usize) -> Option<TablePartition> {
         let difference = self.total(from) - self.total(to);
         let left = |share: f64| (difference - 2.0 * share).abs();
         let places = self.shares[from].iter().flatten();
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
     use crate::ids::{Partition, TopicId};
 
-    fn place(partition: i32) -> Place {
+    fn place(partition: i32) -> TablePartition {
         let source = TopicPartition {
             topic: "t".into(),
             topic_id: TopicId::unknown(),

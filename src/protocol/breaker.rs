@@ -21,7 +21,7 @@ pub const FAILURES_MAX: u32 = 5;
 const REST_FIRST: Duration = Duration::from_millis(500);
 const REST_MAX: Duration = Duration::from_secs(5);
 /// A probe that is not heard of for so long is taken for lost.
-const PROBE_PATIENCE: Duration = Duration::from_secs(60);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Breaker {
@@ -62,14 +62,14 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    pub fn admit(&mut self, now: Duration) -> Admission {
+    pub fn check(&mut self, now: Duration) -> Admission {
         match self.state {
             State::Closed { .. } => Admission::Pass,
             State::Open { until: at, since } | State::Probing { lost_at: at, since } => {
                 if now < at {
                     return Admission::Refuse;
                 }
-                self.state = State::Probing { since, lost_at: now + PROBE_PATIENCE };
+                self.state = State::Probing { since, lost_at: now + PROBE_TIMEOUT };
                 Admission::Probe
             }
         }
@@ -143,7 +143,7 @@ mod tests {
             }
             assert_eq!(breaker.answered(ms(0)), Turn::None);
         }
-        assert_eq!(breaker.admit(ms(0)), Admission::Pass);
+        assert_eq!(breaker.check(ms(0)), Admission::Pass);
     }
 
     #[test]
@@ -151,8 +151,8 @@ mod tests {
         let mut breaker = opened();
         let mut sent = Vec::new();
         for now in 0..60_000 {
-            if breaker.admit(ms(now)) == Admission::Probe {
-                assert_eq!(breaker.admit(ms(now)), Admission::Refuse, "one at a time");
+            if breaker.check(ms(now)) == Admission::Probe {
+                assert_eq!(breaker.check(ms(now)), Admission::Refuse, "one at a time");
                 sent.push(now);
                 assert_eq!(breaker.failed(ms(now), 0.5), Turn::None);
             }
@@ -164,28 +164,28 @@ mod tests {
     #[test]
     fn the_first_answer_lets_everybody_through_and_says_how_long_it_was_down() {
         let mut breaker = opened();
-        assert_eq!(breaker.admit(ms(600)), Admission::Probe);
-        assert_eq!(breaker.admit(ms(601)), Admission::Refuse);
+        assert_eq!(breaker.check(ms(600)), Admission::Probe);
+        assert_eq!(breaker.check(ms(601)), Admission::Refuse);
         assert_eq!(breaker.answered(ms(700)), Turn::Closed(ms(700)));
-        assert_eq!(breaker.admit(ms(701)), Admission::Pass);
-        assert_eq!(breaker.admit(ms(701)), Admission::Pass);
+        assert_eq!(breaker.check(ms(701)), Admission::Pass);
+        assert_eq!(breaker.check(ms(701)), Admission::Pass);
     }
 
     #[test]
     fn a_probe_that_nobody_hears_of_again_does_not_keep_it_open() {
         let mut breaker = opened();
-        assert_eq!(breaker.admit(ms(600)), Admission::Probe);
-        assert_eq!(breaker.admit(ms(60_599)), Admission::Refuse);
-        assert_eq!(breaker.admit(ms(60_600)), Admission::Probe);
+        assert_eq!(breaker.check(ms(600)), Admission::Probe);
+        assert_eq!(breaker.check(ms(60_599)), Admission::Refuse);
+        assert_eq!(breaker.check(ms(60_600)), Admission::Probe);
     }
 
     #[test]
     fn after_a_probe_that_was_given_up_another_goes_at_once() {
         let mut breaker = opened();
-        assert_eq!(breaker.admit(ms(600)), Admission::Probe);
+        assert_eq!(breaker.check(ms(600)), Admission::Probe);
         breaker.abandoned(ms(700));
-        assert_eq!(breaker.admit(ms(700)), Admission::Probe);
-        assert_eq!(breaker.admit(ms(700)), Admission::Refuse);
+        assert_eq!(breaker.check(ms(700)), Admission::Probe);
+        assert_eq!(breaker.check(ms(700)), Admission::Refuse);
     }
 
     #[test]
@@ -194,7 +194,7 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(breaker.failed(ms(100), 0.5), Turn::None);
         }
-        assert_eq!(breaker.admit(ms(500)), Admission::Probe);
+        assert_eq!(breaker.check(ms(500)), Admission::Probe);
     }
 
     #[test]
@@ -204,8 +204,8 @@ mod tests {
             for _ in 0..FAILURES_MAX {
                 let _ = breaker.failed(ms(0), jitter);
             }
-            assert_eq!(breaker.admit(ms(at - 1)), Admission::Refuse);
-            assert_eq!(breaker.admit(ms(at)), Admission::Probe);
+            assert_eq!(breaker.check(ms(at - 1)), Admission::Refuse);
+            assert_eq!(breaker.check(ms(at)), Admission::Probe);
         }
     }
 }

@@ -5,11 +5,11 @@
 //! read or write either table.
 //!
 //! A dead letter is committed *before* the offsets that settle it, so a crash
-//! in between leaves letters above the main table's offset. For those, what
+//! in between leaves dead letters above the main table's offset. For those, what
 //! stands in the dead-letter table is the verdict, whatever config, schema or
-//! program says now: they are passed over, and no letter comes to be a row.
+//! program says now: they are passed over, and no dead letter comes to be a row.
 //!
-//! That holds only if nobody adds a letter unseen. Who takes a table over
+//! That holds only if nobody adds a dead letter unseen. Who takes a table over
 //! therefore
 //!
 //! 1. claims the main table: moves every `txn` to where it stands. A commit of
@@ -17,10 +17,10 @@
 //! 2. claims each dead-letter table in the same way;
 //! 3. looks whether its claim of step 1 is still the last one, and begins
 //!    again if not;
-//! 4. reads which letters stand above the main table's offsets.
+//! 4. reads which dead letters stand above the main table's offsets.
 //!
-//! Say that A commits rows and B writes a letter that A has not read. B's
-//! letter did not lose to A's step 2, so B's own step 2 came after it. B went
+//! Say that A commits rows and B writes a dead letter that A has not read. B's
+//! dead letter did not lose to A's step 2, so B's own step 2 came after it. B went
 //! on, so in B's step 3, later still, B's claim was the last one: B claimed the
 //! main table after A, and A's commit there loses.
 
@@ -34,35 +34,35 @@ use crate::ids::{Offset, TopicPartition};
 
 const PREFIX: &str = "thalweg-dlq/";
 
-/// Letters that stand above the main table's offset, by partition, offsets growing.
-pub type Held = BTreeMap<TopicPartition, Vec<Offset>>;
+/// Dead letters that stand above the main table's offset, by partition, offsets growing.
+pub type AlreadyDeadLettered = BTreeMap<TopicPartition, Vec<Offset>>;
 
 /// Offsets of a partition below a dead-letter table's `txn` and not below the main table's.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Doubt {
     pub offsets: Range<i64>,
-    /// Letters may stand there under any of these.
+    /// Dead letters may stand there under any of these.
     pub names: Vec<AppId>,
-    /// Below this, letters of other logs may stand at the same offsets: of a topic that was created again, or
-    /// of another ingestion. A file that does not tell whose its letters are does not tell them apart.
+    /// Below this, dead letters of other logs may stand at the same offsets: of a topic that was created again, or
+    /// of another ingestion. A file that does not tell whose its dead letters are does not tell them apart.
     pub others: i64,
 }
 
-/// The `txn` of a partition in a dead-letter table: every letter below it is there.
+/// The `txn` of a partition in a dead-letter table: every dead letter below it is there.
 pub fn app_id(table_id: &str, source: &TopicPartition) -> String {
     let TopicPartition { topic, topic_id, partition } = source;
     format!("{PREFIX}{table_id}/{topic}/{topic_id}/{partition}")
 }
 
-/// The names under which letters of a partition may stand, its own first: who handed its offsets over may
+/// The names under which dead letters of a partition may stand, its own first: who handed its offsets over may
 /// have been about to settle them.
 pub fn names(lineage: &Lineage, table_id: &str, source: &TopicPartition) -> Vec<AppId> {
     let own = AppId::new(table_id, source.clone());
-    if planted(Bug::HandoverForgetsLetters) { vec![own] } else { lineage.names(&own) }
+    if planted(Bug::IdentityTransferForgetsDeadLetters) { vec![own] } else { lineage.names(&own) }
 }
 
 /// The `txn` by which a main table remembers where its dead letters go. Its
-/// version is odd while letters may stand there that are not settled.
+/// version is odd while dead letters may stand there that are not settled.
 pub fn place_app_id(table_id: &str, location: &str) -> String {
     format!("{}{location}", place_prefix(table_id))
 }
@@ -96,10 +96,14 @@ fn place_entries<'a>(
 }
 
 /// What is in doubt of a partition with these names.
-pub fn in_doubt(names: Vec<AppId>, settled: Offset, letter_txns: &BTreeMap<String, i64>) -> Option<Doubt> {
-    let reach = |name: &AppId| letter_txns.get(&app_id(&name.table_id, &name.source)).copied();
+pub fn in_doubt(
+    names: Vec<AppId>,
+    resolved: Offset,
+    dead_letter_txns: &BTreeMap<String, i64>,
+) -> Option<Doubt> {
+    let reach = |name: &AppId| dead_letter_txns.get(&app_id(&name.table_id, &name.source)).copied();
     let reach = names.iter().filter_map(reach).max()?;
-    if reach <= settled.0 {
+    if reach <= resolved.0 {
         return None;
     }
     let is_other = |id: &AppId| {
@@ -108,9 +112,9 @@ pub fn in_doubt(names: Vec<AppId>, settled: Offset, letter_txns: &BTreeMap<Strin
         };
         names.first().is_some_and(is_namesake) && !names.contains(id)
     };
-    let all = letter_txns.iter().filter_map(|(app_id, &reach)| Some((parse(app_id)?, reach)));
+    let all = dead_letter_txns.iter().filter_map(|(app_id, &reach)| Some((parse(app_id)?, reach)));
     let others = all.filter(|(id, _)| is_other(id)).map(|(_, reach)| reach).max().unwrap_or(0);
-    Some(Doubt { offsets: settled.0..reach, names, others })
+    Some(Doubt { offsets: resolved.0..reach, names, others })
 }
 
 /// Whose offset a `txn` of a dead-letter table is.
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_remembered_until_its_letters_are_settled() {
+    fn a_place_is_remembered_until_its_dead_letters_are_resolved() {
         let place = place_app_id("orders", "s3://b/orders_dead_letters");
         let txns = |version| BTreeMap::from([(place.clone(), version), ("spark".to_owned(), 1)]);
         let places = |id: &str, version| places(&[id.to_owned(), "x".to_owned()].into(), &txns(version));
@@ -150,13 +154,13 @@ mod tests {
     fn doubt(
         table_id: &str,
         source: &TopicPartition,
-        settled: i64,
-        letters: &[(&str, i64)],
+        resolved: i64,
+        dead_letters: &[(&str, i64)],
     ) -> Option<Range<i64>> {
-        let handovers = BTreeMap::from([("thalweg/adopt/new/t/A/orders/A".to_owned(), 1)]);
-        let names = names(&Lineage::of(&handovers), table_id, source);
-        let txns = letters.iter().map(|&(name, reach)| (format!("thalweg-dlq/{name}"), reach)).collect();
-        in_doubt(names, Offset(settled), &txns).map(|doubt| doubt.offsets)
+        let identity_transfers = BTreeMap::from([("thalweg/adopt/new/t/A/orders/A".to_owned(), 1)]);
+        let names = names(&Lineage::of(&identity_transfers), table_id, source);
+        let txns = dead_letters.iter().map(|&(name, reach)| (format!("thalweg-dlq/{name}"), reach)).collect();
+        in_doubt(names, Offset(resolved), &txns).map(|doubt| doubt.offsets)
     }
 
     #[test]
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_from_before_the_broker_told_topic_ids_are_in_doubt_too() {
+    fn dead_letters_from_before_the_broker_told_topic_ids_are_in_doubt_too() {
         let before = TopicPartition { topic_id: TopicId::unknown(), ..source(0) };
         let txns = [("orders/t/-/0", 20), ("orders/t/A/0", 17)];
         assert_eq!(doubt("orders", &source(0), 15, &txns), Some(15..20));
@@ -177,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_other_logs_with_the_same_offsets_are_known_of() {
+    fn dead_letters_of_other_logs_with_the_same_offsets_are_known_of() {
         let txns =
             [("new/t/A/0", 20), ("new/t/B/0", 12), ("new/t/B/1", 99), ("new/u/A/0", 99), ("x/t/A/0", 17)];
         let txns = txns.map(|(name, reach)| (format!("thalweg-dlq/{name}"), reach));
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn letters_of_who_handed_the_offsets_over_are_in_doubt_too() {
+    fn dead_letters_of_who_handed_the_offsets_over_are_in_doubt_too() {
         assert_eq!(doubt("new", &source(0), 15, &[("orders/t/A/0", 20), ("new/t/A/0", 17)]), Some(15..20));
         assert_eq!(doubt("orders", &source(0), 15, &[("new/t/A/0", 17)]), None);
     }

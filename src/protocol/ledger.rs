@@ -23,15 +23,15 @@ pub struct Work<F> {
     pub unit: u64,
     pub file: Option<F>,
     /// Its dead letters, to be committed first.
-    pub letters: Option<F>,
+    pub dead_letters: Option<F>,
     pub ranges: Vec<OffsetRange>,
     /// The topic was the known one after all of this was fetched.
-    pub vouched: bool,
+    pub confirmed: bool,
 }
 
 #[derive(Debug)]
 pub struct Ledger<F> {
-    tips: BTreeMap<TopicPartition, Offset>,
+    next_offsets: BTreeMap<TopicPartition, Offset>,
     waiting: Vec<Work<F>>,
 }
 
@@ -47,12 +47,12 @@ pub enum Offered {
 }
 
 impl<F> Ledger<F> {
-    pub fn new(tips: BTreeMap<TopicPartition, Offset>) -> Ledger<F> {
-        Ledger { tips, waiting: Vec::new() }
+    pub fn new(next_offsets: BTreeMap<TopicPartition, Offset>) -> Ledger<F> {
+        Ledger { next_offsets, waiting: Vec::new() }
     }
 
-    pub fn tips(&self) -> &BTreeMap<TopicPartition, Offset> {
-        &self.tips
+    pub fn next_offsets(&self) -> &BTreeMap<TopicPartition, Offset> {
+        &self.next_offsets
     }
 
     pub fn waiting(&self) -> usize {
@@ -62,7 +62,7 @@ impl<F> Ledger<F> {
     pub fn offer(&mut self, work: Work<F>) -> Offered {
         for range in &work.ranges {
             assert!(range.start < range.next, "an empty range settles nothing: {range}");
-            match self.tips.get(&range.source) {
+            match self.next_offsets.get(&range.source) {
                 None => return Offered::Unanchored(range.source.clone()),
                 Some(&tip) if range.start < tip => return Offered::Stale(range.clone()),
                 Some(_) => {}
@@ -74,7 +74,7 @@ impl<F> Ledger<F> {
 
     /// Takes the work that chains onto the table's offsets, at most `max` units.
     pub fn take_ready(&mut self, max: usize) -> Vec<Work<F>> {
-        let mut tips = self.tips.clone();
+        let mut next_offsets = self.next_offsets.clone();
         let mut ready = Vec::new();
         // Work mostly arrives in order, so one pass usually finds all of it.
         loop {
@@ -84,10 +84,10 @@ impl<F> Ledger<F> {
                 let chains = self.waiting[index]
                     .ranges
                     .iter()
-                    .all(|range| tips.get(&range.source) == Some(&range.start));
+                    .all(|range| next_offsets.get(&range.source) == Some(&range.start));
                 if chains || planted(Bug::NoTxnCompare) {
                     let work = self.waiting.remove(index);
-                    advance(&mut tips, &work);
+                    advance(&mut next_offsets, &work);
                     ready.push(work);
                 } else {
                     index += 1;
@@ -102,7 +102,7 @@ impl<F> Ledger<F> {
     /// The table holds this work now.
     pub fn committed(&mut self, work: &[Work<F>]) {
         for unit in work {
-            advance(&mut self.tips, unit);
+            advance(&mut self.next_offsets, unit);
         }
     }
 
@@ -112,23 +112,23 @@ impl<F> Ledger<F> {
     }
 
     /// Reads on in more partitions, from the table's offsets.
-    pub fn join(&mut self, tips: BTreeMap<TopicPartition, Offset>) {
-        self.tips.extend(tips);
+    pub fn join(&mut self, next_offsets: BTreeMap<TopicPartition, Offset>) {
+        self.next_offsets.extend(next_offsets);
     }
 
     /// Knows the partition no more. No work of it may wait.
     pub fn leave(&mut self, source: &TopicPartition) {
-        self.tips.remove(source);
+        self.next_offsets.remove(source);
     }
 
     /// Takes the waiting work out that nobody stands behind any more.
-    pub fn void(&mut self, is_void: impl Fn(&Work<F>) -> bool) -> Vec<Work<F>> {
-        self.waiting.extract_if(.., |work| is_void(work)).collect()
+    pub fn discard(&mut self, is_discarded: impl Fn(&Work<F>) -> bool) -> Vec<Work<F>> {
+        self.waiting.extract_if(.., |work| is_discarded(work)).collect()
     }
 
     /// Begins again from the table's offsets; all waiting work is dropped.
-    pub fn reset(&mut self, tips: BTreeMap<TopicPartition, Offset>) -> Vec<Work<F>> {
-        self.tips = tips;
+    pub fn reset(&mut self, next_offsets: BTreeMap<TopicPartition, Offset>) -> Vec<Work<F>> {
+        self.next_offsets = next_offsets;
         if planted(Bug::LedgerOutlivesAReset) {
             return Vec::new();
         }
@@ -136,9 +136,9 @@ impl<F> Ledger<F> {
     }
 }
 
-fn advance<F>(tips: &mut BTreeMap<TopicPartition, Offset>, work: &Work<F>) {
+fn advance<F>(next_offsets: &mut BTreeMap<TopicPartition, Offset>, work: &Work<F>) {
     for range in &work.ranges {
-        let tip = tips.get_mut(&range.source).expect("work is accepted for known partitions only");
+        let tip = next_offsets.get_mut(&range.source).expect("work is accepted for known partitions only");
         assert!(*tip == range.start || planted(Bug::NoTxnCompare), "work must chain onto {tip}: {range}");
         *tip = range.next;
     }
@@ -166,7 +166,7 @@ mod tests {
                 dead_letters: 0,
             })
             .collect();
-        Work { shard: 0, unit: 0, file: Some(name), letters: None, ranges, vouched: false }
+        Work { shard: 0, unit: 0, file: Some(name), dead_letters: None, ranges, confirmed: false }
     }
 
     fn ledger() -> Ledger<&'static str> {
@@ -187,8 +187,8 @@ mod tests {
         let ready = ledger.take_ready(10);
         assert_eq!(names(&ready), ["first", "second", "third"]);
         ledger.committed(&ready);
-        assert_eq!(ledger.tips()[&source(0)], Offset(30));
-        assert_eq!(ledger.tips()[&source(1)], Offset(105));
+        assert_eq!(ledger.next_offsets()[&source(0)], Offset(30));
+        assert_eq!(ledger.next_offsets()[&source(1)], Offset(105));
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn settled_offsets_are_refused() {
+    fn resolved_offsets_are_refused() {
         let mut ledger = ledger();
         assert!(matches!(ledger.offer(work("again", &[(1, 90, 110)])), Offered::Stale(_)));
         assert!(matches!(ledger.offer(work("unknown", &[(7, 0, 1)])), Offered::Unanchored(_)));
@@ -224,7 +224,7 @@ mod tests {
         let mut ledger = ledger();
         assert_eq!(ledger.offer(work("stays", &[(0, 0, 10)])), Offered::Accepted);
         assert_eq!(ledger.offer(work("goes", &[(1, 100, 110)])), Offered::Accepted);
-        assert_eq!(names(&ledger.void(|unit| unit.file == Some("goes"))), ["goes"]);
+        assert_eq!(names(&ledger.discard(|unit| unit.file == Some("goes"))), ["goes"]);
         ledger.leave(&source(1));
         assert!(matches!(ledger.offer(work("late", &[(1, 100, 110)])), Offered::Unanchored(_)));
         ledger.join([(source(1), Offset(150))].into());

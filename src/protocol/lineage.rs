@@ -8,17 +8,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::app_id::{AppId, Former, Handover};
+use super::app_id::{AppId, Former, IdentityTransfer};
 use super::planted::{Bug, planted};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 
 /// The handovers of a table.
 #[derive(Debug, Default)]
-pub struct Lineage(Vec<Handover>);
+pub struct Lineage(Vec<IdentityTransfer>);
 
 impl Lineage {
     pub fn of(txns: &BTreeMap<String, i64>) -> Lineage {
-        Lineage(txns.keys().filter_map(|name| Handover::parse(name)).collect())
+        Lineage(txns.keys().filter_map(|name| IdentityTransfer::parse(name)).collect())
     }
 
     /// The names of a partition, its own first.
@@ -41,12 +41,13 @@ impl Lineage {
     /// The names directly before one.
     fn before(&self, name: &AppId) -> Vec<(String, TopicId)> {
         let AppId { table_id, source: TopicPartition { topic, topic_id, .. } } = name;
-        let took = self.0.iter().filter(|handover| handover.is_to(table_id, topic, topic_id));
-        let formers = took.filter_map(|handover| match &handover.former {
+        let took =
+            self.0.iter().filter(|identity_transfer| identity_transfer.is_to(table_id, topic, topic_id));
+        let formers = took.filter_map(|identity_transfer| match &identity_transfer.former {
             Former::Ingestion { table_id, topic_id } => Some((table_id.clone(), topic_id.clone())),
             Former::Rows => None,
         });
-        let of_any_log = planted(Bug::TakesLettersOfAFormerTopic);
+        let of_any_log = planted(Bug::TakesDeadLettersOfAFormerTopic);
         let (mut same_log, another): (Vec<_>, Vec<_>) =
             formers.partition(|(_, former)| former == topic_id || former.is_unknown() || of_any_log);
         // What was read without a topic id is of the first topic that has one.
@@ -61,9 +62,9 @@ impl Lineage {
         let mut ids = BTreeSet::from([table_id.to_owned()]);
         // Each round finds the former of those that are known.
         loop {
-            let took = self.0.iter().filter(|handover| ids.contains(&handover.table_id));
+            let took = self.0.iter().filter(|identity_transfer| ids.contains(&identity_transfer.table_id));
             let formers: Vec<String> = took
-                .filter_map(|handover| match &handover.former {
+                .filter_map(|identity_transfer| match &identity_transfer.former {
                     Former::Ingestion { table_id, .. } => Some(table_id.clone()),
                     Former::Rows => None,
                 })
@@ -76,10 +77,15 @@ impl Lineage {
         }
     }
 
-    /// A clone's rows were taken over: which of them are replayed letters, its entries do not tell.
+    /// A clone's rows were taken over: which of them are replayed dead letters, its entries do not tell.
     pub fn has_cloned(&self, table_id: &str, topic: &str) -> bool {
-        let is_clone = |handover: &&Handover| handover.former == Former::Rows && handover.topic == topic;
-        self.0.iter().filter(is_clone).any(|handover| self.table_ids(table_id).contains(&handover.table_id))
+        let is_clone = |identity_transfer: &&IdentityTransfer| {
+            identity_transfer.former == Former::Rows && identity_transfer.topic == topic
+        };
+        self.0
+            .iter()
+            .filter(is_clone)
+            .any(|identity_transfer| self.table_ids(table_id).contains(&identity_transfer.table_id))
     }
 }
 

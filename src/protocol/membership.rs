@@ -32,7 +32,7 @@ use crate::ids::{Offset, TopicPartition};
 
 /// One assignment of partitions to a member; rises with each, so that answers to an earlier one are told apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub struct Tenure(pub u64);
+pub struct AssignmentEpoch(pub u64);
 
 /// What a member hears.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +43,7 @@ pub enum Told<P> {
     /// Somebody else may have them already.
     Lost(Vec<P>),
     /// The shard: nothing of it is uncommitted any more.
-    Left(P, Tenure),
+    Left(P, AssignmentEpoch),
     /// Time has passed.
     Nothing,
 }
@@ -54,7 +54,7 @@ pub enum Act<P> {
     /// Tell the group that they are taken.
     Accept(Vec<P>),
     /// Have the shard read them.
-    Join(Vec<P>, Tenure),
+    Join(Vec<P>, AssignmentEpoch),
     /// Have the shard hand over what it read of them.
     Leave(Vec<P>),
     /// Have the shard forget them, and what is uncommitted of them.
@@ -65,30 +65,30 @@ pub enum Act<P> {
 
 /// How long a member may take to hand partitions over in order: the others wait for it, and beyond the
 /// session's or the poll's limit the group would take them away. `most` is what a drain may take at all.
-pub fn drain_patience(session: Duration, max_poll: Duration, most: Duration) -> Duration {
+pub fn drain_timeout(session: Duration, max_poll: Duration, most: Duration) -> Duration {
     (session.min(max_poll) / 2).min(most)
 }
 
 /// What one member holds.
 #[derive(Debug)]
 pub struct Membership<P> {
-    held: BTreeMap<P, Tenure>,
-    last: Tenure,
+    held: BTreeMap<P, AssignmentEpoch>,
+    last: AssignmentEpoch,
     leaving: Option<Leaving<P>>,
-    patience: Duration,
+    retry_policy: Duration,
 }
 
 /// Partitions that are given up together: the group hears of all of them at once.
 #[derive(Debug)]
 struct Leaving<P> {
     all: Vec<P>,
-    waiting: BTreeMap<P, Tenure>,
+    waiting: BTreeMap<P, AssignmentEpoch>,
     until: Duration,
 }
 
 impl<P: Ord + Clone> Membership<P> {
-    pub fn new(patience: Duration) -> Membership<P> {
-        Membership { held: BTreeMap::new(), last: Tenure::default(), leaving: None, patience }
+    pub fn new(retry_policy: Duration) -> Membership<P> {
+        Membership { held: BTreeMap::new(), last: AssignmentEpoch::default(), leaving: None, retry_policy }
     }
 
     /// Partitions that the shard has, those on their way out included.
@@ -107,9 +107,9 @@ impl<P: Ord + Clone> Membership<P> {
             Told::Assigned(partitions) => self.assigned(partitions),
             Told::Revoked(partitions) => self.revoked(partitions, now),
             Told::Lost(partitions) => self.lost(partitions),
-            Told::Left(partition, tenure) => {
+            Told::Left(partition, assignment_epoch) => {
                 if let Some(leaving) = &mut self.leaving
-                    && leaving.waiting.get(&partition) == Some(&tenure)
+                    && leaving.waiting.get(&partition) == Some(&assignment_epoch)
                 {
                     leaving.waiting.remove(&partition);
                 }
@@ -138,9 +138,9 @@ impl<P: Ord + Clone> Membership<P> {
         let leaving = self.leaving.get_or_insert_with(|| Leaving {
             all: Vec::new(),
             waiting: BTreeMap::new(),
-            until: now + self.patience,
+            until: now + self.retry_policy,
         });
-        let known: Vec<(P, Tenure)> =
+        let known: Vec<(P, AssignmentEpoch)> =
             partitions.iter().filter_map(|of| Some((of.clone(), *self.held.get(of)?))).collect();
         leaving.all.extend(partitions);
         leaving.waiting.extend(known.iter().cloned());
@@ -184,7 +184,7 @@ pub struct Unit {
 
 /// What is left of a shard's uncommitted work after it lost partitions.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Voided {
+pub struct Discarded {
     /// Units that may still be committed.
     pub kept: BTreeSet<u64>,
     /// The open file goes, too.
@@ -195,21 +195,26 @@ pub struct Voided {
 
 /// Rows of a lost partition cannot be cut out of a file: every file that holds one is void, with what
 /// follows it in each of its partitions, and so on. `open` is where the ranges of the open file begin.
-pub fn void(units: &[Unit], open: &[(TopicPartition, Offset)], lost: &BTreeSet<TopicPartition>) -> Voided {
+pub fn discard(
+    units: &[Unit],
+    open: &[(TopicPartition, Offset)],
+    lost: &BTreeSet<TopicPartition>,
+) -> Discarded {
     let mut broken: BTreeMap<&TopicPartition, Offset> =
         lost.iter().map(|source| (source, Offset(i64::MIN))).collect();
     let files: Vec<&[(TopicPartition, Offset)]> =
         units.iter().map(|unit| unit.starts.as_slice()).chain([open]).collect();
-    let mut is_void = vec![false; files.len()];
+    let mut is_discarded = vec![false; files.len()];
     loop {
         let mut grew = false;
         for (index, starts) in files.iter().enumerate() {
             let follows =
                 |(source, start): &(TopicPartition, Offset)| broken.get(source).is_some_and(|at| at <= start);
-            if is_void[index] || !starts.iter().any(follows) || planted(Bug::KeepsAFileOfALostPartition) {
+            if is_discarded[index] || !starts.iter().any(follows) || planted(Bug::KeepsAFileOfALostPartition)
+            {
                 continue;
             }
-            is_void[index] = true;
+            is_discarded[index] = true;
             grew = true;
             for (source, start) in *starts {
                 let at = broken.entry(source).or_insert(*start);
@@ -220,9 +225,14 @@ pub fn void(units: &[Unit], open: &[(TopicPartition, Offset)], lost: &BTreeSet<T
             break;
         }
     }
-    Voided {
-        kept: units.iter().zip(&is_void).filter(|(_, void)| !**void).map(|(unit, _)| unit.id).collect(),
-        open: is_void[units.len()],
+    Discarded {
+        kept: units
+            .iter()
+            .zip(&is_discarded)
+            .filter(|(_, discard)| !**discard)
+            .map(|(unit, _)| unit.id)
+            .collect(),
+        open: is_discarded[units.len()],
         rewound: broken
             .into_iter()
             .filter(|(source, _)| !lost.contains(source))
@@ -248,7 +258,7 @@ mod tests {
     fn what_is_assigned_is_accepted_and_read() {
         let mut member = member();
         let acts = member.hear(Told::Assigned(vec![1, 2]), at(0));
-        assert_eq!(acts, [Act::Accept(vec![1, 2]), Act::Join(vec![1, 2], Tenure(1))]);
+        assert_eq!(acts, [Act::Accept(vec![1, 2]), Act::Join(vec![1, 2], AssignmentEpoch(1))]);
         let acts = member.hear(Told::Assigned(vec![]), at(1));
         assert_eq!(acts, [Act::Accept(vec![])], "the group waits for an answer to nothing, too");
     }
@@ -258,8 +268,8 @@ mod tests {
         let mut member = member();
         let _ = member.hear(Told::Assigned(vec![1, 2, 3]), at(0));
         assert_eq!(member.hear(Told::Revoked(vec![1, 2]), at(5)), [Act::Leave(vec![1, 2])]);
-        assert_eq!(member.hear(Told::Left(1, Tenure(1)), at(6)), []);
-        assert_eq!(member.hear(Told::Left(2, Tenure(1)), at(7)), [Act::GiveUp(vec![1, 2])]);
+        assert_eq!(member.hear(Told::Left(1, AssignmentEpoch(1)), at(6)), []);
+        assert_eq!(member.hear(Told::Left(2, AssignmentEpoch(1)), at(7)), [Act::GiveUp(vec![1, 2])]);
         assert_eq!(member.held().collect::<Vec<_>>(), [&3]);
         assert!(!member.is_leaving());
     }
@@ -269,7 +279,7 @@ mod tests {
         let mut member = member();
         let _ = member.hear(Told::Assigned(vec![1, 2]), at(0));
         let _ = member.hear(Told::Revoked(vec![1, 2]), at(5));
-        let _ = member.hear(Told::Left(1, Tenure(1)), at(6));
+        let _ = member.hear(Told::Left(1, AssignmentEpoch(1)), at(6));
         assert_eq!(member.hear(Told::Nothing, at(13)), []);
         assert_eq!(member.hear(Told::Nothing, at(14)), [Act::Abandon(vec![2]), Act::GiveUp(vec![1, 2])]);
     }
@@ -285,14 +295,14 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_an_earlier_tenure_is_not_taken_for_that_of_a_later_one() {
+    fn the_end_of_an_earlier_assignment_epoch_is_not_taken_for_that_of_a_later_one() {
         let mut member = member();
         let _ = member.hear(Told::Assigned(vec![1]), at(0));
         let _ = member.hear(Told::Lost(vec![1]), at(1));
         let _ = member.hear(Told::Assigned(vec![1]), at(2));
         let _ = member.hear(Told::Revoked(vec![1]), at(3));
-        assert_eq!(member.hear(Told::Left(1, Tenure(1)), at(4)), []);
-        assert_eq!(member.hear(Told::Left(1, Tenure(2)), at(5)), [Act::GiveUp(vec![1])]);
+        assert_eq!(member.hear(Told::Left(1, AssignmentEpoch(1)), at(4)), []);
+        assert_eq!(member.hear(Told::Left(1, AssignmentEpoch(2)), at(5)), [Act::GiveUp(vec![1])]);
     }
 
     #[test]
@@ -300,12 +310,12 @@ mod tests {
         let mut member = member();
         let _ = member.hear(Told::Assigned(vec![1, 2]), at(0));
         let _ = member.hear(Told::Revoked(vec![1, 2]), at(1));
-        let _ = member.hear(Told::Left(2, Tenure(1)), at(2));
+        let _ = member.hear(Told::Left(2, AssignmentEpoch(1)), at(2));
         let acts = member.hear(Told::Assigned(vec![1, 3]), at(3));
         let given_up = [Act::Abandon(vec![1]), Act::GiveUp(vec![1, 2])];
-        let taken = [Act::Accept(vec![1, 3]), Act::Join(vec![1, 3], Tenure(2))];
+        let taken = [Act::Accept(vec![1, 3]), Act::Join(vec![1, 3], AssignmentEpoch(2))];
         assert_eq!(acts, [given_up, taken].concat());
-        assert_eq!(member.hear(Told::Left(1, Tenure(1)), at(4)), [], "of the earlier tenure");
+        assert_eq!(member.hear(Told::Left(1, AssignmentEpoch(1)), at(4)), [], "of the earlier tenure");
         assert_eq!(member.held().collect::<Vec<_>>(), [&1, &3]);
         assert!(!member.is_leaving());
     }
@@ -319,9 +329,9 @@ mod tests {
     #[test]
     fn the_deadline_is_below_what_the_group_waits_for() {
         let most = at(9);
-        assert_eq!(drain_patience(at(45), at(300), most), most);
-        assert_eq!(drain_patience(at(6), at(300), most), at(3));
-        assert_eq!(drain_patience(at(45), at(8), most), at(4));
+        assert_eq!(drain_timeout(at(45), at(300), most), most);
+        assert_eq!(drain_timeout(at(6), at(300), most), at(3));
+        assert_eq!(drain_timeout(at(45), at(8), most), at(4));
     }
 
     fn source(partition: i32) -> TopicPartition {
@@ -338,7 +348,7 @@ mod tests {
 
     fn voided(units: &[Unit], open: &[(i32, i64)], lost: &[i32]) -> (Vec<u64>, bool, Vec<(i32, i64)>) {
         let lost = lost.iter().map(|&partition| source(partition)).collect();
-        let Voided { kept, open, rewound } = void(units, &starts(open), &lost);
+        let Discarded { kept, open, rewound } = discard(units, &starts(open), &lost);
         let rewound = rewound.iter().map(|(source, at)| (source.partition.0, at.0)).collect();
         (kept.into_iter().collect(), open, rewound)
     }
@@ -351,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_void_file_is_void_in_every_partition_of_it() {
+    fn what_follows_a_discarded_file_is_discarded_in_every_partition_of_it() {
         let units = [
             unit(1, &[(0, 0), (1, 0)]),
             unit(2, &[(1, 10), (2, 0)]),

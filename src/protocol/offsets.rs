@@ -9,8 +9,8 @@
 //! | back | the offsets between are read again: rows that are there stand twice | consent to duplicates |
 //! | of another's offsets (`adopt`) | a changed table id, a topic that was created again, a clone: they go on under our name | to be asked for |
 //!
-//! Each move leaves a [`Jump`] beside the offset that it moves, each handover
-//! a [`Handover`]: a running ingester is told by them that this was meant, and
+//! Each move leaves a [`OffsetOverride`] beside the offset that it moves, each handover
+//! a [`IdentityTransfer`]: a running ingester is told by them that this was meant, and
 //! `verify` that it is no damage. All go in one commit, put-if-absent, so a
 //! commit of whoever reads the table now lands before them or not at all.
 
@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::anchor::{self, TableFacts, Watermarks};
-use super::app_id::{AppId, Former, Handover, Jump, superseded};
+use super::app_id::{AppId, Former, IdentityTransfer, OffsetOverride, superseded};
 use super::dead_letters;
 use super::lineage::{self, Lineage};
 use super::planted::{Bug, planted};
@@ -91,7 +91,7 @@ impl Move {
 pub struct Decision {
     /// By partition; those that stay where they are left out.
     pub moves: Vec<Move>,
-    pub handovers: Vec<Handover>,
+    pub identity_transfers: Vec<IdentityTransfer>,
     /// What the commit holds; nothing where nothing changes.
     pub txns: BTreeMap<String, i64>,
 }
@@ -164,7 +164,7 @@ impl Decision {
 /// Where the wish cannot be carried out, whatever is consented to.
 pub fn decide(facts: &Facts<'_>, wish: &Wish) -> Result<Decision> {
     let begun = if wish.adopt { adopted(facts)? } else { own(facts)? };
-    let mut decision = Decision { handovers: begun.handovers, ..Decision::default() };
+    let mut decision = Decision { identity_transfers: begun.identity_transfers, ..Decision::default() };
     for (&partition, marks) in facts.watermarks {
         let is_last = facts.watermarks.keys().next_back() == Some(&partition);
         if wish.adopt && is_last && planted(Bug::AdoptForgetsAPartition) {
@@ -179,13 +179,13 @@ pub fn decide(facts: &Facts<'_>, wish: &Wish) -> Result<Decision> {
         refuse_outside(&source, to, marks, &wish.to)?;
         let app_id = AppId::new(facts.table_id, source.clone());
         let stands = facts.table.txns.get(&app_id.to_string()).copied();
-        if stands == Some(to.0) && from == Some(to) && decision.handovers.is_empty() {
+        if stands == Some(to.0) && from == Some(to) && decision.identity_transfers.is_empty() {
             continue;
         }
-        if let Some(from) = from.filter(|from| *from != to && !planted(Bug::JumpLeavesNoEntry)) {
-            let jump = Jump { id: app_id.clone(), from, to }.to_string();
-            let count = facts.table.txns.get(&jump).copied().unwrap_or(0);
-            decision.txns.insert(jump, count + 1);
+        if let Some(from) = from.filter(|from| *from != to && !planted(Bug::OffsetOverrideLeavesNoEntry)) {
+            let offset_override = OffsetOverride { id: app_id.clone(), from, to }.to_string();
+            let count = facts.table.txns.get(&offset_override).copied().unwrap_or(0);
+            decision.txns.insert(offset_override, count + 1);
         }
         decision.txns.insert(app_id.to_string(), to.0);
         decision.moves.push(Move { source, from, to });
@@ -193,13 +193,14 @@ pub fn decide(facts: &Facts<'_>, wish: &Wish) -> Result<Decision> {
     refuse_unknown_partitions(facts, wish)?;
     let all = facts.table.txns.iter();
     let mut count =
-        all.filter(|(name, _)| Handover::parse(name).is_some()).map(|(_, &n)| n).max().unwrap_or(0);
-    for handover in decision.handovers.iter().filter(|_| !planted(Bug::AdoptLeavesNoEntry)) {
+        all.filter(|(name, _)| IdentityTransfer::parse(name).is_some()).map(|(_, &n)| n).max().unwrap_or(0);
+    for identity_transfer in decision.identity_transfers.iter().filter(|_| !planted(Bug::AdoptLeavesNoEntry))
+    {
         count += 1;
-        decision.txns.insert(handover.to_string(), count);
+        decision.txns.insert(identity_transfer.to_string(), count);
     }
-    if decision.offsets_again() > 0 && !planted(Bug::MoveBackForgetsLetters) {
-        // Letters of what is read again may stand wherever letters ever went.
+    if decision.offsets_again() > 0 && !planted(Bug::MoveBackForgetsDeadLetters) {
+        // Dead letters of what is read again may stand wherever dead letters ever went.
         let mut then = facts.table.txns.clone();
         then.extend(decision.txns.clone());
         let table_ids = Lineage::of(&then).table_ids(facts.table_id);
@@ -223,15 +224,15 @@ fn target(wish: &Wish, partition: Partition, from: Option<Offset>, marks: &Water
 struct Begun {
     topic_id: TopicId,
     offsets: BTreeMap<Partition, Offset>,
-    handovers: Vec<Handover>,
+    identity_transfers: Vec<IdentityTransfer>,
 }
 
 /// Our own offsets, where a run would go on from them.
 fn own(facts: &Facts<'_>) -> Result<Begun> {
     let Facts { table_id, topic, table, .. } = *facts;
-    let topic_id = anchor::admit(table_id, topic, facts.topic_id, table)?;
+    let topic_id = anchor::check(table_id, topic, facts.topic_id, table)?;
     let offsets = lineage::offsets(table_id, topic, &topic_id, &table.txns);
-    Ok(Begun { topic_id, offsets, handovers: Vec::new() })
+    Ok(Begun { topic_id, offsets, identity_transfers: Vec::new() })
 }
 
 /// The offsets of whoever wrote the table before us under another identity.
@@ -254,7 +255,7 @@ fn adopted(facts: &Facts<'_>) -> Result<Begun> {
     let topic_id = told_or_known(facts.topic_id, &writers);
     let is_own = |(id, of): &(String, TopicId)| (id.as_str(), of) == (table_id, &topic_id);
     let formers: Vec<(String, TopicId)> = writers.iter().filter(|one| !is_own(one)).cloned().collect();
-    let handover = |former| Handover {
+    let identity_transfer = |former| IdentityTransfer {
         table_id: table_id.to_owned(),
         topic: topic.to_owned(),
         topic_id: topic_id.clone(),
@@ -267,8 +268,12 @@ fn adopted(facts: &Facts<'_>) -> Result<Begun> {
                 format!("there is nothing to adopt: no other identity wrote `{topic}` into the table");
             return Err(Error::new(ErrorKind::Usage, message).remedy("leave `--adopt` out"));
         }
-        let handovers = vec![handover(Former::Rows)];
-        return Ok(Begun { offsets: facts.rows_end.cloned().unwrap_or_default(), handovers, topic_id });
+        let identity_transfers = vec![identity_transfer(Former::Rows)];
+        return Ok(Begun {
+            offsets: facts.rows_end.cloned().unwrap_or_default(),
+            identity_transfers,
+            topic_id,
+        });
     }
     let of_any_log = planted(Bug::AdoptsOffsetsOfAFormerTopic);
     // Of this very log, as far as anybody told; we may go on with it ourselves.
@@ -280,10 +285,10 @@ fn adopted(facts: &Facts<'_>) -> Result<Begun> {
             .remedy("let one of them adopt the other's offsets first, with its own config"));
     }
     let offsets = of_this_log.first().map(|(id, of)| lineage::offsets(id, topic, of, &table.txns));
-    let former = |(table_id, topic_id)| handover(Former::Ingestion { table_id, topic_id });
+    let former = |(table_id, topic_id)| identity_transfer(Former::Ingestion { table_id, topic_id });
     Ok(Begun {
         offsets: offsets.unwrap_or_default(),
-        handovers: formers.into_iter().map(former).collect(),
+        identity_transfers: formers.into_iter().map(former).collect(),
         topic_id,
     })
 }

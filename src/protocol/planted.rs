@@ -89,9 +89,9 @@ bugs! {
     /// Another commit that moved our offsets does not stop ours.
     IgnoresAFence,
     /// Partitions that went over to another topic id are fought for.
-    IgnoresAHandover,
+    IgnoresAIdentityTransfer,
     /// Who looks at a table anew does not see that its partitions went over to a topic id.
-    BeginsAgainAfterAHandover,
+    BeginsAgainAfterAIdentityTransfer,
     /// A commit with actions that nobody knows is taken for harmless.
     IgnoresUnknownActions,
     /// A table that was put back is written on.
@@ -141,7 +141,7 @@ bugs! {
     /// A reset while a partition is on its way is not heard of.
     MoveMissesAReset,
     /// Which dead letters stand already is not told to the next shard.
-    MoveForgetsLetters,
+    MoveForgetsDeadLetters,
 
     // ---- a consumer group
     /// What was read and is not in a file is forgotten when the group takes a partition back.
@@ -151,7 +151,7 @@ bugs! {
     /// A partition that was lost is read on.
     ReadsOnWhatWasLost,
     /// Which dead letters stand already is not told to who is assigned a partition.
-    AssignmentForgetsLetters,
+    AssignmentForgetsDeadLetters,
     /// Partitions are read on without a claim when the group assigns them.
     NoClaimOfAnAssignment,
     /// The group is told of offsets before they are in the table.
@@ -159,48 +159,48 @@ bugs! {
 
     // ---- dead letters
     /// Offsets are committed and their dead letters are not.
-    SkipsTheLetters,
-    /// Dead letters are committed after the offsets that settle them.
-    LettersAfterOffsets,
-    /// Letters from before the broker told topic ids are forgotten.
-    HandoverForgetsLetters,
+    SkipsTheDeadLetters,
+    /// Dead dead letters are committed after the offsets that settle them.
+    DeadLettersAfterOffsets,
+    /// Dead letters from before the broker told topic ids are forgotten.
+    IdentityTransferForgetsDeadLetters,
     /// What stands as a dead letter is judged again.
-    JudgesLettersAgain,
-    /// Letters at a former place are not looked for.
+    JudgesDeadLettersAgain,
+    /// Dead letters at a former place are not looked for.
     ForgetsFormerPlaces,
-    /// A former place is forgotten while its letters are in doubt.
+    /// A former place is forgotten while its dead letters are in doubt.
     ForgetsAPlaceInDoubt,
     /// Who opens a table does not claim it before dead letters are taken over.
     NoClaim,
-    /// Files of letters are deleted when it is unknown whether their commit counts.
-    DeletesLettersInDoubt,
+    /// Files of dead letters are deleted when it is unknown whether their commit counts.
+    DeletesDeadLettersInDoubt,
     /// The dead-letter table's offset can go back.
-    LetterOffsetsGoBack,
+    DeadLetterOffsetsGoBack,
 
     // ---- by hand
     /// A move that was decided before another commit is made behind it.
     MovesFromAnOldLook,
     /// A move leaves no entry that says that it was meant.
-    JumpLeavesNoEntry,
+    OffsetOverrideLeavesNoEntry,
     /// A move back does not remember where dead letters stand.
-    MoveBackForgetsLetters,
+    MoveBackForgetsDeadLetters,
     /// A handover leaves the last partition with who had it.
     AdoptForgetsAPartition,
     /// A topic that was created again is begun where the one before it stood.
     AdoptsOffsetsOfAFormerTopic,
-    /// A letter whose file does not tell its topic stands for a record of the one that was created again.
-    GuessesWhoseLettersStand,
-    /// A letter whose file does not tell its topic is replayed as one of the topic that was created again.
-    ReplaysLettersOfAFormerTopic,
-    /// Letters of a topic stand for records of the one that was created again.
-    TakesLettersOfAFormerTopic,
+    /// A dead letter whose file does not tell its topic stands for a record of the one that was created again.
+    GuessesWhoseDeadLettersStand,
+    /// A dead letter whose file does not tell its topic is replayed as one of the topic that was created again.
+    ReplaysDeadLettersOfAFormerTopic,
+    /// Dead letters of a topic stand for records of the one that was created again.
+    TakesDeadLettersOfAFormerTopic,
     /// A handover leaves no entry: who had the offsets is not told.
     AdoptLeavesNoEntry,
-    /// A replay adds rows and does not say which letters it has tried.
+    /// A replay adds rows and does not say which dead letters it has tried.
     ReplayMovesNoTxn,
-    /// A letter is replayed although its offset is not settled.
-    ReplaysWhatIsNotSettled,
-    /// A replay that finds letters tried by another one tries them again.
+    /// A dead letter is replayed although its offset is not settled.
+    ReplaysWhatIsNotResolved,
+    /// A replay that finds dead letters tried by another one tries them again.
     ReplayIgnoresAnother,
     /// What was tried under a former table id is tried again.
     ReplayForgetsFormerNames,

@@ -1,7 +1,7 @@
 //! What another writer's commit means for ours.
 //!
 //! It owns the judgement of one winner. It does not own reading the log
-//! (`table::log`), nor what a changed schema allows (`table::gate`).
+//! (`table::log`), nor what a changed schema allows (`table::write_compatibility`).
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ pub enum Relation {
     /// A partition that we read, under another topic id or table id: its offsets were handed over.
     Successor,
     /// The entry of a jump of a partition that we read.
-    Jump,
+    OffsetOverride,
 }
 
 /// The judgement. Earlier rows win.
@@ -45,9 +45,9 @@ pub enum Verdict {
     Replaced(String),
     /// It took our partitions over under another topic id or table id: what we would
     /// commit under the old one, nobody would see as a conflict.
-    HandedOver(Option<Writer>, Entries),
+    Transferred(Option<Writer>, Entries),
     /// A person moved our offsets: what we hold no longer fits, and we read on from the new ones.
-    SetByHand(Option<Writer>, Entries),
+    OffsetsSet(Option<Writer>, Entries),
     /// It moved one of our offsets: what we hold is somebody else's by now.
     Fenced(Option<Writer>),
     /// Protocol or schema changed: look at the table again before committing.
@@ -92,12 +92,12 @@ pub fn judge(winner: &Winner, relation: impl Fn(&str) -> Relation) -> Verdict {
         Some(Entries(entries.collect())).filter(|entries| !entries.0.is_empty())
     };
     if let Some(entries) = that(Relation::Successor)
-        && !planted(Bug::IgnoresAHandover)
+        && !planted(Bug::IgnoresAIdentityTransfer)
     {
-        return Verdict::HandedOver(winner.writer.clone(), entries);
+        return Verdict::Transferred(winner.writer.clone(), entries);
     }
-    if let Some(entries) = that(Relation::Jump) {
-        return Verdict::SetByHand(winner.writer.clone(), entries);
+    if let Some(entries) = that(Relation::OffsetOverride) {
+        return Verdict::OffsetsSet(winner.writer.clone(), entries);
     }
     if that(Relation::Ours).is_some() && !planted(Bug::IgnoresAFence) {
         return Verdict::Fenced(winner.writer.clone());
@@ -116,7 +116,7 @@ mod tests {
         match app_id {
             "ours" => Relation::Ours,
             "ours under another topic id" => Relation::Successor,
-            "a jump of ours" => Relation::Jump,
+            "a jump of ours" => Relation::OffsetOverride,
             _ => Relation::Foreign,
         }
     }
@@ -125,17 +125,17 @@ mod tests {
     fn partitions_that_were_handed_over_are_not_fought_for() {
         let txns = vec!["ours".into(), "ours under another topic id".into()];
         let entries = Entries(vec!["ours under another topic id".into()]);
-        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::HandedOver(None, entries));
+        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::Transferred(None, entries));
     }
 
     #[test]
     fn offsets_that_a_person_moved_are_no_rivals_and_the_entry_is_named() {
         let txns = vec!["ours".into(), "a jump of ours".into()];
         let entries = Entries(vec!["a jump of ours".into()]);
-        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::SetByHand(None, entries));
+        assert_eq!(judge(&Winner { txns, ..Winner::default() }, ours), Verdict::OffsetsSet(None, entries));
         let txns = vec!["a jump of ours".into(), "ours under another topic id".into()];
         let verdict = judge(&Winner { txns, ..Winner::default() }, ours);
-        assert!(matches!(verdict, Verdict::HandedOver(None, _)), "{verdict:?}");
+        assert!(matches!(verdict, Verdict::Transferred(None, _)), "{verdict:?}");
     }
 
     #[test]

@@ -52,18 +52,18 @@ impl Indexed {
 /// Paths between commas, their names between points; what stands in backquotes is one name.
 fn paths(text: &str) -> Option<Vec<Vec<String>>> {
     let (mut paths, mut path, mut name) = (Vec::new(), Vec::new(), String::new());
-    let (mut quoted, mut letters) = (false, text.chars().peekable());
-    while let Some(letter) = letters.next() {
-        match letter {
+    let (mut quoted, mut dead_letters) = (false, text.chars().peekable());
+    while let Some(dead_letter) = dead_letters.next() {
+        match dead_letter {
             // Two in a quoted name stand for one.
-            '`' if quoted && letters.next_if_eq(&'`').is_some() => name.push('`'),
+            '`' if quoted && dead_letters.next_if_eq(&'`').is_some() => name.push('`'),
             '`' => quoted = !quoted,
             '.' if !quoted => path.push(std::mem::take(&mut name)),
             ',' if !quoted => {
                 path.push(std::mem::take(&mut name));
                 paths.push(std::mem::take(&mut path));
             }
-            letter if quoted || !letter.is_whitespace() => name.push(letter),
+            dead_letter if quoted || !dead_letter.is_whitespace() => name.push(dead_letter),
             _ => {}
         }
     }

@@ -45,7 +45,7 @@ impl<S: Source> Shard<S> {
             && self.tables_read().any(|place| self.tables[place].is_full(is_alone).is_some());
         !self.draining
             && !is_stopped
-            && !self.wiring.budget.is_spent()
+            && !self.dependencies.budget.is_spent()
             && self.tables_read().any(|place| {
                 let table = &self.tables[place];
                 !table.paused && table.is_full(is_alone).is_none()

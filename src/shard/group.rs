@@ -4,7 +4,7 @@
 //! leaving, forget what is lost. What the group's words mean, and which files
 //! are void, is `protocol::membership`; who speaks to the group is above.
 //!
-//! Invariant: ranges of one tenure chain onto the table's offset that its
+//! Invariant: ranges of one assignment epoch chain onto the table's offset that its
 //! first [`Owned`] named. What is handed over after a partition was dropped
 //! has numbers from `since` on, so that the committer tells void work from
 //! work that counts, in whatever order uploads arrive. A partition that waits
@@ -15,61 +15,69 @@ use std::collections::BTreeSet;
 
 use super::{PartitionState, Reading, Shard};
 use crate::error::Result;
-use crate::exchange::{Abandoned, Owned, Question, ToCommitter};
+use crate::exchange::{Abandoned, Owned, RequestId, ToCommitter};
 use crate::ids::{Offset, TopicPartition};
-use crate::protocol::membership::{Tenure, void};
+use crate::protocol::membership::{AssignmentEpoch, discard};
 use crate::protocol::planted::{Bug, planted};
 use crate::source::Source;
 use crate::status::Part;
 
 /// Where a shard says that it is through with a partition of a table. If nobody listens, or there is no
 /// room, the deadline does.
-pub type GroupLink = crossbeam_channel::Sender<(usize, TopicPartition, Tenure)>;
+pub type GroupLink = crossbeam_channel::Sender<(usize, TopicPartition, AssignmentEpoch)>;
 
 /// What a shard has of a partition that the group assigned and did not take back.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tenancy {
-    tenure: Tenure,
+pub(super) struct GroupAssignment {
+    assignment_epoch: AssignmentEpoch,
     /// What it waits for before it is read.
-    waits: Option<Question>,
+    waits: Option<RequestId>,
 }
 
 impl<S: Source> Shard<S> {
-    pub(super) fn join(&mut self, table: usize, sources: Vec<TopicPartition>, tenure: Tenure) {
-        let question = self.next_question();
-        let tenancy = Tenancy { tenure, waits: Some(question) };
-        self.tenancies.extend(sources.iter().map(|source| ((table, source.clone()), tenancy)));
+    pub(super) fn join(
+        &mut self,
+        table: usize,
+        sources: Vec<TopicPartition>,
+        assignment_epoch: AssignmentEpoch,
+    ) {
+        let request_id = self.next_request();
+        let group_assignment = GroupAssignment { assignment_epoch, waits: Some(request_id) };
+        self.group_assignments
+            .extend(sources.iter().map(|source| ((table, source.clone()), group_assignment)));
         let place = self.place(table);
-        let join = ToCommitter::Join { shard: self.wiring.index, sources, question };
+        let join = ToCommitter::Join { shard: self.dependencies.index, sources, request_id };
         // A committer that is gone has told why.
-        let _ = self.tables[place].lane.to_committer.send(join);
+        let _ = self.tables[place].table_context.to_committer.send(join);
     }
 
-    fn next_question(&mut self) -> Question {
+    fn next_request(&mut self) -> RequestId {
         self.asked.0 += 1;
         self.asked
     }
 
     /// Reads a partition on from the table's offset.
     pub(super) fn own(&mut self, owned: Owned) -> Result<()> {
-        let Owned { table, source, question, start, held } = owned;
+        let Owned { table, source, request_id, start, held } = owned;
         let place = self.place(table);
         let state = &self.tables[place];
-        let Some(tenancy) = self.tenancies.get_mut(&(table, source.clone())) else { return Ok(()) };
-        if self.draining || state.is_over() || tenancy.waits != Some(question) {
+        let Some(group_assignment) = self.group_assignments.get_mut(&(table, source.clone())) else {
+            return Ok(());
+        };
+        if self.draining || state.is_over() || group_assignment.waits != Some(request_id) {
             return Ok(());
         }
-        tenancy.waits = None;
-        let tenure = tenancy.tenure;
+        group_assignment.waits = None;
+        let assignment_epoch = group_assignment.assignment_epoch;
         let known = self.index_of(table, &source);
         let held = match (held, known) {
             (Some(held), _) => held,
             (None, Some(index)) => std::mem::take(&mut self.partitions[index].held),
             (None, None) => Vec::new(),
         };
-        let held = if planted(Bug::AssignmentForgetsLetters) { Vec::new() } else { held };
+        let held = if planted(Bug::AssignmentForgetsDeadLetters) { Vec::new() } else { held };
         let reading = Reading { table, source, start, held, end: None };
-        let fresh = PartitionState { tenure, ..PartitionState::new(place, reading) };
+        let fresh = PartitionState { assignment_epoch, ..PartitionState::new(place, reading) };
         let index = self.put(known, fresh);
         self.assign(&[index])
     }
@@ -91,27 +99,31 @@ impl<S: Source> Shard<S> {
             self.cut(place)?;
         }
         for source in sources {
-            let Some(Tenancy { tenure, .. }) = self.tenancies.remove(&(table, source.clone())) else {
+            let Some(GroupAssignment { assignment_epoch, .. }) =
+                self.group_assignments.remove(&(table, source.clone()))
+            else {
                 continue;
             };
             let at = self.index_of(table, &source).and_then(|index| {
                 self.put_away(index);
                 let partition = &self.partitions[index];
-                (partition.tenure == tenure).then(|| partition.progress.position())
+                (partition.assignment_epoch == assignment_epoch).then(|| partition.progress.position())
             });
-            let (shard, generation, left) =
-                (self.wiring.index, self.tables[place].generation, source.clone());
-            let leave = ToCommitter::Leave { shard, generation, source, tenure, at };
-            if self.tables[place].stopped || self.tables[place].lane.to_committer.send(leave).is_err() {
-                self.left(table, left, tenure);
+            let (shard, reset_epoch, left) =
+                (self.dependencies.index, self.tables[place].reset_epoch, source.clone());
+            let leave = ToCommitter::Leave { shard, reset_epoch, source, assignment_epoch, at };
+            if self.tables[place].stopped
+                || self.tables[place].table_context.to_committer.send(leave).is_err()
+            {
+                self.left(table, left, assignment_epoch);
             }
         }
         Ok(())
     }
 
-    pub(super) fn left(&self, table: usize, source: TopicPartition, tenure: Tenure) {
-        if let Some(group) = &self.wiring.group {
-            let _ = group.try_send((table, source, tenure));
+    pub(super) fn left(&self, table: usize, source: TopicPartition, assignment_epoch: AssignmentEpoch) {
+        if let Some(group) = &self.dependencies.group {
+            let _ = group.try_send((table, source, assignment_epoch));
         }
     }
 
@@ -125,26 +137,26 @@ impl<S: Source> Shard<S> {
             .map(|partition| (partition.progress.source().clone(), partition.progress.start()))
             .collect();
         let lost: BTreeSet<TopicPartition> = sources.into_iter().collect();
-        let voided = void(&self.tables[place].uncommitted, &open, &lost);
+        let voided = discard(&self.tables[place].uncommitted, &open, &lost);
         if voided.open {
             self.tables[place].forget();
         }
         for source in &lost {
-            self.tenancies.remove(&(table, source.clone()));
+            self.group_assignments.remove(&(table, source.clone()));
             if let Some(index) = self.index_of(table, source) {
                 let progress = &mut self.partitions[index].progress;
                 progress.rewind(progress.start());
             }
         }
-        let question = self.next_question();
+        let request_id = self.next_request();
         let mut rewound = Vec::new();
         for (source, from) in voided.rewound {
             if let Some(index) = self.index_of(table, &source) {
                 self.partitions[index].progress.rewind(from);
             }
             // What is leaving and not committed is among the lost ones.
-            if let Some(tenancy) = self.tenancies.get_mut(&(table, source.clone())) {
-                tenancy.waits = Some(question);
+            if let Some(group_assignment) = self.group_assignments.get_mut(&(table, source.clone())) {
+                group_assignment.waits = Some(request_id);
                 rewound.push((source, from));
             }
         }
@@ -159,16 +171,16 @@ impl<S: Source> Shard<S> {
         let state = &mut self.tables[place];
         state.uncommitted.retain(|unit| voided.kept.contains(&unit.id));
         let abandoned = Abandoned {
-            shard: self.wiring.index,
-            generation: state.generation,
+            shard: self.dependencies.index,
+            reset_epoch: state.reset_epoch,
             lost: Vec::from_iter(lost),
             since: state.next_unit,
             kept: voided.kept,
             rewound,
-            question,
+            request_id,
         };
         // A committer that is gone commits nothing of it.
-        let _ = state.lane.to_committer.send(ToCommitter::Abandon(abandoned));
+        let _ = state.table_context.to_committer.send(ToCommitter::Abandon(abandoned));
     }
 
     /// The partition is another one's, or ours again when the committer says so.
@@ -178,7 +190,7 @@ impl<S: Source> Shard<S> {
         let source = partition.progress.source();
         let table = &self.tables[partition.table];
         // How it stands is its new owner's to say.
-        table.lane.board.forget(&Part::partition(&table.lane.table_id, source));
+        table.table_context.board.forget(&Part::partition(&table.table_context.table_id, source));
     }
 }
 

@@ -5,7 +5,7 @@
 //! charge the budget, and [`crate::budget`] says what may be held.
 
 use super::output::Output;
-use super::{Shard, Wiring, carrier};
+use super::{Shard, ShardDependencies, carrier};
 use crate::error::Result;
 use crate::metrics;
 use crate::source::Source;
@@ -18,7 +18,7 @@ const BATCHES_OPEN: usize = 8;
 const ROW_GROUP_BYTES_MIN: usize = 1 << 20;
 const BATCH_BYTES_MIN: usize = 64 << 10;
 
-impl Wiring {
+impl ShardDependencies {
     /// Encoded bytes at which a row group ends.
     pub(super) fn row_group_bytes(&self) -> usize {
         (self.budget.open_max() / ROW_GROUPS_OPEN).max(ROW_GROUP_BYTES_MIN)
@@ -35,15 +35,15 @@ impl<S: Source> Shard<S> {
     ///
     /// A file that ends early is a smaller file and an earlier commit, nothing else.
     pub(super) fn relieve_memory(&mut self) -> Result<()> {
-        let steps: [fn(&mut Self, Place) -> Result<()>; 3] = [
+        let steps: [fn(&mut Self, OutputId) -> Result<()>; 3] = [
             |shard, place| {
                 let table = &mut shard.tables[place.table];
-                let carrier = carrier(&shard.wiring, &table.lane, table.generation);
-                place.output(&mut table.rows, &mut table.letters).flush_row_group(carrier)
+                let carrier = carrier(&shard.dependencies, &table.table_context, table.reset_epoch);
+                place.output(&mut table.rows, &mut table.dead_letters).flush_row_group(carrier)
             },
             |shard, place| {
                 let table = &mut shard.tables[place.table];
-                place.output(&mut table.rows, &mut table.letters).let_go_of_buffers();
+                place.output(&mut table.rows, &mut table.dead_letters).let_go_of_buffers();
                 Ok(())
             },
             |shard, place| {
@@ -53,12 +53,12 @@ impl<S: Source> Shard<S> {
             },
         ];
         for step in steps {
-            if !self.wiring.budget.is_open_too_wide() {
+            if !self.dependencies.budget.is_open_too_wide() {
                 break;
             }
             for place in self.largest_first() {
                 step(self, place)?;
-                if !self.wiring.budget.is_open_too_wide() {
+                if !self.dependencies.budget.is_open_too_wide() {
                     break;
                 }
             }
@@ -66,35 +66,35 @@ impl<S: Source> Shard<S> {
         Ok(())
     }
 
-    fn largest_first(&self) -> Vec<Place> {
+    fn largest_first(&self) -> Vec<OutputId> {
         let places = self.tables.iter().enumerate().flat_map(|(table, state)| {
-            let letters = [false, true].into_iter();
+            let dead_letters = [false, true].into_iter();
             state
                 .outputs()
-                .zip(letters)
-                .map(move |(output, letters)| (output.open_bytes(), Place { table, letters }))
+                .zip(dead_letters)
+                .map(move |(output, dead_letters)| (output.open_bytes(), OutputId { table, dead_letters }))
         });
-        let mut places: Vec<(usize, Place)> = places.collect();
+        let mut places: Vec<(usize, OutputId)> = places.collect();
         places.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
         places.into_iter().map(|(_, place)| place).collect()
     }
 
     pub(super) fn report_memory(&self) {
-        metrics::buffered(&self.wiring.budget);
+        metrics::buffered(&self.dependencies.budget);
     }
 }
 
 /// An output of the shard.
 #[derive(Clone, Copy)]
-struct Place {
+struct OutputId {
     table: usize,
-    letters: bool,
+    dead_letters: bool,
 }
 
-impl Place {
-    fn output<'a>(self, rows: &'a mut Output, letters: &'a mut Option<Output>) -> &'a mut Output {
-        match letters {
-            Some(letters) if self.letters => letters,
+impl OutputId {
+    fn output<'a>(self, rows: &'a mut Output, dead_letters: &'a mut Option<Output>) -> &'a mut Output {
+        match dead_letters {
+            Some(dead_letters) if self.dead_letters => dead_letters,
             _ => rows,
         }
     }

@@ -43,10 +43,10 @@ impl<S: Source> Shard<S> {
         let start = partition.progress.position();
         let mut held = std::mem::take(&mut partition.held);
         held.retain(|&offset| offset >= start);
-        let generation = self.tables[place].generation;
-        let moved = Moved { table, source: source.clone(), start, held, generation };
-        let released = Report::Released { from: self.wiring.index, to, moved };
-        match self.wiring.reports.try_send(released) {
+        let reset_epoch = self.tables[place].reset_epoch;
+        let moved = Moved { table, source: source.clone(), start, held, reset_epoch };
+        let released = Report::Released { from: self.dependencies.index, to, moved };
+        match self.dependencies.reports.try_send(released) {
             // A supervisor that is gone ends everything.
             Ok(()) | Err(TrySendError::Disconnected(_)) => Ok(()),
             // It has room for one move besides the stops, and one is asked for at a time.
@@ -59,19 +59,19 @@ impl<S: Source> Shard<S> {
 
     /// Reads a partition on, from where the shard that had it ended.
     pub(super) fn take_over(&mut self, moved: Moved) -> Result<()> {
-        let Moved { table, source, mut start, mut held, generation } = moved;
+        let Moved { table, source, mut start, mut held, reset_epoch } = moved;
         let place = self.place(table);
         let state = &self.tables[place];
         if self.draining || state.is_over() {
             return Ok(());
         }
-        let before_a_reset = generation < state.generation && !planted(Bug::MoveMissesAReset);
+        let before_a_reset = reset_epoch < state.reset_epoch && !planted(Bug::MoveMissesAReset);
         if let Some(reset) = state.last_reset.as_ref().filter(|_| before_a_reset) {
             let Some(&again) = reset.starts.get(&source) else { return Ok(()) };
             start = again;
             held = reset.held.get(&source).cloned().unwrap_or_default();
         }
-        if planted(Bug::MoveForgetsLetters) {
+        if planted(Bug::MoveForgetsDeadLetters) {
             held.clear();
         }
         let known = self.index_of(table, &source);
@@ -82,23 +82,24 @@ impl<S: Source> Shard<S> {
 
     /// Tells who balances what each partition took.
     pub(super) fn report_load(&mut self, over: Duration) {
-        let Some(loads) = &self.wiring.loads else { return };
+        let Some(loads) = &self.dependencies.loads else { return };
         let tables = &self.tables;
         let busy = self
             .partitions
             .iter_mut()
             .filter(|partition| partition.reading)
             .map(|partition| {
-                let place = (tables[partition.table].lane.table, partition.progress.source().clone());
+                let place =
+                    (tables[partition.table].table_context.table, partition.progress.source().clone());
                 (place, std::mem::take(&mut partition.busy))
             })
             .collect();
         // A report that nobody takes is not missed: the next one comes soon.
-        let _ = loads.try_send(Load { shard: self.wiring.index, over, busy });
+        let _ = loads.try_send(Load { shard: self.dependencies.index, over, busy });
     }
 
     pub(super) fn index_of(&self, table: usize, source: &TopicPartition) -> Option<usize> {
-        let place = self.tables.iter().position(|state| state.lane.table == table)?;
+        let place = self.tables.iter().position(|state| state.table_context.table == table)?;
         let is_it = |of: &PartitionState| of.table == place && of.progress.source() == source;
         self.partitions.iter().position(is_it)
     }
@@ -107,5 +108,5 @@ impl<S: Source> Shard<S> {
 /// What a reset said, for a partition that was on its way meanwhile.
 pub(super) struct LastReset {
     pub(super) starts: std::collections::BTreeMap<TopicPartition, Offset>,
-    pub(super) held: std::sync::Arc<crate::protocol::dead_letters::Held>,
+    pub(super) held: std::sync::Arc<crate::protocol::dead_letters::AlreadyDeadLettered>,
 }

@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Lane, Wiring};
+use super::{ShardDependencies, TableContext};
 use crate::budget::{Budget, Charge, Holding};
 use crate::columnar::{Columns, Encoder, ParquetFile};
 use crate::config::Compression;
 use crate::error::Result;
-use crate::exchange::{DataFile, Generation, ToCommitter};
+use crate::exchange::{DataFile, ResetEpoch, ToCommitter};
 use crate::ids::OffsetRange;
 use crate::metrics::{self, Stage};
 use crate::protocol::ledger::Work;
 use crate::protocol::planted::{Bug, planted};
 use crate::schema::Schema;
 use crate::status::{self, Board, State};
+use crate::table::orphan_cleaner::Orphan;
 use crate::table::store::{Store, explain, is_hopeless};
-use crate::table::sweeper::Void;
 use crate::table::upload::{self, Name, PART_BYTES, Part, Uploaded, Watch};
 
 /// Rows decoded before they are encoded: a batch stays in the cache.
@@ -75,9 +75,9 @@ pub(super) struct Finished {
 /// What carries an output's bytes away, and who hears if that fails.
 #[derive(Clone, Copy)]
 pub(super) struct Carrier<'a> {
-    pub(super) wiring: &'a Wiring,
-    pub(super) lane: &'a Lane,
-    pub(super) generation: Generation,
+    pub(super) dependencies: &'a ShardDependencies,
+    pub(super) table_context: &'a TableContext,
+    pub(super) reset_epoch: ResetEpoch,
 }
 
 impl Output {
@@ -160,7 +160,12 @@ impl Output {
                     Some(encoder) => encoder,
                     None => Encoder::new(&self.schema, self.compression)?,
                 };
-                self.file.insert(OpenFile::create(encoder, &self.schema, self.compression, carrier.wiring)?)
+                self.file.insert(OpenFile::create(
+                    encoder,
+                    &self.schema,
+                    self.compression,
+                    carrier.dependencies,
+                )?)
             }
         };
         file.parquet.write(&mut self.columns)?;
@@ -211,7 +216,7 @@ impl Output {
             stats: closed.stats,
             checksum: closed.checksum,
             begun,
-            modified_ms: carrier.wiring.clock.wall_ms(),
+            modified_ms: carrier.dependencies.clock.wall_ms(),
             oldest_ms,
         };
         let stored = transfer.upload.expect("the last part has begun it").stored;
@@ -231,13 +236,13 @@ impl OpenFile {
         encoder: Encoder,
         schema: &Schema,
         compression: Compression,
-        wiring: &Wiring,
+        dependencies: &ShardDependencies,
     ) -> Result<OpenFile> {
-        let path = format!("part-{}.{}.parquet", wiring.clock.fresh_id_in_order(), compression.name());
-        let parquet = ParquetFile::with_encoder(encoder, schema, wiring.row_group_bytes())?;
+        let path = format!("part-{}.{}.parquet", dependencies.clock.fresh_id_in_order(), compression.name());
+        let parquet = ParquetFile::with_encoder(encoder, schema, dependencies.row_group_bytes())?;
         Ok(OpenFile {
             parquet: parquet.parts_of(PART_BYTES),
-            begun: wiring.clock.boot(),
+            begun: dependencies.clock.boot(),
             transfer: Transfer { path, upload: None },
         })
     }
@@ -264,22 +269,23 @@ fn begin_upload(store: &Store, path: String, carrier: Carrier<'_>) -> Upload {
     #[expect(clippy::disallowed_methods, reason = "bounded by the budget that every part is charged to")]
     let (parts, mut receiver) = mpsc::unbounded_channel();
     let (told, stored) = oneshot::channel();
-    let (store, sweeper, generation) = (store.clone(), carrier.lane.sweeper.clone(), carrier.generation);
-    let watched = Watched::new(carrier.lane, &store);
-    carrier.wiring.runtime.spawn(async move {
+    let (store, orphan_cleaner, reset_epoch) =
+        (store.clone(), carrier.table_context.orphan_cleaner.clone(), carrier.reset_epoch);
+    let watched = Watched::new(carrier.table_context, &store);
+    carrier.dependencies.runtime.spawn(async move {
         let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
-        match upload::file(&store, (&path, Name::Fresh), arriving, &watched, &sweeper).await {
+        match upload::file(&store, (&path, Name::Fresh), arriving, &watched, &orphan_cleaner).await {
             Uploaded::Abandoned => {}
             Uploaded::Done => {
                 if told.send(()).is_err() {
-                    sweeper.sweep(&store, Void::whole(store.path(&path)));
+                    orphan_cleaner.sweep(&store, Orphan::whole(store.path(&path)));
                 }
             }
             Uploaded::Failed(error) => {
                 let hopeless = is_hopeless(&error);
                 let error = explain(&store.url, &error);
                 // A committer that is gone has told why.
-                let _ = watched.to_committer.send(ToCommitter::UploadFailed { generation, error, hopeless });
+                let _ = watched.to_committer.send(ToCommitter::UploadFailed { reset_epoch, error, hopeless });
             }
         }
     });
@@ -291,24 +297,25 @@ fn begin_upload(store: &Store, path: String, carrier: Carrier<'_>) -> Upload {
 pub(super) fn hand_over(
     unit: u64,
     rows: Option<Finished>,
-    letters: Option<Finished>,
+    dead_letters: Option<Finished>,
     ranges: Vec<OffsetRange>,
     carrier: Carrier<'_>,
 ) {
-    let to_committer = carrier.lane.to_committer.clone();
-    let (generation, shard) = (carrier.generation, carrier.wiring.index);
+    let to_committer = carrier.table_context.to_committer.clone();
+    let (reset_epoch, shard) = (carrier.reset_epoch, carrier.dependencies.index);
     let file_of = |finished: &Option<Finished>| finished.as_ref().map(|of| of.file.clone());
-    let (file, letters_file) = (file_of(&rows), file_of(&letters));
-    let mut work = Work { shard, unit, file, letters: letters_file, ranges, vouched: false };
-    let files: Vec<Finished> = rows.into_iter().chain(letters).collect();
+    let (file, dead_letters_file) = (file_of(&rows), file_of(&dead_letters));
+    let mut work = Work { shard, unit, file, dead_letters: dead_letters_file, ranges, confirmed: false };
+    let files: Vec<Finished> = rows.into_iter().chain(dead_letters).collect();
     if files.is_empty() {
         // A committer that is gone has told why.
-        let _ = to_committer.send(ToCommitter::Finished { generation, work });
+        let _ = to_committer.send(ToCommitter::Finished { reset_epoch, work });
         return;
     }
-    let (sweeper, witness) = (carrier.lane.sweeper.clone(), carrier.lane.witness.clone());
-    let (clock, begun) = (Arc::clone(&carrier.wiring.clock), carrier.wiring.clock.boot());
-    carrier.wiring.runtime.spawn(async move {
+    let (orphan_cleaner, identity_check) =
+        (carrier.table_context.orphan_cleaner.clone(), carrier.table_context.identity_check.clone());
+    let (clock, begun) = (Arc::clone(&carrier.dependencies.clock), carrier.dependencies.clock.boot());
+    carrier.dependencies.runtime.spawn(async move {
         let mut stored = Vec::new();
         let count = files.len();
         let uploaded = async {
@@ -320,13 +327,13 @@ pub(super) fn hand_over(
             metrics::stage(Stage::Upload, clock.boot().saturating_sub(begun));
         };
         // All that the files hold is fetched by now: the question need not wait for the store.
-        let ((), vouched) = futures::future::join(uploaded, witness.vouches()).await;
-        work.vouched = vouched;
+        let ((), confirmed) = futures::future::join(uploaded, identity_check.confirms()).await;
+        work.confirmed = confirmed;
         let is_whole = stored.len() == count;
         // A committer that is gone has told why, and commits these files no more.
-        if !is_whole || to_committer.send(ToCommitter::Finished { generation, work }).is_err() {
+        if !is_whole || to_committer.send(ToCommitter::Finished { reset_epoch, work }).is_err() {
             for (store, file) in stored {
-                sweeper.sweep(&store, Void::whole(store.path(&file.path)));
+                orphan_cleaner.sweep(&store, Orphan::whole(store.path(&file.path)));
             }
         }
     });
@@ -341,12 +348,12 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(lane: &Lane, store: &Store) -> Watched {
+    fn new(table_context: &TableContext, store: &Store) -> Watched {
         Watched {
             url: store.url.clone(),
-            part: status::Part::Uploads(lane.table_id.clone()),
-            board: Arc::clone(&lane.board),
-            to_committer: lane.to_committer.clone(),
+            part: status::Part::Uploads(table_context.table_id.clone()),
+            board: Arc::clone(&table_context.board),
+            to_committer: table_context.to_committer.clone(),
         }
     }
 }

@@ -10,34 +10,34 @@ use std::time::Duration;
 
 use super::moves::LastReset;
 use super::output::{Output, hand_over};
-use super::{BATCH_BYTES, IDLE_TAIL, Lane, Wiring, carrier};
+use super::{BATCH_BYTES, IDLE_TAIL, ShardDependencies, TableContext, carrier};
 use crate::budget::Budget;
-use crate::columnar::letters::{self, Letter};
+use crate::columnar::dead_letters::{self, DeadLetter};
 use crate::columnar::{BadRecord, Decoder};
 use crate::config::MetadataColumn;
 use crate::error::Result;
-use crate::exchange::Generation;
+use crate::exchange::ResetEpoch;
 use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::metrics::{self, Stage};
-use crate::protocol::dead_letters::Held;
+use crate::protocol::dead_letters::AlreadyDeadLettered;
 use crate::protocol::membership::Unit;
 use crate::protocol::planted::{Bug, planted};
 use crate::schema::Schema;
 use crate::source::batch::{Padded, Record};
 
 pub(super) struct TableState {
-    pub(super) lane: Lane,
+    pub(super) table_context: TableContext,
     /// Its part of the shard's.
     pub(super) budget: Budget,
     pub(super) decoder: Decoder,
     pub(super) rows: Output,
-    pub(super) letters: Option<Output>,
+    pub(super) dead_letters: Option<Output>,
     /// Boot time of the first thing that waits for a commit.
     pub(super) waiting_since: Option<Duration>,
     /// Rows or skipped records wait, not only an idle tail.
     pub(super) waiting_records: bool,
     pub(super) oldest_ms: Option<i64>,
-    pub(super) generation: Generation,
+    pub(super) reset_epoch: ResetEpoch,
     /// What was handed over and is not in the table.
     pub(super) uncommitted: Vec<Unit>,
     /// The number of the unit that comes next.
@@ -62,22 +62,27 @@ pub(super) struct TableState {
 }
 
 impl TableState {
-    pub(super) fn new(lane: Lane, budget: &Budget) -> TableState {
+    pub(super) fn new(table_context: TableContext, budget: &Budget) -> TableState {
         let budget = budget.of_table();
         TableState {
-            decoder: Decoder::new(&lane.schema, &lane.decoding),
-            rows: Output::new(lane.store.clone(), Arc::clone(&lane.schema), lane.compression, &budget),
-            letters: lane.dead_letters.clone().map(|store| {
-                Output::new(store, Arc::new(Schema::of_dead_letters()), lane.compression, &budget)
+            decoder: Decoder::new(&table_context.schema, &table_context.decoding),
+            rows: Output::new(
+                table_context.store.clone(),
+                Arc::clone(&table_context.schema),
+                table_context.compression,
+                &budget,
+            ),
+            dead_letters: table_context.dead_letters.clone().map(|store| {
+                Output::new(store, Arc::new(Schema::of_dead_letters()), table_context.compression, &budget)
             }),
-            counters: metrics::ShardCounters::new(&lane.table_id),
-            wants_headers: wants_headers(&lane.schema),
-            lane,
+            counters: metrics::ShardCounters::new(&table_context.table_id),
+            wants_headers: wants_headers(&table_context.schema),
+            table_context,
             budget,
             waiting_since: None,
             waiting_records: false,
             oldest_ms: None,
-            generation: Generation::default(),
+            reset_epoch: ResetEpoch::default(),
             uncommitted: Vec::new(),
             next_unit: 0,
             partitions_read: 0,
@@ -96,14 +101,14 @@ impl TableState {
         &mut self,
         row: usize,
         bytes_max: usize,
-        wiring: &Wiring,
+        dependencies: &ShardDependencies,
     ) -> Result<Duration> {
         if !self.rows.batch_is_full(row, bytes_max) {
             return Ok(Duration::ZERO);
         }
-        let begun = wiring.clock.boot();
-        self.rows.encode(carrier(wiring, &self.lane, self.generation))?;
-        let took = wiring.clock.boot().saturating_sub(begun);
+        let begun = dependencies.clock.boot();
+        self.rows.encode(carrier(dependencies, &self.table_context, self.reset_epoch))?;
+        let took = dependencies.clock.boot().saturating_sub(begun);
         self.encoding += took;
         Ok(took)
     }
@@ -121,27 +126,27 @@ impl TableState {
 
     /// When what waits must be handed over; `None` while nothing waits.
     pub(super) fn due(&self) -> Option<Duration> {
-        let patience = if self.waiting_records { self.lane.max_latency } else { IDLE_TAIL };
-        self.waiting_since.map(|since| since + patience)
+        let retry_policy = if self.waiting_records { self.table_context.max_latency } else { IDLE_TAIL };
+        self.waiting_since.map(|since| since + retry_policy)
     }
 
     pub(super) fn outputs_mut(&mut self) -> impl Iterator<Item = &mut Output> {
-        std::iter::once(&mut self.rows).chain(&mut self.letters)
+        std::iter::once(&mut self.rows).chain(&mut self.dead_letters)
     }
 
     pub(super) fn outputs(&self) -> impl Iterator<Item = &Output> {
-        std::iter::once(&self.rows).chain(&self.letters)
+        std::iter::once(&self.rows).chain(&self.dead_letters)
     }
 
-    pub(super) fn write_letter(
+    pub(super) fn write_dead_letter(
         &mut self,
         source: &TopicPartition,
         record: &Record<'_>,
         bad: &BadRecord,
-        wiring: &Wiring,
+        dependencies: &ShardDependencies,
     ) -> Result<()> {
-        let output = self.letters.as_mut().expect("a lane that keeps bad records has a place for them");
-        let letter = Letter {
+        let output = self.dead_letters.as_mut().expect("a lane that keeps bad records has a place for them");
+        let dead_letter = DeadLetter {
             topic: &source.topic,
             partition: source.partition.0,
             offset: record.offset.0,
@@ -149,10 +154,10 @@ impl TableState {
             key: record.key,
             value: record.value.map(Padded::bytes).unwrap_or_default(),
         };
-        let unfit = u64::from(letter.has_unfit_timestamp());
-        letters::append(&mut output.columns, &letter, record.headers, bad);
-        if output.batch_is_full(record.size(), wiring.batch_bytes(BATCH_BYTES)) {
-            output.encode(carrier(wiring, &self.lane, self.generation))?;
+        let unfit = u64::from(dead_letter.has_unfit_timestamp());
+        dead_letters::append(&mut output.columns, &dead_letter, record.headers, bad);
+        if output.batch_is_full(record.size(), dependencies.batch_bytes(BATCH_BYTES)) {
+            output.encode(carrier(dependencies, &self.table_context, self.reset_epoch))?;
         }
         self.note_unfit_timestamps(unfit);
         Ok(())
@@ -162,7 +167,7 @@ impl TableState {
     pub(super) fn note_unfit_timestamps(&mut self, records: u64) {
         if records > 0 && self.counters.unfit_timestamps(records) {
             tracing::warn!(
-                table = %self.lane.table_id,
+                table = %self.table_context.table_id,
                 metric = metrics::UNFIT_TIMESTAMPS,
                 "records have timestamps outside of the years 0001 to 9999: null in the table, and counted; \
                  a producer that writes seconds or microseconds where Kafka has milliseconds should be mended"
@@ -170,26 +175,26 @@ impl TableState {
         }
     }
 
-    pub(super) fn cut(&mut self, ranges: Vec<OffsetRange>, wiring: &Wiring) -> Result<()> {
+    pub(super) fn cut(&mut self, ranges: Vec<OffsetRange>, dependencies: &ShardDependencies) -> Result<()> {
         self.waiting_since = None;
         self.waiting_records = false;
-        let begun = wiring.clock.boot();
-        let carrier = carrier(wiring, &self.lane, self.generation);
+        let begun = dependencies.clock.boot();
+        let carrier = carrier(dependencies, &self.table_context, self.reset_epoch);
         let rows = self.rows.finish(self.oldest_ms.take(), carrier)?;
-        let letters = match &mut self.letters {
-            Some(letters) => letters.finish(None, carrier)?,
+        let dead_letters = match &mut self.dead_letters {
+            Some(dead_letters) => dead_letters.finish(None, carrier)?,
             None => None,
         };
-        let encoding = mem::take(&mut self.encoding) + wiring.clock.boot().saturating_sub(begun);
+        let encoding = mem::take(&mut self.encoding) + dependencies.clock.boot().saturating_sub(begun);
         let decoding = mem::take(&mut self.decoding);
         if rows.is_some() {
             metrics::stage(Stage::Decode, decoding);
             metrics::stage(Stage::Encode, encoding);
         }
-        if rows.is_some() || letters.is_some() || !ranges.is_empty() {
+        if rows.is_some() || dead_letters.is_some() || !ranges.is_empty() {
             let starts = ranges.iter().map(|range| (range.source.clone(), range.start)).collect();
             let id = self.next_unit;
-            hand_over(id, rows, letters, ranges, carrier);
+            hand_over(id, rows, dead_letters, ranges, carrier);
             self.uncommitted.push(Unit { id, starts });
             self.next_unit += 1;
         }
@@ -198,21 +203,21 @@ impl TableState {
 
     pub(super) fn reset(
         &mut self,
-        generation: Generation,
+        reset_epoch: ResetEpoch,
         schema: Arc<Schema>,
         starts: &BTreeMap<TopicPartition, Offset>,
-        held: &Arc<Held>,
+        held: &Arc<AlreadyDeadLettered>,
     ) {
         self.last_reset = Some(LastReset { starts: starts.clone(), held: Arc::clone(held) });
-        self.decoder = Decoder::new(&schema, &self.lane.decoding);
+        self.decoder = Decoder::new(&schema, &self.table_context.decoding);
         self.wants_headers = wants_headers(&schema);
-        self.generation = generation;
+        self.reset_epoch = reset_epoch;
         self.uncommitted.clear();
         if !planted(Bug::KeepsBuffersOverAReset) {
             self.rows.follow(&schema);
             self.forget();
         }
-        self.lane.schema = schema;
+        self.table_context.schema = schema;
     }
 
     pub(super) fn stop(&mut self) {
@@ -225,7 +230,7 @@ impl TableState {
     }
 
     /// Nothing waits to be handed over, and nothing that was is uncommitted.
-    pub(super) fn is_handed_over(&self) -> bool {
+    pub(super) fn is_transferred(&self) -> bool {
         self.due().is_none() && self.uncommitted.is_empty()
     }
 
@@ -241,12 +246,12 @@ impl TableState {
         // The committer ends when nobody holds its queue.
         #[expect(clippy::disallowed_methods, reason = "nothing is ever sent: its other end is gone")]
         let (nobody, _) = tokio::sync::mpsc::unbounded_channel();
-        self.lane.to_committer = nobody;
+        self.table_context.to_committer = nobody;
     }
 
     pub(super) fn forget(&mut self) {
         self.rows.forget();
-        self.letters.iter_mut().for_each(Output::forget);
+        self.dead_letters.iter_mut().for_each(Output::forget);
         self.waiting_since = None;
         self.waiting_records = false;
         self.oldest_ms = None;

@@ -9,20 +9,20 @@
 //! upload, its committer's queue ends: that is how the committer ends.
 
 use super::table::TableState;
-use super::{Lane, PartitionState, Reading, Shard};
+use super::{PartitionState, Reading, Shard, TableContext};
 use crate::error::Result;
 use crate::protocol::planted::{Bug, planted};
 use crate::source::Source;
 
 impl<S: Source> Shard<S> {
     /// Reads these partitions of a table from now on.
-    pub(super) fn open_table(&mut self, lane: Lane, readings: Vec<Reading>) -> Result<()> {
+    pub(super) fn open_table(&mut self, table_context: TableContext, readings: Vec<Reading>) -> Result<()> {
         if self.draining {
             return Ok(());
         }
-        let table = lane.table;
-        let state = TableState::new(lane, &self.wiring.budget);
-        let place = match self.tables.iter().position(|known| known.lane.table == table) {
+        let table = table_context.table;
+        let state = TableState::new(table_context, &self.dependencies.budget);
+        let place = match self.tables.iter().position(|known| known.table_context.table == table) {
             Some(place) => {
                 assert!(self.tables[place].closed, "a table is opened again when it is closed");
                 self.tables[place] = state;
@@ -90,7 +90,7 @@ impl<S: Source> Shard<S> {
                 continue;
             }
             let is_over = state.is_over() || self.draining || self.has_ended(place);
-            if is_over && state.is_handed_over() {
+            if is_over && state.is_transferred() {
                 self.tables[place].close();
                 self.partitions.iter_mut().filter(|of| of.table == place).for_each(|of| of.moved = false);
             }
@@ -101,7 +101,7 @@ impl<S: Source> Shard<S> {
     /// and a group may assign any.
     fn has_ended(&self, place: usize) -> bool {
         let mut of_table = self.partitions.iter().filter(|of| of.table == place).peekable();
-        self.wiring.group.is_none()
+        self.dependencies.group.is_none()
             && self.tables[place].partitions_read == 0
             && of_table.peek().is_some()
             && of_table.all(|of| !of.moved)
@@ -109,11 +109,12 @@ impl<S: Source> Shard<S> {
 
     /// Nothing is left to do, and nothing can come.
     pub(super) fn is_done(&self) -> bool {
-        let nothing_can_come = self.draining || (self.wiring.group.is_none() && !self.wiring.stays);
+        let nothing_can_come =
+            self.draining || (self.dependencies.group.is_none() && !self.dependencies.stays);
         nothing_can_come && self.tables.iter().all(|table| table.closed)
     }
 
     pub(super) fn is_open(&self, table: usize) -> bool {
-        self.tables.iter().any(|state| state.lane.table == table && !state.closed)
+        self.tables.iter().any(|state| state.table_context.table == table && !state.closed)
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It owns the questions that are asked at start, by `check`, and now and
 //! then during a run. Every question is bounded in time, and its failure says
-//! what the operator does (`complaints`).
+//! what the operator does (`client_errors`).
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::complaints::{self, Cause, Complaints};
+use super::client_errors::{self, Cause, ClientErrors};
 use super::kafka::{bad_setting, client_config};
 use crate::backoff::Backoff;
 use crate::clock::{Clock, SystemClock};
@@ -25,7 +25,7 @@ use crate::ids::{Offset, Partition, TopicId};
 use crate::protocol::anchor::Watermarks;
 
 /// How long a question to the broker may take.
-const PATIENCE: Duration = Duration::from_secs(8);
+const TIMEOUT: Duration = Duration::from_secs(8);
 /// How long its first slice is; each further one is twice as long.
 const FIRST_SLICE: Duration = Duration::from_millis(500);
 const BETWEEN_SLICES: Duration = Duration::from_millis(50);
@@ -34,12 +34,12 @@ const SECOND_LOOK: Duration = Duration::from_secs(2);
 /// That a broker breaks off is no warning to librdkafka.
 const HEARD: RDKafkaLogLevel = RDKafkaLogLevel::Info;
 /// A topic without an id is read all the same, so nobody waits long for it.
-const TOPIC_ID_PATIENCE_MS: i32 = 1_500;
+const TOPIC_ID_TIMEOUT_MS: i32 = 1_500;
 /// librdkafka's word for the controller, where a broker's number is asked for.
 const ANY_BROKER: i32 = -1;
 
 pub struct Catalog {
-    consumer: BaseConsumer<Complaints>,
+    consumer: BaseConsumer<ClientErrors>,
     kafka: Kafka,
     /// Any broker tells a topic's id: this one led a partition when it was last looked at.
     asked_for_ids: AtomicI32,
@@ -59,8 +59,8 @@ impl Catalog {
     pub fn connect(kafka: &Kafka) -> Result<Catalog> {
         let mut config = client_config(kafka);
         config.set_log_level(HEARD);
-        let consumer =
-            complaints::client(&config, Complaints::silent()).map_err(|error| bad_setting(kafka, &error))?;
+        let consumer = client_errors::client(&config, ClientErrors::silent())
+            .map_err(|error| bad_setting(kafka, &error))?;
         let mut catalog = Catalog {
             consumer,
             kafka: kafka.clone(),
@@ -68,10 +68,10 @@ impl Catalog {
             brokers_count: 0,
         };
         // Any topic name does: the answer proves that a broker is there.
-        let question = |consumer: &BaseConsumer<_>, wait| {
+        let request = |consumer: &BaseConsumer<_>, wait| {
             consumer.fetch_metadata(Some("thalweg-is-anybody-there"), wait)
         };
-        catalog.brokers_count = catalog.ask(question)?.brokers().len();
+        catalog.brokers_count = catalog.ask(request)?.brokers().len();
         Ok(catalog)
     }
 
@@ -80,13 +80,13 @@ impl Catalog {
     /// librdkafka connects again and again whatever the reason was, so the
     /// question is put in ever longer slices, with a look between them at what
     /// was heard meanwhile.
-    fn ask<T>(&self, question: impl Fn(&BaseConsumer<Complaints>, Duration) -> KafkaResult<T>) -> Result<T> {
+    fn ask<T>(&self, request: impl Fn(&BaseConsumer<ClientErrors>, Duration) -> KafkaResult<T>) -> Result<T> {
         let heard = self.consumer.context();
-        let deadline = SystemClock.boot() + PATIENCE;
-        let mut slices = Backoff::new(FIRST_SLICE, PATIENCE);
+        let deadline = SystemClock.boot() + TIMEOUT;
+        let mut slices = Backoff::new(FIRST_SLICE, TIMEOUT);
         loop {
             let left = deadline.saturating_sub(SystemClock.boot());
-            let error = match question(&self.consumer, slices.pause().min(left)) {
+            let error = match request(&self.consumer, slices.pause().min(left)) {
                 Ok(answer) => {
                     heard.forget();
                     return Ok(answer);
@@ -111,15 +111,17 @@ impl Catalog {
     /// A question failed: say why, as far as librdkafka told.
     fn no_answer(&self, error: &KafkaError) -> Error {
         match self.consumer.context().worst() {
-            Some(complaint) if complaint.cause == Cause::Untrusted && self.is_signed_for_another_host() => {
-                complaint.of_another_host(&self.kafka)
+            Some(client_error)
+                if client_error.cause == Cause::Untrusted && self.is_signed_for_another_host() =>
+            {
+                client_error.of_another_host(&self.kafka)
             }
-            Some(complaint) => complaint.explained(&self.kafka),
+            Some(client_error) => client_error.explained(&self.kafka),
             None if is_passing(error) => {
-                let nothing = format!("nothing was heard from it within {} s", PATIENCE.as_secs());
-                complaints::unreachable(&self.kafka.brokers, &nothing)
+                let nothing = format!("nothing was heard from it within {} s", TIMEOUT.as_secs());
+                client_errors::unreachable(&self.kafka.brokers, &nothing)
             }
-            None => complaints::unreachable(&self.kafka.brokers, &error.to_string()),
+            None => client_errors::unreachable(&self.kafka.brokers, &error.to_string()),
         }
     }
 
@@ -134,14 +136,14 @@ impl Catalog {
         for key in ["sasl.mechanism", "sasl.mechanisms", "sasl.username", "sasl.password"] {
             config.remove(key);
         }
-        let Ok(consumer) = complaints::client(&config, Complaints::silent()) else {
+        let Ok(consumer) = client_errors::client(&config, ClientErrors::silent()) else {
             return false;
         };
         // A broker that wants SASL closes the connection after the handshake: no answer is no failure.
         let answer = consumer.fetch_metadata(Some("thalweg-is-anybody-there"), SECOND_LOOK);
         let _ = consumer.poll(BETWEEN_SLICES);
         let heard = consumer.context();
-        answer.is_ok() || heard.worst().is_some_and(|complaint| complaint.cause == Cause::WantsSasl)
+        answer.is_ok() || heard.worst().is_some_and(|client_error| client_error.cause == Cause::WantsSasl)
     }
 
     pub fn topic(&self, name: &str) -> Result<Topic> {
@@ -220,13 +222,13 @@ impl Catalog {
 
     /// The last stable offset of every partition, in one question.
     pub fn ends(&self, topic: &Topic) -> Result<BTreeMap<Partition, Offset>> {
-        let mut question = TopicPartitionList::new();
+        let mut request = TopicPartitionList::new();
         for partition in &topic.partitions {
-            question
+            request
                 .add_partition_offset(&topic.name, partition.0, rdkafka::Offset::End)
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("{}: {error}", topic.name)))?;
         }
-        let answer = self.ask(|consumer, wait| consumer.offsets_for_times(question.clone(), wait))?;
+        let answer = self.ask(|consumer, wait| consumer.offsets_for_times(request.clone(), wait))?;
         let ends = answer.elements().into_iter().filter_map(|element| match element.offset() {
             rdkafka::Offset::Offset(end) => Some((Partition(element.partition()), Offset(end))),
             _ => None,
@@ -235,13 +237,13 @@ impl Catalog {
     }
 
     fn offsets_at(&self, topic: &Topic, time_ms: i64) -> Result<BTreeMap<Partition, i64>> {
-        let mut question = TopicPartitionList::new();
+        let mut request = TopicPartitionList::new();
         for partition in &topic.partitions {
-            question
+            request
                 .add_partition_offset(&topic.name, partition.0, rdkafka::Offset::Offset(time_ms))
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("{}: {error}", topic.name)))?;
         }
-        let answer = self.ask(|consumer, wait| consumer.offsets_for_times(question.clone(), wait))?;
+        let answer = self.ask(|consumer, wait| consumer.offsets_for_times(request.clone(), wait))?;
         let offsets = answer.elements().into_iter().filter_map(|element| match element.offset() {
             rdkafka::Offset::Offset(offset) => Some((Partition(element.partition()), offset)),
             // No record is that young: begin at the end.
@@ -284,7 +286,7 @@ fn is_passing(error: &KafkaError) -> bool {
 /// Any broker answers this. Left alone, librdkafka would look for the controller, which a cluster may
 /// not show (librdkafka's mock cluster names one that is not there).
 #[expect(unsafe_code, reason = "rdkafka has no safe form of DescribeTopics")]
-fn describe_topic(consumer: &BaseConsumer<Complaints>, name: &CStr, broker: i32) -> Option<TopicId> {
+fn describe_topic(consumer: &BaseConsumer<ClientErrors>, name: &CStr, broker: i32) -> Option<TopicId> {
     // SAFETY: every object made here is destroyed here, after its last use; the names array and
     // the name outlive the call that reads them; the event outlives the result taken from it.
     unsafe {
@@ -292,12 +294,12 @@ fn describe_topic(consumer: &BaseConsumer<Complaints>, name: &CStr, broker: i32)
         let queue = c::rd_kafka_queue_new(client);
         let options =
             c::rd_kafka_AdminOptions_new(client, c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
-        c::rd_kafka_AdminOptions_set_request_timeout(options, TOPIC_ID_PATIENCE_MS, std::ptr::null_mut(), 0);
+        c::rd_kafka_AdminOptions_set_request_timeout(options, TOPIC_ID_TIMEOUT_MS, std::ptr::null_mut(), 0);
         c::rd_kafka_AdminOptions_set_broker(options, broker, std::ptr::null_mut(), 0);
         let mut names = [name.as_ptr()];
         let topics = c::rd_kafka_TopicCollection_of_topic_names(names.as_mut_ptr(), names.len());
         c::rd_kafka_DescribeTopics(client, topics, options, queue);
-        let event = c::rd_kafka_queue_poll(queue, TOPIC_ID_PATIENCE_MS + 500);
+        let event = c::rd_kafka_queue_poll(queue, TOPIC_ID_TIMEOUT_MS + 500);
         let id = if event.is_null() { None } else { read_topic_id(event) };
         if !event.is_null() {
             c::rd_kafka_event_destroy(event);

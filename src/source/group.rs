@@ -23,7 +23,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-use super::complaints::{self, Complaints};
+use super::client_errors::{self, ClientErrors};
 use super::kafka::{bad_setting, client_config};
 use super::prefetch::Prefetch;
 use crate::config::{Group, Kafka};
@@ -31,20 +31,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition};
 
 /// How long a question to the group's coordinator may take.
-const PATIENCE: Duration = Duration::from_secs(8);
+const TIMEOUT: Duration = Duration::from_secs(8);
 /// New partitions are shared out once the leading member hears of them; every five minutes by default.
 const METADATA_EVERY: (&str, &str) = ("topic.metadata.refresh.interval.ms", "10000");
 
 /// A partition as the group knows it.
-pub type Place = (String, Partition);
+pub type GroupPartition = (String, Partition);
 
 /// What the group decided. Each wants an answer: [`Seat::accept`] or [`Seat::give_up`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decision {
-    Assigned(Vec<Place>),
-    Revoked(Vec<Place>),
+    Assigned(Vec<GroupPartition>),
+    Revoked(Vec<GroupPartition>),
     /// Without being asked: others may read them already.
-    Lost(Vec<Place>),
+    Lost(Vec<GroupPartition>),
 }
 
 /// A place in a group: librdkafka's, or that of a simulated coordinator.
@@ -63,14 +63,14 @@ pub trait Seat {
 
     /// # Errors
     /// The group waits for an answer still, and decides nothing before it has one.
-    fn accept(&self, places: &[Place]) -> KafkaResult<()>;
+    fn accept(&self, places: &[GroupPartition]) -> KafkaResult<()>;
 
     /// # Errors
     /// As of [`Seat::accept`].
-    fn give_up(&self, places: &[Place]) -> KafkaResult<()>;
+    fn give_up(&self, places: &[GroupPartition]) -> KafkaResult<()>;
 
     /// Tells the group where partitions stand, for those who look at its lag.
-    fn tell(&self, offsets: &BTreeMap<Place, Offset>);
+    fn tell(&self, offsets: &BTreeMap<GroupPartition, Offset>);
 }
 
 pub struct Member {
@@ -97,7 +97,7 @@ impl Member {
             config.set("group.instance.id", instance);
         }
         let consumer: BaseConsumer<Decisions> =
-            complaints::client(&config, Decisions::new()).map_err(|error| bad_setting(kafka, &error))?;
+            client_errors::client(&config, Decisions::new()).map_err(|error| bad_setting(kafka, &error))?;
         let member = Member { consumer, group: group.clone(), instance };
         member.subscribe(topics)?;
         Ok(member)
@@ -131,7 +131,7 @@ impl Member {
                 Err(Error::new(ErrorKind::Internal, format!("the group `{name}`: {text}")))
             }
             _ => {
-                self.consumer.context().complaints.tell(&text);
+                self.consumer.context().client_errors.tell(&text);
                 Ok(())
             }
         }
@@ -164,7 +164,7 @@ impl Seat for Member {
         self.consumer.assignment_lost()
     }
 
-    fn accept(&self, places: &[Place]) -> KafkaResult<()> {
+    fn accept(&self, places: &[GroupPartition]) -> KafkaResult<()> {
         let mut list = TopicPartitionList::new();
         for (topic, partition) in places {
             // The end is an offset: nobody asks the group for one. Nothing is fetched there.
@@ -174,11 +174,11 @@ impl Seat for Member {
         if places.is_empty() { Ok(()) } else { self.consumer.pause(&list) }
     }
 
-    fn give_up(&self, places: &[Place]) -> KafkaResult<()> {
+    fn give_up(&self, places: &[GroupPartition]) -> KafkaResult<()> {
         release(&self.consumer, places)
     }
 
-    fn tell(&self, offsets: &BTreeMap<Place, Offset>) {
+    fn tell(&self, offsets: &BTreeMap<GroupPartition, Offset>) {
         let mut list = TopicPartitionList::new();
         for ((topic, partition), offset) in offsets {
             let _ = list.add_partition_offset(topic, partition.0, rdkafka::Offset::Offset(offset.0));
@@ -199,11 +199,11 @@ fn denied(group: &str) -> Error {
 pub fn may_join(kafka: &Kafka, group: &Group, topic: &str) -> Result<()> {
     let mut config = client_config(kafka);
     config.set("group.id", &group.name);
-    let asking: BaseConsumer<Complaints> =
-        complaints::client(&config, Complaints::silent()).map_err(|error| bad_setting(kafka, &error))?;
+    let asking: BaseConsumer<ClientErrors> =
+        client_errors::client(&config, ClientErrors::silent()).map_err(|error| bad_setting(kafka, &error))?;
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, 0);
-    match asking.committed_offsets(list, PATIENCE) {
+    match asking.committed_offsets(list, TIMEOUT) {
         Ok(_) => Ok(()),
         Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
             Err(denied(&group.name))
@@ -235,7 +235,7 @@ fn take<X: ConsumerContext>(consumer: &BaseConsumer<X>, list: &TopicPartitionLis
     }
 }
 
-fn release<X: ConsumerContext>(consumer: &BaseConsumer<X>, places: &[Place]) -> KafkaResult<()> {
+fn release<X: ConsumerContext>(consumer: &BaseConsumer<X>, places: &[GroupPartition]) -> KafkaResult<()> {
     match consumer.rebalance_protocol() {
         RebalanceProtocol::Cooperative => {
             let mut list = TopicPartitionList::new();
@@ -252,7 +252,7 @@ fn release<X: ConsumerContext>(consumer: &BaseConsumer<X>, places: &[Place]) -> 
 struct Decisions {
     heard: Mutex<VecDeque<Decision>>,
     closing: AtomicBool,
-    complaints: Complaints,
+    client_errors: ClientErrors,
 }
 
 impl Decisions {
@@ -260,7 +260,7 @@ impl Decisions {
         Decisions {
             heard: Mutex::default(),
             closing: AtomicBool::new(false),
-            complaints: Complaints::logged(),
+            client_errors: ClientErrors::logged(),
         }
     }
 
@@ -273,11 +273,11 @@ impl ClientContext for Decisions {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // In the middle of a rebalance the group takes no offsets; they are told again.
         let level = if facility == "COMMITFAIL" { RDKafkaLogLevel::Debug } else { level };
-        self.complaints.log(level, facility, message);
+        self.client_errors.log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complaints.error(error, reason);
+        self.client_errors.error(error, reason);
     }
 }
 
@@ -288,7 +288,7 @@ impl ConsumerContext for Decisions {
         code: c::rd_kafka_resp_err_t,
         list: &mut TopicPartitionList,
     ) {
-        let places: Vec<Place> = list
+        let places: Vec<GroupPartition> = list
             .elements()
             .iter()
             .map(|element| (element.topic().to_owned(), Partition(element.partition())))

@@ -16,7 +16,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use super::batch::{Headers, RecordBatch, Slot};
-use super::complaints::{self, Complaints};
+use super::client_errors::{self, ClientErrors};
 use super::messages::{MessageView, Origin, Taken};
 use super::prefetch::Prefetch;
 use super::{Assignment, Event, Source};
@@ -28,7 +28,7 @@ use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 use crate::protocol::anchor;
 
 /// How long a shard waits to learn which offsets are gone.
-const WATERMARKS_PATIENCE: Duration = Duration::from_secs(2);
+const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages taken from the client at once: few enough that each is still in the cache when it is released.
 const MESSAGES_MAX: usize = 1024;
 
@@ -93,8 +93,8 @@ const READ_AGAIN_MAX: Duration = Duration::from_secs(30);
 pub struct KafkaSource {
     /// Stands before the consumer: fields are dropped in this order.
     taken: Taken,
-    consumer: BaseConsumer<Complaints>,
-    places: Places,
+    consumer: BaseConsumer<ClientErrors>,
+    places: Destinations,
     assigned: HashMap<Slot, (String, i32)>,
     /// What is not fetched for a while, since it could not be read.
     resting: HashMap<Slot, Rest>,
@@ -107,7 +107,7 @@ pub struct KafkaSource {
 /// Until this boot time nothing of a partition is fetched.
 struct Rest {
     until: Duration,
-    place: Place,
+    place: Destination,
 }
 
 /// A batch that could not be read, and begins here.
@@ -118,21 +118,21 @@ struct Setback {
 
 /// Where a partition's records go.
 #[derive(Clone, Copy)]
-struct Place {
+struct Destination {
     slot: Slot,
     headers: bool,
 }
 
 /// The places of all that is read.
 #[derive(Default)]
-struct Places {
-    by_name: HashMap<(String, i32), Place>,
+struct Destinations {
+    by_name: HashMap<(String, i32), Destination>,
     /// The same for the handles that messages carry, as far as they were asked for.
-    by_handle: HashMap<Origin, Option<Place>>,
+    by_handle: HashMap<Origin, Option<Destination>>,
 }
 
-impl Places {
-    fn insert(&mut self, key: (String, i32), place: Place) {
+impl Destinations {
+    fn insert(&mut self, key: (String, i32), place: Destination) {
         self.by_name.insert(key, place);
         self.by_handle.clear();
     }
@@ -143,7 +143,7 @@ impl Places {
         self.by_handle.clear();
     }
 
-    fn of(&mut self, view: &MessageView<'_>) -> Option<Place> {
+    fn of(&mut self, view: &MessageView<'_>) -> Option<Destination> {
         let named = || self.by_name.get(&(view.topic_name(), view.partition())).copied();
         *self.by_handle.entry(view.origin()).or_insert_with(named)
     }
@@ -158,12 +158,12 @@ impl KafkaSource {
     pub fn new(kafka: &Kafka, prefetch: Prefetch) -> Result<KafkaSource, Error> {
         let mut config = client_config(kafka);
         prefetch.set(&mut config);
-        let consumer: BaseConsumer<Complaints> =
-            complaints::client(&config, Complaints::logged()).map_err(|error| bad_setting(kafka, &error))?;
+        let consumer: BaseConsumer<ClientErrors> = client_errors::client(&config, ClientErrors::logged())
+            .map_err(|error| bad_setting(kafka, &error))?;
         Ok(KafkaSource {
             taken: Taken::of(consumer.client(), MESSAGES_MAX),
             consumer,
-            places: Places::default(),
+            places: Destinations::default(),
             assigned: HashMap::new(),
             resting: HashMap::new(),
             setbacks: HashMap::new(),
@@ -172,7 +172,7 @@ impl KafkaSource {
     }
 
     /// Puts the messages of one partition that come next into the batch.
-    fn fill(&mut self, origin: Origin, place: Place, batch: &mut RecordBatch) {
+    fn fill(&mut self, origin: Origin, place: Destination, batch: &mut RecordBatch) {
         // What was passed over is no part of the run.
         self.taken.release_run();
         let mut filling = batch.start(place.slot);
@@ -293,7 +293,7 @@ impl KafkaSource {
         };
         // Negative where librdkafka does not tell it.
         let offset = Offset(view.offset().0);
-        let marks = self.consumer.fetch_watermarks(&source.topic, source.partition.0, WATERMARKS_PATIENCE);
+        let marks = self.consumer.fetch_watermarks(&source.topic, source.partition.0, WATERMARKS_TIMEOUT);
         marks
             .ok()
             .filter(|_| offset.0 >= 0)
@@ -321,7 +321,7 @@ impl Source for KafkaSource {
             added
                 .add_partition_offset(&key.0, key.1, rdkafka::Offset::Offset(assignment.start.0))
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("{assignment:?}: {error}")))?;
-            self.places.insert(key, Place { slot: assignment.slot, headers: assignment.headers });
+            self.places.insert(key, Destination { slot: assignment.slot, headers: assignment.headers });
         }
         let internal = |error: KafkaError| Error::new(ErrorKind::Internal, format!("assigning: {error}"));
         if released.count() > 0 {
@@ -404,7 +404,7 @@ impl Source for KafkaSource {
 
 /// The end that the last fetch told of; nobody is asked.
 #[expect(unsafe_code, reason = "rdkafka has no safe form of the cached watermarks")]
-fn cached_end(consumer: &BaseConsumer<Complaints>, topic: &str, partition: i32) -> Option<Offset> {
+fn cached_end(consumer: &BaseConsumer<ClientErrors>, topic: &str, partition: i32) -> Option<Offset> {
     let topic = std::ffi::CString::new(topic).ok()?;
     let (mut low, mut high) = (0, 0);
     // SAFETY: the handle is valid while the consumer lives, the name outlives the call, and the

@@ -8,20 +8,20 @@
 //! | [`prefetch`] | how much a client may fetch ahead, within its share of memory |
 //! | [`group`] | a member of a consumer group: what it is assigned, nothing of it fetched |
 //! | [`catalog`] | what a broker says of topics: identity, partitions, offsets |
-//! | [`witness`] | whether the topics are still the ones that are read |
-//! | [`complaints`] | why a broker cannot be talked to, and what the operator does |
+//! | [`identity_check`] | whether the topics are still the ones that are read |
+//! | [`client_errors`] | why a broker cannot be talked to, and what the operator does |
 //!
 //! Architecture invariant: nothing above this seam sees a single message or a
 //! librdkafka type, so that the client behind it can be replaced.
 
 pub mod batch;
 pub mod catalog;
-mod complaints;
+mod client_errors;
 pub mod group;
+pub mod identity_check;
 pub mod kafka;
 mod messages;
 pub mod prefetch;
-pub mod witness;
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::{Part, Why};
 
 /// A request that fails is sent again, and most often that is all: what lasts longer is told.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// From the first failure until nobody waits any more.
@@ -45,7 +45,7 @@ impl Outages {
         outage.failures += 1;
         let (lasts, failures) = (now.saturating_sub(outage.begun), outage.failures);
         let is_due = match outage.told {
-            None => lasts >= PATIENCE || (judged && of.is_service()),
+            None => lasts >= TIMEOUT || (judged && of.is_service()),
             Some(told) => now.saturating_sub(told) >= TOLD_EVERY,
         };
         let seconds = lasts.as_secs();

@@ -8,7 +8,7 @@
 //! | [`offsets`] | which offsets were seen |
 //! | [`bounds`] | a file's statistics against its data |
 //!
-//! The topic of a row is told by its file's ranges, be they settled or of replayed letters. A file that another
+//! The topic of a row is told by its file's ranges, be they settled or of replayed dead letters. A file that another
 //! writer made has none: its rows belong to the only partition of their
 //! number, if there is only one. Rows of a file with a deletion vector are not
 //! counted: which of them are hidden is not read.
@@ -36,9 +36,9 @@ use tokio::sync::Semaphore;
 use self::bounds::Bounds;
 use self::offsets::{OffsetSet, PAGE_BYTES};
 use super::action::{self, Add, CHECKSUM_TAG};
-use super::by_hand::ByHand;
 use super::dead_letters::replayed_of;
 use super::inventory::Inventory;
+use super::offset_overrides::OffsetOverrides;
 use super::parquet_object::ParquetObject;
 use super::store::{Store, explain};
 use super::verify::{location, unreadable};
@@ -130,7 +130,7 @@ pub async fn audit(store: &Store, inventory: &Inventory, depth: Depth, listener:
         // Physical names stand in the statistics then: they are not judged.
         schema: schema.ok().filter(|_| !maps_columns(inventory)),
         homes: homes(inventory),
-        by_hand: ByHand::of(&inventory.snapshot.txns),
+        offset_overrides: OffsetOverrides::of(&inventory.snapshot.txns),
         memory: Semaphore::new(READ_MIB_MAX),
         state: Mutex::new(State { audit: Audit { depth, not_done, ..Audit::default() }, progress }),
         listener,
@@ -173,10 +173,10 @@ enum Home {
 
 fn homes(inventory: &Inventory) -> BTreeMap<i32, Home> {
     let mut homes = BTreeMap::new();
-    let by_hand = ByHand::of(&inventory.snapshot.txns);
+    let offset_overrides = OffsetOverrides::of(&inventory.snapshot.txns);
     for (app_id, &next) in &inventory.snapshot.txns {
-        let Some(id) = AppId::parse(app_id).filter(|id| !by_hand.is_renamed(id)) else { continue };
-        let reach = by_hand.reach(&id.source, Offset(next));
+        let Some(id) = AppId::parse(app_id).filter(|id| !offset_overrides.is_renamed(id)) else { continue };
+        let reach = offset_overrides.reach(&id.source, Offset(next));
         homes
             .entry(id.source.partition.0)
             .and_modify(|home| *home = Home::Several)
@@ -191,7 +191,7 @@ struct Job {
     /// `None` where the statistics cannot be judged.
     schema: Option<Schema>,
     homes: BTreeMap<i32, Home>,
-    by_hand: ByHand,
+    offset_overrides: OffsetOverrides,
     /// MiB of row groups that may still be read.
     memory: Semaphore,
     state: Mutex<State>,
@@ -348,7 +348,7 @@ impl Job {
             let place = (partitions.is_valid(row) && offsets.is_valid(row))
                 .then(|| (partitions.value(row), offsets.value(row)));
             match (&tally.ranges, place) {
-                (Some(_), place) => tally.of_ours(place, &self.by_hand, audit),
+                (Some(_), place) => tally.of_ours(place, &self.offset_overrides, audit),
                 (None, None) => *audit.unplaced.entry(WITHOUT_OFFSETS).or_default() += 1,
                 (None, Some(place)) => self.of_another(place, audit),
             }
@@ -367,7 +367,7 @@ impl Job {
             None => *audit.unplaced.entry(UNKNOWN_PARTITION).or_default() += 1,
             Some(Home::Several) => *audit.unplaced.entry(AMBIGUOUS).or_default() += 1,
             Some(Home::One(source, next)) => {
-                let copies = self.by_hand.copies(source, Offset(offset));
+                let copies = self.offset_overrides.copies(source, Offset(offset));
                 audit.partitions.entry(source.clone()).or_default().take(offset, offset < next.0, copies);
             }
         }
@@ -440,7 +440,7 @@ impl Tally<'_> {
     }
 
     /// A row of a file of ours.
-    fn of_ours(&mut self, place: Option<(i32, i64)>, by_hand: &ByHand, audit: &mut Audit) {
+    fn of_ours(&mut self, place: Option<(i32, i64)>, offset_overrides: &OffsetOverrides, audit: &mut Audit) {
         let ranges = self.ranges.as_deref().unwrap_or_default();
         let found = place.and_then(|(number, offset)| {
             let of_partition = |range: &OffsetRange| range.source.partition == Partition(number);
@@ -456,7 +456,7 @@ impl Tally<'_> {
         };
         self.rows[home] += 1;
         let source = &ranges[home].source;
-        let copies = by_hand.copies(source, Offset(offset));
+        let copies = offset_overrides.copies(source, Offset(offset));
         audit.partitions.entry(source.clone()).or_default().take(offset, inside, copies);
     }
 

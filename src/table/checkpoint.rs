@@ -52,8 +52,8 @@ use self::old::{OldFile, Window};
 use self::output::{GroupMax, Output};
 use self::plan::{Chosen, Fate};
 use super::log::{self, LogFile};
+use super::orphan_cleaner::OrphanCleaner;
 use super::store::{Store, explain};
-use super::sweeper::Sweeper;
 use super::upload::{self, Name, Uploaded};
 use crate::budget::Charge;
 use crate::clock::{Clock, SystemClock};
@@ -64,15 +64,15 @@ use crate::protocol::planted::{Bug, planted};
 
 /// The checkpoints of one process are written one after the other: their memory does not add up.
 #[derive(Clone, Debug)]
-pub struct Turns(Arc<Semaphore>);
+pub struct CheckpointPermits(Arc<Semaphore>);
 
-impl Default for Turns {
-    fn default() -> Turns {
-        Turns(Arc::new(Semaphore::new(1)))
+impl Default for CheckpointPermits {
+    fn default() -> CheckpointPermits {
+        CheckpointPermits(Arc::new(Semaphore::new(1)))
     }
 }
 
-impl Turns {
+impl CheckpointPermits {
     /// Waits for the turn, which lasts until the answer is dropped.
     pub async fn take(&self) -> SemaphorePermit<'_> {
         self.0.acquire().await.expect("nobody closes it")
@@ -81,7 +81,7 @@ impl Turns {
 
 /// What the table and its owner want of a checkpoint.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct CheckpointOptions {
     /// Tombstones of files that were removed then or before are left out.
     pub expired_ms: i64,
     /// As the data files: who reads these reads it.
@@ -90,14 +90,14 @@ pub struct Terms {
 
 /// What bounds a checkpoint's memory.
 #[derive(Clone, Copy, Debug)]
-struct Limits {
+struct MemoryLimits {
     group: GroupMax,
     window: Window,
     /// Bytes of version files after which a checkpoint is written before more are read.
     step_bytes: usize,
 }
 
-const LIMITS: Limits = Limits {
+const LIMITS: MemoryLimits = MemoryLimits {
     group: GroupMax { rows: 32_768, bytes: 4 << 20 },
     window: Window { whole_bytes: 4 << 20, block_bytes: 1 << 20 },
     step_bytes: 8 << 20,
@@ -110,39 +110,44 @@ const READ_TRUSTED_FOR: Duration = Duration::from_secs(60);
 ///
 /// Where much happened since the last one, checkpoints of versions in between
 /// are written first.
-pub async fn write(store: &Store, version: Version, terms: Terms, sweeper: &Sweeper) -> Result<()> {
-    write_by(store, version, terms, sweeper, &SystemClock).await
+pub async fn write(
+    store: &Store,
+    version: Version,
+    options: CheckpointOptions,
+    orphan_cleaner: &OrphanCleaner,
+) -> Result<()> {
+    write_by(store, version, options, orphan_cleaner, &SystemClock).await
 }
 
 /// The same by another clock than the machine's.
 pub async fn write_by(
     store: &Store,
     version: Version,
-    terms: Terms,
-    sweeper: &Sweeper,
+    options: CheckpointOptions,
+    orphan_cleaner: &OrphanCleaner,
     clock: &dyn Clock,
 ) -> Result<()> {
-    write_within(store, version, terms, sweeper, LIMITS, clock).await
+    write_within(store, version, options, orphan_cleaner, LIMITS, clock).await
 }
 
 async fn write_within(
     store: &Store,
     version: Version,
-    terms: Terms,
-    sweeper: &Sweeper,
-    limits: Limits,
+    options: CheckpointOptions,
+    orphan_cleaner: &OrphanCleaner,
+    limits: MemoryLimits,
     clock: &dyn Clock,
 ) -> Result<()> {
     // A log keeps every version for weeks: it is listed only where its hint does not lead on. The
     // checkpoint may be gone, or another writer wrote a later one, without a hint, and cleaned up.
     if let Some(base) = hinted(store).await? {
-        match write_from(store, Some(base), version, terms, sweeper, limits, clock).await {
+        match write_from(store, Some(base), version, options, orphan_cleaner, limits, clock).await {
             Ok(()) => return Ok(()),
             Err(why) => debug!(%why, "the log is listed for a checkpoint"),
         }
     }
     let latest = log::list(store, None).await?.checkpoints.pop_last();
-    write_from(store, latest, version, terms, sweeper, limits, clock).await
+    write_from(store, latest, version, options, orphan_cleaner, limits, clock).await
 }
 
 /// The checkpoint that the hint names, with its files' names, if all of it is there.
@@ -164,9 +169,9 @@ async fn write_from(
     store: &Store,
     base: Option<(Version, Vec<String>)>,
     version: Version,
-    terms: Terms,
-    sweeper: &Sweeper,
-    limits: Limits,
+    options: CheckpointOptions,
+    orphan_cleaner: &OrphanCleaner,
+    limits: MemoryLimits,
     clock: &dyn Clock,
 ) -> Result<()> {
     let (mut base, mut names) = base.unzip();
@@ -180,7 +185,8 @@ async fn write_from(
             write_hint(store, reached, 0).await?;
         }
         names = names.filter(|_| !planted(Bug::CheckpointForgetsTheLast));
-        let rows = write_file(store, (&name, names.as_deref()), &changes, terms, limits, sweeper).await?;
+        let rows =
+            write_file(store, (&name, names.as_deref()), &changes, options, limits, orphan_cleaner).await?;
         // Another writer may have gone on while this one stood still, and clean up by its own hint: one that
         // went back would come to name what is gone.
         let later = hinted(store).await?.is_some_and(|(version, _)| version > reached);
@@ -218,9 +224,9 @@ async fn write_file(
     store: &Store,
     (name, old): (&str, Option<&[String]>),
     changes: &Changes,
-    Terms { expired_ms, compression }: Terms,
-    limits: Limits,
-    sweeper: &Sweeper,
+    CheckpointOptions { expired_ms, compression }: CheckpointOptions,
+    limits: MemoryLimits,
+    orphan_cleaner: &OrphanCleaner,
 ) -> Result<i64> {
     let (parts, mut receiver) = channel(1);
     let arriving = futures::stream::poll_fn(move |context| receiver.poll_recv(context));
@@ -231,7 +237,7 @@ async fn write_file(
         let old = old::open(store, old.unwrap_or_default(), output.columns(), limits.window).await?;
         Merge { store, old: &old, changes, expired_ms, max: limits.group, output, parts }.run().await
     };
-    let uploaded = upload::file(store, (&relative, Name::Shared), arriving, &(), sweeper);
+    let uploaded = upload::file(store, (&relative, Name::Shared), arriving, &(), orphan_cleaner);
     match futures::join!(merged, uploaded) {
         (_, Uploaded::Failed(error)) => Err(explain(&store.url, &error)),
         (Err(error), _) => Err(error),

@@ -1,8 +1,8 @@
 //! A dead-letter table as its main table's committer needs it.
 //!
-//! It owns the tag on its files and the question which letters stand above
+//! It owns the tag on its files and the question which dead letters stand above
 //! the main table's offsets. What that means is `protocol::dead_letters`; the
-//! rows are made in `columnar::letters`.
+//! rows are made in `columnar::dead_letters`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,50 +11,50 @@ use serde::{Deserialize, Serialize};
 use super::action::Add;
 use super::log::Snapshot;
 use super::store::Store;
-use super::{gate, inventory, letters};
+use super::{dead_letter_rows, inventory, write_compatibility};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::protocol::app_id::AppId;
-use crate::protocol::dead_letters::{Doubt, Held};
+use crate::protocol::dead_letters::{AlreadyDeadLettered, Doubt};
 use crate::protocol::planted::{Bug, planted};
 use crate::schema::Schema;
 
 /// The tag of a file of dead letters.
-pub const LETTERS_TAG: &str = "thalweg.letters";
+pub const DEAD_LETTERS_TAG: &str = "thalweg.letters";
 
-/// Whose letters a file holds.
+/// Whose dead letters a file holds.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct LettersTag {
+pub struct DeadLettersTag {
     /// The id of the main table.
     pub table_id: String,
     pub ranges: Vec<OffsetRange>,
 }
 
-impl LettersTag {
-    pub fn of(add: &Add) -> Option<LettersTag> {
-        tag(add, LETTERS_TAG)
+impl DeadLettersTag {
+    pub fn of(add: &Add) -> Option<DeadLettersTag> {
+        tag(add, DEAD_LETTERS_TAG)
     }
 }
 
-fn tag(add: &Add, name: &str) -> Option<LettersTag> {
+fn tag(add: &Add, name: &str) -> Option<DeadLettersTag> {
     serde_json::from_str(add.tags.as_ref()?.get(name)?.as_ref()?).ok()
 }
 
-/// The tag of a file of the main table whose rows are letters that were replayed: a [`LettersTag`]. Its
-/// ranges go from the first letter that was tried to behind the last one; they settle nothing.
+/// The tag of a file of the main table whose rows are dead letters that were replayed: a [`DeadLettersTag`]. Its
+/// ranges go from the first dead letter that was tried to behind the last one; they settle nothing.
 pub const REPLAYED_TAG: &str = "thalweg.replayed";
 
-/// What a replay made of its letters; `None` for every other file.
+/// What a replay made of its dead letters; `None` for every other file.
 pub fn replayed_of(add: &Add) -> Option<Vec<OffsetRange>> {
     tag(add, REPLAYED_TAG).map(|tag| tag.ranges)
 }
 
-/// Whether letters fit into a table that is there.
-pub fn admit(store: &Store, snapshot: &Snapshot) -> Result<()> {
-    let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
+/// Whether dead letters fit into a table that is there.
+pub fn check(store: &Store, snapshot: &Snapshot) -> Result<()> {
+    let schema = write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?;
     let ours = Schema::of_dead_letters();
-    if gate::still_fits(&ours, &schema) {
+    if write_compatibility::still_fits(&ours, &schema) {
         return Ok(());
     }
     let message = format!("{}: the table there has not the columns of dead letters", store.url);
@@ -62,37 +62,37 @@ pub fn admit(store: &Store, snapshot: &Snapshot) -> Result<()> {
         .remedy(format!("name another location with `dlq`; the columns are: {ours}")))
 }
 
-/// The letters of partitions in offsets that are in doubt.
+/// The dead letters of partitions in offsets that are in doubt.
 ///
 /// Only files that may hold them are read: those whose tag reaches into a doubt, and those without a tag,
 /// which another engine rewrote.
-pub async fn held(store: &Store, in_doubt: &BTreeMap<TopicPartition, Doubt>) -> Result<Held> {
+pub async fn held(store: &Store, in_doubt: &BTreeMap<TopicPartition, Doubt>) -> Result<AlreadyDeadLettered> {
     let mut found: BTreeMap<&TopicPartition, BTreeSet<Offset>> = BTreeMap::new();
     if in_doubt.is_empty() {
-        return Ok(Held::new());
+        return Ok(AlreadyDeadLettered::new());
     }
     let inventory = inventory::take(store).await?;
     for add in inventory.files.values() {
-        let tag = LettersTag::of(add);
+        let tag = DeadLettersTag::of(add);
         // A topic that was created again has other records at the same offsets.
         let may_hold = |doubt: &Doubt| tag.as_ref().is_none_or(|tag| tag.reaches(doubt));
         let of_file: Vec<_> = in_doubt.iter().filter(|(_, doubt)| may_hold(doubt)).collect();
         if of_file.is_empty() {
             continue;
         }
-        let mut letters = letters::open(store, add, &letters::PLAIN, None).await?;
-        while let Some(batch) = letters.next().await? {
-            for letter in (0..batch.len()).filter_map(|row| batch.letter(row)) {
+        let mut dead_letters = dead_letter_rows::open(store, add, &dead_letter_rows::PLAIN, None).await?;
+        while let Some(batch) = dead_letters.next().await? {
+            for dead_letter in (0..batch.len()).filter_map(|row| batch.dead_letter(row)) {
                 let is_of = |(source, doubt): &&(&TopicPartition, &Doubt)| {
-                    (source.topic.as_str(), source.partition) == (letter.topic, letter.partition)
-                        && doubt.offsets.contains(&letter.offset.0)
+                    (source.topic.as_str(), source.partition) == (dead_letter.topic, dead_letter.partition)
+                        && doubt.offsets.contains(&dead_letter.offset.0)
                 };
                 if let Some((source, doubt)) = of_file.iter().find(is_of) {
-                    let is_told = tag.is_some() || letter.offset.0 >= doubt.others;
-                    if !is_told && !planted(Bug::GuessesWhoseLettersStand) {
-                        return Err(not_told(store, source, letter.offset));
+                    let is_told = tag.is_some() || dead_letter.offset.0 >= doubt.others;
+                    if !is_told && !planted(Bug::GuessesWhoseDeadLettersStand) {
+                        return Err(not_told(store, source, dead_letter.offset));
                     }
-                    found.entry(source).or_default().insert(letter.offset);
+                    found.entry(source).or_default().insert(dead_letter.offset);
                 }
             }
         }
@@ -111,8 +111,8 @@ fn not_told(store: &Store, source: &TopicPartition, offset: Offset) -> Error {
         .remedy("delete the letters of topics that are gone from the table of dead letters, then start again")
 }
 
-impl LettersTag {
-    /// Letters of these names may stand in these offsets.
+impl DeadLettersTag {
+    /// Dead letters of these names may stand in these offsets.
     fn reaches(&self, doubt: &Doubt) -> bool {
         self.ranges.iter().any(|range| {
             let is_named = |name: &AppId| name.table_id == self.table_id && name.source == range.source;
@@ -129,35 +129,35 @@ mod tests {
     use super::*;
     use crate::ids::TopicId;
 
-    /// A letter of some ingestion's partition 0, and nothing else, in a file of its own.
-    async fn letter(table: &mut HandMade, table_id: &str, topic_id: &str, offset: i64) {
+    /// A dead letter of some ingestion's partition 0, and nothing else, in a file of its own.
+    async fn dead_letter(table: &mut HandMade, table_id: &str, topic_id: &str, offset: i64) {
         let source = TopicPartition { topic_id: TopicId(topic_id.to_owned()), ..source(0) };
         let range = OffsetRange { source, dead_letters: 1, ..with_rows(0, offset - 1, offset + 1, 0) };
-        let tag = LettersTag { table_id: table_id.to_owned(), ranges: vec![range] };
+        let tag = DeadLettersTag { table_id: table_id.to_owned(), ranges: vec![range] };
         table.post(&tag, &[(0, offset, b"{")]).await;
     }
 
     #[tokio::test]
-    async fn letters_in_doubt_are_those_of_the_same_log_under_any_of_its_names() {
-        let mut letters = HandMade::of_letters().await;
-        letter(&mut letters, "orders", "A", 12).await;
-        letter(&mut letters, "new", "A", 13).await;
-        letter(&mut letters, "new", "-", 14).await;
-        letter(&mut letters, "other", "A", 15).await;
+    async fn dead_letters_in_doubt_are_those_of_the_same_log_under_any_of_its_names() {
+        let mut dead_letters = HandMade::of_dead_letters().await;
+        dead_letter(&mut dead_letters, "orders", "A", 12).await;
+        dead_letter(&mut dead_letters, "new", "A", 13).await;
+        dead_letter(&mut dead_letters, "new", "-", 14).await;
+        dead_letter(&mut dead_letters, "other", "A", 15).await;
         // Of a topic that was created again.
-        letter(&mut letters, "new", "B", 16).await;
-        letter(&mut letters, "new", "A", 30).await;
+        dead_letter(&mut dead_letters, "new", "B", 16).await;
+        dead_letter(&mut dead_letters, "new", "A", 30).await;
         let of = |topic_id: &str| TopicPartition { topic_id: TopicId(topic_id.to_owned()), ..source(0) };
         let names = [("new", "A"), ("orders", "A"), ("new", "-")];
         let names = names.map(|(table_id, topic_id)| AppId::new(table_id, of(topic_id))).to_vec();
         let in_doubt = BTreeMap::from([(of("A"), Doubt { offsets: 10..20, names, others: 17 })]);
-        let found = held(&letters.store, &in_doubt).await.unwrap();
+        let found = held(&dead_letters.store, &in_doubt).await.unwrap();
         assert_eq!(found, [(of("A"), [12, 13, 14].map(Offset).to_vec())].into());
-        letters.post_untold(&[(0, 17, b"{")]).await;
-        let found = held(&letters.store, &in_doubt).await.unwrap();
+        dead_letters.post_untold(&[(0, 17, b"{")]).await;
+        let found = held(&dead_letters.store, &in_doubt).await.unwrap();
         assert_eq!(found[&of("A")], [12, 13, 14, 17].map(Offset), "no other log reaches so far");
-        letters.post_untold(&[(0, 16, b"{")]).await;
-        let refused = held(&letters.store, &in_doubt).await.unwrap_err();
+        dead_letters.post_untold(&[(0, 16, b"{")]).await;
+        let refused = held(&dead_letters.store, &in_doubt).await.unwrap_err();
         assert!(refused.message.contains("16 stands in a file that another engine wrote"), "{refused}");
     }
 }

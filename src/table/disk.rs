@@ -265,7 +265,7 @@ fn put_unread(target: &FsPath, payload: &PutPayload) -> io::Result<()> {
     let mut file = create(target)?;
     let outcome = write_synced(&mut file, payload);
     if outcome.is_err() {
-        // The sweeper looks after it, too.
+        // The orphan cleaner looks after it, too.
         let _ = fs::remove_file(target);
     }
     outcome?;

@@ -1,7 +1,7 @@
 //! The protocol of a Delta table: its versions, and the features that it lists.
 //!
 //! It owns what we know of each feature. What contradicts itself is damage; what we cannot honour is for
-//! `gate` to refuse.
+//! `write_compatibility` to refuse.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,7 +29,7 @@ enum For {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Append {
-    /// It need not act on the feature; where a property or a column switches it on, `gate` checks that.
+    /// It need not act on the feature; where a property or a column switches it on, `write_compatibility` checks that.
     Passes,
     Refused,
 }

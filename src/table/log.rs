@@ -83,7 +83,7 @@ impl Snapshot {
 /// A sure outcome of a commit.
 #[derive(Debug)]
 #[must_use]
-pub enum Settled {
+pub enum Resolved {
     /// The version is ours.
     Won,
     /// Another commit stands there: its bytes.
@@ -103,21 +103,21 @@ pub enum Meanwhile<'a> {
 ///
 /// `hears` may end the wait; it must not end it while the put may still take
 /// effect, unless the process ends with it.
-pub async fn settle(
+pub async fn resolve(
     store: &Store,
     version: Version,
     commit_id: &str,
     body: &Bytes,
     mut hears: impl FnMut(Meanwhile<'_>) -> Result<()>,
-) -> Result<Settled> {
+) -> Result<Resolved> {
     let (mut version, mut body) = (version, body.clone());
     let mut attempt = Attempt::new(commit_id);
     let mut step = Step::Put { wait: Wait::No };
     let (mut there, mut was_put) = (Bytes::new(), false);
     loop {
         step = match step {
-            Step::Won => return Ok(Settled::Won),
-            Step::Lost => return Ok(Settled::Lost(there)),
+            Step::Won => return Ok(Resolved::Won),
+            Step::Lost => return Ok(Resolved::Lost(there)),
             Step::Put { wait } => {
                 back_off(wait).await;
                 if std::mem::replace(&mut was_put, true) {
@@ -409,14 +409,14 @@ impl Partial {
     }
 
     /// Takes over what a checkpoint holds.
-    fn take(&mut self, held: Held) {
+    fn take(&mut self, held: CheckpointAction) {
         match held {
-            Held::Txn(txn) => {
+            CheckpointAction::Txn(txn) => {
                 self.txns.insert(txn.app_id, txn.version);
             }
-            Held::Protocol(protocol) => self.protocol = Some(protocol),
-            Held::MetaData(metadata) => self.metadata = Some(*metadata),
-            Held::Files => self.has_files = true,
+            CheckpointAction::Protocol(protocol) => self.protocol = Some(protocol),
+            CheckpointAction::MetaData(metadata) => self.metadata = Some(*metadata),
+            CheckpointAction::Files => self.has_files = true,
         }
     }
 
@@ -585,7 +585,7 @@ async fn read_checkpoint(store: &Store, name: &str, state: &mut Partial) -> Resu
     Ok(())
 }
 
-enum Held {
+enum CheckpointAction {
     Txn(action::Txn),
     Protocol(Protocol),
     MetaData(Box<MetaData>),
@@ -594,15 +594,15 @@ enum Held {
 
 /// Rows of a checkpoint as the same JSON that version files hold, so that
 /// there is one way of reading an action.
-fn action_lines(lines: &[u8]) -> Result<Vec<Held>, serde_json::Error> {
+fn action_lines(lines: &[u8]) -> Result<Vec<CheckpointAction>, serde_json::Error> {
     let mut held = Vec::new();
     for line in action::lines(lines) {
         match line? {
-            Line::Txn(txn) => held.push(Held::Txn(txn)),
-            Line::Protocol(protocol) => held.push(Held::Protocol(protocol)),
-            Line::MetaData(text) => held.push(Held::MetaData(serde_json::from_str(text.get())?)),
+            Line::Txn(txn) => held.push(CheckpointAction::Txn(txn)),
+            Line::Protocol(protocol) => held.push(CheckpointAction::Protocol(protocol)),
+            Line::MetaData(text) => held.push(CheckpointAction::MetaData(serde_json::from_str(text.get())?)),
             // A sidecar holds nothing but files.
-            Line::Add(_) | Line::Sidecar(_) => held.push(Held::Files),
+            Line::Add(_) | Line::Sidecar(_) => held.push(CheckpointAction::Files),
             _ => {}
         }
     }

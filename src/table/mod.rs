@@ -3,7 +3,7 @@
 //! | file | owns |
 //! |---|---|
 //! | [`store`] | opening a location; what a store's error means |
-//! | [`guard`] | a circuit breaker around a cloud store |
+//! | [`circuit_breaker`] | a circuit breaker around a cloud store |
 //! | [`client`] | the client of a cloud store: options, credentials, limits |
 //! | [`profile`] | AWS profiles of the shared files |
 //! | [`disk`] | a local store whose writes survive a power cut |
@@ -14,40 +14,40 @@
 //! | [`json_checkpoint`] | checkpoints whose top level is JSON |
 //! | [`parsed_stats`] | statistics that a checkpoint holds as columns |
 //! | [`parquet_object`] | reading Parquet from the store by ranges |
-//! | [`gate`] | whether we can write a table correctly |
+//! | [`write_compatibility`] | whether we can write a table correctly |
 //! | [`since`] | what others did to a table since our last commit |
 //! | [`create`] | version 0, with the anchor in it |
 //! | [`dead_letters`] | which dead letters stand above the main table's offsets |
-//! | [`letters`] | the letters of a dead-letter table, read whole or in part |
+//! | [`dead_letter_rows`] | the dead letters of a dead-letter table, read whole or in part |
 //! | [`rows`] | some columns of a file, batch by batch |
 //! | [`places`] | where the rows of a table come from, told by the rows |
 //! | [`upload`] | the way of a file's parts into the store |
-//! | [`sweeper`] | void files, deleted until they are gone |
+//! | [`orphan_cleaner`] | void files, deleted until they are gone |
 //! | [`retention`] | how long a table wants remembered what is gone |
 //! | [`checkpoint`] | checkpoints and log clean-up, off the commit path |
 //! | [`inventory`] | every live file, for those who ask: never on the commit path |
 //! | [`verify`] | what is proven, unknown or wrong in a table |
-//! | [`by_hand`] | which jumps and handovers of offsets were meant |
+//! | [`offset_overrides`] | which jumps and handovers of offsets were meant |
 //! | [`audit`] | every row counted by its offset, every byte compared where asked |
 //! | [`info`] | what a table is: schema, sizes, next offsets, leftovers |
 
 pub mod action;
 pub mod audit;
-pub mod by_hand;
 pub mod checkpoint;
+pub mod circuit_breaker;
 pub mod client;
 pub mod create;
 mod credentials;
+pub mod dead_letter_rows;
 pub mod dead_letters;
 pub mod disk;
 pub mod features;
-pub mod gate;
-pub mod guard;
 pub mod info;
 pub mod inventory;
 mod json_checkpoint;
-pub mod letters;
 pub mod log;
+pub mod offset_overrides;
+pub mod orphan_cleaner;
 pub mod parquet_object;
 mod parsed_stats;
 pub mod places;
@@ -57,8 +57,8 @@ pub mod retention;
 pub mod rows;
 pub mod since;
 pub mod store;
-pub mod sweeper;
 #[cfg(test)]
 pub mod testing;
 pub mod upload;
 pub mod verify;
+pub mod write_compatibility;

@@ -56,7 +56,7 @@ pub async fn rows_end(
     Ok(ends)
 }
 
-/// Those of these offsets that have a row which is no file's of a settled range: rows of replayed letters.
+/// Those of these offsets that have a row which is no file's of a settled range: rows of replayed dead letters.
 ///
 /// Read are files of replays that reach them, and files of other engines, which may have rewritten one.
 pub async fn replayed_rows(

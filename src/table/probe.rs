@@ -23,7 +23,7 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode};
 use serde::{Deserialize, Serialize};
 
-use super::guard::{self, Guard};
+use super::circuit_breaker::{self, CircuitBreaker};
 use super::store::{Store, explain};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
@@ -42,7 +42,7 @@ const REMOVALS: u32 = 6;
 /// What a race told.
 enum Race {
     /// At most one writer won, and its body stands.
-    Held,
+    PassedProbe,
     /// So many writers won.
     Lost(usize),
     /// The store gave no clear answer to somebody.
@@ -71,14 +71,14 @@ pub(super) struct Raced {
 
 /// A store that has held.
 #[derive(Debug)]
-pub struct Held {
+pub struct PassedProbe {
     store: Store,
     mark: Mark,
     /// It was before this start: the mark stays as it is.
     is_known: bool,
 }
 
-impl Held {
+impl PassedProbe {
     /// Marks the place, so that the next start asks less. Only where there is a table: an empty location
     /// stays empty.
     pub async fn remember(&self) {
@@ -106,29 +106,29 @@ pub async fn put_if_absent(
     store: &Store,
     options: &BTreeMap<String, Secret>,
     clock: &dyn Clock,
-) -> Result<Option<Held>> {
+) -> Result<Option<PassedProbe>> {
     match store.is_local() {
         true => Ok(None),
-        false => judged(store, &guard::of(&store.url, options), clock).await.map(Some),
+        false => judged(store, &circuit_breaker::of(&store.url, options), clock).await.map(Some),
     }
 }
 
-async fn judged(store: &Store, guard: &Guard, clock: &dyn Clock) -> Result<Held> {
+async fn judged(store: &Store, circuit_breaker: &CircuitBreaker, clock: &dyn Clock) -> Result<PassedProbe> {
     let of_all = async {
         let (unique, now_ms) = (clock.fresh_id(), clock.wall_ms());
-        let mark = mark(store, guard, now_ms).await?;
+        let mark = mark(store, circuit_breaker, now_ms).await?;
         race(store, &unique, if mark.is_some() { 1 } else { RACES }).await?;
         let raced_ms = mark.as_ref().map_or(now_ms, |mark| mark.raced_ms);
         Ok(Raced { raced_ms, by_mark: mark.is_some() })
     };
-    let Raced { raced_ms, by_mark } = *guard.raced().get_or_try_init(|| of_all).await?;
-    let is_marked = is_marked(store, guard).await?;
-    let mark = Mark { place: guard.place().to_owned(), raced_ms };
-    Ok(Held { store: store.clone(), mark, is_known: is_marked && by_mark })
+    let Raced { raced_ms, by_mark } = *circuit_breaker.raced().get_or_try_init(|| of_all).await?;
+    let is_marked = is_marked(store, circuit_breaker).await?;
+    let mark = Mark { place: circuit_breaker.place().to_owned(), raced_ms };
+    Ok(PassedProbe { store: store.clone(), mark, is_known: is_marked && by_mark })
 }
 
 /// The mark beside the table, if it is of this place and not too old.
-async fn mark(store: &Store, guard: &Guard, now_ms: i64) -> Result<Option<Mark>> {
+async fn mark(store: &Store, circuit_breaker: &CircuitBreaker, now_ms: i64) -> Result<Option<Mark>> {
     let body = async { store.objects.get(&store.path(MARK)).await?.bytes().await };
     let body = match body.await {
         Ok(body) => body,
@@ -139,15 +139,16 @@ async fn mark(store: &Store, guard: &Guard, now_ms: i64) -> Result<Option<Mark>>
         Err(error) => return Err(explain(&store.url, &error)),
     };
     let counts = |mark: &Mark| {
-        mark.place == guard.place() && (0..KNOWN_FOR_MS).contains(&now_ms.saturating_sub(mark.raced_ms))
+        mark.place == circuit_breaker.place()
+            && (0..KNOWN_FOR_MS).contains(&now_ms.saturating_sub(mark.raced_ms))
     };
     Ok(serde_json::from_slice(&body).ok().filter(counts))
 }
 
 /// Whether a mark stands beside the table, which a writer who may write there must not be able to create again.
-async fn is_marked(store: &Store, guard: &Guard) -> Result<bool> {
+async fn is_marked(store: &Store, circuit_breaker: &CircuitBreaker) -> Result<bool> {
     let path = store.path(MARK);
-    let body = Mark { place: guard.place().to_owned(), raced_ms: NEVER }.body();
+    let body = Mark { place: circuit_breaker.place().to_owned(), raced_ms: NEVER }.body();
     match store.objects.put_opts(&path, body.into(), PutMode::Create.into()).await {
         Err(object_store::Error::AlreadyExists { .. }) => Ok(true),
         Ok(_) => {
@@ -163,7 +164,7 @@ async fn race(store: &Store, unique: &str, races: usize) -> Result<()> {
     let (mut held, mut unclear) = (false, None);
     for race in join_all(races).await {
         match race {
-            Race::Held => held = true,
+            Race::PassedProbe => held = true,
             Race::Lost(winners) => return Err(loses(store, winners)),
             Race::Unclear(error) => unclear = Some(error),
         }
@@ -199,8 +200,8 @@ async fn race_once(store: &Store, key: String) -> Race {
         (Err(error), _) => Race::Unclear(explain(&store.url, &error)),
         // Our own retry after a lost answer meets itself and looks like a loss, so
         // no winner at all is a flaky network, not a broken store.
-        (Ok(_), None) => Race::Held,
-        (Ok(body), Some(winner)) if body == format!("racer {winner}") => Race::Held,
+        (Ok(_), None) => Race::PassedProbe,
+        (Ok(body), Some(winner)) if body == format!("racer {winner}") => Race::PassedProbe,
         (Ok(_), Some(_)) => Race::Lost(2),
     }
 }

@@ -14,7 +14,7 @@ use object_store::path::Path;
 use url::Url;
 
 use super::disk::Disk;
-use super::{client, guard};
+use super::{circuit_breaker, client};
 use crate::backoff::Backoff;
 use crate::config::{Secret, without_userinfo};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,11 +38,11 @@ impl Store {
         if url.scheme() == "file" {
             let directory = url.to_file_path().map_err(|()| unusable(url, "not a path of this machine"))?;
             let root = Path::from_absolute_path(directory).map_err(|error| unusable(url, error))?;
-            let objects = guard::before_disk(Disk::new(), &guard::of(url, options));
+            let objects = circuit_breaker::before_disk(Disk::new(), &circuit_breaker::of(url, options));
             return Ok(Store { objects, parts: None, root, url: url.clone() });
         }
         let root = Path::from_url_path(url.path()).map_err(|error| unusable(url, error))?;
-        let client = guard::before(client::open(url, options)?, &guard::of(url, options));
+        let client = circuit_breaker::before(client::open(url, options)?, &circuit_breaker::of(url, options));
         Ok(Store { objects: client.objects, parts: Some(client.parts), root, url: url.clone() })
     }
 
@@ -109,11 +109,11 @@ pub fn explain(url: &Url, error: &object_store::Error) -> Error {
 /// Asks again what was cut off in the middle of its answer: the client inside
 /// repeats only requests that got no answer at all.
 pub async fn answered<T, F: Future<Output = object_store::Result<T>>>(
-    question: impl Fn() -> F,
+    request: impl Fn() -> F,
 ) -> object_store::Result<T> {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
     for _ in 0..CUT_OFF_MAX {
-        match question().await {
+        match request().await {
             Err(error) if innermost(&error).contains("response body") => {
                 tracing::debug!(%error, "an answer was cut off; asked again");
             }
@@ -121,7 +121,7 @@ pub async fn answered<T, F: Future<Output = object_store::Result<T>>>(
         }
         tokio::time::sleep(backoff.pause()).await;
     }
-    question().await
+    request().await
 }
 
 /// Trouble that waiting does not heal: repeating is of no use.
@@ -172,7 +172,7 @@ fn io_error(error: &object_store::Error) -> Option<&std::io::Error> {
 /// The store's own words, without the layers of wrapping and without XML noise.
 pub fn innermost(error: &object_store::Error) -> String {
     if let Some(refused) =
-        std::error::Error::source(error).and_then(|source| source.downcast_ref::<guard::Refused>())
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<circuit_breaker::Refused>())
     {
         return refused.to_string();
     }
@@ -215,11 +215,11 @@ mod tests {
     async fn an_answer_that_was_cut_off_is_asked_for_again_and_a_refusal_is_not() {
         for (said, tries) in [("Error getting list response body: end of file", 5), ("503 SlowDown", 1)] {
             let asked = std::cell::Cell::new(0);
-            let question = || async {
+            let request = || async {
                 asked.set(asked.get() + 1);
                 Err::<(), _>(object_store::Error::Generic { store: "S3", source: said.into() })
             };
-            assert!(answered(question).await.is_err());
+            assert!(answered(request).await.is_err());
             assert_eq!(asked.get(), tries, "{said}");
         }
     }

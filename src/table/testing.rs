@@ -9,10 +9,10 @@ use serde_json::{Map, Value};
 
 use super::action::{self, Action, Add, CHECKSUM_TAG, CommitFacts, CommitInfo, RANGES_TAG};
 use super::create;
-use super::dead_letters::{LETTERS_TAG, LettersTag};
+use super::dead_letters::{DEAD_LETTERS_TAG, DeadLettersTag};
 use super::log;
 use super::store::Store;
-use crate::columnar::letters::{Letter, append};
+use crate::columnar::dead_letters::{DeadLetter, append};
 use crate::columnar::{BadReason, BadRecord, Columns, Decoder, ParquetFile, RecordFacts};
 use crate::config::{Compression, Decoding};
 use crate::ids::{Offset, OffsetRange, Partition, TopicId, TopicPartition, Version};
@@ -134,28 +134,34 @@ impl HandMade {
     }
 
     /// A dead-letter table.
-    pub async fn of_letters() -> HandMade {
+    pub async fn of_dead_letters() -> HandMade {
         HandMade::created(create::actions(&Schema::of_dead_letters(), "letters".to_owned(), NOW_MS)).await
     }
 
-    /// Commits a file of letters: partition, offset, and value of each.
-    pub async fn post(&mut self, tag: &LettersTag, letters: &[(i32, i64, &[u8])]) {
-        self.post_as((LETTERS_TAG, serde_json::to_string(tag).unwrap()), letters).await;
+    /// Commits a file of dead letters: partition, offset, and value of each.
+    pub async fn post(&mut self, tag: &DeadLettersTag, dead_letters: &[(i32, i64, &[u8])]) {
+        self.post_as((DEAD_LETTERS_TAG, serde_json::to_string(tag).unwrap()), dead_letters).await;
     }
 
     /// The same in a file that does not tell whose they are, as another engine rewrites them.
-    pub async fn post_untold(&mut self, letters: &[(i32, i64, &[u8])]) {
-        self.post_as(("another", String::new()), letters).await;
+    pub async fn post_untold(&mut self, dead_letters: &[(i32, i64, &[u8])]) {
+        self.post_as(("another", String::new()), dead_letters).await;
     }
 
-    async fn post_as(&mut self, tag: (&str, String), letters: &[(i32, i64, &[u8])]) {
+    async fn post_as(&mut self, tag: (&str, String), dead_letters: &[(i32, i64, &[u8])]) {
         let schema = Schema::of_dead_letters();
         let mut columns = Columns::new(&schema);
         let bad = BadRecord { reason: BadReason::Syntax, detail: "why".to_owned() };
-        for &(partition, offset, value) in letters {
-            let letter =
-                Letter { topic: "orders", partition, offset, timestamp_ms: Some(NOW_MS), key: None, value };
-            append(&mut columns, &letter, std::iter::empty(), &bad);
+        for &(partition, offset, value) in dead_letters {
+            let dead_letter = DeadLetter {
+                topic: "orders",
+                partition,
+                offset,
+                timestamp_ms: Some(NOW_MS),
+                key: None,
+                value,
+            };
+            append(&mut columns, &dead_letter, std::iter::empty(), &bad);
         }
         let path = format!("letters-{}.parquet", self.next);
         let add = self.written(path, &schema, &mut columns, tag);

@@ -2,7 +2,7 @@
 //!
 //! It owns one file's transfer: a small file in one put, a larger one in
 //! parts, each repeated while the store is in trouble. What cannot be finished
-//! is handed to the sweeper, explicitly. It does not know what the file settles.
+//! is handed to the orphan cleaner, explicitly. It does not know what the file settles.
 //!
 //! A name is used once, so repeating a put or a part is the same put or part,
 //! and a whole file under it can only be ours.
@@ -21,8 +21,8 @@ use object_store::{Error, MultipartId, MultipartUpload, ObjectStoreExt, PutOptio
 use tokio::time::Instant;
 
 use super::disk;
+use super::orphan_cleaner::{Orphan, OrphanCleaner};
 use super::store::{Store, is_hopeless};
-use super::sweeper::{Sweeper, Void};
 use crate::backoff::Backoff;
 use crate::budget::Charge;
 
@@ -30,7 +30,7 @@ use crate::budget::Charge;
 pub const PART_BYTES: usize = 8 << 20;
 
 /// After this long without an answer a file is given up, and its records are read again.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(3);
 
@@ -80,17 +80,17 @@ pub enum Name {
 
 /// Carries one file into the store until its last part; parts that end before that abandon it.
 ///
-/// Whatever of it is not wanted goes to the sweeper, also when this future is dropped.
+/// Whatever of it is not wanted goes to the orphan cleaner, also when this future is dropped.
 pub async fn file(
     store: &Store,
     (relative, name): (&str, Name),
     parts: impl Stream<Item = Part> + Unpin,
     watch: &impl Watch,
-    sweeper: &Sweeper,
+    orphan_cleaner: &OrphanCleaner,
 ) -> Uploaded {
     let to = Target { store, path: store.path(relative), watch };
-    let _hold = sweeper.hold(&to.path);
-    let mut transfer = Transfer { to, name, sweeper, open: None, sent: 0, unclear: false };
+    let _hold = orphan_cleaner.hold(&to.path);
+    let mut transfer = Transfer { to, name, orphan_cleaner, open: None, sent: 0, unclear: false };
     let outcome = transfer.run(parts).await;
     match outcome {
         Uploaded::Done => transfer.keep(),
@@ -108,7 +108,7 @@ struct Target<'a, W> {
 struct Transfer<'a, W> {
     to: Target<'a, W>,
     name: Name,
-    sweeper: &'a Sweeper,
+    orphan_cleaner: &'a OrphanCleaner,
     open: Option<Open>,
     /// Bytes of the parts so far.
     sent: u64,
@@ -218,8 +218,8 @@ impl<W> Drop for Transfer<'_, W> {
         };
         let whole = self.unclear && self.name == Name::Fresh;
         if upload.is_some() || whole {
-            let void = Void { path: self.to.path.clone(), upload, whole, unclear: self.unclear };
-            self.sweeper.sweep(self.to.store, void);
+            let orphan = Orphan { path: self.to.path.clone(), upload, whole, unclear: self.unclear };
+            self.orphan_cleaner.sweep(self.to.store, orphan);
         }
     }
 }
@@ -263,7 +263,7 @@ async fn repeated<T, F: Future<Output = Result<T>>>(
             }
             Err(error) => {
                 tracing::debug!(%error, "a request of an upload is repeated");
-                if !watch.goes_on(&error) || begun.elapsed() >= PATIENCE {
+                if !watch.goes_on(&error) || begun.elapsed() >= TIMEOUT {
                     return Err(error);
                 }
             }

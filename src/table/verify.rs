@@ -25,13 +25,13 @@ use self::files::check_files;
 pub use self::files::{hidden_rows, location, records, unreadable};
 use super::action::{self, Add};
 use super::audit::{self, Audit, Counted, Depth, Listener};
-use super::by_hand::ByHand;
-use super::dead_letters::{LettersTag, replayed_of};
+use super::dead_letters::{DeadLettersTag, replayed_of};
 use super::inventory::{self, Inventory, Retained};
+use super::offset_overrides::OffsetOverrides;
 use super::store::Store;
 use crate::error::Result;
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
-use crate::protocol::app_id::{AppId, Handover, Jump};
+use crate::protocol::app_id::{AppId, IdentityTransfer, OffsetOverride};
 
 /// Offsets `[start, next)`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
@@ -66,7 +66,7 @@ pub struct PartitionVerdict {
     pub skipped: u64,
     pub tombstones: u64,
     pub dead_letters: u64,
-    /// Dead letters that are rows by now, in files of replays.
+    /// Dead dead letters that are rows by now, in files of replays.
     pub replayed: u64,
     pub proven: Vec<Span>,
     pub rows_only: Vec<Span>,
@@ -106,7 +106,7 @@ pub struct Unknown {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub settled: Option<u64>,
+    pub resolved: Option<u64>,
 }
 
 const CLEANED_UP: &str = "the log that settled it is cleaned up, and no live file tells";
@@ -145,7 +145,7 @@ pub async fn verify_to(store: &Store, depth: Depth, listener: Listener) -> Resul
         partitions,
         audit,
         violations,
-        notes: notes(&inventory, &history.by_hand, &live),
+        notes: notes(&inventory, &history.offset_overrides, &live),
     })
 }
 
@@ -162,10 +162,10 @@ struct History {
     /// From this offset on the retained versions account for everything.
     base: BTreeMap<TopicPartition, Offset>,
     ranges: BTreeMap<TopicPartition, Vec<OffsetRange>>,
-    /// What replays of dead letters have added, from the first letter to behind the last of each commit.
+    /// What replays of dead letters have added, from the first dead letter to behind the last of each commit.
     replayed: BTreeMap<TopicPartition, Vec<OffsetRange>>,
     /// Of the whole table and not only of the retained versions.
-    by_hand: ByHand,
+    offset_overrides: OffsetOverrides,
     /// Another writer removed rows in a retained version, or put other rows in their place.
     rows_changed: bool,
     violations: Vec<String>,
@@ -175,8 +175,8 @@ struct History {
 
 impl History {
     fn replay(inventory: &Inventory) -> History {
-        let by_hand = ByHand::of(&inventory.snapshot.txns);
-        let mut history = History { by_hand, ..History::default() };
+        let offset_overrides = OffsetOverrides::of(&inventory.snapshot.txns);
+        let mut history = History { offset_overrides, ..History::default() };
         for retained in &inventory.history {
             history.rows_changed |= retained.removes_rows;
             history.apply(retained);
@@ -208,20 +208,24 @@ impl History {
             Some(facts) => by_source(facts.ranges.iter().cloned()),
             None => in_files.clone(),
         };
-        let jumps: Vec<Jump> = commit.txns.iter().filter_map(|txn| Jump::parse(&txn.app_id)).collect();
-        let handovers: Vec<Handover> =
-            commit.txns.iter().filter_map(|txn| Handover::parse(&txn.app_id)).collect();
+        let offset_overrides: Vec<OffsetOverride> =
+            commit.txns.iter().filter_map(|txn| OffsetOverride::parse(&txn.app_id)).collect();
+        let identity_transfers: Vec<IdentityTransfer> =
+            commit.txns.iter().filter_map(|txn| IdentityTransfer::parse(&txn.app_id)).collect();
         let mut moved = BTreeSet::new();
         for txn in &commit.txns {
             let Some(id) = AppId::parse(&txn.app_id) else { continue };
             let before = self.txns.insert(txn.app_id.clone(), txn.version).map(Offset);
             // Who takes offsets over goes on where another stood, wherever it stood itself.
-            let takes_over =
-                |handover: &Handover| handover.is_to(&id.table_id, &id.source.topic, &id.source.topic_id);
-            let before = before.filter(|_| !handovers.iter().any(takes_over));
+            let takes_over = |identity_transfer: &IdentityTransfer| {
+                identity_transfer.is_to(&id.table_id, &id.source.topic, &id.source.topic_id)
+            };
+            let before = before.filter(|_| !identity_transfers.iter().any(takes_over));
             let ranges = ranges.get(&id.source).map_or(&[][..], Vec::as_slice);
-            match jumps.iter().find(|jump| jump.id == id) {
-                Some(jump) => self.jump(version, jump, before, ranges, Offset(txn.version)),
+            match offset_overrides.iter().find(|offset_override| offset_override.id == id) {
+                Some(offset_override) => {
+                    self.offset_override(version, offset_override, before, ranges, Offset(txn.version))
+                }
                 None => self.chain(version, &id.source, before, ranges, Offset(txn.version)),
             }
             moved.insert(id.source);
@@ -252,25 +256,25 @@ impl History {
     }
 
     /// A person's move starts where the partition stood, and settles nothing.
-    fn jump(
+    fn offset_override(
         &mut self,
         version: Version,
-        jump: &Jump,
+        offset_override: &OffsetOverride,
         before: Option<Offset>,
         ranges: &[OffsetRange],
         txn: Offset,
     ) {
-        let (source, from) = (&jump.id.source, jump.from);
+        let (source, from) = (&offset_override.id.source, offset_override.from);
         let base = self.base.entry(source.clone()).or_insert(from);
         // What lies above is settled anew, by the versions that follow.
         *base = txn.min(*base);
-        if before.is_some_and(|before| before != from) || txn != jump.to || !ranges.is_empty() {
+        if before.is_some_and(|before| before != from) || txn != offset_override.to || !ranges.is_empty() {
             let stood = before.map_or("nowhere".to_owned(), |before| before.to_string());
             self.wrong(
                 source,
                 format!(
                     "version {version} says that {source} was moved by hand from {from} to {}: it stood at {stood} and went to {txn}",
-                    jump.to
+                    offset_override.to
                 ),
             );
         }
@@ -313,7 +317,7 @@ impl History {
     }
 
     /// The rows that the retained versions settled in a span; `None` where they do not tell of all of it.
-    fn settled_rows(&self, source: &TopicPartition, whole: Span) -> Option<u64> {
+    fn resolved_rows(&self, source: &TopicPartition, whole: Span) -> Option<u64> {
         let ranges = self.ranges.get(source).map_or(&[][..], Vec::as_slice);
         let inside: Vec<&OffsetRange> =
             ranges.iter().filter(|range| range.start < whole.next && whole.start < range.next).collect();
@@ -353,15 +357,15 @@ fn ranges_of(add: &Add) -> Vec<OffsetRange> {
 /// What the live files say of each partition.
 #[derive(Default)]
 struct Live {
-    ranges: BTreeMap<TopicPartition, Vec<Held>>,
-    /// Ranges of files of replayed letters.
+    ranges: BTreeMap<TopicPartition, Vec<FileRange>>,
+    /// Ranges of files of replayed dead letters.
     replayed: Vec<(OffsetRange, String)>,
     foreign_files: usize,
     /// No row is hidden, and no file damaged.
     all_told: bool,
 }
 
-struct Held {
+struct FileRange {
     range: OffsetRange,
     path: String,
     state: FileState,
@@ -387,7 +391,7 @@ impl Live {
                         live.replayed.extend(ranges.into_iter().map(|range| (range, add.path.clone())))
                     }
                     // Of a dead-letter table.
-                    None if LettersTag::of(add).is_some() => {}
+                    None if DeadLettersTag::of(add).is_some() => {}
                     None => live.foreign_files += 1,
                 }
                 continue;
@@ -399,7 +403,7 @@ impl Live {
             };
             for range in ranges {
                 let source = range.source.clone();
-                let held = Held { range, path: add.path.clone(), state };
+                let held = FileRange { range, path: add.path.clone(), state };
                 live.ranges.entry(source).or_default().push(held);
             }
         }
@@ -420,7 +424,9 @@ fn judge(
 ) -> Vec<PartitionVerdict> {
     let mut partitions = Vec::new();
     for (app_id, &next) in &inventory.snapshot.txns {
-        let Some(id) = AppId::parse(app_id).filter(|id| !history.by_hand.is_renamed(id)) else { continue };
+        let Some(id) = AppId::parse(app_id).filter(|id| !history.offset_overrides.is_renamed(id)) else {
+            continue;
+        };
         let counted = audit.partitions.get(&id.source).filter(|_| audit.not_done.is_none());
         let all_told = live.all_told && audit.unplaced.is_empty();
         let facts = Facts { history, live, counted, all_told };
@@ -444,26 +450,27 @@ impl Facts<'_> {
         let Facts { history, live, counted, .. } = self;
         let source = &id.source;
         let files = live.ranges.get(source).map_or(&[][..], Vec::as_slice);
-        let settled = history.ranges.get(source).map_or(&[][..], Vec::as_slice);
+        let resolved = history.ranges.get(source).map_or(&[][..], Vec::as_slice);
         let spans = |of: Vec<(Offset, Offset)>| {
             merged(of.into_iter().map(|(start, next)| Span { start, next }).collect())
         };
-        let read_again = spans(history.by_hand.read_again(source));
+        let read_again = spans(history.offset_overrides.read_again(source));
         let replayed = || live.replayed.iter().filter(|(range, _)| range.source == *source);
-        for (range, path) in replayed().filter(|(range, _)| range.next > history.by_hand.reach(source, next))
+        for (range, path) in
+            replayed().filter(|(range, _)| range.next > history.offset_overrides.reach(source, next))
         {
             violations
                 .push(format!("{path} holds replayed letters of {range}, beyond the table's offset {next}"));
         }
-        check_overlap(files, history.by_hand.reach(source, next), &read_again, violations);
+        check_overlap(files, history.offset_overrides.reach(source, next), &read_again, violations);
         let base = history.base.get(source).copied().unwrap_or(next);
         let start = [files.first().map(|held| held.range.start), counted.and_then(Counted::first_offset)];
         let start = start.into_iter().flatten().fold(base, Offset::min).min(next);
         let whole = Span { start, next };
-        let given_up = spans(history.by_hand.given_up(source));
+        let given_up = spans(history.offset_overrides.given_up(source));
         // A range without rows is told by its commit only, unless a later file took it over.
         let in_files = union(files.iter().map(|held| &held.range));
-        let idle: Vec<&OffsetRange> = settled
+        let idle: Vec<&OffsetRange> = resolved
             .iter()
             .filter(|range| range.rows == 0 && !gaps(span(range), &in_files).is_empty())
             .collect();
@@ -472,7 +479,7 @@ impl Facts<'_> {
         let damaged =
             union(files.iter().filter(|held| held.state == FileState::Damaged).map(|held| &held.range));
         let explained = merged([&proven[..], &damaged, &given_up].concat());
-        let in_commits = union(settled.iter());
+        let in_commits = union(resolved.iter());
         let (mut rows_only, mut unknown) = (Vec::new(), Vec::new());
         for gap in gaps(whole, &explained) {
             let below = Span { start: gap.start, next: gap.next.min(base) };
@@ -512,25 +519,25 @@ impl Facts<'_> {
 
     /// What the rows say of offsets whose files are no longer ours.
     fn rewritten(&self, source: &TopicPartition, span: Span) -> Rewritten {
-        let settled = self.history.settled_rows(source, span);
+        let resolved = self.history.resolved_rows(source, span);
         let rows = self.counted.map(|counted| counted.rows_in(span.start, span.next));
         let offsets = self.counted.map_or(0, |counted| counted.offsets_in(span.start, span.next));
-        let unknown = |why| Rewritten::Unknown(Unknown { span, why, rows, settled });
+        let unknown = |why| Rewritten::Unknown(Unknown { span, why, rows, resolved });
         let Some(found) = rows.filter(|rows| *rows > 0) else {
-            return unknown(match settled {
+            return unknown(match resolved {
                 _ if self.history.rows_changed => CHANGED,
                 Some(_) => NOT_TOLD,
                 None => CLEANED_UP,
             });
         };
         let Span { start, next } = span;
-        match settled {
-            Some(settled) if found == settled => Rewritten::Whole,
-            Some(settled) if found > settled => Rewritten::Wrong(format!(
-                "{found} rows stand at offsets {start}..{next} of {source}, and {settled} were settled"
+        match resolved {
+            Some(resolved) if found == resolved => Rewritten::Whole,
+            Some(resolved) if found > resolved => Rewritten::Wrong(format!(
+                "{found} rows stand at offsets {start}..{next} of {source}, and {resolved} were settled"
             )),
-            Some(settled) if !self.history.rows_changed && self.all_told => Rewritten::Wrong(format!(
-                "{settled} rows were settled at offsets {start}..{next} of {source}, {found} are there, and no version deleted any"
+            Some(resolved) if !self.history.rows_changed && self.all_told => Rewritten::Wrong(format!(
+                "{resolved} rows were settled at offsets {start}..{next} of {source}, {found} are there, and no version deleted any"
             )),
             Some(_) => unknown(CHANGED),
             // Every offset has its row: nothing can be missing.
@@ -548,8 +555,8 @@ enum Rewritten {
 }
 
 /// No offset is in two live files that was not read again, and none lies beyond what the table has reached.
-fn check_overlap(files: &[Held], reach: Offset, read_again: &[Span], violations: &mut Vec<String>) {
-    let mut furthest: Option<&Held> = None;
+fn check_overlap(files: &[FileRange], reach: Offset, read_again: &[Span], violations: &mut Vec<String>) {
+    let mut furthest: Option<&FileRange> = None;
     for held in files {
         let range = &held.range;
         if let Some(before) = furthest.filter(|before| range.start < before.range.next) {
@@ -609,8 +616,9 @@ fn gaps(whole: Span, spans: &[Span]) -> Vec<Span> {
     found
 }
 
-fn notes(inventory: &Inventory, by_hand: &ByHand, live: &Live) -> Vec<String> {
-    let mut notes: Vec<String> = by_hand.handovers().map(|handover| handover.told()).collect();
+fn notes(inventory: &Inventory, offset_overrides: &OffsetOverrides, live: &Live) -> Vec<String> {
+    let mut notes: Vec<String> =
+        offset_overrides.identity_transfers().map(|identity_transfer| identity_transfer.told()).collect();
     if live.foreign_files > 0 {
         notes.push(format!(
             "{} files were written or rewritten by others: what is said of their rows is said by `_partition` and `_offset`",
@@ -622,7 +630,7 @@ fn notes(inventory: &Inventory, by_hand: &ByHand, live: &Live) -> Vec<String> {
         .txns
         .keys()
         .filter_map(|app_id| AppId::parse(app_id))
-        .filter(|id| !by_hand.is_renamed(id))
+        .filter(|id| !offset_overrides.is_renamed(id))
         .collect();
     for source in live.ranges.keys() {
         match ids.iter().filter(|id| id.source == *source).count() {

@@ -13,7 +13,7 @@ use crate::workload::{self, Workload};
 const FILE: usize = 64;
 
 /// Allocations of each turn between two files, after `files` files.
-fn turns_between_files(workload: Workload, files: usize) -> Vec<u64> {
+fn permits_between_files(workload: Workload, files: usize) -> Vec<u64> {
     let mut scripted = Scripted::new(Setting {
         workload,
         store: in_memory(),
@@ -53,11 +53,11 @@ fn a_shard_allocates_nothing_for_a_batch_between_two_files() {
     let mut wrong = Vec::new();
     for name in workload::NAMES.into_iter().filter(|name| is_steady(name)) {
         let workload = workload::named(name, workload::ROWS);
-        let turns = turns_between_files(workload, 2);
-        let allocating = turns.iter().filter(|&&count| count > 0).count();
-        println!("{name}: {} batches, {allocating} of which allocate", turns.len());
+        let permits = permits_between_files(workload, 2);
+        let allocating = permits.iter().filter(|&&count| count > 0).count();
+        println!("{name}: {} batches, {allocating} of which allocate", permits.len());
         if allocating > 0 {
-            wrong.push(format!("{name}: allocations by batch {turns:?}"));
+            wrong.push(format!("{name}: allocations by batch {permits:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -12,15 +12,15 @@ use thalweg::budget::Budget;
 use thalweg::clock::{Clock, SharedClock};
 use thalweg::config::{Compression, Decoding, OnBadRecord};
 use thalweg::error::{Error, ErrorKind};
-use thalweg::exchange::{DataFile, Generation, ToCommitter, ToShard};
+use thalweg::exchange::{DataFile, ResetEpoch, ToCommitter, ToShard};
 use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
 use thalweg::protocol::ledger::Work;
-use thalweg::shard::{Lane, Reading, Report, Shard, Turn, Wiring};
-use thalweg::source::witness::Witness;
+use thalweg::shard::{Reading, Report, Shard, ShardDependencies, TableContext, Turn};
+use thalweg::source::identity_check::IdentityCheck;
 use thalweg::source::{Assignment, Event, RecordBatch, Slot, Source};
 use thalweg::status::Board;
+use thalweg::table::orphan_cleaner::OrphanCleaner;
 use thalweg::table::store::Store;
-use thalweg::table::sweeper::Sweeper;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -163,7 +163,7 @@ impl Scripted {
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
         let (to_committer, finished) = tokio::sync::mpsc::unbounded_channel();
         let board = Arc::new(Board::new(Arc::clone(&clock)));
-        let lane = Lane {
+        let table_context = TableContext {
             table: 0,
             table_id: "t".to_owned(),
             store: setting.store,
@@ -175,15 +175,15 @@ impl Scripted {
             target_file_size: setting.target_file_size,
             compression: setting.compression,
             to_committer,
-            sweeper: Sweeper::new(runtime.handle().clone()),
+            orphan_cleaner: OrphanCleaner::new(runtime.handle().clone()),
             board: Arc::clone(&board),
-            witness: Witness::of_nothing(),
+            identity_check: IdentityCheck::of_nothing(),
         };
         let reading = Reading { table: 0, source: source(), start: Offset(0), held: Vec::new(), end };
         let (inbox, messages) = bounded(64);
         let (reports, _reports) = bounded(1);
         let budget = Budget::new(setting.budget);
-        let wiring = Wiring {
+        let dependencies = ShardDependencies {
             index: 0,
             inbox: messages,
             reports,
@@ -203,7 +203,7 @@ impl Scripted {
             polls: Arc::clone(&polls),
             gives: Arc::clone(&gives),
         };
-        let shard = Shard::new(script, vec![lane], vec![reading], wiring).unwrap();
+        let shard = Shard::new(script, vec![table_context], vec![reading], dependencies).unwrap();
         Scripted {
             shard,
             clock: still,
@@ -224,19 +224,19 @@ impl Scripted {
 
     /// Waits for what the shard finished next, and tells it that this is committed.
     pub fn commit_next(&mut self) -> Work<DataFile> {
-        let Some(ToCommitter::Finished { generation, work }) = self.finished.blocking_recv() else {
+        let Some(ToCommitter::Finished { reset_epoch, work }) = self.finished.blocking_recv() else {
             panic!("a file was due")
         };
-        self.commit(generation, &work);
+        self.commit(reset_epoch, &work);
         work
     }
 
     /// The same for what is finished by now.
     pub fn commit_finished(&mut self) -> Option<Work<DataFile>> {
-        let ToCommitter::Finished { generation, work } = self.finished.try_recv().ok()? else {
+        let ToCommitter::Finished { reset_epoch, work } = self.finished.try_recv().ok()? else {
             panic!("a file was lost")
         };
-        self.commit(generation, &work);
+        self.commit(reset_epoch, &work);
         Some(work)
     }
 
@@ -244,7 +244,7 @@ impl Scripted {
         self.inbox.send(message).unwrap();
     }
 
-    fn commit(&self, generation: Generation, work: &Work<DataFile>) {
-        self.inbox.send(ToShard::Committed { table: 0, generation, units: vec![work.unit] }).unwrap();
+    fn commit(&self, reset_epoch: ResetEpoch, work: &Work<DataFile>) {
+        self.inbox.send(ToShard::Committed { table: 0, reset_epoch, units: vec![work.unit] }).unwrap();
     }
 }

@@ -29,7 +29,7 @@ const FILE_BYTES: u64 = 12 << 20;
 /// What a batch, and the row group that it ends, may hold beyond the budget.
 const BEYOND: usize = 12 << 20;
 /// How long all turns of a story may take, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Objects whose parts wait at a gate.
 struct Gated {
@@ -67,7 +67,7 @@ fn watched<T: Send + 'static>(story: impl FnOnce() -> T + Send + 'static) -> T {
     let (tell, told) = bounded(1);
     let story = move || tell.send(story());
     let thread = std::thread::Builder::new().name("story".to_owned()).spawn(story).unwrap();
-    match told.recv_timeout(PATIENCE) {
+    match told.recv_timeout(TIMEOUT) {
         Ok(result) => result,
         Err(_) if thread.is_finished() => panic!("the story failed"),
         Err(_) => panic!("a turn waits for the store"),
@@ -76,7 +76,7 @@ fn watched<T: Send + 'static>(story: impl FnOnce() -> T + Send + 'static) -> T {
 
 #[test]
 fn a_stalled_upload_blocks_no_turn_and_bounds_memory_and_loses_nothing() {
-    let (gate, open) = watch::channel(false);
+    let (write_compatibility, open) = watch::channel(false);
     let objects = Arc::new(InMemory::new());
     let store = Store {
         objects: Arc::clone(&objects) as Arc<dyn ObjectStore>,
@@ -94,9 +94,9 @@ fn a_stalled_upload_blocks_no_turn_and_bounds_memory_and_loses_nothing() {
         });
 
         // While the gate is shut, until nothing is taken in any more.
-        let (mut peak, mut turns) = (0, 0);
+        let (mut peak, mut permits) = (0, 0);
         while scripted.turn() == Turn::Worked {
-            turns += 1;
+            permits += 1;
             peak = peak.max(scripted.budget.used());
         }
         assert!(scripted.budget.held(Holding::Parts) >= BUDGET / 4, "the budget went to what waits");
@@ -107,12 +107,12 @@ fn a_stalled_upload_blocks_no_turn_and_bounds_memory_and_loses_nothing() {
         }
         assert_eq!(scripted.polls.load(Ordering::Relaxed), polls, "and nothing is polled");
         assert!(scripted.commit_finished().is_none(), "no file is whole before the store has it");
-        println!("{turns} turns before the budget was spent, {peak} bytes held at most, of {BUDGET}");
+        println!("{permits} turns before the budget was spent, {peak} bytes held at most, of {BUDGET}");
 
         // Afterwards as much again, and more. Uploads may end in another order than they began.
-        gate.send_replace(true);
+        write_compatibility.send_replace(true);
         let (mut whole, mut ended, mut next) = (Vec::new(), BTreeMap::new(), 0);
-        while next < 3 * turns * BATCH as i64 {
+        while next < 3 * permits * BATCH as i64 {
             // Idle while parts are on their way: the runtime's thread has them.
             if scripted.turn() == Turn::Idle {
                 std::thread::yield_now();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use thalweg::config::Compression;
-use thalweg::exchange::{Generation, ToShard};
+use thalweg::exchange::{ResetEpoch, ToShard};
 use thalweg::ids::Offset;
 use thalweg::shard::Turn;
 
@@ -27,9 +27,9 @@ fn a_reset_wakes_no_partition_of_a_table_that_has_stopped() {
     assert_eq!(scripted.turn(), Turn::Worked);
     let polls = scripted.polls.load(Ordering::Relaxed);
     let starts = BTreeMap::from([(source(), Offset(0))]);
-    let generation = Generation(1);
+    let reset_epoch = ResetEpoch(1);
     scripted.tell(ToShard::Stop { table: 0 });
-    scripted.tell(ToShard::Reset { table: 0, generation, schema, starts, held: Arc::default() });
+    scripted.tell(ToShard::Reset { table: 0, reset_epoch, schema, starts, held: Arc::default() });
     assert_eq!(scripted.turn(), Turn::Done);
     assert_eq!(scripted.polls.load(Ordering::Relaxed), polls, "a stopped table was read");
 }

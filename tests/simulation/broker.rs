@@ -12,7 +12,7 @@ use thalweg::error::{Error, ErrorKind, Result};
 use thalweg::ids::{Offset, Partition, TopicId};
 use thalweg::protocol::anchor::Watermarks;
 use thalweg::source::catalog::Topic;
-use thalweg::source::witness::Topics;
+use thalweg::source::identity_check::Topics;
 use thalweg::source::{Assignment, Event, RecordBatch, Slot, Source};
 
 use crate::chance::Chance;
@@ -240,7 +240,7 @@ impl Broker {
     }
 
     /// Every transaction comes to its end, and a deleted topic is there again.
-    pub fn settle(&mut self, chance: &mut Chance) {
+    pub fn resolve(&mut self, chance: &mut Chance) {
         if !self.exists {
             self.delete_or_create(chance);
         }

@@ -67,8 +67,8 @@ pub const EVERYDAY: [Deed; 9] = [
     Deed::Vacuum,
 ];
 
-/// What is done to tables of dead letters: nobody changes letters.
-pub const TO_LETTERS: [Deed; 5] =
+/// What is done to tables of dead letters: nobody changes dead letters.
+pub const TO_DEAD_LETTERS: [Deed; 5] =
     [Deed::Append, Deed::ShortenRetention, Deed::Optimize, Deed::Checkpoint, Deed::CleanUp];
 
 pub struct Foreign<'a> {

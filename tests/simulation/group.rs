@@ -18,7 +18,7 @@ use rdkafka::error::KafkaResult;
 use thalweg::clock::Clock;
 use thalweg::error::Result;
 use thalweg::ids::{Offset, Partition};
-use thalweg::source::group::{Decision, Place, Seat};
+use thalweg::source::group::{Decision, GroupPartition, Seat};
 
 use crate::broker::SharedBroker;
 use crate::chance::Chance;
@@ -27,7 +27,7 @@ use crate::time::SimClock;
 
 /// How a group is run.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct GroupSettings {
     pub eager: bool,
     /// Who is silent for so long is out.
     pub session: Duration,
@@ -40,7 +40,7 @@ pub struct Terms {
 }
 
 pub struct Coordinator {
-    terms: Terms,
+    options: GroupSettings,
     clock: Arc<SimClock>,
     broker: SharedBroker,
     chance: Chance,
@@ -71,18 +71,23 @@ struct Member {
     is_out: bool,
 }
 
-fn places(partitions: &BTreeSet<i32>) -> Vec<Place> {
+fn places(partitions: &BTreeSet<i32>) -> Vec<GroupPartition> {
     partitions.iter().map(|&number| (TOPIC.to_owned(), Partition(number))).collect()
 }
 
-fn numbers(places: &[Place]) -> BTreeSet<i32> {
+fn numbers(places: &[GroupPartition]) -> BTreeSet<i32> {
     places.iter().map(|(_, partition)| partition.0).collect()
 }
 
 impl Coordinator {
-    pub fn new(terms: Terms, clock: Arc<SimClock>, broker: SharedBroker, chance: Chance) -> Coordinator {
+    pub fn new(
+        options: GroupSettings,
+        clock: Arc<SimClock>,
+        broker: SharedBroker,
+        chance: Chance,
+    ) -> Coordinator {
         Coordinator {
-            terms,
+            options,
             clock,
             broker,
             chance,
@@ -106,19 +111,20 @@ impl Coordinator {
     /// Nobody is put out wrongly any more, nor for being slow.
     pub fn heal(&mut self) {
         let long = Duration::from_secs(10);
-        self.terms = Terms { session: long, max_poll: long, wrongly_out_one_in: 0, deaf: 0, ..self.terms };
+        self.options =
+            GroupSettings { session: long, max_poll: long, wrongly_out_one_in: 0, deaf: 0, ..self.options };
     }
 
     /// Puts out who is silent or late, and shares out what is free.
     pub fn look(&mut self) {
         let now = self.clock.boot();
-        let one_in = self.terms.wrongly_out_one_in;
+        let one_in = self.options.wrongly_out_one_in;
         for member in self.members.values_mut().filter(|member| !member.is_out) {
-            let is_silent = now.saturating_sub(member.seen) > self.terms.session;
+            let is_silent = now.saturating_sub(member.seen) > self.options.session;
             let is_late = member
                 .asked
                 .as_ref()
-                .is_some_and(|(since, _)| now.saturating_sub(*since) > self.terms.max_poll);
+                .is_some_and(|(since, _)| now.saturating_sub(*since) > self.options.max_poll);
             if is_silent || is_late || (one_in > 0 && self.chance.one_in(one_in)) {
                 member.put_out();
                 self.put_out += 1;
@@ -132,7 +138,7 @@ impl Coordinator {
 
     fn share_out(&mut self, now: Duration) {
         let all: BTreeSet<i32> = (0..self.broker.lock().unwrap().partitions.len() as i32).collect();
-        if self.terms.eager && !self.collecting && self.members.values().any(Member::has_something) {
+        if self.options.eager && !self.collecting && self.members.values().any(Member::has_something) {
             self.collecting = true;
             for member in self.members.values_mut().filter(|member| !member.is_out) {
                 let everything = member.owned.clone();
@@ -146,24 +152,24 @@ impl Coordinator {
         let target = self.target(&all);
         let owned: BTreeSet<i32> =
             self.members.values().flat_map(|member| member.owned.iter().copied()).collect();
-        let (mut is_settled, mut is_new) = (true, false);
+        let (mut is_resolved, mut is_new) = (true, false);
         for (id, member) in &mut self.members {
             let Some(wanted) = target.get(id) else { continue };
             let gone: BTreeSet<i32> = member.owned.difference(wanted).copied().collect();
-            is_settled &= gone.is_empty();
+            is_resolved &= gone.is_empty();
             if !gone.is_empty() && member.asked.is_none() {
                 member.ask(gone, now);
             }
             let fresh: BTreeSet<i32> = wanted.difference(&owned).copied().collect();
-            is_settled &= wanted.iter().all(|of| member.owned.contains(of) || fresh.contains(of));
-            if !fresh.is_empty() || self.terms.eager {
+            is_resolved &= wanted.iter().all(|of| member.owned.contains(of) || fresh.contains(of));
+            if !fresh.is_empty() || self.options.eager {
                 member.owned.extend(&fresh);
                 member.unheard.push_back(Decision::Assigned(places(&fresh)));
                 is_new = true;
             }
         }
         self.rebalances += usize::from(is_new);
-        self.due = !is_settled;
+        self.due = !is_resolved;
     }
 
     /// Who is to have what: as even as can be, and where it is if that is as good.
@@ -254,7 +260,7 @@ impl Seat for SimSeat {
     fn poll(&self, _wait: Duration) -> Result<Option<Decision>> {
         let mut inner = self.coordinator.lock().unwrap();
         let now = inner.clock.boot();
-        let session = inner.terms.session;
+        let session = inner.options.session;
         // The session may have ended while nobody looked.
         if inner
             .members
@@ -263,7 +269,7 @@ impl Seat for SimSeat {
         {
             inner.look();
         }
-        let deaf = inner.terms.deaf;
+        let deaf = inner.options.deaf;
         let is_heard = !inner.chance.one_in(3) && (deaf == 0 || !inner.chance.percent(deaf));
         let Some(member) = inner.members.get_mut(&self.id) else { return Ok(None) };
         member.seen = now;
@@ -281,11 +287,11 @@ impl Seat for SimSeat {
         self.coordinator.lock().unwrap().members.get(&self.id).is_none_or(|member| member.is_out)
     }
 
-    fn accept(&self, _places: &[Place]) -> KafkaResult<()> {
+    fn accept(&self, _places: &[GroupPartition]) -> KafkaResult<()> {
         Ok(())
     }
 
-    fn give_up(&self, places: &[Place]) -> KafkaResult<()> {
+    fn give_up(&self, places: &[GroupPartition]) -> KafkaResult<()> {
         let mut inner = self.coordinator.lock().unwrap();
         inner.due = true;
         let Some(member) = inner.members.get_mut(&self.id) else { return Ok(()) };
@@ -302,10 +308,11 @@ impl Seat for SimSeat {
         Ok(())
     }
 
-    fn tell(&self, offsets: &BTreeMap<Place, Offset>) {
+    fn tell(&self, offsets: &BTreeMap<GroupPartition, Offset>) {
         let mut inner = self.coordinator.lock().unwrap();
-        let named =
-            |((_, partition), offset): (&Place, &Offset)| ((self.topic_id.clone(), partition.0), offset.0);
+        let named = |((_, partition), offset): (&GroupPartition, &Offset)| {
+            ((self.topic_id.clone(), partition.0), offset.0)
+        };
         inner.told.extend(offsets.iter().map(named));
     }
 }

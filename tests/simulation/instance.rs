@@ -9,21 +9,21 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use thalweg::budget::Budget;
 use thalweg::clock::SharedClock;
-use thalweg::committer::{self, Committer, Identity, Opened, Places};
+use thalweg::committer::{self, Committer, DeadLetterLocations, Identity, Opened};
 use thalweg::config::{Assignor, Compression, Decoding, Group, OnBadRecord, OnNewField};
 use thalweg::error::{Error, Result};
-use thalweg::exchange::{Moved, Tips, ToShard};
+use thalweg::exchange::{Moved, NextOffsets, ToShard};
 use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
 use thalweg::member::{self, Delegate, Known, News};
 use thalweg::protocol::fence::Writer;
 use thalweg::schema::Schema;
-use thalweg::shard::{self, Lane, Reading, Report, Shard, Turn};
+use thalweg::shard::{self, Reading, Report, Shard, TableContext, Turn};
 use thalweg::source::catalog::Topic;
-use thalweg::source::witness::{self, Change, Desk, Watch};
+use thalweg::source::identity_check::{self, Change, IdentityChecker, Watch};
 use thalweg::status::Board;
-use thalweg::table::checkpoint::Turns;
+use thalweg::table::checkpoint::CheckpointPermits;
+use thalweg::table::orphan_cleaner::OrphanCleaner;
 use thalweg::table::store::Store;
-use thalweg::table::sweeper::Sweeper;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -51,13 +51,13 @@ pub struct Plan {
     /// A field that the schema does not know makes a bad record.
     pub strict: bool,
     /// Where bad records are kept; `None`: they are skipped.
-    pub letters: Option<&'static str>,
+    pub dead_letters: Option<&'static str>,
     /// Versions between two checkpoints.
     pub checkpoint_every: u64,
     /// The broker answers nothing to so many questions in a hundred.
     pub silent: u64,
     /// Partitions are shared out by a consumer group.
-    pub group: Option<group::Terms>,
+    pub group: Option<group::GroupSettings>,
     /// So many records at most come at once; else each instance draws.
     pub most_at_once: Option<u64>,
     pub bug: SourceBug,
@@ -78,7 +78,7 @@ pub struct Instance {
     plan: Plan,
     chance: Chance,
     store: Store,
-    places: Places,
+    places: DeadLetterLocations,
     clock: Arc<SimClock>,
     broker: SharedBroker,
     coordinator: SharedCoordinator,
@@ -104,7 +104,7 @@ struct Running {
     committer: JoinHandle<Result<BTreeMap<TopicPartition, Offset>>>,
     reports: Receiver<Report>,
     watch: Watch,
-    desk: Desk<SimTopics>,
+    identity_checker: IdentityChecker<SimTopics>,
     /// The topic's id as the table knows it.
     topic_id: TopicId,
     delegates: Vec<Delegate<SimSeat>>,
@@ -127,10 +127,10 @@ impl Running {
     /// Answers committers, and looks at the topic now and then. What is seen is met as the ingester meets it.
     fn look_at_topics(&mut self, chance: &mut Chance) -> Option<End> {
         if chance.one_in(2) {
-            self.desk.answer_all();
+            self.identity_checker.answer_all();
         }
         if chance.one_in(20) {
-            self.desk.look();
+            self.identity_checker.look();
         }
         match self.watch.changes.try_recv() {
             Ok((_, Change::CreatedAgain(error))) => Some(End::Failed(error)),
@@ -194,8 +194,8 @@ impl Instance {
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let objects = objects.named(&name);
         let store = place(&objects, ROOT);
-        let places = Places {
-            current: plan.letters.map(|root| place(&objects, root)),
+        let places = DeadLetterLocations {
+            current: plan.dead_letters.map(|root| place(&objects, root)),
             reach: Arc::new(move |url: &str| Ok(place(&objects, url.trim_start_matches("memory:///")))),
         };
         let topic = broker.lock().unwrap().topic().expect("an instance starts where there is a topic");
@@ -306,7 +306,7 @@ impl Instance {
 
     fn run(&self, mut opened: Opened) -> Result<Running> {
         let (news_out, news) = bounded(64);
-        let members = self.plan.group.map(|terms| self.members(terms, &opened));
+        let members = self.plan.group.map(|options| self.members(options, &opened));
         let (told, links) = members.unzip();
         if told.is_some() {
             // Nothing is read before the group assigns it.
@@ -324,7 +324,7 @@ impl Instance {
             table: 0,
             source: source.clone(),
             start,
-            held: opened.letters.held.get(source).cloned().unwrap_or_default(),
+            held: opened.dead_letters.held.get(source).cloned().unwrap_or_default(),
             end: self.plan.until_end.then(|| opened.watermarks[&source.partition].end),
         });
         let readings: Vec<Reading> = readings.collect();
@@ -334,7 +334,7 @@ impl Instance {
         let (reports_out, reports) = bounded(2 * readings.len() + 64);
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
         let (to_committer, inbox) = mpsc::unbounded_channel();
-        let sweeper = Sweeper::new(self.runtime.handle().clone());
+        let orphan_cleaner = OrphanCleaner::new(self.runtime.handle().clone());
         let board = Arc::new(Board::new(Arc::clone(&clock)));
         let topics = SimTopics {
             brokers: vec![Arc::clone(&self.broker)],
@@ -343,10 +343,10 @@ impl Instance {
         };
         let growth = !self.plan.until_end;
         let topic_id = opened.plan.topic_id.clone();
-        let known = witness::Known::new(&self.topic, &topic_id);
-        let (watch, desk) = Watch::with_desk(topics, 1, growth, Arc::clone(&board));
-        let witness = watch.watch(0, self.plan.table_id, known);
-        let lane = Lane {
+        let known = identity_check::Known::new(&self.topic, &topic_id);
+        let (watch, identity_checker) = Watch::with_identity_checker(topics, 1, growth, Arc::clone(&board));
+        let identity_check = watch.watch(0, self.plan.table_id, known);
+        let table_context = TableContext {
             table: 0,
             table_id: self.plan.table_id.to_owned(),
             store: self.store.clone(),
@@ -356,7 +356,7 @@ impl Instance {
                 on_new_field: if self.plan.strict { OnNewField::Fail } else { OnNewField::Ignore },
                 ..Decoding::default()
             },
-            on_bad_record: match self.plan.letters {
+            on_bad_record: match self.plan.dead_letters {
                 Some(_) => OnBadRecord::DeadLetter,
                 None => OnBadRecord::Skip,
             },
@@ -364,25 +364,26 @@ impl Instance {
             target_file_size: 1,
             compression: Compression::None,
             to_committer,
-            sweeper: sweeper.clone(),
+            orphan_cleaner: orphan_cleaner.clone(),
             board: Arc::clone(&board),
-            witness: witness.clone(),
+            identity_check: identity_check.clone(),
         };
-        let wiring = committer::Wiring {
+        let dependencies = committer::CommitterDependencies {
             table: 0,
             inbox,
             shards: inboxes.clone(),
             clock: Arc::clone(&clock),
             board,
-            sweeper,
-            witness,
-            checkpoints: Turns::default(),
+            orphan_cleaner,
+            identity_check,
+            checkpoints: CheckpointPermits::default(),
             checkpoint_every: self.plan.checkpoint_every,
             compression: Compression::Snappy,
-            tips: told,
+            next_offsets: told,
         };
         let identity = identity(&self.name, &self.plan);
-        let committer = Committer::new(self.store.clone(), identity, self.places.clone(), opened, wiring);
+        let committer =
+            Committer::new(self.store.clone(), identity, self.places.clone(), opened, dependencies);
         let committer = self.runtime.spawn(committer.run());
         let (mut shards, mut delegates, mut renounced) = (Vec::new(), Vec::new(), Vec::new());
         let mut chance = self.chance.clone();
@@ -392,15 +393,15 @@ impl Instance {
             let source =
                 SimSource::new(vec![Arc::clone(&self.broker)], chance.fork(), most_at_once, lost_one_in, bug);
             let (left_out, left) = bounded(64);
-            if let Some(terms) = &links {
+            if let Some(options) = &links {
                 let seat = SimSeat::join(&self.coordinator, &self.name, &topic_id.0);
                 let (renounce, renounces) = bounded(1);
                 renounced.push(renounce);
                 let (shard, news) = (inboxes[index].clone(), news_out.clone());
-                let wiring = member::Wiring { shard, left, renounces, news };
-                delegates.push(Delegate::new(seat, Arc::clone(terms), index, wiring));
+                let dependencies = member::MemberDependencies { shard, left, renounces, news };
+                delegates.push(Delegate::new(seat, Arc::clone(options), index, dependencies));
             }
-            let wiring = shard::Wiring {
+            let dependencies = shard::ShardDependencies {
                 index,
                 inbox,
                 reports: reports_out.clone(),
@@ -411,7 +412,7 @@ impl Instance {
                 runtime: self.runtime.handle().clone(),
                 budget: Budget::new(self.plan.memory),
             };
-            shards.push(Some(Shard::new(source, vec![lane.clone()], share, wiring)?));
+            shards.push(Some(Shard::new(source, vec![table_context.clone()], share, dependencies)?));
         }
         let partitions = readings.into_iter().map(|reading| reading.source).collect();
         Ok(Running {
@@ -420,7 +421,7 @@ impl Instance {
             committer,
             reports,
             watch,
-            desk,
+            identity_checker,
             topic_id,
             delegates,
             _renounced: renounced,
@@ -434,7 +435,11 @@ impl Instance {
 
 impl Instance {
     /// What the members of a group know of the topic, and where the committer tells its offsets.
-    fn members(&self, terms: group::Terms, opened: &Opened) -> (watch::Sender<Tips>, Arc<member::Terms>) {
+    fn members(
+        &self,
+        options: group::GroupSettings,
+        opened: &Opened,
+    ) -> (watch::Sender<NextOffsets>, Arc<member::GroupSettings>) {
         let Topic { name, partitions, .. } = &self.topic;
         let stopped: BTreeSet<Partition> =
             opened.plan.stopped.iter().map(|(partition, _)| *partition).collect();
@@ -444,17 +449,17 @@ impl Instance {
         };
         let read = partitions.iter().filter(|partition| !stopped.contains(partition));
         let sources = read.map(source).collect();
-        let (told, tips) = watch::channel(Tips::new());
-        let known = Known { table: 0, sources, stopped, tips };
+        let (told, next_offsets) = watch::channel(NextOffsets::new());
+        let known = Known { table: 0, sources, stopped, next_offsets };
         let group = Group {
             name: GROUP.to_owned(),
             instance_id: None,
-            assignor: if terms.eager { Assignor::Range } else { Assignor::CooperativeSticky },
-            session: terms.session,
-            max_poll: terms.max_poll,
+            assignor: if options.eager { Assignor::Range } else { Assignor::CooperativeSticky },
+            session: options.session,
+            max_poll: options.max_poll,
         };
         let clock: SharedClock = self.clock.clone();
-        (told, Arc::new(member::Terms { group, topics: [(name.clone(), known)].into(), clock }))
+        (told, Arc::new(member::GroupSettings { group, topics: [(name.clone(), known)].into(), clock }))
     }
 }
 

@@ -14,7 +14,7 @@
 //! | `world` | what happens to all of these, and when it must be over |
 //! | `setup` | how often what happens |
 //! | `oracle` | whether the table is right, at every version |
-//! | `letters` | the same of the places of dead letters |
+//! | `dead_letters` | the same of the places of dead letters |
 //! | `log` | whether others can read a table's log: hint, checkpoints, versions |
 //! | `finding` | what is wrong, and who says so |
 //! | `many` | several tables in one process, sick ones among them |
@@ -30,16 +30,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a broken harness is a failed test")]
 
+mod administrator;
 #[cfg_attr(not(feature = "planted"), allow(dead_code, reason = "some worlds are only for planted bugs"))]
 mod aims;
 mod broker;
 mod chance;
+mod dead_letters;
 mod finding;
 mod foreign;
 mod group;
-mod hand;
 mod instance;
-mod letters;
 mod log;
 mod many;
 mod oracle;

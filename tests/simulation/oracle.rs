@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use crate::broker::{self, Broker, Content, PartitionLog};
-use crate::letters::Letters;
+use crate::dead_letters::DeadLetters;
 use crate::log::Log;
 use crate::store::SimStore;
 
@@ -22,7 +22,7 @@ pub const TABLE_IDS: [&str; 2] = ["sim", "mis"];
 pub const TOPIC: &str = "t";
 pub const ROOT: &str = "table";
 /// Where configs let dead letters go.
-pub const LETTER_ROOTS: [&str; 2] = ["letters", "letters2"];
+pub const DEAD_LETTER_ROOTS: [&str; 2] = ["letters", "letters2"];
 
 /// What the table and its topic are called.
 #[derive(Clone, Copy, Debug)]
@@ -35,19 +35,19 @@ pub struct Oracle {
     names: Names,
     /// The table's own.
     pub log: Log,
-    pub letters: Letters,
+    pub dead_letters: DeadLetters,
     /// The next offset by the partition's number (`broker::number`), as all that follows.
     pub txns: BTreeMap<i32, i64>,
     /// The highest one that a partition ever had: a person may move it back.
     reached: BTreeMap<i32, i64>,
     /// Where each dead letter is that a replay made a row.
     replayed: BTreeMap<(i32, i64), String>,
-    /// How far replays have tried letters.
+    /// How far replays have tried dead letters.
     replay_txns: BTreeMap<String, i64>,
     /// The table id that goes on with the offsets.
     pub table_id: &'static str,
     /// How often it changed.
-    pub handovers: usize,
+    pub identity_transfers: usize,
     /// The id of the topic under which offsets stand.
     pub topic_id: Option<String>,
     /// Where each row is, or was until a user deleted it.
@@ -89,13 +89,13 @@ impl Oracle {
         Oracle {
             names,
             log: Log::new(ROOT),
-            letters: Letters::default(),
+            dead_letters: DeadLetters::default(),
             txns: BTreeMap::new(),
             reached: BTreeMap::new(),
             replayed: BTreeMap::new(),
             replay_txns: BTreeMap::new(),
             table_id: names.table_ids[0],
-            handovers: 0,
+            identity_transfers: 0,
             topic_id: None,
             rows: BTreeMap::new(),
             may_skip: false,
@@ -110,12 +110,12 @@ impl Oracle {
 
     /// The logs of the table and of all places of dead letters.
     pub fn logs(&self) -> impl Iterator<Item = &Log> {
-        std::iter::once(&self.log).chain(&self.letters.logs)
+        std::iter::once(&self.log).chain(&self.dead_letters.logs)
     }
 
     /// The log of the table, or of a place of dead letters.
     pub fn log_of(&mut self, root: &str) -> &mut Log {
-        self.letters.logs.iter_mut().find(|log| log.root == root).unwrap_or(&mut self.log)
+        self.dead_letters.logs.iter_mut().find(|log| log.root == root).unwrap_or(&mut self.log)
     }
 
     /// Judges every version that is new. What was wrong once stays wrong.
@@ -129,8 +129,8 @@ impl Oracle {
     }
 
     fn observe_what_is_new(&mut self, store: &SimStore, broker: &Broker) -> Verdict {
-        // First: a letter stands before what settles it does.
-        self.letters.observe(store, broker, &self.rows, &mut self.named)?;
+        // First: a dead letter stands before what settles it does.
+        self.dead_letters.observe(store, broker, &self.rows, &mut self.named)?;
         while let Some(body) = self.log.take_in(store) {
             let version = self.log.len() - 1;
             self.version(&body, store, broker).map_err(|error| format!("version {version}: {error}"))?;
@@ -154,9 +154,9 @@ impl Oracle {
         broker.was_created_again() && !self.has_new_topic()
     }
 
-    /// Whose letters are, of two topics of one name, may not be told: who cannot know stops.
-    pub fn may_stop_over_letters(&self) -> bool {
-        self.has_new_topic() && self.letters.were_rewritten
+    /// Whose dead letters are, of two topics of one name, may not be told: who cannot know stops.
+    pub fn may_stop_over_dead_letters(&self) -> bool {
+        self.has_new_topic() && self.dead_letters.were_rewritten
     }
 
     /// How far the table ever came in a topic; -1 where it never began.
@@ -211,16 +211,16 @@ impl Oracle {
         }
         let mut moved = BTreeMap::new();
         let mut claims: BTreeMap<i32, Vec<Claim>> = BTreeMap::new();
-        let (mut rows, mut letters) = (BTreeMap::new(), BTreeMap::new());
-        let mut jumps = BTreeMap::new();
+        let (mut rows, mut dead_letters) = (BTreeMap::new(), BTreeMap::new());
+        let mut offset_overrides = BTreeMap::new();
         let app_ids = || actions.iter().filter_map(|action| action.pointer("/txn/appId")?.as_str());
-        let handover = app_ids().find_map(|app_id| handover_of(app_id, self.names.topic));
-        let is_handover = handover.is_some();
-        self.handed_over(handover)?;
+        let identity_transfer = app_ids().find_map(|app_id| identity_transfer_of(app_id, self.names.topic));
+        let is_identity_transfer = identity_transfer.is_some();
+        self.transferred(identity_transfer)?;
         for action in &actions {
             if let Some(txn) = action.get("txn") {
                 let app_id = txn["appId"].as_str().ok_or("a txn without appId")?;
-                jumps.extend(jump_of(app_id));
+                offset_overrides.extend(offset_override_of(app_id));
                 self.replay_txn(app_id, txn)?;
                 if let Some((table_id, topic, topic_id, partition)) = source_of(app_id) {
                     if topic != self.names.topic {
@@ -242,7 +242,7 @@ impl Oracle {
             }
             if let Some(add) = action.get("add") {
                 let is_replay = add.pointer("/tags/thalweg.replayed").is_some();
-                self.add(add, store, broker, if is_replay { &mut letters } else { &mut rows })?;
+                self.add(add, store, broker, if is_replay { &mut dead_letters } else { &mut rows })?;
             }
             if action.get("remove").is_some() {
                 return Err("a commit of ours removes a file".to_owned());
@@ -252,20 +252,20 @@ impl Oracle {
         let all_begin = self.has_new_topic() && self.txns.is_empty();
         let left_behind = self.txns.keys().any(is_left)
             || (all_begin && self.logs_read(broker).any(|(number, _)| is_left(&number)));
-        if is_handover && (!rows.is_empty() || left_behind) {
+        if is_identity_transfer && (!rows.is_empty() || left_behind) {
             return Err(format!("a handover brings rows, or leaves partitions behind: {moved:?}"));
         }
-        self.jump(&jumps, &moved, &rows, broker)?;
-        moved.retain(|partition, _| !jumps.contains_key(partition));
-        self.settle(&moved, &mut claims, &rows, broker)?;
+        self.offset_override(&offset_overrides, &moved, &rows, broker)?;
+        moved.retain(|partition, _| !offset_overrides.contains_key(partition));
+        self.resolve(&moved, &mut claims, &rows, broker)?;
         for (&partition, &next) in &self.txns {
             let reached = self.reached.entry(partition).or_insert(next);
             *reached = next.max(*reached);
         }
-        letters.into_iter().try_for_each(|(at, row)| self.replay(at, row, broker))?;
+        dead_letters.into_iter().try_for_each(|(at, row)| self.replay(at, row, broker))?;
         for (at, path) in rows.into_iter().map(|(at, (_, path))| (at, path)) {
-            if let Some(letter) = self.letters.at.get(&at) {
-                return Err(format!("{at:?} is a row in {path} and a dead letter in {letter}"));
+            if let Some(dead_letter) = self.dead_letters.at.get(&at) {
+                return Err(format!("{at:?} is a row in {path} and a dead letter in {dead_letter}"));
             }
             if let Some(before) = self.rows.insert(at, path.clone()) {
                 return Err(format!("{at:?} is in {before} and in {path}"));
@@ -275,8 +275,8 @@ impl Oracle {
     }
 
     /// Who goes on takes over from who went on until now, and from nobody else.
-    fn handed_over(&mut self, handover: Option<Handover<'_>>) -> Verdict {
-        let Some(Handover { to, from }) = handover else { return Ok(()) };
+    fn transferred(&mut self, identity_transfer: Option<IdentityTransfer<'_>>) -> Verdict {
+        let Some(IdentityTransfer { to, from }) = identity_transfer else { return Ok(()) };
         let went_on = (self.table_id, self.topic_id.as_deref().unwrap_or_default());
         let known =
             self.names.table_ids.into_iter().find(|id| *id == to.0).filter(|_| to != from && from == went_on);
@@ -288,23 +288,23 @@ impl Oracle {
             self.txns.clear();
             self.topic_id = Some(to.1.to_owned());
         }
-        (self.table_id, self.handovers) = (table_id, self.handovers + 1);
+        (self.table_id, self.identity_transfers) = (table_id, self.identity_transfers + 1);
         Ok(())
     }
 
     /// A person moved partitions: from where they stood, and nothing else is in the commit. Back, what is
     /// read again becomes rows once more; forward, nobody asks for what lies between.
-    fn jump(
+    fn offset_override(
         &mut self,
-        jumps: &BTreeMap<i32, (i64, i64)>,
+        offset_overrides: &BTreeMap<i32, (i64, i64)>,
         moved: &BTreeMap<i32, i64>,
         rows: &BTreeMap<(i32, i64), (i64, String)>,
         broker: &Broker,
     ) -> Verdict {
-        if !jumps.is_empty() && !rows.is_empty() {
+        if !offset_overrides.is_empty() && !rows.is_empty() {
             return Err("a move by hand brings rows".to_owned());
         }
-        for (&partition, &(from, to)) in jumps {
+        for (&partition, &(from, to)) in offset_overrides {
             let log = broker.log(partition).ok_or("a partition that does not exist")?;
             let stood = self.txns.get(&partition).copied();
             if stood.is_some_and(|stood| stood != from) || moved.get(&partition) != Some(&to) {
@@ -339,7 +339,7 @@ impl Oracle {
         if !matches!(content, Some(Content::Doubtful(expected)) if expected == id) {
             return Err(format!("the replayed {at:?} in {path} has id {id}, the topic {content:?}"));
         }
-        if !self.letters.at.contains_key(&at) {
+        if !self.dead_letters.at.contains_key(&at) {
             return Err(format!("{at:?} in {path} is replayed and no dead letter"));
         }
         if self.reached.get(&at.0).is_none_or(|&reached| at.1 >= reached) {
@@ -428,7 +428,7 @@ impl Oracle {
         Ok(())
     }
 
-    fn settle(
+    fn resolve(
         &mut self,
         moved: &BTreeMap<i32, i64>,
         claims: &mut BTreeMap<i32, Vec<Claim>>,
@@ -462,7 +462,7 @@ impl Oracle {
             if next <= start {
                 return Err(format!("partition {partition} moves from {start} to {next}"));
             }
-            let counts = settled(partition, start, next, rows, broker)?;
+            let counts = resolved(partition, start, next, rows, broker)?;
             let mut claims = claims.remove(&partition).unwrap_or_default();
             chained(partition, start, next, counts, &mut claims)?;
             self.bad_records_are_somewhere(partition, start, next, rows, broker, &claims)?;
@@ -495,7 +495,7 @@ impl Oracle {
             log.at(offset).is_some_and(|entry| {
                 !entry.compacted && matches!(entry.content, Content::Malformed | Content::Doubtful(_))
             }) && !rows.contains_key(&at)
-                && !self.letters.at.contains_key(&at)
+                && !self.dead_letters.at.contains_key(&at)
         });
         let nowhere: Vec<i64> = nowhere.collect();
         let skipped: i64 = claims.iter().map(|claim| claim.skipped).sum();
@@ -504,11 +504,11 @@ impl Oracle {
                 "partition {partition}: {nowhere:?} of {start}..{next} are neither rows nor dead letters, {skipped} skipped"
             ));
         }
-        let letters = self.letters.at.range((partition, start)..(partition, next)).count() as i64;
+        let dead_letters = self.dead_letters.at.range((partition, start)..(partition, next)).count() as i64;
         let counted: i64 = claims.iter().map(|claim| claim.dead_letters).sum();
-        if counted > letters {
+        if counted > dead_letters {
             return Err(format!(
-                "{start}..{next} of partition {partition} counts {counted} dead letters of {letters}"
+                "{start}..{next} of partition {partition} counts {counted} dead letters of {dead_letters}"
             ));
         }
         Ok(())
@@ -517,7 +517,7 @@ impl Oracle {
 
 /// Every offset of `[start, next)` that is a row is there, with its id, and
 /// no other row of the partition is. Returns how many rows there are.
-fn settled(
+fn resolved(
     partition: i32,
     start: i64,
     next: i64,
@@ -601,7 +601,7 @@ fn source_of(app_id: &str) -> Option<(&str, &str, &str, i32)> {
 }
 
 /// The partition that a person moved, from where and to where.
-fn jump_of(app_id: &str) -> Option<(i32, (i64, i64))> {
+fn offset_override_of(app_id: &str) -> Option<(i32, (i64, i64))> {
     let (source, offsets) = app_id.strip_prefix("thalweg/gap/")?.rsplit_once('/')?;
     let (source, partition) = source.rsplit_once('/')?;
     let (_, topic_id) = source.rsplit_once('/')?;
@@ -611,17 +611,17 @@ fn jump_of(app_id: &str) -> Option<(i32, (i64, i64))> {
 }
 
 /// Who takes over, and from whom: table id and topic id.
-struct Handover<'a> {
+struct IdentityTransfer<'a> {
     to: (&'a str, &'a str),
     from: (&'a str, &'a str),
 }
 
-fn handover_of<'a>(app_id: &'a str, topic: &str) -> Option<Handover<'a>> {
+fn identity_transfer_of<'a>(app_id: &'a str, topic: &str) -> Option<IdentityTransfer<'a>> {
     let ["thalweg", "adopt", to, of, to_topic, from, from_topic] = app_id.split('/').collect::<Vec<_>>()[..]
     else {
         return None;
     };
-    (of == topic).then_some(Handover { to: (to, to_topic), from: (from, from_topic) })
+    (of == topic).then_some(IdentityTransfer { to: (to, to_topic), from: (from, from_topic) })
 }
 
 /// The names of a Delta schema's columns.

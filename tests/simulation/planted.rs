@@ -72,7 +72,7 @@ fn aim(bug: Bug) -> Aim {
         Bug::BelievesALateCommit => aims::weeks_pass_over_commits,
         Bug::TakesCleanedUpForFree => aims::weeks_pass_over_a_busy_clean_up,
         Bug::TrustsALookThatTookLong => aims::weeks_pass_over_starts,
-        Bug::DeletesLettersInDoubt => aims::minutes_pass_over_letters,
+        Bug::DeletesDeadLettersInDoubt => aims::minutes_pass_over_dead_letters,
         Bug::NoTopicIdBeforeCommit => aims::created_again_unseen,
         Bug::ForgetsTheTablesTopicId => aims::ids_come_before_a_new_topic,
         Bug::AsksForTheEndFirst => aims::another_reads_on,
@@ -81,27 +81,27 @@ fn aim(bug: Bug) -> Aim {
         Bug::CleansUpTooMuch => aims::weeks_pass_over_checkpoints,
         Bug::OpensARestoredTable => aims::a_restore,
         Bug::BeginsAgainAfterARestore => aims::a_restore_between_resets,
-        Bug::IgnoresAHandover => aims::ids_come,
-        Bug::BeginsAgainAfterAHandover => aims::ids_come_to_rivals,
+        Bug::IgnoresAIdentityTransfer => aims::ids_come,
+        Bug::BeginsAgainAfterAIdentityTransfer => aims::ids_come_to_rivals,
         Bug::MovesFromAnOldLook
-        | Bug::JumpLeavesNoEntry
+        | Bug::OffsetOverrideLeavesNoEntry
         | Bug::AdoptForgetsAPartition
         | Bug::AdoptLeavesNoEntry
         | Bug::ReplayMovesNoTxn
-        | Bug::ReplaysWhatIsNotSettled
-        | Bug::ReplayForgetsFormerNames => aims::hands_at_work,
-        Bug::ReplayDeletesFilesInDoubt => aims::hands_over_minutes,
-        Bug::ReplayIgnoresAnother => aims::hands_that_die,
+        | Bug::ReplaysWhatIsNotResolved
+        | Bug::ReplayForgetsFormerNames => aims::admin_at_work,
+        Bug::ReplayDeletesFilesInDoubt => aims::admin_over_minutes,
+        Bug::ReplayIgnoresAnother => aims::admin_that_die,
         Bug::AdoptsOffsetsOfAFormerTopic => aims::a_new_topic_is_adopted,
-        Bug::TakesLettersOfAFormerTopic
-        | Bug::GuessesWhoseLettersStand
-        | Bug::ReplaysLettersOfAFormerTopic => aims::a_new_topic_is_adopted_over_letters,
-        Bug::MoveBackForgetsLetters => aims::hands_over_letters_in_doubt,
-        Bug::HandoverForgetsLetters => aims::ids_come_over_letters,
+        Bug::TakesDeadLettersOfAFormerTopic
+        | Bug::GuessesWhoseDeadLettersStand
+        | Bug::ReplaysDeadLettersOfAFormerTopic => aims::a_new_topic_is_adopted_over_dead_letters,
+        Bug::MoveBackForgetsDeadLetters => aims::hands_over_dead_letters_in_doubt,
+        Bug::IdentityTransferForgetsDeadLetters => aims::ids_come_over_dead_letters,
         Bug::StopsOnAnOldLook => aims::retention_follows,
-        Bug::MoveForgetsLetters => aims::letters_move,
-        Bug::JudgesLettersAgain | Bug::ForgetsFormerPlaces => aims::letters_in_doubt,
-        Bug::ForgetsAPlaceInDoubt | Bug::LetterOffsetsGoBack => aims::many_letters_in_doubt,
+        Bug::MoveForgetsDeadLetters => aims::dead_letters_move,
+        Bug::JudgesDeadLettersAgain | Bug::ForgetsFormerPlaces => aims::dead_letters_in_doubt,
+        Bug::ForgetsAPlaceInDoubt | Bug::DeadLetterOffsetsGoBack => aims::many_dead_letters_in_doubt,
         Bug::IgnoresASchemaChange => aims::columns_come_and_go,
         Bug::LedgerOutlivesAReset => aims::columns_come_and_go_over_what_waits,
         Bug::KeepsBuffersOverAReset
@@ -115,7 +115,7 @@ fn aim(bug: Bug) -> Aim {
         | Bug::KeepsAFileOfALostPartition
         | Bug::ReadsOnWhatWasLost
         | Bug::TellsTheGroupFirst => aims::a_group,
-        Bug::AssignmentForgetsLetters => aims::a_group_with_letters,
+        Bug::AssignmentForgetsDeadLetters => aims::a_group_with_dead_letters,
         _ => aims::anything,
     }
 }

@@ -66,12 +66,12 @@ found! {
     a_log_that_is_cleaned_up_while_it_is_read_is_no_damage: the_log_is_cleaned_up, TakesCleanUpForDamage;
     a_table_that_was_put_back_is_not_opened: a_restore, OpensARestoredTable;
     a_table_that_was_put_back_is_seen_by_who_begins_again: a_restore_between_resets, BeginsAgainAfterARestore;
-    what_went_over_to_a_topic_id_is_not_taken_back: ids_come_to_rivals, BeginsAgainAfterAHandover;
+    what_went_over_to_a_topic_id_is_not_taken_back: ids_come_to_rivals, BeginsAgainAfterAIdentityTransfer;
     who_began_without_a_topic_id_sees_that_the_tables_topic_was_created_again: ids_come_before_a_new_topic, ForgetsTheTablesTopicId;
-    letters_outlive_the_day_on_which_a_broker_tells_ids: ids_come_over_letters, HandoverForgetsLetters;
-    a_letter_of_a_topic_that_is_gone_stands_for_no_record_of_the_new_one: a_new_topic_is_adopted_over_letters, GuessesWhoseLettersStand;
-    a_letter_of_a_topic_that_is_gone_is_not_replayed_as_one_of_the_new_one: a_new_topic_is_adopted_over_letters, ReplaysLettersOfAFormerTopic;
-    a_group_that_adopts_a_new_topic_keeps_to_its_letters: a_group_adopts_a_new_topic, AssignmentForgetsLetters;
+    dead_letters_outlive_the_day_on_which_a_broker_tells_ids: ids_come_over_dead_letters, IdentityTransferForgetsDeadLetters;
+    a_dead_letter_of_a_topic_that_is_gone_stands_for_no_record_of_the_new_one: a_new_topic_is_adopted_over_dead_letters, GuessesWhoseDeadLettersStand;
+    a_dead_letter_of_a_topic_that_is_gone_is_not_replayed_as_one_of_the_new_one: a_new_topic_is_adopted_over_dead_letters, ReplaysDeadLettersOfAFormerTopic;
+    a_group_that_adopts_a_new_topic_keeps_to_its_dead_letters: a_group_adopts_a_new_topic, AssignmentForgetsDeadLetters;
     a_group_adopts_no_offsets_of_the_former_topic: a_group_adopts_a_new_topic, AdoptsOffsetsOfAFormerTopic;
     a_partition_that_another_read_on_is_looked_at_again: retention_follows, StopsOnAnOldLook;
 }

@@ -7,7 +7,7 @@ use crate::chance::Chance;
 use crate::foreign::{Deed, EVERYDAY};
 use crate::group;
 use crate::instance::Plan;
-use crate::oracle::{LETTER_ROOTS, TABLE_IDS};
+use crate::oracle::{DEAD_LETTER_ROOTS, TABLE_IDS};
 use crate::store::{Faults, Single, StoreBug};
 
 /// What a test plants.
@@ -28,19 +28,19 @@ pub struct Mix {
     /// An instance stands still for a while, and another one may start.
     pub stop: u64,
     /// An instance is killed, or stands still, when dead letters have just been committed.
-    pub crash_after_letters: u64,
-    pub stop_after_letters: u64,
+    pub crash_after_dead_letters: u64,
+    pub stop_after_dead_letters: u64,
     /// An instance stands still when it has just listed a log of dead letters, as who takes them over does.
-    pub stop_over_letters: u64,
+    pub stop_over_dead_letters: u64,
     /// Another writer does something, one of these.
     pub foreign: u64,
     pub deeds: Vec<Deed>,
     /// A person sets offsets, changes the table id, or replays dead letters.
     pub hand: u64,
-    /// All that a person does is to replay letters, by a config that makes more of them rows.
+    /// All that a person does is to replay dead letters, by a config that makes more of them rows.
     pub only_replays: bool,
     /// A minute passes at once, or weeks.
-    pub jump: u64,
+    pub offset_override: u64,
     pub grow: u64,
     /// Retention deletes records, read or not.
     pub retain: u64,
@@ -95,12 +95,12 @@ impl Setup {
             crash: rare(6),
             drain: rare(3),
             stop: rare(2),
-            crash_after_letters: 0,
-            stop_after_letters: 0,
-            stop_over_letters: 0,
+            crash_after_dead_letters: 0,
+            stop_after_dead_letters: 0,
+            stop_over_dead_letters: 0,
             cleans_between: 0,
             foreign: rare(10),
-            jump: rare(6),
+            offset_override: rare(6),
             grow: rare(2),
             retain: if rare(4) == 1 { 2 } else { 0 },
             burst: rare(20) == 1,
@@ -135,8 +135,8 @@ impl Setup {
             most_at_once: None,
             bug: bugs.source,
             strict: chance.one_in(2),
-            letters: if chance.one_in(4) { None } else { Some(LETTER_ROOTS[0]) },
-            group: chance.one_in(3).then(|| group::Terms {
+            dead_letters: if chance.one_in(4) { None } else { Some(DEAD_LETTER_ROOTS[0]) },
+            group: chance.one_in(3).then(|| group::GroupSettings {
                 eager: chance.one_in(2),
                 session: Duration::from_millis(200 + chance.below(2_000)),
                 max_poll: Duration::from_millis(200 + chance.below(3_000)),
@@ -166,15 +166,15 @@ impl Setup {
                 crash: 0,
                 drain: 0,
                 stop: 0,
-                crash_after_letters: 0,
-                stop_after_letters: 0,
-                stop_over_letters: 0,
+                crash_after_dead_letters: 0,
+                stop_after_dead_letters: 0,
+                stop_over_dead_letters: 0,
                 cleans_between: 0,
                 foreign: 0,
                 deeds: Vec::new(),
                 hand: 0,
                 only_replays: false,
-                jump: 0,
+                offset_override: 0,
                 grow: 0,
                 retain: 0,
                 burst: false,
@@ -199,7 +199,7 @@ impl Setup {
                 most_at_once: None,
                 bug: SourceBug::None,
                 strict: true,
-                letters: Some(LETTER_ROOTS[0]),
+                dead_letters: Some(DEAD_LETTER_ROOTS[0]),
             },
             single: None,
             bugs: Bugs::default(),

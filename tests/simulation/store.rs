@@ -548,8 +548,8 @@ impl SimStore {
         let (fate, after, is_aged) = self.draw_aged(kind).await;
         // No writer can know that its files are still there when it stands still for days between its last
         // look and the request: `docs/guarantees.md` says so.
-        let is_void = is_aged && create && self.names_old_files(path, &bytes);
-        let fate = if is_void { Fate::Refused } else { fate };
+        let is_discarded = is_aged && create && self.names_old_files(path, &bytes);
+        let fate = if is_discarded { Fate::Refused } else { fate };
         self.note(|| format!("put {path} {fate:?}"));
         let answer = match fate {
             Fate::Refused | Fate::CrashBefore => Err(failure("503 Slow Down")),

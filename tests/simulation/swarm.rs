@@ -52,7 +52,7 @@ fn every_record_is_in_the_table_once_whatever_fails() {
         sum(|tally| tally.done),
         sum(|tally| tally.failed),
         sum(|tally| tally.foreign),
-        sum(|tally| tally.by_hand),
+        sum(|tally| tally.offset_overrides),
         sum(|tally| tally.checkpoints),
         sum(|tally| tally.rebalances),
         sum(|tally| tally.put_out),

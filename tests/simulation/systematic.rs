@@ -33,7 +33,7 @@ const SCENARIOS: [Scenario; 10] = [
         name: "no dead letters, a first run at the end",
         seed: 2,
         change: |setup| {
-            setup.plan.letters = None;
+            setup.plan.dead_letters = None;
             setup.plan.latest = true;
         },
     },
@@ -79,7 +79,7 @@ const SCENARIOS: [Scenario; 10] = [
         seed: 10,
         change: |setup| {
             setup.plan.checkpoint_every = 4;
-            setup.mix.jump = 8;
+            setup.mix.offset_override = 8;
             setup.mix.foreign = 10;
             setup.mix.deeds =
                 vec![Deed::ShortenRetention, Deed::Append, Deed::Checkpoint, Deed::CleanUp, Deed::Vacuum];

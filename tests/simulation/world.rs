@@ -9,14 +9,14 @@ use thalweg::error::ErrorKind;
 
 use object_store::path::Path;
 
+use crate::administrator::{self, ManualClock};
 use crate::broker::{Broker, SharedBroker};
 use crate::chance::Chance;
 use crate::finding::{Class, Finding};
-use crate::foreign::{Deed, Foreign, TO_LETTERS};
+use crate::foreign::{Deed, Foreign, TO_DEAD_LETTERS};
 use crate::group::{self, Coordinator, SharedCoordinator};
-use crate::hand::{self, Hand};
 use crate::instance::{End, Instance, Plan};
-use crate::oracle::{LETTER_ROOTS, Oracle, ROOT, TABLE_IDS};
+use crate::oracle::{DEAD_LETTER_ROOTS, Oracle, ROOT, TABLE_IDS};
 use crate::setup::{Bugs, Ending, Setup};
 use crate::store::SimStore;
 use crate::time::SimClock;
@@ -37,7 +37,7 @@ pub struct Tally {
     pub failed: usize,
     pub foreign: usize,
     /// Offsets set and replays, as far as they came to their end.
-    pub by_hand: usize,
+    pub offset_overrides: usize,
     pub checkpoints: usize,
     /// Times that partitions of a group were assigned, and members put out of it.
     pub rebalances: usize,
@@ -56,9 +56,9 @@ struct World {
     oracle: Oracle,
     setup: Setup,
     running: Vec<Instance>,
-    hand: Option<Hand>,
+    hand: Option<ManualClock>,
     /// What a person does is drawn apart: without it the rest is the same.
-    hands: Chance,
+    admin: Chance,
     started: u32,
     step: u64,
     /// Files that other writers are about to remove, one in a step.
@@ -130,7 +130,7 @@ impl World {
         }
         let broker = Arc::new(Mutex::new(broker));
         // Without a group nobody asks it anything.
-        let terms = setup.plan.group.unwrap_or(group::Terms {
+        let options = setup.plan.group.unwrap_or(group::GroupSettings {
             eager: false,
             session: Duration::MAX,
             max_poll: Duration::MAX,
@@ -138,14 +138,14 @@ impl World {
             deaf: 0,
         });
         let coordinator =
-            Coordinator::new(terms, Arc::clone(&clock), Arc::clone(&broker), chance.clone().fork());
+            Coordinator::new(options, Arc::clone(&clock), Arc::clone(&broker), chance.clone().fork());
         World {
             oracle: Oracle::new(setup.plan.latest),
             broker,
             coordinator: Arc::new(Mutex::new(coordinator)),
             running: Vec::new(),
             hand: None,
-            hands: chance.clone().fork().fork(),
+            admin: chance.clone().fork().fork(),
             started: 0,
             step: 0,
             to_remove: VecDeque::new(),
@@ -169,7 +169,7 @@ impl World {
             self.something_happens()?;
             self.look()?;
         }
-        self.settle_down()
+        self.resolve_down()
     }
 
     fn look(&mut self) -> Outcome {
@@ -188,31 +188,32 @@ impl World {
         for index in dead.into_iter().rev() {
             self.kill(index);
         }
-        let letters = self.oracle.letters.versions();
+        let dead_letters = self.oracle.dead_letters.versions();
         self.oracle.observe(&self.store, &self.broker.lock().unwrap())?;
-        if self.oracle.letters.versions() > letters && !self.running.is_empty() {
-            self.letters_came();
+        if self.oracle.dead_letters.versions() > dead_letters && !self.running.is_empty() {
+            self.dead_letters_came();
         }
-        if self.setup.mix.stop_over_letters > 0 {
-            self.letters_are_taken_over();
+        if self.setup.mix.stop_over_dead_letters > 0 {
+            self.dead_letters_are_taken_over();
         }
         self.group_goes_on()
     }
 
-    fn letters_came(&mut self) {
+    fn dead_letters_came(&mut self) {
         let index = self.chance.index(self.running.len());
-        if self.chance.percent(self.setup.mix.stop_after_letters) {
+        if self.chance.percent(self.setup.mix.stop_after_dead_letters) {
             self.stands_still(index);
-        } else if self.chance.percent(self.setup.mix.crash_after_letters) {
+        } else if self.chance.percent(self.setup.mix.crash_after_dead_letters) {
             self.kill(index);
         }
     }
 
-    /// Who has just looked which letters there are may stand still before it claims them.
-    fn letters_are_taken_over(&mut self) {
-        for who in self.store.take_listed(&LETTER_ROOTS) {
+    /// Who has just looked which dead letters there are may stand still before it claims them.
+    fn dead_letters_are_taken_over(&mut self) {
+        for who in self.store.take_listed(&DEAD_LETTER_ROOTS) {
             let index = self.running.iter().position(|instance| instance.name == who);
-            if let Some(index) = index.filter(|_| self.chance.percent(self.setup.mix.stop_over_letters)) {
+            if let Some(index) = index.filter(|_| self.chance.percent(self.setup.mix.stop_over_dead_letters))
+            {
                 self.stands_still(index);
             }
         }
@@ -245,9 +246,9 @@ impl World {
     }
 
     fn something_happens(&mut self) -> Outcome {
-        let (crash, drain, stop, foreign, jump) = {
+        let (crash, drain, stop, foreign, offset_override) = {
             let mix = &self.setup.mix;
-            (mix.crash, mix.drain, mix.stop, mix.foreign, mix.jump)
+            (mix.crash, mix.drain, mix.stop, mix.foreign, mix.offset_override)
         };
         self.the_end_comes();
         let moving = self.running.iter().filter(|instance| instance.stopped_for == 0).count();
@@ -255,7 +256,7 @@ impl World {
             let until_end = self.chance.one_in(3);
             self.start(until_end, self.setup.plan.lost_one_in);
         }
-        self.by_hand()?;
+        self.offset_overrides()?;
         if self.running.is_empty() {
             return Ok(());
         }
@@ -274,7 +275,7 @@ impl World {
         if self.chance.percent(foreign) {
             self.another_writes();
         }
-        if self.chance.percent(jump) {
+        if self.chance.percent(offset_override) {
             self.time_passes();
         }
         self.the_topic_changes();
@@ -282,22 +283,22 @@ impl World {
     }
 
     /// A person begins something, or what was begun goes on or is killed.
-    fn by_hand(&mut self) -> Outcome {
+    fn offset_overrides(&mut self) -> Outcome {
         let Some(hand) = &mut self.hand else {
             // Nobody is asked to touch what must not be written.
             let is_new = self.oracle.is_of_a_former_topic(&self.broker.lock().unwrap());
             let may = self.oracle.over.is_none();
-            if may && self.hands.percent(self.setup.mix.hand) {
+            if may && self.admin.percent(self.setup.mix.hand) {
                 let deed = match self.setup.mix.only_replays {
-                    _ if is_new => hand::Deed::adoption_of_the_new_topic(&mut self.hands),
-                    true => hand::Deed::Replay { strict: false, root: LETTER_ROOTS[0] },
-                    false => hand::Deed::drawn(&mut self.hands, &self.broker),
+                    _ if is_new => administrator::Deed::adoption_of_the_new_topic(&mut self.admin),
+                    true => administrator::Deed::Replay { strict: false, root: DEAD_LETTER_ROOTS[0] },
+                    false => administrator::Deed::drawn(&mut self.admin, &self.broker),
                 };
-                self.begin_by_hand(deed, is_new);
+                self.begin_by_an_administrator(deed, is_new);
             }
             return Ok(());
         };
-        if self.hands.percent(self.setup.mix.crash) {
+        if self.admin.percent(self.setup.mix.crash) {
             self.store.note(|| format!("{} is killed", hand.name));
             self.hand = None;
             return Ok(());
@@ -309,7 +310,7 @@ impl World {
         self.look()?;
         match end {
             Ok(_) => {
-                self.tally.by_hand += 1;
+                self.tally.offset_overrides += 1;
                 Ok(())
             }
             Err(error) if error.kind == ErrorKind::Usage || self.is_expected(error.kind, table_id, false) => {
@@ -319,16 +320,17 @@ impl World {
         }
     }
 
-    fn begin_by_hand(&mut self, deed: hand::Deed, is_new: bool) {
+    fn begin_by_an_administrator(&mut self, deed: administrator::Deed, is_new: bool) {
         self.started += 1;
         let name = format!("h{}", self.started);
         self.store.note(|| format!("{name} begins: {deed:?}"));
-        let chance = self.hands.fork();
+        let chance = self.admin.fork();
         // A new topic may be adopted by who had the one before.
-        let is_other = deed.adopts() && !(is_new && self.hands.one_in(2));
+        let is_other = deed.adopts() && !(is_new && self.admin.one_in(2));
         let mut ids = TABLE_IDS.into_iter();
         let table_id = ids.find(|id| (*id != self.oracle.table_id) == is_other).expect("there are two");
-        self.hand = Some(Hand::start(name, deed, chance, &self.store, &self.clock, &self.broker, table_id));
+        self.hand =
+            Some(ManualClock::start(name, deed, chance, &self.store, &self.clock, &self.broker, table_id));
     }
 
     fn time_passes(&mut self) {
@@ -431,13 +433,13 @@ impl World {
         let table_id = self.table_id();
         let plan = Plan { until_end, lost_one_in, table_id, ..self.setup.plan.clone() };
         let plan = if self.setup.mix.policies_change { self.other_policies(plan) } else { plan };
-        if plan.letters.is_none() {
+        if plan.dead_letters.is_none() {
             self.oracle.may_skip = true;
         }
         self.store.note(|| {
             format!(
                 "{name} starts as {table_id}, until_end={} strict={} letters={:?}",
-                plan.until_end, plan.strict, plan.letters
+                plan.until_end, plan.strict, plan.dead_letters
             )
         });
         if self.healthy {
@@ -455,14 +457,14 @@ impl World {
     /// As the config names the table: now and then somebody forgot to change it.
     fn table_id(&mut self) -> &'static str {
         let is_other = !self.healthy && self.oracle.log.len() > 0 && self.setup.mix.hand > 0;
-        let is_other = is_other && self.hands.one_in(10);
+        let is_other = is_other && self.admin.one_in(10);
         let mut ids = TABLE_IDS.into_iter();
         ids.find(|id| (*id != self.oracle.table_id) == is_other).expect("there are two")
     }
 
     fn other_policies(&mut self, plan: Plan) -> Plan {
-        let place = self.chance.index(LETTER_ROOTS.len() + 1);
-        Plan { strict: self.chance.one_in(2), letters: LETTER_ROOTS.get(place).copied(), ..plan }
+        let place = self.chance.index(DEAD_LETTER_ROOTS.len() + 1);
+        Plan { strict: self.chance.one_in(2), dead_letters: DEAD_LETTER_ROOTS.get(place).copied(), ..plan }
     }
 
     /// Moves an instance on; its end must be one that an operator may see.
@@ -543,9 +545,9 @@ impl World {
             ErrorKind::Disagree => {
                 self.oracle.is_over(&broker)
                     || self.oracle.is_out_of_reach(&broker)
-                    || self.oracle.may_stop_over_letters()
+                    || self.oracle.may_stop_over_dead_letters()
                     || self.oracle.table_id != table_id
-                    || (self.oracle.handovers > 0 && !is_fresh)
+                    || (self.oracle.identity_transfers > 0 && !is_fresh)
             }
             ErrorKind::CannotWrite => self.oracle.over.is_some(),
             _ => false,
@@ -554,10 +556,10 @@ impl World {
 
     /// Faults stop. Whoever runs goes on, or one new instance does, for ever or to the end: all there is
     /// must be committed. A table that is to be written no more must be refused.
-    fn settle_down(&mut self) -> Outcome {
+    fn resolve_down(&mut self) -> Outcome {
         self.hand = None;
         self.store.heal();
-        self.broker.lock().unwrap().settle(&mut self.chance);
+        self.broker.lock().unwrap().resolve(&mut self.chance);
         // Who has nothing more to commit does not look whether it may.
         let broker = self.broker.lock().unwrap();
         let is_stopped = self.oracle.is_over(&broker) || self.oracle.is_out_of_reach(&broker);
@@ -577,7 +579,7 @@ impl World {
             let index = self.chance.index(self.running.len());
             self.step(index)?;
             self.look()?;
-            if let Some(end) = self.is_settled(until_end) {
+            if let Some(end) = self.is_resolved(until_end) {
                 self.finish_removing();
                 self.oracle.conclude(&self.store, &self.broker.lock().unwrap())?;
                 return end;
@@ -588,7 +590,7 @@ impl World {
     }
 
     /// What the world has come to, if nothing more will happen in it.
-    fn is_settled(&self, until_end: bool) -> Option<Outcome> {
+    fn is_resolved(&self, until_end: bool) -> Option<Outcome> {
         let broker = self.broker.lock().unwrap();
         if self.oracle.is_over(&broker) {
             let wrong = || Err("a run ended well on a table that it must not write".to_owned().into());
@@ -598,7 +600,7 @@ impl World {
                 (self.fresh_failed > 0).then_some(Ok(()))
             };
         }
-        if self.oracle.may_stop_over_letters() && self.fresh_failed > 0 {
+        if self.oracle.may_stop_over_dead_letters() && self.fresh_failed > 0 {
             return Some(Ok(()));
         }
         let has_all = self.oracle.has_all(&broker).map_err(Finding::from);
@@ -622,8 +624,12 @@ impl World {
         for _ in 0..count {
             let deed = self.setup.mix.deeds[self.chance.index(self.setup.mix.deeds.len())];
             let deed = if count > 1 { Deed::Append } else { deed };
-            let of_letters = TO_LETTERS.contains(&deed) && self.chance.one_in(4);
-            let root = if of_letters { LETTER_ROOTS[self.chance.index(LETTER_ROOTS.len())] } else { ROOT };
+            let of_dead_letters = TO_DEAD_LETTERS.contains(&deed) && self.chance.one_in(4);
+            let root = if of_dead_letters {
+                DEAD_LETTER_ROOTS[self.chance.index(DEAD_LETTER_ROOTS.len())]
+            } else {
+                ROOT
+            };
             self.does(deed, root);
         }
     }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
-use crate::program::{PATIENCE, get, metric, run, run_until_end, start};
+use crate::program::{TIMEOUT, get, metric, run, run_until_end, start};
 use crate::story::{FLAT, Story};
 
 #[test]
@@ -59,10 +59,10 @@ fn a_port_that_is_open_to_others_is_said_loudly() {
         )
     };
     let open = config("0.0.0.0:0");
-    start(&["check"], &open).end(PATIENCE).with(0).saying("open to other machines");
+    start(&["check"], &open).end(TIMEOUT).with(0).saying("open to other machines");
     run_until_end(&open).with(0).saying("WARN").saying("open to other machines");
     let closed = config("127.0.0.1:0");
-    for ended in [start(&["check"], &closed).end(PATIENCE), run_until_end(&closed)] {
+    for ended in [start(&["check"], &closed).end(TIMEOUT), run_until_end(&closed)] {
         let said = format!("{}{}", ended.stdout, ended.stderr);
         assert!(ended.code == 0 && !said.contains("open to other"), "{said}");
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::judge::{self, range};
 use crate::offsets::{committed, config, counts, set, verified};
-use crate::program::{PATIENCE, run, run_until_end, start};
+use crate::program::{TIMEOUT, run, run_until_end, start};
 use crate::services::python;
 use crate::story::{FLAT, Story};
 
@@ -60,7 +60,7 @@ fn a_table_id_that_changed_is_adopted_and_the_former_writer_ends_for_good() {
     set(&new, &["--adopt", "--execute"]).with(0).saying("goes on here");
     story.produce(&topic, 0, 100..150);
     // It names the entry that took its offsets.
-    running.end(PATIENCE).with(75).saying("thalweg/adopt/new-name/").saying("gives way");
+    running.end(TIMEOUT).with(75).saying("thalweg/adopt/new-name/").saying("gives way");
     run_until_end(&old).with(76).saying("handed over to the table id `new-name`");
     run_until_end(&new).with(0);
     assert_eq!(judge::equal(&story, &location, &topic, FLAT, &["duckdb"]), 150);
@@ -91,7 +91,7 @@ fn a_topic_that_was_created_again_is_adopted_from_its_first_record() {
     assert_eq!(counts(&location), expected, "offsets of two topics");
     let verdict = verified(&location);
     assert_eq!(verdict["partitions"].as_array().unwrap().len(), 2);
-    let shown = start(&["offsets", "show", "--json"], &config).end(PATIENCE).with(0);
+    let shown = start(&["offsets", "show", "--json"], &config).end(TIMEOUT).with(0);
     let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
     assert_eq!(shown["tables"][0]["partitions"][0]["next"], 30);
 

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::program::{Ended, PATIENCE, get, program_with};
+use crate::program::{Ended, TIMEOUT, get, program_with};
 use crate::services;
 use crate::story::{FLAT, Story};
 
@@ -60,7 +60,7 @@ impl Canaries {
         let config = self.story.config_with(kafka, name, rest);
         let path = config.to_str().unwrap();
         for command in [&["check", "-vv"][..], &["run", "--until-end", "--log-format", "json"]] {
-            let ended = program_with(&LOUD, &[command, &["-c", path]].concat()).end(PATIENCE).with(code);
+            let ended = program_with(&LOUD, &[command, &["-c", path]].concat()).end(TIMEOUT).with(code);
             self.keep(&format!("{name}: {command:?}"), ended);
         }
     }
@@ -185,7 +185,7 @@ fn secrets_are_in_nothing_that_a_run_leaves_behind() {
         canaries.said.push((page.to_owned(), format!("{status}\n{body}")));
     }
     running.signal("-TERM");
-    let ended = running.end(PATIENCE).with(0);
+    let ended = running.end(TIMEOUT).with(0);
     // The settings were there to be shown: librdkafka says that it hides them.
     assert!(ended.stderr.contains("sasl.password"), "librdkafka did not list its settings");
     canaries.keep("run", ended);
@@ -210,7 +210,7 @@ fn secrets_are_in_nothing_that_a_run_leaves_behind() {
         ],
         &["table", "info", "s3://b/t", "--storage", "proxy_url=http://me:c4n4ry-45@x y"],
     ] {
-        let ended = program_with(&LOUD, arguments).end(PATIENCE);
+        let ended = program_with(&LOUD, arguments).end(TIMEOUT);
         canaries.keep(&format!("{arguments:?}"), ended);
     }
     canaries.keep_files(Path::new(&folder));
@@ -233,7 +233,7 @@ fn dumps_core(canaries: &mut Canaries, config: &Path, allowed: bool) -> bool {
         .stderr(fs::File::create(format!("{folder}/stderr")).unwrap())
         .spawn()
         .unwrap();
-    let deadline = crossbeam_channel::after(PATIENCE);
+    let deadline = crossbeam_channel::after(TIMEOUT);
     let tick = crossbeam_channel::tick(std::time::Duration::from_millis(50));
     while !fs::read_to_string(format!("{folder}/stderr")).unwrap().contains("committed") {
         assert!(deadline.is_empty(), "no commit in time");

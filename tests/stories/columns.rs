@@ -5,7 +5,7 @@ use std::fs;
 use rdkafka::message::{Header, OwnedHeaders};
 use serde_json::{Value, json};
 
-use crate::program::{PATIENCE, run_until_end, start};
+use crate::program::{TIMEOUT, run_until_end, start};
 use crate::services::{python, tool};
 use crate::story::{EPOCH_MS, Story};
 
@@ -93,7 +93,7 @@ deltalake.DeltaTable.create(sys.argv[1], pa.schema([('id', pa.int64()), (sys.arg
         let table = format!("[[table]]\nid = \"n\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\n");
         let config = story.config(column, &table);
         for command in [&["check"][..], &["run", "--until-end"]] {
-            start(command, &config).end(PATIENCE).with(73).saying(word);
+            start(command, &config).end(TIMEOUT).with(73).saying(word);
         }
     }
     // A path that names no TIMESTAMP column.
@@ -103,5 +103,5 @@ deltalake.DeltaTable.create(sys.argv[1], pa.schema([('id', pa.int64()), (sys.arg
          timestamps = {{ id = \"ms\" }}\n"
     );
     let config = story.config("paths", &table);
-    start(&["run", "--until-end"], &config).end(PATIENCE).with(78).saying("`id`").saying("`at`");
+    start(&["run", "--until-end"], &config).end(TIMEOUT).with(78).saying("`id`").saying("`at`");
 }

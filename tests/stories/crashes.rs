@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::judge;
-use crate::program::{PATIENCE, program, run, run_until_end};
+use crate::program::{TIMEOUT, program, run, run_until_end};
 use crate::story::{Choices, FLAT, Story};
 
 const KILLS: i64 = 6;
@@ -39,7 +39,7 @@ fn kills_at_random_moments_lose_and_double_nothing() {
     run_until_end(&config).with(0);
     let rows = judge::equal(&story, &location, &topic, FLAT, &["duckdb"]);
     assert_eq!(rows, (KILLS * ROUND * 2).unsigned_abs());
-    program(&["table", "verify", &location]).end(PATIENCE).with(0);
+    program(&["table", "verify", &location]).end(TIMEOUT).with(0);
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn of_two_ingesters_one_gives_way_and_names_the_other() {
         }
     };
     let winner_pid = winner.pid();
-    loser.end(PATIENCE).with(75).saying(&format!("pid {winner_pid}")).saying("on host");
+    loser.end(TIMEOUT).with(75).saying(&format!("pid {winner_pid}")).saying("on host");
     winner.signal("-TERM");
     winner.end(Duration::from_secs(10)).with(0);
     run_until_end(&config).with(0);

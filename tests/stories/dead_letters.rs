@@ -11,15 +11,15 @@ use crate::program::run_until_end;
 use crate::services::python;
 use crate::story::{EPOCH_MS, FLAT, Story};
 
-const LETTERS: &str = "
+const DEAD_LETTERS: &str = "
 import json, sys, deltalake
 table = deltalake.DeltaTable(sys.argv[1]).to_pyarrow_table().sort_by('offset')
 columns = [table[name].to_pylist() for name in ('topic', 'partition', 'offset', 'value', 'reason')]
 print(json.dumps([[topic, *at, value.decode(), reason] for topic, *at, value, reason in zip(*columns)]))
 ";
 
-fn letters(location: &str) -> Value {
-    serde_json::from_str(&python(LETTERS, &[location])).unwrap()
+fn dead_letters(location: &str) -> Value {
+    serde_json::from_str(&python(DEAD_LETTERS, &[location])).unwrap()
 }
 
 /// Takes back every commit of rows: where a crash right after the dead letters' commit would leave a table.
@@ -48,26 +48,26 @@ fn a_dead_letter_stays_one_when_the_config_changes_between_a_crash_and_the_resta
         story.config(name, &format!("{table}schema = \"{FLAT}\"\non_new_field = \"{on_new_field}\"\n{more}"))
     };
     let expected_rows = || judge::range(0, 0..20).chain(judge::range(0, 22..40)).collect();
-    let expected_letters =
+    let expected_dead_letters =
         json!([[topic, 0, 20, "{", "syntax"], [topic, 0, 21, r#"{"id":21,"new":1}"#, "unknown_field"]]);
     let (first, second) = (format!("{location}_dead_letters"), story.place("elsewhere"));
 
     run_until_end(&config("strict", "fail", "")).with(0);
     assert_eq!(judge::offsets(&location), expected_rows());
-    assert_eq!(letters(&first), expected_letters);
+    assert_eq!(dead_letters(&first), expected_dead_letters);
 
     // By this config, record 21 is a row; by the dead letters' table it is settled.
     forget_rows(&location);
     run_until_end(&config("mild", "ignore", &format!("dlq = \"{second}\"\n"))).with(0);
     assert_eq!(judge::offsets(&location), expected_rows());
-    assert_eq!(letters(&first), expected_letters);
-    assert_eq!(letters(&second), json!([]));
+    assert_eq!(dead_letters(&first), expected_dead_letters);
+    assert_eq!(dead_letters(&second), json!([]));
 
     // The same where bad records are not kept any more.
     forget_rows(&location);
     run_until_end(&config("skipping", "ignore", "on_bad_record = \"skip\"\n")).with(0);
     assert_eq!(judge::offsets(&location), expected_rows());
-    assert_eq!(letters(&first), expected_letters);
+    assert_eq!(dead_letters(&first), expected_dead_letters);
     judge::sound(&location);
 }
 
@@ -97,9 +97,9 @@ fn a_dead_letter_keeps_the_headers_of_its_own_record() {
     let location = story.place("table");
     let table = format!("[[table]]\nid = \"t\"\ntopic = \"{topic}\"\nlocation = \"{location}\"\n");
     run_until_end(&story.config("config", &format!("{table}schema = \"{FLAT}\"\n"))).with(0);
-    let letters = python(HEADERS, &[&format!("{location}_dead_letters")]);
+    let dead_letters = python(HEADERS, &[&format!("{location}_dead_letters")]);
     let expected = json!([[3, [["a", "1"], ["b", null]]], [5, []], [6, [["c", "6"]]]]);
-    assert_eq!(serde_json::from_str::<Value>(&letters).unwrap(), expected);
+    assert_eq!(serde_json::from_str::<Value>(&dead_letters).unwrap(), expected);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::judge;
-use crate::program::{PATIENCE, run_until_end, start};
+use crate::program::{TIMEOUT, run_until_end, start};
 use crate::services::python;
 use crate::story::{FLAT, Story};
 
@@ -67,7 +67,7 @@ fn what_we_cannot_write_correctly_is_refused_by_name() {
         let before = versions();
         let config = story.config(kind, &table(&topic, &location));
         for command in [&["check"][..], &["run", "--until-end"]] {
-            start(command, &config).end(PATIENCE).with(73).saying(word);
+            start(command, &config).end(TIMEOUT).with(73).saying(word);
         }
         assert_eq!(versions(), before, "{kind}: something was committed");
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::judge;
-use crate::program::{PATIENCE, get, metric, program_with, run, run_until_end};
+use crate::program::{TIMEOUT, get, metric, program_with, run, run_until_end};
 use crate::services::{self, Faults};
 use crate::story::{FLAT, Story};
 
@@ -143,7 +143,7 @@ fn credentials_of_environment_and_profile_open_the_store_and_wrong_ones_are_refu
     for (environment, code) in cases {
         let both = [&["run", "--until-end", "-vv", "-c", config][..], &["check", "-c", config]];
         for command in if code == 0 { &both[..1] } else { &both } {
-            let ended = program_with(environment, command).end(PATIENCE).with(code);
+            let ended = program_with(environment, command).end(TIMEOUT).with(code);
             let said = format!("{}{}", ended.stdout, ended.stderr);
             assert!(!said.contains(SECRET) && !said.contains("testtest1"), "a secret is shown:\n{said}");
             if code == 77 {

@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::judge;
-use crate::program::{PATIENCE, Running, program, run, start};
+use crate::program::{Running, TIMEOUT, program, run, start};
 use crate::services::{self, Faults};
 use crate::story::{FLAT, Story};
 
@@ -91,7 +91,7 @@ impl Shared {
     fn judge(&self) {
         let rows = judge::equal(&self.story, &self.location, &self.topic, FLAT, &["duckdb"]);
         assert_eq!(rows, (self.produced * i64::from(PARTITIONS)).unsigned_abs());
-        program(&["table", "verify", &self.location]).end(PATIENCE).with(0);
+        program(&["table", "verify", &self.location]).end(TIMEOUT).with(0);
     }
 }
 
@@ -304,7 +304,7 @@ fn a_static_member_that_restarts_within_its_session_moves_nobodys_partitions() {
     assert_eq!(second.times_said("by the group"), before, "nothing was shared out anew");
     // Somebody else of its name: one of the two ends and says so.
     let third = run(&a);
-    first.end(PATIENCE).with(75).saying("`a-0` in the group").saying("instance_id");
+    first.end(TIMEOUT).with(75).saying("`a-0` in the group").saying("instance_id");
     third.ends_in_order();
     second.ends_in_order();
     shared.judge();
@@ -335,5 +335,5 @@ fn partitions_that_a_group_knows_first_are_read_from_their_first_record() {
 fn a_bounded_run_of_a_group_is_refused() {
     let Some(shared) = Shared::begin("group-bounded") else { return };
     let config = shared.config("config", "");
-    start(&["run", "--until-end"], &config).end(PATIENCE).with(2).saying("`--until-end`").saying("group");
+    start(&["run", "--until-end"], &config).end(TIMEOUT).with(2).saying("`--until-end`").saying("group");
 }

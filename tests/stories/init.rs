@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use crate::judge;
-use crate::program::{Ended, PATIENCE, program, run_until_end, start};
+use crate::program::{Ended, TIMEOUT, program, run_until_end, start};
 use crate::story::{FLAT, Story};
 
 fn init(story: &Story, topic: &str, location: &str, more: &[&str]) -> Ended {
     let asked = ["init", "--brokers", story.brokers, "--topic", topic, "--location", location];
-    program(&[&asked[..], more].concat()).end(PATIENCE)
+    program(&[&asked[..], more].concat()).end(TIMEOUT)
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn a_config_from_a_topic_is_accepted_and_its_run_is_exact() {
     ended.saying("no column for `odd`").saying("502 of 502 records").saying(&file);
     let text = fs::read_to_string(&file).unwrap();
     assert!(text.contains("id BIGINT") && text.contains("#   odd:"), "{text}");
-    start(&["check"], Path::new(&file)).end(PATIENCE).with(0);
+    start(&["check"], Path::new(&file)).end(TIMEOUT).with(0);
     assert!(!Path::new(&location).exists(), "init or check created the table");
     run_until_end(Path::new(&file)).with(0);
     let rows = judge::equal(&story, &location, &topic, FLAT, &["duckdb"]);

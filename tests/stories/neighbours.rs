@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::judge;
-use crate::program::{PATIENCE, Running, get, metric, run, run_until_end};
+use crate::program::{Running, TIMEOUT, get, metric, run, run_until_end};
 use crate::services::{self, Faults};
 use crate::story::{Choices, FLAT, Story};
 
@@ -261,7 +261,7 @@ fn another_instance_of_one_table_stops_that_table_only() {
     assert!(said["remedy"].as_str().unwrap().contains("one instance"), "{said}");
     running.ends_in_order();
     other.signal("-TERM");
-    other.end(PATIENCE).with(0);
+    other.end(TIMEOUT).with(0);
     assert_eq!(judge::equal(&story, &own_place, &own, FLAT, &["duckdb"]), 300);
     assert_eq!(judge::equal(&story, &place, &shared, FLAT, &["duckdb"]), number as u64);
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::judge::{self, range};
-use crate::program::{Ended, PATIENCE, Running, metric, program, run, run_until_end, start};
+use crate::program::{Ended, Running, TIMEOUT, metric, program, run, run_until_end, start};
 use crate::services::python;
 use crate::story::{EPOCH_MS, FLAT, Story};
 
@@ -45,12 +45,12 @@ pub fn config(
 }
 
 pub fn set(config: &Path, options: &[&str]) -> Ended {
-    start(&[&["offsets", "set"], options].concat(), config).end(PATIENCE)
+    start(&[&["offsets", "set"], options].concat(), config).end(TIMEOUT)
 }
 
 /// What `table verify` says, with no violation.
 pub fn verified(location: &str) -> Value {
-    let ended = program(&["table", "verify", "--json", location]).end(PATIENCE).with(0);
+    let ended = program(&["table", "verify", "--json", location]).end(TIMEOUT).with(0);
     serde_json::from_str(&ended.stdout).unwrap()
 }
 
@@ -69,7 +69,7 @@ pub fn committed(running: &mut Running, address: &str, rows: f64) {
 }
 
 #[test]
-fn a_running_writer_reads_on_from_offsets_that_were_set_by_hand() {
+fn a_running_writer_reads_on_from_offsets_that_were_set_by_an_administrator() {
     let Some(story) = Story::begin("set-back") else { return };
     let topic = story.topic("events", 2);
     let location = story.place("table");
@@ -104,7 +104,7 @@ fn a_running_writer_reads_on_from_offsets_that_were_set_by_hand() {
     assert_eq!((zero["verdict"].as_str(), zero["next"].as_i64()), (Some("proven"), Some(110)));
     judge::sound(&location);
     start(&["offsets", "show"], &config)
-        .end(PATIENCE)
+        .end(TIMEOUT)
         .with(0)
         .saying("read again: offsets 40..100 of partition 0");
 }
@@ -148,9 +148,9 @@ fn what_retention_took_is_given_up_by_name_and_stays_named_behind_a_checkpoint()
     (0..2).for_each(|partition| story.produce(&topic, partition, 100..150));
     story.delete_records(&topic, 0, 120);
     run_until_end(&config).with(76).saying("offsets 100..120").saying("run --accept-loss");
-    start(&["offsets", "show"], &config).end(PATIENCE).with(0).saying("offsets 100..120 were deleted");
+    start(&["offsets", "show"], &config).end(TIMEOUT).with(0).saying("offsets 100..120 were deleted");
     start(&["run", "--until-end", "--accept-loss"], &config)
-        .end(PATIENCE)
+        .end(TIMEOUT)
         .with(0)
         .saying("offsets are given up");
     let expected = range(0, 0..100).chain(range(0, 120..150)).chain(range(1, 0..150));
@@ -302,7 +302,7 @@ fn the_member_of_a_group_that_owns_the_moved_partition_reads_on_from_there_and_n
 }
 
 #[test]
-fn letters_that_are_read_again_stay_the_letters_that_they_are() {
+fn dead_letters_that_are_read_again_stay_the_dead_letters_that_they_are() {
     let Some(story) = Story::begin("set-letters") else { return };
     let topic = story.topic("events", 1);
     let location = story.place("table");
@@ -323,14 +323,14 @@ fn letters_that_are_read_again_stay_the_letters_that_they_are() {
     };
     let (strict, mild) = (config("strict", "fail"), config("mild", "ignore"));
     run_until_end(&strict).with(0);
-    // By this config they would be rows; they were settled as letters.
+    // By this config they would be rows; they were settled as dead letters.
     set(&mild, &["--to", "30", "--execute", "--accept-duplicates"]).with(0);
     run_until_end(&mild).with(0);
     let rows = (0..90).filter(|number| number % 3 > 0);
     let expected: BTreeMap<(i64, i64), i64> =
         rows.map(|number| ((0, number), if number < 30 { 1 } else { 2 })).collect();
     assert_eq!(counts(&location), expected);
-    start(&["dlq", "stats"], &mild).end(PATIENCE).with(0).saying("30 letters");
+    start(&["dlq", "stats"], &mild).end(TIMEOUT).with(0).saying("30 letters");
 
     // The same under a running ingester.
     let mut running = run(&mild);
@@ -343,10 +343,10 @@ fn letters_that_are_read_again_stay_the_letters_that_they_are() {
     running.signal("-TERM");
     running.end(Duration::from_secs(10)).with(0);
     assert_eq!(counts(&location).values().sum::<i64>(), 60 + 40 + 20 + 3);
-    start(&["dlq", "stats"], &mild).end(PATIENCE).with(0).saying("30 letters");
+    start(&["dlq", "stats"], &mild).end(TIMEOUT).with(0).saying("30 letters");
 
     // Trying them again is a replay's, and each becomes one row.
-    start(&["dlq", "replay"], &mild).end(PATIENCE).with(0).saying("30 of 30 letters became rows");
+    start(&["dlq", "replay"], &mild).end(TIMEOUT).with(0).saying("30 of 30 letters became rows");
     assert_eq!(counts(&location).values().sum::<i64>(), 60 + 40 + 20 + 3 + 30);
     verified(&location);
 }

@@ -168,7 +168,7 @@ fn a_store_that_cuts_every_connection_is_told_by_a_line_at_its_begin_and_one_at_
 }
 
 #[test]
-fn replies_that_come_after_everybody_gave_up_settle_their_commits_once() {
+fn replies_that_come_after_everybody_gave_up_resolve_their_commits_once() {
     let Some(lake) = Lake::begin("stalls") else { return };
     let mut running = run(&lake.config);
     let address = running.address();

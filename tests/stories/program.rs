@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, after, bounded, select};
 
 /// Longer than anything here takes on a loaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A run of the program that has not ended, as far as we know.
 pub struct Running {
@@ -34,7 +34,7 @@ enum Stream {
 }
 
 pub fn run_until_end(config: &Path) -> Ended {
-    start(&["run", "--until-end"], config).end(PATIENCE)
+    start(&["run", "--until-end"], config).end(TIMEOUT)
 }
 
 pub fn run(config: &Path) -> Running {
@@ -86,7 +86,7 @@ impl Running {
 
     /// Waits for a line on stderr that holds the text, and returns it.
     pub fn until(&mut self, text: &str) -> String {
-        let deadline = after(PATIENCE);
+        let deadline = after(TIMEOUT);
         loop {
             match self.next_line(&deadline) {
                 Next::Line(Stream::Err, line) if line.contains(text) => return line,
@@ -123,7 +123,7 @@ impl Running {
 
     /// Watches until the condition holds.
     pub fn watch_until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
-        let deadline = after(PATIENCE);
+        let deadline = after(TIMEOUT);
         while !holds() {
             assert!(self.watch(Duration::from_millis(50)), "it ended before {what}:\n{}", self.stderr);
             assert!(deadline.is_empty(), "not in time: {what}\n{}", self.stderr);

@@ -1,4 +1,4 @@
-//! Dead letters tried again: what fits becomes rows, once, as a fresh ingest would have them.
+//! Dead dead letters tried again: what fits becomes rows, once, as a fresh ingest would have them.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::judge::{self, range};
-use crate::program::{Ended, PATIENCE, metric, program, run, run_until_end, start};
+use crate::program::{Ended, TIMEOUT, metric, program, run, run_until_end, start};
 use crate::services::python;
 use crate::story::{FLAT, Story, wide};
 
@@ -35,12 +35,12 @@ fn table(topic: &str, location: &str, schema: &str, more: &str) -> String {
 }
 
 fn dlq(command: &str, config: &Path, options: &[&str]) -> Ended {
-    start(&[&["dlq", command], options].concat(), config).end(PATIENCE)
+    start(&[&["dlq", command], options].concat(), config).end(TIMEOUT)
 }
 
 /// What `table verify` says, with no violation.
 fn verified(location: &str) -> Value {
-    let ended = program(&["table", "verify", "--deep", "--json", location]).end(PATIENCE).with(0);
+    let ended = program(&["table", "verify", "--deep", "--json", location]).end(TIMEOUT).with(0);
     serde_json::from_str(&ended.stdout).unwrap()
 }
 
@@ -59,7 +59,7 @@ fn record(number: i64) -> (i64, String) {
 }
 
 #[test]
-fn letters_that_fit_a_changed_schema_are_the_rows_of_a_fresh_ingest() {
+fn dead_letters_that_fit_a_changed_schema_are_the_rows_of_a_fresh_ingest() {
     let Some(story) = Story::begin("replay") else { return };
     let topic = story.topic("events", 2);
     (0..2).for_each(|partition| story.produce_texts(&topic, partition, (0..200).map(record)));
@@ -67,8 +67,8 @@ fn letters_that_fit_a_changed_schema_are_the_rows_of_a_fresh_ingest() {
     let strict = "on_new_field = \"fail\"\n";
     let old = story.config("old", &table(&topic, &location, FLAT, strict));
     run_until_end(&old).with(0);
-    let letters = [" 20 ", " 4 ", "48 letters", "unknown_field"];
-    letters.iter().fold(dlq("stats", &old, &[]).with(0), |ended, said| ended.saying(said));
+    let dead_letters = [" 20 ", " 4 ", "48 letters", "unknown_field"];
+    dead_letters.iter().fold(dlq("stats", &old, &[]).with(0), |ended, said| ended.saying(said));
     dlq("show", &old, &["--reason", "syntax", "--limit", "1"])
         .with(0)
         .saying("events [0] offset 7")
@@ -107,7 +107,7 @@ fn letters_that_fit_a_changed_schema_are_the_rows_of_a_fresh_ingest() {
 }
 
 #[test]
-fn a_replay_that_is_killed_and_run_again_doubles_no_letter_beside_a_running_ingester() {
+fn a_replay_that_is_killed_and_run_again_doubles_no_dead_letter_beside_a_running_ingester() {
     let Some(story) = Story::begin("replay-killed") else { return };
     let topic = story.topic("events", 2);
     let strange = |number: i64| (number, wide(number, ",\"new\":1"));

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::judge;
-use crate::program::{PATIENCE, get, run_until_end, start};
+use crate::program::{TIMEOUT, get, run_until_end, start};
 use crate::services::{self, Kafka};
 use crate::story::{FLAT, Story};
 
@@ -52,7 +52,7 @@ fn scram_and_plain_over_tls_read_every_record() {
             secured.ca()
         );
         let (config, location) = secured.config(mechanism, &secured.kafka.sasl_ssl, &section);
-        start(&["check"], &config).end(PATIENCE).with(0).saying("sampled become rows");
+        start(&["check"], &config).end(TIMEOUT).with(0).saying("sampled become rows");
         run_until_end(&config).with(0);
         assert_eq!(judge::equal(&secured.story, &location, &secured.topic, FLAT, &["duckdb"]), 300);
     }
@@ -65,7 +65,7 @@ fn a_client_certificate_over_tls_reads_every_record() {
     let section =
         format!("auth = \"tls\"\n{}\ncert = \"{tls}/client.pem\"\nkey = \"{tls}/client.key\"", secured.ca());
     let (config, location) = secured.config("mtls", &secured.kafka.ssl, &section);
-    start(&["check"], &config).end(PATIENCE).with(0);
+    start(&["check"], &config).end(TIMEOUT).with(0);
     run_until_end(&config).with(0);
     assert_eq!(judge::equal(&secured.story, &location, &secured.topic, FLAT, &["duckdb"]), 300);
 }
@@ -78,14 +78,14 @@ fn a_password_is_in_no_output() {
         secured.ca()
     );
     let (config, location) = secured.config("canary", &secured.kafka.sasl_ssl, &section);
-    let checked = start(&["check", "--json", "-vv"], &config).end(PATIENCE).with(0);
+    let checked = start(&["check", "--json", "-vv"], &config).end(TIMEOUT).with(0);
     let mut running = start(&["run", "-vv"], &config);
     let address = running.address();
     running.until("committed");
     let pages: Vec<String> =
         ["/metrics", "/readyz", "/livez"].iter().map(|page| get(&address, page).1).collect();
     running.signal("-TERM");
-    let ran = running.end(PATIENCE).with(0);
+    let ran = running.end(TIMEOUT).with(0);
     let mut outputs = vec![checked.stdout, checked.stderr, ran.stdout, ran.stderr];
     outputs.extend(pages);
     for file in fs::read_dir(format!("{location}/_delta_log")).unwrap() {
@@ -97,6 +97,6 @@ fn a_password_is_in_no_output() {
     // A wrong password, in a config that is wrong besides, is not shown either.
     let wrong = fs::read_to_string(&config).unwrap().replace("password =", "passwrod =");
     fs::write(&config, wrong).unwrap();
-    let ended = start(&["check"], &config).end(PATIENCE).with(78).saying("passwrod");
+    let ended = start(&["check"], &config).end(TIMEOUT).with(78).saying("passwrod");
     assert!(!format!("{}{}", ended.stdout, ended.stderr).contains(PASSWORD));
 }

@@ -14,7 +14,7 @@ use thalweg::record::{Padded, Record};
 use thalweg::schema::Schema;
 
 use crate::judge::oracle;
-use crate::program::{PATIENCE, program};
+use crate::program::{TIMEOUT, program};
 use crate::services::{path, python};
 
 /// A column of each type, and the values at which a bound is easily wrong, as JSON.
@@ -182,8 +182,8 @@ fn statistics_that_stand_in_a_checkpoint_as_spark_writes_them_are_read_as_they_a
         let place = path(&directory.path().join(kind));
         fs::create_dir_all(&place).unwrap();
         python(CHECKPOINT, &[&place, kind]);
-        program(&["table", "info", &place]).end(PATIENCE).with(0);
-        let ended = program(&["table", "verify", "--deep", &place]).end(PATIENCE).with(code);
+        program(&["table", "info", &place]).end(TIMEOUT).with(0);
+        let ended = program(&["table", "verify", "--deep", &place]).end(TIMEOUT).with(code);
         assert!(!ended.stderr.contains("damaged"), "{}", ended.stderr);
         if code == 1 {
             ended.saying("the maximum of in.at below a value that it holds");

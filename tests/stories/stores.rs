@@ -1,7 +1,7 @@
 //! The start-up probe: a store that lets two writers win is refused.
 
 use crate::judge;
-use crate::program::{PATIENCE, run_until_end, start};
+use crate::program::{TIMEOUT, run_until_end, start};
 use crate::services;
 use crate::story::{FLAT, Story};
 
@@ -19,7 +19,7 @@ fn a_store_that_arbitrates_is_accepted() {
     story.produce(&topic, 0, 0..10);
     services::s3().bucket("probe");
     let config = config(&story, services::s3(), &topic);
-    start(&["check"], &config).end(PATIENCE).with(0).saying("racing creates have one winner");
+    start(&["check"], &config).end(TIMEOUT).with(0).saying("racing creates have one winner");
     run_until_end(&config).with(0);
     assert_eq!(judge::equal(&story, "s3://probe/t", &topic, FLAT, &["duckdb"]), 10);
 }
@@ -33,6 +33,6 @@ fn a_store_that_loses_the_race_is_refused() {
     s3.bucket("probe");
     let config = config(&story, &s3, &topic);
     for command in [&["check"][..], &["run", "--until-end"]] {
-        start(command, &config).end(PATIENCE).with(73);
+        start(command, &config).end(TIMEOUT).with(73);
     }
 }

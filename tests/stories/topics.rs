@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::judge::{self, range};
-use crate::program::{PATIENCE, Running, get, metric, program, run, run_until_end};
+use crate::program::{Running, TIMEOUT, get, metric, program, run, run_until_end};
 use crate::story::{Choices, FLAT, Story};
 
 fn table(story: &Story, id: &str, topic: &str) -> String {
@@ -110,7 +110,7 @@ fn a_topic_created_again_while_down_is_refused_and_other_tables_go_on() {
 
 /// The states that `offsets show` has for the partitions of all tables.
 fn states_shown(config: &Path) -> Vec<String> {
-    let shown = program(&["offsets", "show", "--json", "-c", config.to_str().unwrap()]).end(PATIENCE).with(0);
+    let shown = program(&["offsets", "show", "--json", "-c", config.to_str().unwrap()]).end(TIMEOUT).with(0);
     let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
     let tables = shown["tables"].as_array().unwrap();
     let partitions = tables.iter().flat_map(|table| table["partitions"].as_array().unwrap());

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::program::{Ended, PATIENCE, program, run_until_end};
+use crate::program::{Ended, TIMEOUT, program, run_until_end};
 use crate::services::python;
 use crate::story::{FLAT, Story};
 
@@ -12,7 +12,7 @@ const OPTIMIZE: &str = "import sys, deltalake; deltalake.DeltaTable(sys.argv[1])
 const DELETE: &str = "import sys, deltalake; deltalake.DeltaTable(sys.argv[1]).delete('_offset % 5 = 2')";
 
 fn deep(location: &str) -> Ended {
-    program(&["table", "verify", "--deep", "--json", location]).end(PATIENCE)
+    program(&["table", "verify", "--deep", "--json", location]).end(TIMEOUT)
 }
 
 /// Exit 0, and what is said of each partition.

@@ -10,7 +10,7 @@ enum Action {
     Abandon(usize),
     Truncate(usize),
     /// Have the encoder look at what is there.
-    Settle,
+    Resolve,
     Recover,
     /// Recover while someone still holds the batch.
     Share,
@@ -21,7 +21,7 @@ fn action() -> impl Strategy<Value = Action> {
         6 => Just(Action::Push),
         2 => (0_usize..5).prop_map(Action::Abandon),
         1 => (0_usize..20).prop_map(Action::Truncate),
-        1 => Just(Action::Settle),
+        1 => Just(Action::Resolve),
         1 => Just(Action::Recover),
         1 => Just(Action::Share),
     ]
@@ -56,10 +56,10 @@ proptest! {
                     columns.truncate(rows);
                     model.truncate(rows);
                 }
-                Action::Settle => {
+                Action::Resolve => {
                     // What is owed ends a batch as soon as what is written.
                     let used = columns.bytes_used();
-                    columns.settle();
+                    columns.resolve();
                     prop_assert_eq!(columns.bytes_used(), used);
                 }
                 Action::Recover => {

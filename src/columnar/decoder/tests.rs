@@ -208,9 +208,9 @@ fn cases() -> Vec<Case> {
 }
 
 /// Where a value may stand: a schema around its type, a record around its text, a row around the value.
-type Place = (fn(&str) -> String, fn(&str) -> String, fn(Value) -> Value);
+type ValuePosition = (fn(&str) -> String, fn(&str) -> String, fn(Value) -> Value);
 
-const PLACES: [Place; 4] = [
+const PLACES: [ValuePosition; 4] = [
     (|of| format!("x {of}"), |json| format!(r#"{{"x":{json}}}"#), |value| value),
     (
         |of| format!("s STRUCT<x: {of}>"),

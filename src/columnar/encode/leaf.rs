@@ -26,7 +26,7 @@ use super::pages::{Kind, Store, Stored};
 use super::plain::{Booleans, Decimals};
 use super::statistics;
 use super::strings::Strings;
-use super::{Limits, Scratch};
+use super::{PageLimits, Scratch};
 use crate::columnar::columns::{Column, Data};
 use crate::error::Result;
 
@@ -202,7 +202,7 @@ impl Leaf {
     }
 
     /// Ends the page if it is full.
-    pub(super) fn end_full_page(&mut self, limits: Limits, scratch: &mut Scratch) -> Result<()> {
+    pub(super) fn end_full_page(&mut self, limits: PageLimits, scratch: &mut Scratch) -> Result<()> {
         let gives_up = numbers!(&mut self.values, numbers => numbers.gives_up(),
             Values::Boolean(_) | Values::Decimal(_) => false,
             Values::Bytes(strings) => strings.gives_up(),

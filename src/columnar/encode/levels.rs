@@ -19,7 +19,7 @@ pub(super) const PRESENT: u8 = u8::MAX;
 
 /// A range of a column's entries and what is above them.
 #[derive(Clone)]
-pub(super) struct Place {
+pub(super) struct LevelRange {
     pub(super) entries: Range<usize>,
     /// The definition level of what is present.
     pub(super) level: u8,
@@ -32,9 +32,9 @@ pub(super) struct Place {
     repetition_level: u8,
 }
 
-impl Place {
-    pub(super) fn of_rows(rows: Range<usize>) -> Place {
-        Place { entries: rows, level: 0, base: 0, states: None, repetition: None, repetition_level: 0 }
+impl LevelRange {
+    pub(super) fn of_rows(rows: Range<usize>) -> LevelRange {
+        LevelRange { entries: rows, level: 0, base: 0, states: None, repetition: None, repetition_level: 0 }
     }
 }
 
@@ -83,8 +83,8 @@ impl Frames {
     }
 
     /// The place of a column that may hold nulls.
-    pub(super) fn optional(&mut self, place: &Place, nulls: Nulls<'_>) -> Place {
-        let mut below = Place { level: place.level + 1, ..place.clone() };
+    pub(super) fn optional(&mut self, place: &LevelRange, nulls: Nulls<'_>) -> LevelRange {
+        let mut below = LevelRange { level: place.level + 1, ..place.clone() };
         if nulls.any_in(place.entries.clone()) {
             let mut frame = self.take(0);
             match place.states {
@@ -106,7 +106,7 @@ impl Frames {
     }
 
     /// The place of a list's elements or a map's pairs.
-    pub(super) fn repeated(&mut self, place: &Place, offsets: &Offsets) -> Place {
+    pub(super) fn repeated(&mut self, place: &LevelRange, offsets: &Offsets) -> LevelRange {
         let bounds = &offsets.bounds()[place.entries.start..=place.entries.end];
         let at = |index: usize| usize::try_from(bounds[index]).expect("offsets are never negative");
         let elements = at(0)..at(bounds.len() - 1);
@@ -136,7 +136,7 @@ impl Frames {
         }
         assert_eq!(found, elements.len(), "a list or map that is null has no elements");
         let (states, repetition) = (self.push(states), self.push(repetition));
-        Place {
+        LevelRange {
             entries: elements,
             level: place.level + 1,
             base: place.level + 1,
@@ -147,7 +147,7 @@ impl Frames {
     }
 
     /// The slots of a leaf.
-    pub(super) fn slots(&mut self, place: &Place) -> Slots<'_> {
+    pub(super) fn slots(&mut self, place: &LevelRange) -> Slots<'_> {
         let states = place.states.map(|frame| self.frames[frame].as_slice());
         let repetition = place.repetition.map(|frame| self.frames[frame].as_slice());
         let entries = place.entries.clone();

@@ -41,7 +41,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescPtr;
 
 use self::leaf::{Gathered, Leaf};
-use self::levels::{Frames, Place};
+use self::levels::{Frames, LevelRange};
 use self::pages::{Compressor, Store};
 use super::columns::{Column, Columns, Data};
 use super::stats;
@@ -81,7 +81,7 @@ enum Coding {
 #[derive(Default)]
 struct Trial {
     /// Enough values were seen to keep the choice.
-    is_settled: bool,
+    is_resolved: bool,
     chunks: u32,
 }
 
@@ -92,19 +92,19 @@ impl Trial {
     const CHUNKS: u32 = 64;
 
     fn note(&mut self, values: usize) {
-        self.is_settled = values >= Trial::VALUES / 2;
+        self.is_resolved = values >= Trial::VALUES / 2;
     }
 
     fn next_chunk(&mut self, coding: Coding) -> Coding {
         self.chunks += 1;
-        let stays = self.is_settled && !self.chunks.is_multiple_of(Trial::CHUNKS);
+        let stays = self.is_resolved && !self.chunks.is_multiple_of(Trial::CHUNKS);
         if stays { coding } else { Coding::Undecided }
     }
 }
 
 /// When pages end.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct PageLimits {
     page_rows: usize,
     page_bytes: usize,
 }
@@ -225,12 +225,12 @@ impl Encoder {
     pub(super) fn append(&mut self, rows: &Columns, row_group_bytes: usize) -> Result<()> {
         let page_bytes = (row_group_bytes / OPEN_PAGES_SHARE / self.leaves.len().max(1))
             .clamp(PAGE_BYTES_MIN, PAGE_BYTES_MAX);
-        let limits = Limits { page_rows: self.page_rows, page_bytes };
+        let limits = PageLimits { page_rows: self.page_rows, page_bytes };
         // A slice is no more than about a page of any leaf.
         let row_bytes = rows.bytes_used() / rows.rows().max(1) + 1;
         let step = (PAGE_BYTES_MAX / row_bytes).clamp(1, limits.page_rows);
         for start in (0..rows.rows()).step_by(step) {
-            let place = Place::of_rows(start..(start + step).min(rows.rows()));
+            let place = LevelRange::of_rows(start..(start + step).min(rows.rows()));
             let mut walk = Walk {
                 leaves: &mut self.leaves,
                 frames: &mut self.frames,
@@ -294,12 +294,12 @@ struct Walk<'a> {
     frames: &'a mut Frames,
     gathered: &'a mut Gathered,
     scratch: &'a mut Scratch,
-    limits: Limits,
+    limits: PageLimits,
     rows: usize,
 }
 
 impl Walk<'_> {
-    fn append(&mut self, node: &Node, column: &Column, above: &Place) -> Result<()> {
+    fn append(&mut self, node: &Node, column: &Column, above: &LevelRange) -> Result<()> {
         let entered = self.frames.enter();
         let place = if node.nullable { self.frames.optional(above, column.nulls()) } else { above.clone() };
         match (&node.shape, column.data()) {
@@ -324,7 +324,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn append_leaf(&mut self, index: usize, column: &Column, place: &Place) -> Result<()> {
+    fn append_leaf(&mut self, index: usize, column: &Column, place: &LevelRange) -> Result<()> {
         let leaf = &mut self.leaves[index];
         leaf.append(column, &self.frames.slots(place), self.rows, self.gathered);
         leaf.end_full_page(self.limits, self.scratch)

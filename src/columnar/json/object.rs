@@ -171,7 +171,7 @@ impl<'a> Parser<'_> {
             return self.skip_value(input, frame.depth, frame);
         }
         let name = utf8(name)?;
-        self.state.admit_unknown(frame, name)?;
+        self.state.check_unknown(frame, name)?;
         let start = input.at();
         self.skip_value(input, frame.depth, frame)?;
         self.state.keep_unknown(frame, name, input.since(start))

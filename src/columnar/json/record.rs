@@ -190,7 +190,7 @@ impl State {
     }
 
     /// What a member means that the schema does not know, read or refused.
-    pub(super) fn admit_unknown(&mut self, frame: &Frame<'_>, name: &str) -> Parsed<()> {
+    pub(super) fn check_unknown(&mut self, frame: &Frame<'_>, name: &str) -> Parsed<()> {
         if self.on_new_field != OnNewField::Fail {
             return Ok(());
         }

@@ -19,28 +19,28 @@ use tokio::task::{JoinHandle, block_in_place};
 
 use super::*;
 use crate::clock::{SharedClock, SystemClock};
-use crate::committer::{CHECKPOINT_EVERY, Identity, Places, Wiring, open};
+use crate::committer::{CHECKPOINT_EVERY, CommitterDependencies, DeadLetterLocations, Identity, open};
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind};
-use crate::exchange::Tips;
+use crate::exchange::NextOffsets;
 use crate::ids::{OffsetRange, Partition, Version};
 use crate::protocol::anchor::Watermarks;
-use crate::protocol::app_id::{AppId, Jump};
+use crate::protocol::app_id::{AppId, OffsetOverride};
 use crate::protocol::fence::Writer;
 use crate::source::catalog::Topic;
-use crate::source::witness::Witness;
+use crate::source::identity_check::IdentityCheck;
 use crate::status::Board;
 use crate::table::action::Action;
-use crate::table::checkpoint::Turns;
+use crate::table::checkpoint::CheckpointPermits;
+use crate::table::orphan_cleaner::OrphanCleaner;
 use crate::table::store::Store;
-use crate::table::sweeper::Sweeper;
 use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source, txn};
 use crate::table::{create, log};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn join(shard: usize, partition: i32) -> ToCommitter {
-    ToCommitter::Join { shard, sources: vec![source(partition)], question: Question(1) }
+    ToCommitter::Join { shard, sources: vec![source(partition)], request_id: RequestId(1) }
 }
 
 /// A committer of the group `g` with two shards, which the test plays.
@@ -48,9 +48,9 @@ struct Stage {
     table: HandMade,
     to_committer: UnboundedSender<ToCommitter>,
     shards: Vec<Receiver<ToShard>>,
-    tips: watch::Receiver<Tips>,
+    next_offsets: watch::Receiver<NextOffsets>,
     /// Of the last reset that a shard heard.
-    generation: Cell<Generation>,
+    reset_epoch: Cell<ResetEpoch>,
     ended: JoinHandle<Result<BTreeMap<TopicPartition, Offset>>>,
 }
 
@@ -63,7 +63,8 @@ impl Stage {
     async fn with(before: impl AsyncFnOnce(&mut Committer, &UnboundedSender<ToCommitter>)) -> Stage {
         let mut table = HandMade::new().await;
         let clock: SharedClock = Arc::new(SystemClock);
-        let places = Places { current: None, reach: Arc::new(|_| panic!("no dead letters here")) };
+        let places =
+            DeadLetterLocations { current: None, reach: Arc::new(|_| panic!("no dead letters here")) };
         let group = Some("g".to_owned());
         let writer = Writer { instance: "me".into(), host: "h".into(), pid: 1, started: 2, group };
         let identity = Identity { table_id: TABLE_ID.to_owned(), writer, is_alive: |_| false };
@@ -74,30 +75,30 @@ impl Stage {
         };
         let marks = Watermarks { low: Offset(0), end: Offset(1000), first_run: Offset(0) };
         let marks = || Ok([(Partition(0), marks), (Partition(1), marks)].into());
-        let (told, tips) = watch::channel(Tips::new());
+        let (told, next_offsets) = watch::channel(NextOffsets::new());
         let mut opened = open(&table.store, &identity, &topic, marks, None, &places, &clock).await.unwrap();
         opened.plan.starts.clear();
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
         let (to_committer, inbox) = tokio::sync::mpsc::unbounded_channel();
         let (shards, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| crossbeam_channel::bounded(64)).unzip();
-        let wiring = Wiring {
+        let dependencies = CommitterDependencies {
             table: 0,
             inbox,
             shards,
             board: Arc::new(Board::new(Arc::clone(&clock))),
             clock,
-            witness: Witness::of_nothing(),
-            sweeper: Sweeper::new(tokio::runtime::Handle::current()),
-            checkpoints: Turns::default(),
+            identity_check: IdentityCheck::of_nothing(),
+            orphan_cleaner: OrphanCleaner::new(tokio::runtime::Handle::current()),
+            checkpoints: CheckpointPermits::default(),
             checkpoint_every: CHECKPOINT_EVERY,
             compression: Compression::None,
-            tips: Some(told),
+            next_offsets: Some(told),
         };
-        let mut committer = Committer::new(table.store.clone(), identity, places, opened, wiring);
+        let mut committer = Committer::new(table.store.clone(), identity, places, opened, dependencies);
         table.group = Some("g".to_owned());
         before(&mut committer, &to_committer).await;
         let ended = tokio::spawn(committer.run());
-        Stage { table, to_committer, shards: inboxes, tips, generation: Cell::default(), ended }
+        Stage { table, to_committer, shards: inboxes, next_offsets, reset_epoch: Cell::default(), ended }
     }
 
     fn tell(&self, message: ToCommitter) {
@@ -109,15 +110,15 @@ impl Stage {
     }
 
     fn hear(&self, shard: usize) -> ToShard {
-        let message = block_in_place(|| self.shards[shard].recv_timeout(PATIENCE)).unwrap();
-        if let ToShard::Reset { generation, .. } = message {
-            self.generation.set(generation);
+        let message = block_in_place(|| self.shards[shard].recv_timeout(TIMEOUT)).unwrap();
+        if let ToShard::Reset { reset_epoch, .. } = message {
+            self.reset_epoch.set(reset_epoch);
         }
         message
     }
 
-    fn generation(&self) -> Generation {
-        self.generation.get()
+    fn reset_epoch(&self) -> ResetEpoch {
+        self.reset_epoch.get()
     }
 
     /// The next partition that the shard reads, and from where.
@@ -145,11 +146,11 @@ impl Stage {
         }
     }
 
-    fn finish(&self, generation: Generation, unit: u64, ranges: &[OffsetRange]) {
-        self.finish_of(0, generation, unit, ranges);
+    fn finish(&self, reset_epoch: ResetEpoch, unit: u64, ranges: &[OffsetRange]) {
+        self.finish_of(0, reset_epoch, unit, ranges);
     }
 
-    fn finish_of(&self, shard: usize, generation: Generation, unit: u64, ranges: &[OffsetRange]) {
+    fn finish_of(&self, shard: usize, reset_epoch: ResetEpoch, unit: u64, ranges: &[OffsetRange]) {
         let file = DataFile {
             path: format!("part-{unit}.parquet"),
             size: 1,
@@ -160,9 +161,15 @@ impl Stage {
             modified_ms: 0,
             oldest_ms: None,
         };
-        let work =
-            Work { shard, unit, file: Some(file), letters: None, ranges: ranges.to_vec(), vouched: false };
-        self.tell(ToCommitter::Finished { generation, work });
+        let work = Work {
+            shard,
+            unit,
+            file: Some(file),
+            dead_letters: None,
+            ranges: ranges.to_vec(),
+            confirmed: false,
+        };
+        self.tell(ToCommitter::Finished { reset_epoch, work });
     }
 
     /// Another instance commits.
@@ -171,7 +178,7 @@ impl Stage {
     }
 
     /// A person commits.
-    async fn by_hand(&mut self, actions: Vec<Action>) {
+    async fn offset_overrides(&mut self, actions: Vec<Action>) {
         self.at_the_tip().commit("SET OFFSETS", &[], actions).await;
     }
 
@@ -210,18 +217,24 @@ async fn a_partition_has_left_when_all_that_was_read_of_it_is_committed_and_not_
     stage.join(0, 0);
     stage.join(0, 1);
     let _ = [stage.owned(0), stage.owned(0)];
-    let generation = stage.generation();
+    let reset_epoch = stage.reset_epoch();
     let (source, at) = (source(0), Some(Offset(10)));
-    stage.tell(ToCommitter::Leave { shard: 0, generation, source, tenure: Tenure(1), at });
-    stage.finish(generation, 0, &[full(1, 0, 3)]);
+    stage.tell(ToCommitter::Leave {
+        shard: 0,
+        reset_epoch,
+        source,
+        assignment_epoch: AssignmentEpoch(1),
+        at,
+    });
+    stage.finish(reset_epoch, 0, &[full(1, 0, 3)]);
     assert_eq!(stage.committed(0), [0]);
     assert!(stage.shards[0].is_empty(), "its work is on its way");
-    stage.finish(generation, 1, &[full(0, 0, 10)]);
+    stage.finish(reset_epoch, 1, &[full(0, 0, 10)]);
     assert_eq!(stage.committed(0), [1]);
     assert_eq!(stage.left(0).partition, Partition(0));
     // It is another's now; ours goes on beside it.
     stage.other(&[full(0, 10, 20)]).await;
-    stage.finish(generation, 2, &[full(1, 3, 6)]);
+    stage.finish(reset_epoch, 2, &[full(1, 3, 6)]);
     assert_eq!(stage.committed(0), [2]);
     assert_eq!(stage.txns().await, [20, 6]);
 }
@@ -232,25 +245,25 @@ async fn files_with_a_lost_partition_never_count_and_the_others_do() {
     stage.join(0, 0);
     stage.join(0, 1);
     let _ = [stage.owned(0), stage.owned(0)];
-    let generation = stage.generation();
+    let reset_epoch = stage.reset_epoch();
     // 0 is on its way; 1 waits for it.
-    stage.finish(generation, 1, &[full(0, 0, 5), full(1, 10, 20)]);
+    stage.finish(reset_epoch, 1, &[full(0, 0, 5), full(1, 10, 20)]);
     stage.tell(ToCommitter::Abandon(Abandoned {
         shard: 0,
-        generation,
+        reset_epoch,
         lost: vec![source(0)],
         since: 3,
         kept: [0].into(),
         rewound: vec![(source(1), Offset(10))],
-        question: Question(2),
+        request_id: RequestId(2),
     }));
     let again = stage.owned(0);
-    let answer = (again.source.partition, again.start, again.question);
-    assert_eq!(answer, (Partition(1), Offset(10), Question(2)));
+    let answer = (again.source.partition, again.start, again.request_id);
+    assert_eq!(answer, (Partition(1), Offset(10), RequestId(2)));
     // 2 was void before it arrived.
-    stage.finish(generation, 2, &[full(0, 5, 9), full(1, 20, 30)]);
-    stage.finish(generation, 3, &[full(1, 10, 15)]);
-    stage.finish(generation, 0, &[full(1, 0, 10)]);
+    stage.finish(reset_epoch, 2, &[full(0, 5, 9), full(1, 20, 30)]);
+    stage.finish(reset_epoch, 3, &[full(1, 10, 15)]);
+    stage.finish(reset_epoch, 0, &[full(1, 0, 10)]);
     // In one commit or in two.
     let mut units = stage.committed(0);
     while units.len() < 2 {
@@ -267,46 +280,46 @@ async fn a_partition_that_another_shard_of_ours_has_not_let_go_is_waited_for() {
     let stage = Stage::new().await;
     stage.join(0, 0);
     stage.owned(0);
-    let generation = stage.generation();
+    let reset_epoch = stage.reset_epoch();
     stage.join(1, 0);
-    stage.finish(generation, 0, &[full(0, 0, 10)]);
+    stage.finish(reset_epoch, 0, &[full(0, 0, 10)]);
     assert_eq!(stage.committed(0), [0]);
     assert!(!stage.shards[1].try_iter().any(|message| matches!(message, ToShard::Own(_))));
     stage.tell(ToCommitter::Abandon(Abandoned {
         shard: 0,
-        generation,
+        reset_epoch,
         lost: vec![source(0)],
         since: 1,
         kept: BTreeSet::new(),
         rewound: Vec::new(),
-        question: Question(2),
+        request_id: RequestId(2),
     }));
     assert_eq!(stage.owned(1).start, Offset(10));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn only_the_member_whose_partition_was_set_by_hand_begins_again() {
+async fn only_the_member_whose_partition_was_set_by_an_administrator_begins_again() {
     let mut stage = Stage::new().await;
     stage.join(0, 0);
     stage.owned(0);
-    let generation = stage.generation();
-    stage.finish(generation, 0, &[full(0, 0, 10)]);
+    let reset_epoch = stage.reset_epoch();
+    stage.finish(reset_epoch, 0, &[full(0, 0, 10)]);
     assert_eq!(stage.committed(0), [0]);
     let to = |partition, from: i64, to: i64| {
         let id = AppId::new(TABLE_ID, source(partition));
-        let jump = Jump { id, from: Offset(from), to: Offset(to) };
-        vec![create::txn(jump.to_string(), 1, NOW_MS), txn(partition, to)]
+        let offset_override = OffsetOverride { id, from: Offset(from), to: Offset(to) };
+        vec![create::txn(offset_override.to_string(), 1, NOW_MS), txn(partition, to)]
     };
-    stage.by_hand(to(1, 0, 30)).await;
-    stage.finish(generation, 1, &[full(0, 10, 20)]);
+    stage.offset_overrides(to(1, 0, 30)).await;
+    stage.finish(reset_epoch, 1, &[full(0, 10, 20)]);
     assert_eq!(stage.committed(0), [1], "another member's partition was moved");
-    stage.by_hand(to(0, 20, 5)).await;
-    stage.finish(generation, 2, &[full(0, 20, 25)]);
-    let ToShard::Reset { starts, generation, .. } = stage.hear(0) else { panic!() };
+    stage.offset_overrides(to(0, 20, 5)).await;
+    stage.finish(reset_epoch, 2, &[full(0, 20, 25)]);
+    let ToShard::Reset { starts, reset_epoch, .. } = stage.hear(0) else { panic!() };
     assert_eq!((starts, stage.txns().await), ([(source(0), Offset(5))].into(), [5, 30]));
     stage.join(1, 1);
     assert_eq!(stage.owned(1).start, Offset(30));
-    stage.finish(generation, 3, &[full(0, 5, 9)]);
+    stage.finish(reset_epoch, 3, &[full(0, 5, 9)]);
     assert_eq!(stage.committed(0), [3]);
 }
 
@@ -320,16 +333,16 @@ async fn offsets_that_were_handed_over_unseen_are_not_read_on_from() {
             stage.join(0, 0);
             let error = Error::new(ErrorKind::Unavailable, "cut");
             stage.owned(0);
-            let generation = stage.generation();
-            failed = Some(ToCommitter::UploadFailed { generation, error, hopeless: false });
+            let reset_epoch = stage.reset_epoch();
+            failed = Some(ToCommitter::UploadFailed { reset_epoch, error, hopeless: false });
         }
-        stage.by_hand(vec![create::txn(entry.to_owned(), 1, NOW_MS)]).await;
+        stage.offset_overrides(vec![create::txn(entry.to_owned(), 1, NOW_MS)]).await;
         // A fresh look follows, that judges no version.
         match failed {
             Some(failed) => stage.tell(failed),
             None => stage.join(0, 0),
         }
-        let ended = tokio::time::timeout(PATIENCE, stage.ended).await.expect("it gives way");
+        let ended = tokio::time::timeout(TIMEOUT, stage.ended).await.expect("it gives way");
         let ended = ended.unwrap().unwrap_err();
         assert_eq!(ended.kind, ErrorKind::Fenced);
         assert!(ended.message.contains(entry), "{ended}");
@@ -341,22 +354,28 @@ async fn a_shard_that_waits_no_more_for_a_partition_leaves_it_to_the_one_that_ha
     let stage = Stage::new().await;
     stage.join(0, 0);
     stage.owned(0);
-    let generation = stage.generation();
+    let reset_epoch = stage.reset_epoch();
     stage.join(1, 0);
-    let leave = |tenure| ToCommitter::Leave { shard: 1, generation, source: source(0), tenure, at: None };
-    stage.tell(leave(Tenure(1)));
+    let leave = |assignment_epoch| ToCommitter::Leave {
+        shard: 1,
+        reset_epoch,
+        source: source(0),
+        assignment_epoch,
+        at: None,
+    };
+    stage.tell(leave(AssignmentEpoch(1)));
     assert_eq!(stage.left(1), source(0));
     stage.join(1, 0);
     stage.tell(ToCommitter::Abandon(Abandoned {
         shard: 1,
-        generation,
+        reset_epoch,
         lost: vec![source(0)],
         since: 0,
         kept: BTreeSet::new(),
         rewound: Vec::new(),
-        question: Question(2),
+        request_id: RequestId(2),
     }));
-    stage.finish(generation, 0, &[full(0, 0, 10)]);
+    stage.finish(reset_epoch, 0, &[full(0, 0, 10)]);
     assert_eq!(stage.committed(0), [0]);
 }
 
@@ -365,23 +384,29 @@ async fn what_a_shard_says_late_of_a_partition_that_another_one_has_by_now_chang
     let stage = Stage::new().await;
     stage.join(0, 0);
     stage.owned(0);
-    let generation = stage.generation();
+    let reset_epoch = stage.reset_epoch();
     let (source, at) = (source(0), Some(Offset(0)));
-    stage.tell(ToCommitter::Leave { shard: 0, generation, source: source.clone(), tenure: Tenure(1), at });
+    stage.tell(ToCommitter::Leave {
+        shard: 0,
+        reset_epoch,
+        source: source.clone(),
+        assignment_epoch: AssignmentEpoch(1),
+        at,
+    });
     stage.left(0);
     // The member has not heard that, and drops what it gives up; the shard is slow to say so.
     stage.join(1, 0);
     assert_eq!(stage.owned(1).source, source);
     stage.tell(ToCommitter::Abandon(Abandoned {
         shard: 0,
-        generation,
+        reset_epoch,
         lost: vec![source],
         since: 0,
         kept: BTreeSet::new(),
         rewound: Vec::new(),
-        question: Question(2),
+        request_id: RequestId(2),
     }));
-    stage.finish_of(1, stage.generation(), 0, &[full(0, 0, 10)]);
+    stage.finish_of(1, stage.reset_epoch(), 0, &[full(0, 0, 10)]);
     assert_eq!(stage.committed(1), [0]);
 }
 
@@ -392,7 +417,7 @@ async fn what_the_group_decides_while_all_begins_again_is_served_without_another
         committer.heed(join(0, 0));
         inbox.send(join(1, 1)).unwrap();
         committer.join().await.unwrap();
-        assert!(committer.tenants.joins.is_empty());
+        assert!(committer.group_assignments.joins.is_empty());
     })
     .await;
     assert_eq!(stage.owned(0).source, source(0));
@@ -404,23 +429,23 @@ async fn of_two_questions_about_a_partition_the_later_one_is_answered() {
     let stage = Stage::with(async |committer, _| {
         committer.heed(join(0, 1));
         committer.join().await.unwrap();
-        for (question, from) in [(2, 10), (3, 0)] {
+        for (request_id, from) in [(2, 10), (3, 0)] {
             committer.heed(ToCommitter::Abandon(Abandoned {
                 shard: 0,
-                generation: committer.generation,
+                reset_epoch: committer.reset_epoch,
                 lost: vec![source(0)],
                 since: 1,
                 kept: BTreeSet::new(),
                 rewound: vec![(source(1), Offset(from))],
-                question: Question(question),
+                request_id: RequestId(request_id),
             }));
         }
         committer.join().await.unwrap();
     })
     .await;
-    assert_eq!(stage.owned(0).question, Question(1));
+    assert_eq!(stage.owned(0).request_id, RequestId(1));
     let again = stage.owned(0);
-    assert_eq!((again.question, again.start), (Question(3), Offset(0)));
+    assert_eq!((again.request_id, again.start), (RequestId(3), Offset(0)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -429,14 +454,20 @@ async fn the_group_is_told_where_the_table_stands_and_only_of_what_is_ours() {
     stage.join(0, 0);
     stage.owned(0);
     stage.other(&[full(0, 0, 10)]).await;
-    stage.finish(stage.generation(), 0, &[full(0, 0, 7)]);
+    stage.finish(stage.reset_epoch(), 0, &[full(0, 0, 7)]);
     let ToShard::Reset { .. } = stage.hear(0) else { panic!() };
-    let generation = stage.generation();
-    assert_eq!(stage.tips.borrow().clone(), Tips::from([(source(0), Offset(10))]));
+    let reset_epoch = stage.reset_epoch();
+    assert_eq!(stage.next_offsets.borrow().clone(), NextOffsets::from([(source(0), Offset(10))]));
     let (source, at) = (source(0), Some(Offset(10)));
-    stage.tell(ToCommitter::Leave { shard: 0, generation, source, tenure: Tenure(1), at });
+    stage.tell(ToCommitter::Leave {
+        shard: 0,
+        reset_epoch,
+        source,
+        assignment_epoch: AssignmentEpoch(1),
+        at,
+    });
     stage.left(0);
-    stage.tips.wait_for(Tips::is_empty).await.unwrap();
+    stage.next_offsets.wait_for(NextOffsets::is_empty).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -444,22 +475,22 @@ async fn a_peer_that_moved_our_partition_makes_us_begin_again_and_a_stranger_end
     let mut stage = Stage::new().await;
     stage.join(0, 0);
     stage.owned(0);
-    let mut generation = stage.generation();
+    let mut reset_epoch = stage.reset_epoch();
     for round in 0..3 {
         let at = 10 * round;
         stage.other(&[full(0, at, at + 10)]).await;
-        stage.finish(generation, round as u64, &[full(0, at, at + 7)]);
-        let ToShard::Reset { generation: fresh, starts, .. } = stage.hear(0) else { panic!() };
+        stage.finish(reset_epoch, round as u64, &[full(0, at, at + 7)]);
+        let ToShard::Reset { reset_epoch: fresh, starts, .. } = stage.hear(0) else { panic!() };
         assert_eq!(starts[&source(0)], Offset(at + 10));
-        generation = fresh;
+        reset_epoch = fresh;
     }
     stage.table.group = Some("another".to_owned());
     for _ in 0..2 {
         let [at, _] = stage.txns().await;
         stage.other(&[full(0, at, at + 10)]).await;
-        stage.finish(generation, 9, &[full(0, at, at + 1)]);
-        match block_in_place(|| stage.shards[0].recv_timeout(PATIENCE)) {
-            Ok(ToShard::Reset { generation: fresh, .. }) => generation = fresh,
+        stage.finish(reset_epoch, 9, &[full(0, at, at + 1)]);
+        match block_in_place(|| stage.shards[0].recv_timeout(TIMEOUT)) {
+            Ok(ToShard::Reset { reset_epoch: fresh, .. }) => reset_epoch = fresh,
             _ => break,
         }
     }
@@ -525,18 +556,18 @@ impl ObjectStore for CleanedUp {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_was_cleaned_up_while_the_log_was_looked_at_is_not_free() {
     let stage = Stage::with(async |committer, _| {
-        let log = committer.head.store.url.to_file_path().unwrap().join("_delta_log");
+        let log = committer.log_tip.store.url.to_file_path().unwrap().join("_delta_log");
         let version =
-            |beyond: u64| log.join(format!("{:020}.json", committer.head.snapshot.version.0 + beyond));
+            |beyond: u64| log.join(format!("{:020}.json", committer.log_tip.snapshot.version.0 + beyond));
         for beyond in [1, 2] {
             std::fs::copy(version(0), version(beyond)).unwrap();
         }
-        let store = &committer.head.store;
+        let store = &committer.log_tip.store;
         let cleaned_up = CleanedUp { inner: Arc::clone(&store.objects), version: version(1) };
         let store = Store { objects: Arc::new(cleaned_up), ..store.clone() };
-        let now = committer.wiring.clock.boot();
-        committer.head.store = store;
-        let unseen = committer.head.unseen(&committer.patience, now).await.unwrap();
+        let now = committer.dependencies.clock.boot();
+        committer.log_tip.store = store;
+        let unseen = committer.log_tip.unseen(&committer.retry_policy, now).await.unwrap();
         assert_eq!(unseen, None, "only a fresh look helps");
     })
     .await;

@@ -103,13 +103,13 @@ fn a_move_back_remembers_every_place_of_dead_letters() {
         ("thalweg-dlq-at/returns/s3://b/other", 2),
     ];
     let world = World::new("A", &entries, &[marks(0, 50)]);
-    let of_letters = |to: i64| {
+    let of_dead_letters = |to: i64| {
         let mut all = world.decide(there(&[(0, to)]), false).unwrap().txns;
         all.retain(|name, _| name.starts_with("thalweg-dlq-at/"));
         all
     };
-    assert_eq!(of_letters(5), BTreeMap::from([("thalweg-dlq-at/orders/s3://b/before".to_owned(), 5)]));
-    assert_eq!(of_letters(30), BTreeMap::new());
+    assert_eq!(of_dead_letters(5), BTreeMap::from([("thalweg-dlq-at/orders/s3://b/before".to_owned(), 5)]));
+    assert_eq!(of_dead_letters(30), BTreeMap::new());
 }
 
 #[test]
@@ -310,8 +310,8 @@ proptest! {
             }
             // Each jump says where it came from and where it went.
             for one in &decision.moves {
-                let jumps: Vec<Jump> = decision.txns.keys().filter_map(|name| Jump::parse(name)).collect();
-                let own: Vec<&Jump> = jumps.iter().filter(|jump| jump.id.source == one.source).collect();
+                let offset_overrides: Vec<OffsetOverride> = decision.txns.keys().filter_map(|name| OffsetOverride::parse(name)).collect();
+                let own: Vec<&OffsetOverride> = offset_overrides.iter().filter(|offset_override| offset_override.id.source == one.source).collect();
                 match one.from.filter(|from| *from != one.to) {
                     None => prop_assert!(own.is_empty()),
                     Some(from) => prop_assert!(own.len() == 1 && (own[0].from, own[0].to) == (from, one.to)),

@@ -17,12 +17,12 @@ use crate::exchange::{DataFile, ToShard};
 use crate::ids::Partition;
 use crate::protocol::ledger::Work;
 use crate::schema::Schema;
-use crate::shard::{Lane, Report, Wiring};
-use crate::source::witness::Witness;
+use crate::shard::{Report, ShardDependencies, TableContext};
+use crate::source::identity_check::IdentityCheck;
 use crate::source::{Assignment, Event, RecordBatch, Slot};
 use crate::status::Board;
+use crate::table::orphan_cleaner::OrphanCleaner;
 use crate::table::store::Store;
-use crate::table::sweeper::Sweeper;
 use crate::table::testing::source;
 
 /// Partitions with a row at every offset, of which a test says how many arrive next.
@@ -84,7 +84,7 @@ struct Scene {
     committer: UnboundedReceiver<ToCommitter>,
     /// Files that arrived while something else was waited for.
     works: VecDeque<Work<DataFile>>,
-    left: Receiver<(usize, TopicPartition, Tenure)>,
+    left: Receiver<(usize, TopicPartition, AssignmentEpoch)>,
     _reports: Receiver<Report>,
     runtime: tokio::runtime::Runtime,
 }
@@ -95,7 +95,7 @@ impl Scene {
         let clock: crate::clock::SharedClock = Arc::new(SystemClock);
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
         let (to_committer, committer) = tokio::sync::mpsc::unbounded_channel();
-        let lane = Lane {
+        let table_context = TableContext {
             table: 0,
             table_id: "t".to_owned(),
             store: Store {
@@ -113,14 +113,14 @@ impl Scene {
             target_file_size: 1 << 30,
             compression: Compression::None,
             to_committer,
-            sweeper: Sweeper::new(runtime.handle().clone()),
+            orphan_cleaner: OrphanCleaner::new(runtime.handle().clone()),
             board: Arc::new(Board::new(Arc::clone(&clock))),
-            witness: Witness::of_nothing(),
+            identity_check: IdentityCheck::of_nothing(),
         };
         let (inbox, messages) = bounded(64);
         let (reports, _reports) = bounded(8);
         let (leaves, left) = bounded(8);
-        let wiring = Wiring {
+        let dependencies = ShardDependencies {
             index: 0,
             inbox: messages,
             reports,
@@ -132,7 +132,7 @@ impl Scene {
             budget: Budget::new(64 << 20),
         };
         let rows = Rows::default();
-        let shard = Shard::new(rows.clone(), vec![lane], Vec::new(), wiring).unwrap();
+        let shard = Shard::new(rows.clone(), vec![table_context], Vec::new(), dependencies).unwrap();
         Scene { shard, rows, inbox, committer, works: VecDeque::new(), left, _reports, runtime }
     }
 
@@ -172,28 +172,28 @@ impl Scene {
     }
 
     /// Up to where the shard has handed over what it leaves.
-    fn left_at(&mut self) -> (Option<Offset>, Tenure) {
+    fn left_at(&mut self) -> (Option<Offset>, AssignmentEpoch) {
         loop {
             match self.asked() {
-                ToCommitter::Leave { at, tenure, .. } => return (at, tenure),
+                ToCommitter::Leave { at, assignment_epoch, .. } => return (at, assignment_epoch),
                 ToCommitter::Finished { work, .. } => self.works.push_back(work),
                 _ => {}
             }
         }
     }
 
-    fn answer(&mut self, partition: i32, question: Question, start: i64) {
+    fn answer(&mut self, partition: i32, request_id: RequestId, start: i64) {
         let start = Offset(start);
-        self.tell(ToShard::Own(Owned { table: 0, source: source(partition), question, start, held: None }));
+        self.tell(ToShard::Own(Owned { table: 0, source: source(partition), request_id, start, held: None }));
     }
 
     /// Assigns partitions to the shard, which reads them from 0.
     fn read(&mut self, partitions: &[i32]) {
         let sources = partitions.iter().map(|&partition| source(partition)).collect();
-        self.tell(ToShard::Join { table: 0, sources, tenure: Tenure(1) });
-        let ToCommitter::Join { question, .. } = self.asked() else { panic!() };
+        self.tell(ToShard::Join { table: 0, sources, assignment_epoch: AssignmentEpoch(1) });
+        let ToCommitter::Join { request_id, .. } = self.asked() else { panic!() };
         for &partition in partitions {
-            self.answer(partition, question, 0);
+            self.answer(partition, request_id, 0);
         }
     }
 
@@ -226,13 +226,13 @@ fn what_was_read_of_a_partition_is_handed_over_before_it_leaves() {
     scene.read(&[0, 1]);
     scene.arrive(&[(0, 10), (1, 5)]);
     scene.leave(0);
-    let (at, tenure) = scene.left_at();
-    assert_eq!((at, tenure), (Some(Offset(10)), Tenure(1)));
+    let (at, assignment_epoch) = scene.left_at();
+    assert_eq!((at, assignment_epoch), (Some(Offset(10)), AssignmentEpoch(1)));
     let work = scene.finished();
     assert_eq!(ranges(&work), [(0, 0, 10), (1, 0, 5)]);
     assert!(scene.left.is_empty(), "that it has left is the committer's to say");
-    scene.tell(ToShard::Left { table: 0, source: source(0), tenure });
-    assert_eq!(scene.left.try_recv().unwrap(), (0, source(0), Tenure(1)));
+    scene.tell(ToShard::Left { table: 0, source: source(0), assignment_epoch });
+    assert_eq!(scene.left.try_recv().unwrap(), (0, source(0), AssignmentEpoch(1)));
     // The other one is read on.
     scene.arrive(&[(1, 3)]);
     scene.leave(1);
@@ -240,7 +240,7 @@ fn what_was_read_of_a_partition_is_handed_over_before_it_leaves() {
 }
 
 #[test]
-fn a_file_with_a_lost_partition_is_void_and_the_others_in_it_are_read_again() {
+fn a_file_with_a_lost_partition_is_discarded_and_the_others_in_it_are_read_again() {
     let mut scene = Scene::new();
     scene.read(&[0, 1, 2]);
     scene.arrive(&[(2, 4)]);
@@ -249,7 +249,7 @@ fn a_file_with_a_lost_partition_is_void_and_the_others_in_it_are_read_again() {
     let abandoned = scene.abandon(0);
     assert_eq!((&abandoned.lost[..], &abandoned.kept), (&[source(0)][..], &[0].into()));
     assert_eq!(abandoned.rewound, [(source(1), Offset(0))]);
-    scene.answer(1, abandoned.question, 0);
+    scene.answer(1, abandoned.request_id, 0);
     scene.arrive(&[(1, 7)]);
     scene.leave(1);
     let works = [scene.finished(), scene.finished()];
@@ -272,9 +272,9 @@ fn a_partition_dropped_twice_is_read_from_the_answer_to_the_second_question_and_
     let second = scene.abandon(2);
     assert_eq!(second.rewound, [(source(1), Offset(0))]);
     // The committer answered the first before it heard of the second.
-    scene.answer(1, first.question, 10);
+    scene.answer(1, first.request_id, 10);
     scene.arrive(&[(1, 5)]);
-    scene.answer(1, second.question, 0);
+    scene.answer(1, second.request_id, 0);
     scene.arrive(&[(1, 15)]);
     scene.leave(1);
     let mut work = scene.finished();

@@ -20,7 +20,7 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::oneshot;
 
 use super::old::Batches;
-use super::output::Held;
+use super::output::MemoryRange;
 use crate::table::parquet_object::ParquetObject;
 
 /// The columns that are read, and how much of each at once.
@@ -76,13 +76,13 @@ pub(super) struct Blocks(Arc<Inner>);
 struct Inner {
     columns: Columns,
     /// Of each column the block that was asked for last.
-    held: Mutex<Vec<Held>>,
+    held: Mutex<Vec<MemoryRange>>,
     says: Sender<Said>,
 }
 
 impl Blocks {
     fn new(columns: Columns, says: Sender<Said>) -> Blocks {
-        let held = columns.ranges.iter().map(|range| Held { start: range.start, bytes: Bytes::new() });
+        let held = columns.ranges.iter().map(|range| MemoryRange { start: range.start, bytes: Bytes::new() });
         Blocks(Arc::new(Inner { held: Mutex::new(held.collect()), columns, says }))
     }
 
@@ -106,7 +106,7 @@ impl Blocks {
         if bytes.len() as u64 != range.end - range.start {
             return Err(ParquetError::EOF(format!("the file ends within {range:?}")));
         }
-        held[column] = Held { start, bytes: bytes.clone() };
+        held[column] = MemoryRange { start, bytes: bytes.clone() };
         Ok(bytes)
     }
 }

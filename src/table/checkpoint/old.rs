@@ -21,7 +21,7 @@ use parquet::schema::types::SchemaDescriptor;
 
 use super::blocks::{self, Columns};
 use super::columns::{BATCH_ROWS, Part};
-use super::output::{self, Held};
+use super::output::{self, MemoryRange};
 use crate::error::Result;
 use crate::table::parquet_object::ParquetObject;
 use crate::table::store::Store;
@@ -99,16 +99,16 @@ impl OldFile {
     }
 
     /// One row group of ours, whole, and the checksum that it must have.
-    pub async fn hold(&self, store: &Store, group: usize) -> Result<(Held, u32)> {
+    pub async fn hold(&self, store: &Store, group: usize) -> Result<(MemoryRange, u32)> {
         let checksum = self.checksums.as_ref().expect("it is ours")[group];
         let ranges: Vec<_> = self.metadata().row_group(group).columns().iter().map(range).collect();
         Ok((self.hold_range(store, span(&ranges)).await?, checksum))
     }
 
-    async fn hold_range(&self, store: &Store, range: Range<u64>) -> Result<Held> {
+    async fn hold_range(&self, store: &Store, range: Range<u64>) -> Result<MemoryRange> {
         let read = self.object.clone().get_bytes(range.clone()).await;
         let bytes = read.map_err(|error| log::bad_checkpoint(store, &self.name, error))?;
-        Ok(Held { start: range.start, bytes })
+        Ok(MemoryRange { start: range.start, bytes })
     }
 
     /// The columns of one part of a row group of any size: a small one is held
@@ -146,7 +146,7 @@ impl OldFile {
     fn holds_any(
         &self,
         group: usize,
-        held: Held,
+        held: MemoryRange,
         part: Part,
         paths: &[&str],
     ) -> parquet::errors::Result<bool> {

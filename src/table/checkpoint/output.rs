@@ -116,7 +116,7 @@ impl Output {
     }
 
     /// Takes a row group over byte for byte. The open one stays open.
-    pub fn splice(&mut self, group: &RowGroupMetaData, bytes: &Held, checksum: u32) -> Result<()> {
+    pub fn splice(&mut self, group: &RowGroupMetaData, bytes: &MemoryRange, checksum: u32) -> Result<()> {
         let mut copy = self.file.next_row_group()?;
         for column in group.columns() {
             let close = ColumnCloseResult {
@@ -231,12 +231,12 @@ impl Write for Parts {
 
 /// A range of a file in memory, read by its place in the file.
 #[derive(Clone)]
-pub(super) struct Held {
+pub(super) struct MemoryRange {
     pub start: u64,
     pub bytes: Bytes,
 }
 
-impl Held {
+impl MemoryRange {
     /// What is held from there on; `None` where that is no part of it.
     pub fn from(&self, start: u64) -> Option<Bytes> {
         let from = start.checked_sub(self.start).and_then(|from| usize::try_from(from).ok());
@@ -252,13 +252,13 @@ impl Held {
     }
 }
 
-impl Length for Held {
+impl Length for MemoryRange {
     fn len(&self) -> u64 {
         self.start + self.bytes.len() as u64
     }
 }
 
-impl ChunkReader for Held {
+impl ChunkReader for MemoryRange {
     type T = bytes::buf::Reader<Bytes>;
 
     fn get_read(&self, start: u64) -> Result<Self::T> {

@@ -21,7 +21,8 @@ use crate::table::testing::{self, HandMade, NOW_MS, full};
 
 const RETENTION_MS: i64 = Retention::DEFAULT.tombstones_ms;
 /// Nothing has expired at `NOW_MS`.
-const TERMS: Terms = Terms { expired_ms: NOW_MS - RETENTION_MS, compression: Compression::Zstd(1) };
+const OPTIONS: CheckpointOptions =
+    CheckpointOptions { expired_ms: NOW_MS - RETENTION_MS, compression: Compression::Zstd(1) };
 
 /// What must be the same however the log is kept.
 fn state(inventory: &Inventory) -> (log::Snapshot, BTreeMap<FileKey, action::Add>) {
@@ -62,7 +63,7 @@ async fn a_table_is_the_same_behind_its_checkpoint() {
     let table = moved_table().await;
     let before = take(&table).await;
     assert_eq!(before.files.len(), 2);
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
     assert_eq!(state(&take(&table).await), state(&before));
     table.forget_until(table.tip());
     let after = take(&table).await;
@@ -76,7 +77,7 @@ async fn a_table_is_the_same_behind_its_checkpoint() {
 #[tokio::test]
 async fn a_checkpoint_on_a_checkpoint_follows_what_came_between() {
     let mut table = moved_table().await;
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
     table.forget_until(table.tip());
     let forgotten = table.tip();
     table.append(&[full(0, 20, 30)]).await;
@@ -92,7 +93,7 @@ async fn a_checkpoint_on_a_checkpoint_follows_what_came_between() {
         .await;
     let before = take(&table).await;
     assert_eq!(before.files.len(), 2);
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
     for version in forgotten.0 + 1..=table.tip().0 {
         let name = format!("_delta_log/{version:020}.json");
         std::fs::remove_file(table.directory.path().join(name)).unwrap();
@@ -104,7 +105,14 @@ async fn a_checkpoint_on_a_checkpoint_follows_what_came_between() {
 #[tokio::test]
 async fn tombstones_past_their_retention_are_left_out() {
     let table = moved_table().await;
-    write(&table.store, table.tip(), Terms { expired_ms: NOW_MS, ..TERMS }, &Sweeper::here()).await.unwrap();
+    write(
+        &table.store,
+        table.tip(),
+        CheckpointOptions { expired_ms: NOW_MS, ..OPTIONS },
+        &OrphanCleaner::here(),
+    )
+    .await
+    .unwrap();
     table.forget_until(table.tip());
     assert!(take(&table).await.removed.is_empty());
 }
@@ -112,9 +120,9 @@ async fn tombstones_past_their_retention_are_left_out() {
 #[tokio::test]
 async fn offsets_are_read_from_row_groups_without_files() {
     let mut table = moved_table().await;
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
     table.append(&[full(0, 20, 30)]).await;
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
     let name = format!("{:020}.checkpoint.parquet", table.tip().0);
     let builder = log::open_checkpoint(&table.store, &name).await.unwrap();
     for group in builder.metadata().row_groups() {
@@ -126,7 +134,7 @@ async fn offsets_are_read_from_row_groups_without_files() {
 #[tokio::test]
 async fn only_what_a_checkpoint_covers_is_cleaned_up() {
     let mut table = moved_table().await;
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
     let covered = table.tip();
     table.append(&[full(0, 20, 30)]).await;
     let before = take(&table).await;
@@ -144,10 +152,10 @@ async fn a_thousand_partitions_of_offsets_survive_checkpoint_and_clean_up() {
     let all =
         |next: i64| (0..1000).map(|partition| testing::txn(partition, next + i64::from(partition))).collect();
     table.commit("STREAMING UPDATE", &[], all(0)).await;
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
     // Some move on behind the checkpoint, and then there is another one.
     table.commit("STREAMING UPDATE", &[], vec![testing::txn(7, 5_000), testing::txn(999, 6_000)]).await;
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
     let before = take(&table).await;
     let expired = written_ms(&table) + 3600 * 1000;
     assert!(clean_up(&table.store, expired).await.unwrap() > 0);
@@ -169,7 +177,7 @@ fn written_ms(table: &HandMade) -> i64 {
 }
 
 /// Row groups of a few rows, and a checkpoint every few versions' bytes.
-const TINY: Limits = Limits {
+const TINY: MemoryLimits = MemoryLimits {
     group: GroupMax { rows: 16, bytes: 1 << 20 },
     window: Window { whole_bytes: 0, block_bytes: 100 },
     step_bytes: 6000,
@@ -396,8 +404,10 @@ async fn history_by_chance(seed: u64) -> (usize, usize) {
         let expired_ms = now_ms - RETENTION_MS;
         // The table's owner changes his mind.
         let compression = if chance.one_in(3) { Compression::Zstd(1) } else { Compression::Snappy };
-        let terms = Terms { expired_ms, compression };
-        write_within(&table.store, table.tip(), terms, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
+        let options = CheckpointOptions { expired_ms, compression };
+        write_within(&table.store, table.tip(), options, &OrphanCleaner::here(), TINY, &SystemClock)
+            .await
+            .unwrap();
         assert_says(&table, &replay, now_ms).await;
         let after = newest_groups(&table).await;
         groups_copied += after.iter().filter(|group| before.contains(group)).count();
@@ -419,7 +429,7 @@ async fn history_by_chance(seed: u64) -> (usize, usize) {
 async fn newest_groups(table: &HandMade) -> Vec<Bytes> {
     let listing = log::list(&table.store, None).await.unwrap();
     let Some((_, names)) = listing.checkpoints.last_key_value() else { return Vec::new() };
-    let output = Output::new(TINY.group, TERMS.compression, 1 << 20).unwrap();
+    let output = Output::new(TINY.group, OPTIONS.compression, 1 << 20).unwrap();
     let mut groups = Vec::new();
     for file in old::open(&table.store, names, output.columns(), TINY.window).await.unwrap() {
         if !file.is_ours() {
@@ -452,7 +462,9 @@ async fn what_nothing_happened_to_is_copied_byte_for_byte_and_the_rest_is_not() 
     let remove =
         json!({"remove": {"path": "part-000020.parquet", "dataChange": true, "deletionTimestamp": NOW_MS}});
     table.commit_lines(&[remove, file(64)]).await;
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
+    write_within(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), TINY, &SystemClock)
+        .await
+        .unwrap();
     let after = newest_groups(&table).await;
     let copied: Vec<bool> = before.iter().map(|group| after.contains(group)).collect();
     assert_eq!(copied, [true, false, true, true]);
@@ -465,7 +477,9 @@ async fn much_that_happened_is_taken_in_steps() {
     for version in 1..40 {
         table.commit_lines(&[file(version)]).await;
     }
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
+    write_within(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), TINY, &SystemClock)
+        .await
+        .unwrap();
     let listing = log::list(&table.store, None).await.unwrap();
     assert!(listing.checkpoints.len() > 1 && listing.checkpoints.contains_key(&table.tip()));
     assert_eq!(log::last_checkpoint(&table.store).await.unwrap(), Some(table.tip()));
@@ -488,7 +502,9 @@ async fn files_that_sidecars_name_are_taken_over() {
     table.forget_until(table.tip());
     assert!(log::load(&table.store).await.unwrap().unwrap().has_files, "a guard asks for it");
     table.append(&[full(0, 0, 10)]).await;
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
+    write_within(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), TINY, &SystemClock)
+        .await
+        .unwrap();
     assert_eq!(rows(&table, table.tip()).await.iter().filter(|row| row.get("add").is_some()).count(), 21);
 }
 
@@ -509,7 +525,9 @@ fn with_sidecar(mut lines: Vec<Value>, name: &str) -> RecordBatch {
 async fn checkpointed_table() -> HandMade {
     let mut table = HandMade::new().await;
     table.commit_lines(&(0..64).map(file).collect::<Vec<_>>()).await;
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
+    write_within(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), TINY, &SystemClock)
+        .await
+        .unwrap();
     table
 }
 
@@ -524,7 +542,8 @@ async fn bytes_that_are_no_longer_what_was_written_are_not_copied() {
     bytes[start + second.len() / 2] ^= 1;
     std::fs::write(&file_name, &bytes).unwrap();
     table.commit_lines(&[file(64)]).await;
-    let written = write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await;
+    let written =
+        write_within(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), TINY, &SystemClock).await;
     let error = written.unwrap_err();
     assert!(error.message.contains("is not what was written"), "{error}");
     assert_eq!(log::last_checkpoint(&table.store).await.unwrap(), Some(sound));
@@ -542,10 +561,12 @@ async fn a_row_group_of_another_writer_is_not_copied_although_it_has_our_columns
     let remove =
         json!({"remove": {"path": "part-000020.parquet", "dataChange": true, "deletionTimestamp": NOW_MS}});
     table.commit_lines(&[remove]).await;
-    let output = Output::new(TINY.group, TERMS.compression, 1 << 20).unwrap();
+    let output = Output::new(TINY.group, OPTIONS.compression, 1 << 20).unwrap();
     let files = old::open(&table.store, &[name], output.columns(), TINY.window).await.unwrap();
     assert!(files[0].columns().root_schema() == output.columns().root_schema() && !files[0].is_ours());
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
+    write_within(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), TINY, &SystemClock)
+        .await
+        .unwrap();
     assert_eq!(rows(&table, table.tip()).await.iter().filter(|row| row.get("add").is_some()).count(), 63);
 }
 
@@ -555,8 +576,8 @@ async fn where_a_later_checkpoint_stands_none_is_written() {
     table.commit_lines(&[file(0)]).await;
     let earlier = table.tip();
     table.commit_lines(&[file(1)]).await;
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
-    write(&table.store, earlier, TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
+    write(&table.store, earlier, OPTIONS, &OrphanCleaner::here()).await.unwrap();
     assert_eq!(log::last_checkpoint(&table.store).await.unwrap(), Some(table.tip()));
     assert!(log::list(&table.store, None).await.unwrap().checkpoints.keys().eq([&table.tip()]));
 }
@@ -566,7 +587,7 @@ async fn ahead_of_its_hint() -> (HandMade, Replay, Vec<u8>) {
     let mut table = HandMade::new().await;
     let mut replay = Replay::default();
     replay.apply(&first_version(&table));
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
     let hint = std::fs::read(table.directory.path().join("_delta_log/_last_checkpoint")).unwrap();
     for number in 0..3 {
         table.commit_lines(&[file(number)]).await;
@@ -584,7 +605,7 @@ async fn a_checkpoint_that_no_hint_names_is_found_where_the_versions_before_it_a
     table.forget_until(table.tip());
     table.commit_lines(&[file(3)]).await;
     replay.apply(&[file(3)]);
-    write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+    write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
     assert_says(&table, &replay, NOW_MS).await;
 }
 
@@ -599,7 +620,9 @@ async fn statistics_that_stand_in_columns_only_are_carried_on_as_json() {
         // Those who list the files read the same as those who write the next checkpoint.
         let before = take(&table).await;
         table.commit_lines(&[file(100)]).await;
-        write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
+        write_within(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), TINY, &SystemClock)
+            .await
+            .unwrap();
         let after = take(&table).await;
         assert_eq!((before.files.len(), after.files.len()), (64, 65));
         for (key, add) in &before.files {
@@ -748,6 +771,8 @@ async fn a_stray_version_in_the_place_of_one_that_was_cleaned_up_is_in_no_checkp
     std::fs::write(stray, file(9).to_string()).unwrap();
     table.commit_lines(&[file(3)]).await;
     replay.apply(&[file(3)]);
-    write_by(&table.store, table.tip(), TERMS, &Sweeper::here(), &StoodStill::default()).await.unwrap();
+    write_by(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), &StoodStill::default())
+        .await
+        .unwrap();
     assert_says(&table, &replay, NOW_MS).await;
 }

@@ -80,9 +80,9 @@ fn table(bucket: &Arc<Bucket>, number: usize) -> Store {
 /// One start: a process knows nothing but what stands in the bucket. All tables at once, as they are opened.
 async fn start(bucket: &Arc<Bucket>, endpoint: &str) -> crate::error::Result<usize> {
     bucket.requests.store(0, Ordering::Relaxed);
-    let guard = Guard::of_place(&format!("s3://lake {endpoint}"));
+    let circuit_breaker = CircuitBreaker::of_place(&format!("s3://lake {endpoint}"));
     let tables: Vec<Store> = (0..TABLES).map(|number| table(bucket, number)).collect();
-    let judged = join_all(tables.iter().map(|table| judged(table, &guard, &SystemClock))).await;
+    let judged = join_all(tables.iter().map(|table| judged(table, &circuit_breaker, &SystemClock))).await;
     let requests = bucket.requests.load(Ordering::Relaxed);
     for held in judged {
         held?.remember().await;
@@ -113,7 +113,7 @@ async fn a_known_bucket_whose_server_lost_its_put_if_absent_is_refused() {
 #[tokio::test]
 async fn a_mark_counts_for_a_month_and_what_is_no_mark_never() {
     let bucket = Arc::new(Bucket::default());
-    let (guard, table) = (Guard::of_place("s3://lake"), table(&bucket, 0));
+    let (circuit_breaker, table) = (CircuitBreaker::of_place("s3://lake"), table(&bucket, 0));
     let write = async |body: Bytes| table.objects.put(&table.path(MARK), body.into()).await.unwrap();
     let of = |raced_ms| Mark { place: "s3://lake".to_owned(), raced_ms };
     let now = KNOWN_FOR_MS * 3;
@@ -121,8 +121,12 @@ async fn a_mark_counts_for_a_month_and_what_is_no_mark_never() {
         [(now, true), (now - KNOWN_FOR_MS + 1, true), (now - KNOWN_FOR_MS, false), (now + 1, false)]
     {
         write(of(raced_ms).body()).await;
-        assert_eq!(mark(&table, &guard, now).await.unwrap(), counts.then(|| of(raced_ms)), "{raced_ms}");
+        assert_eq!(
+            mark(&table, &circuit_breaker, now).await.unwrap(),
+            counts.then(|| of(raced_ms)),
+            "{raced_ms}"
+        );
     }
     write(Bytes::from_static(b"held")).await;
-    assert_eq!(mark(&table, &guard, now).await.unwrap(), None);
+    assert_eq!(mark(&table, &circuit_breaker, now).await.unwrap(), None);
 }

@@ -1,4 +1,4 @@
-//! Uploads and the sweeper against a store that refuses, and that loses replies.
+//! Uploads and the orphan cleaner against a store that refuses, and that loses replies.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -13,7 +13,7 @@ use super::*;
 use crate::budget::{Budget, Holding};
 
 async fn uploaded(store: &Store, parts: Vec<Part>) -> Uploaded {
-    file(store, ("f.parquet", Name::Fresh), stream::iter(parts), &(), &Sweeper::here()).await
+    file(store, ("f.parquet", Name::Fresh), stream::iter(parts), &(), &OrphanCleaner::here()).await
 }
 
 fn store(directory: &std::path::Path) -> Store {
@@ -246,11 +246,11 @@ async fn a_completion_whose_reply_was_lost_is_seen_to_have_landed() {
 async fn an_upload_that_is_let_go_is_aborted_however_often_the_store_refuses() {
     use Fate::{Refused, ReplyLost};
     let (cloud, store) = Cloud::scripted(&[("abort", Refused), ("abort", ReplyLost), ("abort", Refused)]);
-    let sweeper = Sweeper::here();
+    let orphan_cleaner = OrphanCleaner::here();
     let parts = stream::iter([part("one", false)]);
-    let outcome = file(&store, ("f.parquet", Name::Fresh), parts, &(), &sweeper).await;
+    let outcome = file(&store, ("f.parquet", Name::Fresh), parts, &(), &orphan_cleaner).await;
     assert!(matches!(outcome, Uploaded::Abandoned));
-    sweeper.finish(Duration::from_secs(30)).await;
+    orphan_cleaner.finish(Duration::from_secs(30)).await;
     assert!(cloud.is_empty().await);
     assert_eq!(cloud.asked("abort"), 4);
 }
@@ -258,14 +258,14 @@ async fn an_upload_that_is_let_go_is_aborted_however_often_the_store_refuses() {
 #[tokio::test(start_paused = true)]
 async fn an_upload_whose_task_is_gone_is_aborted() {
     let (cloud, store) = Cloud::scripted(&[]);
-    let sweeper = Sweeper::here();
+    let orphan_cleaner = OrphanCleaner::here();
     {
         let parts = stream::iter([part("one", false)]).chain(stream::pending());
-        let upload = file(&store, ("f.parquet", Name::Fresh), parts, &(), &sweeper);
+        let upload = file(&store, ("f.parquet", Name::Fresh), parts, &(), &orphan_cleaner);
         assert!(tokio::time::timeout(Duration::from_secs(1), upload).await.is_err());
         assert_eq!(cloud.uploads.lock().unwrap().len(), 1);
     }
-    sweeper.finish(Duration::from_secs(30)).await;
+    orphan_cleaner.finish(Duration::from_secs(30)).await;
     assert!(cloud.is_empty().await);
 }
 
@@ -274,23 +274,24 @@ async fn a_put_that_was_given_up_after_it_landed_is_deleted() {
     let lost = [("put", Fate::ReplyLost); 200];
     let refused = [("delete", Fate::Refused); 3];
     let (cloud, store) = Cloud::scripted(&[&lost[..], &refused[..]].concat());
-    let sweeper = Sweeper::here();
+    let orphan_cleaner = OrphanCleaner::here();
     let outcome =
-        file(&store, ("f.parquet", Name::Fresh), stream::iter([part("all", true)]), &(), &sweeper).await;
+        file(&store, ("f.parquet", Name::Fresh), stream::iter([part("all", true)]), &(), &orphan_cleaner)
+            .await;
     assert!(matches!(outcome, Uploaded::Failed(_)), "{outcome:?}");
     assert!(cloud.text().await.is_some(), "it landed, and nobody was told");
-    sweeper.finish(Duration::from_secs(30)).await;
+    orphan_cleaner.finish(Duration::from_secs(30)).await;
     assert!(cloud.is_empty().await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_name_that_others_may_write_is_never_deleted() {
     let (cloud, store) = Cloud::scripted(&[("put", Fate::ReplyLost); 200]);
-    let sweeper = Sweeper::here();
+    let orphan_cleaner = OrphanCleaner::here();
     let parts = stream::iter([part("all", true)]);
-    let outcome = file(&store, ("f.parquet", Name::Shared), parts, &(), &sweeper).await;
+    let outcome = file(&store, ("f.parquet", Name::Shared), parts, &(), &orphan_cleaner).await;
     assert!(matches!(outcome, Uploaded::Failed(_)));
-    sweeper.finish(Duration::from_secs(30)).await;
+    orphan_cleaner.finish(Duration::from_secs(30)).await;
     assert_eq!(cloud.text().await.as_deref(), Some("all"));
     assert_eq!(cloud.asked("delete"), 0);
 }
@@ -298,21 +299,21 @@ async fn a_name_that_others_may_write_is_never_deleted() {
 #[tokio::test(start_paused = true)]
 async fn an_end_waits_for_deletions_and_not_for_ever() {
     let (cloud, store) = Cloud::scripted(&[("delete", Fate::Refused); 100_000]);
-    let sweeper = Sweeper::here();
-    sweeper.sweep(&store, Void::whole(store.path("f.parquet")));
+    let orphan_cleaner = OrphanCleaner::here();
+    orphan_cleaner.sweep(&store, Orphan::whole(store.path("f.parquet")));
     let begun = Instant::now();
-    sweeper.finish(Duration::from_secs(9)).await;
+    orphan_cleaner.finish(Duration::from_secs(9)).await;
     assert_eq!(begun.elapsed(), Duration::from_secs(9));
     cloud.script.lock().unwrap().clear();
-    sweeper.finish(Duration::from_secs(9)).await;
+    orphan_cleaner.finish(Duration::from_secs(9)).await;
     assert!(begun.elapsed() < Duration::from_secs(10), "a deletion is tried often while somebody waits");
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_may_not_delete_does_not_try_for_ever() {
     let (cloud, store) = Cloud::scripted(&[("delete", Fate::Denied); 100]);
-    let sweeper = Sweeper::here();
-    sweeper.sweep(&store, Void::whole(store.path("f.parquet")));
-    sweeper.finish(Duration::from_secs(3600)).await;
+    let orphan_cleaner = OrphanCleaner::here();
+    orphan_cleaner.sweep(&store, Orphan::whole(store.path("f.parquet")));
+    orphan_cleaner.finish(Duration::from_secs(3600)).await;
     assert_eq!(cloud.asked("delete"), 5);
 }

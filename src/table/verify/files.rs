@@ -94,9 +94,9 @@ async fn check_file<'a>(store: &Store, sizes: &BTreeMap<Path, u64>, add: &'a Add
         wrong.push(format!("{path} holds {held} rows, its statistics say {said}"));
     }
     if let Some(ranges) = action::ranges_of(add) {
-        let settled: u64 = ranges.iter().map(|range| range.rows).sum();
-        if settled != held {
-            wrong.push(format!("{path} holds {held} rows, its ranges say {settled}"));
+        let resolved: u64 = ranges.iter().map(|range| range.rows).sum();
+        if resolved != held {
+            wrong.push(format!("{path} holds {held} rows, its ranges say {resolved}"));
         }
     }
     Ok((path, Some(held.saturating_sub(hidden_rows(add))), wrong))

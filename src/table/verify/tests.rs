@@ -5,20 +5,21 @@ use serde_json::json;
 use super::*;
 use crate::config::Compression;
 use crate::table::action::Action;
-use crate::table::checkpoint::{self, Terms};
-use crate::table::dead_letters::{LettersTag, REPLAYED_TAG};
+use crate::table::checkpoint::{self, CheckpointOptions};
+use crate::table::dead_letters::{DeadLettersTag, REPLAYED_TAG};
 use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source, txn, with_rows};
 use crate::table::{create, places};
 
 /// Tombstones of the tables here have not expired.
-const TERMS: Terms = Terms { expired_ms: NOW_MS - 1, compression: Compression::Snappy };
+const OPTIONS: CheckpointOptions =
+    CheckpointOptions { expired_ms: NOW_MS - 1, compression: Compression::Snappy };
 
 fn span(start: i64, next: i64) -> Span {
     Span { start: Offset(start), next: Offset(next) }
 }
 
-fn unknown(span: Span, why: &'static str, rows: Option<u64>, settled: Option<u64>) -> Unknown {
-    Unknown { span, why, rows, settled }
+fn unknown(span: Span, why: &'static str, rows: Option<u64>, resolved: Option<u64>) -> Unknown {
+    Unknown { span, why, rows, resolved }
 }
 
 /// Another writer puts one file of these rows in the place of others.
@@ -195,7 +196,7 @@ async fn rows_that_statistics_ranges_and_file_count_differently_are_named() {
 }
 
 #[tokio::test]
-async fn a_commit_whose_files_hold_fewer_rows_than_it_settles_is_named() {
+async fn a_commit_whose_files_hold_fewer_rows_than_it_resolves_is_named() {
     let mut table = HandMade::new().await;
     table.commit("STREAMING UPDATE", &[full(0, 0, 10)], vec![txn(0, 10)]).await;
     let verdict =
@@ -209,9 +210,14 @@ async fn a_table_whose_log_was_cleaned_up_is_proven_from_its_live_files() {
     table.append(&[full(0, 0, 10)]).await;
     table.commit("STREAMING UPDATE", &[with_rows(0, 10, 15, 0)], vec![txn(0, 15)]).await;
     table.append(&[full(0, 15, 20)]).await;
-    checkpoint::write(&table.store, table.tip(), TERMS, &crate::table::sweeper::Sweeper::here())
-        .await
-        .unwrap();
+    checkpoint::write(
+        &table.store,
+        table.tip(),
+        OPTIONS,
+        &crate::table::orphan_cleaner::OrphanCleaner::here(),
+    )
+    .await
+    .unwrap();
     table.append(&[full(0, 20, 30)]).await;
     table.forget_until(Version(3));
     let verdict = assert_violations(&table, &[]).await;
@@ -269,9 +275,14 @@ async fn a_version_that_is_missing_is_named() {
     let mut table = HandMade::new().await;
     table.append(&[full(0, 0, 10)]).await;
     table.append(&[full(0, 10, 20)]).await;
-    checkpoint::write(&table.store, table.tip(), TERMS, &crate::table::sweeper::Sweeper::here())
-        .await
-        .unwrap();
+    checkpoint::write(
+        &table.store,
+        table.tip(),
+        OPTIONS,
+        &crate::table::orphan_cleaner::OrphanCleaner::here(),
+    )
+    .await
+    .unwrap();
     std::fs::remove_file(table.directory.path().join("_delta_log/00000000000000000001.json")).unwrap();
     let verdict = verdict(&table).await;
     assert!(verdict.violations.iter().any(|violation| violation.contains("versions before 2 are missing")));
@@ -346,9 +357,14 @@ async fn a_rewritten_table_without_its_log_is_rows_only_where_no_offset_lacks_it
     let mut table = HandMade::new().await;
     let first = table.append(&[full(0, 0, 3), with_rows(1, 0, 5, 1)]).await;
     rewrite(&mut table, &[&first], &[(0, 0), (0, 1), (0, 2), (1, 0)], false).await;
-    checkpoint::write(&table.store, table.tip(), TERMS, &crate::table::sweeper::Sweeper::here())
-        .await
-        .unwrap();
+    checkpoint::write(
+        &table.store,
+        table.tip(),
+        OPTIONS,
+        &crate::table::orphan_cleaner::OrphanCleaner::here(),
+    )
+    .await
+    .unwrap();
     table.forget_until(table.tip());
     let verdict = assert_violations(&table, &[]).await;
     let [zero, one] = &verdict.partitions[..] else { panic!("{:?}", verdict.partitions) };
@@ -394,10 +410,10 @@ async fn statistics_that_do_not_hold_the_data_are_named_by_column() {
 async fn offsets_that_a_person_gave_up_are_neither_missing_nor_proven() {
     let mut table = HandMade::new().await;
     table.append(&[full(0, 0, 10)]).await;
-    let jump = "thalweg/gap/t/orders/id/0/10-15";
+    let offset_override = "thalweg/gap/t/orders/id/0/10-15";
     table
         .commit_lines(&[
-            json!({"txn": {"appId": jump, "version": 1}}),
+            json!({"txn": {"appId": offset_override, "version": 1}}),
             json!({"txn": {"appId": "thalweg/t/orders/id/0", "version": 15}}),
         ])
         .await;
@@ -412,9 +428,9 @@ async fn offsets_that_a_person_gave_up_are_neither_missing_nor_proven() {
 }
 
 /// What `offsets set` commits.
-async fn moved_by_hand(table: &mut HandMade, from: i64, to: i64, times: i64) {
-    let jump = format!("thalweg/gap/t/orders/id/0/{from}-{to}");
-    let lines = [("thalweg/t/orders/id/0", to), (jump.as_str(), times)]
+async fn moved_by_an_administrator(table: &mut HandMade, from: i64, to: i64, times: i64) {
+    let offset_override = format!("thalweg/gap/t/orders/id/0/{from}-{to}");
+    let lines = [("thalweg/t/orders/id/0", to), (offset_override.as_str(), times)]
         .map(|(name, version)| json!({"txn": {"appId": name, "version": version}}));
     table.commit_lines(&lines).await;
 }
@@ -423,7 +439,7 @@ async fn moved_by_hand(table: &mut HandMade, from: i64, to: i64, times: i64) {
 async fn rows_that_a_person_had_read_again_are_explained_and_counted() {
     let mut table = HandMade::new().await;
     table.append(&[full(0, 0, 10)]).await;
-    moved_by_hand(&mut table, 10, 4, 1).await;
+    moved_by_an_administrator(&mut table, 10, 4, 1).await;
     let verdict = assert_violations(&table, &[]).await;
     assert_eq!((verdict.partitions[0].span, verdict.partitions[0].word()), (span(0, 4), Some("proven")));
     table.append(&[full(0, 4, 12)]).await;
@@ -437,7 +453,7 @@ async fn rows_that_a_person_had_read_again_are_explained_and_counted() {
 async fn rows_that_stand_oftener_than_they_were_read_again_are_named() {
     let mut table = HandMade::new().await;
     table.append(&[full(0, 0, 10)]).await;
-    moved_by_hand(&mut table, 10, 4, 1).await;
+    moved_by_an_administrator(&mut table, 10, 4, 1).await;
     table.append(&[full(0, 4, 10)]).await;
     let rows = [(0, 3), (0, 9)];
     rewrite(&mut table, &[], &rows, true).await;
@@ -448,7 +464,7 @@ async fn rows_that_stand_oftener_than_they_were_read_again_are_named() {
 async fn a_move_back_that_did_not_start_where_the_partition_stood_is_named() {
     let mut table = HandMade::new().await;
     table.append(&[full(0, 0, 10)]).await;
-    moved_by_hand(&mut table, 9, 4, 1).await;
+    moved_by_an_administrator(&mut table, 9, 4, 1).await;
     assert_violations(
         &table,
         &["was moved by hand from 9 to 4: it stood at 10 and went to 4", "beyond the table"],
@@ -460,7 +476,7 @@ async fn a_move_back_that_did_not_start_where_the_partition_stood_is_named() {
 async fn rows_read_again_and_rewritten_are_told_by_their_offsets() {
     let mut table = HandMade::new().await;
     let first = table.append(&[full(0, 0, 4)]).await;
-    moved_by_hand(&mut table, 4, 2, 1).await;
+    moved_by_an_administrator(&mut table, 4, 2, 1).await;
     let second = table.append(&[full(0, 2, 6)]).await;
     let rows = [(0, 0), (0, 1), (0, 2), (0, 3), (0, 2), (0, 3), (0, 4), (0, 5)];
     rewrite(&mut table, &[&first, &second], &rows, false).await;
@@ -513,16 +529,16 @@ async fn offsets_that_were_handed_over_and_taken_back_are_proven_all_along() {
     assert_eq!((zero.id.table_id.as_str(), zero.span, zero.word()), ("t", span(0, 30), Some("proven")));
 }
 
-/// Ten offsets of which 3 and 7 are dead letters, and what `dlq replay` makes of these letters.
-async fn with_replayed(letters: &[i64]) -> (HandMade, Vec<Add>) {
+/// Ten offsets of which 3 and 7 are dead letters, and what `dlq replay` makes of these dead letters.
+async fn with_replayed(dead_letters: &[i64]) -> (HandMade, Vec<Add>) {
     let mut table = HandMade::new().await;
-    let settled = [OffsetRange { dead_letters: 2, ..with_rows(0, 0, 10, 8) }];
+    let resolved = [OffsetRange { dead_letters: 2, ..with_rows(0, 0, 10, 8) }];
     let rows: Vec<(i32, i64)> =
         (0..10).filter(|offset| ![3, 7].contains(offset)).map(|offset| (0, offset)).collect();
-    let first = table.file(&rows, &settled);
-    table.commit_file(&first, &settled).await;
-    let tried = OffsetRange { dead_letters: 0, ..with_rows(0, 3, 8, letters.len() as u64) };
-    let rows: Vec<(i32, i64)> = letters.iter().map(|&offset| (0, offset)).collect();
+    let first = table.file(&rows, &resolved);
+    table.commit_file(&first, &resolved).await;
+    let tried = OffsetRange { dead_letters: 0, ..with_rows(0, 3, 8, dead_letters.len() as u64) };
+    let rows: Vec<(i32, i64)> = dead_letters.iter().map(|&offset| (0, offset)).collect();
     let mut second = table.file(&rows, &[]);
     let tag = json!({"tableId": "t", "ranges": [tried]}).to_string();
     second.tags = Some([(REPLAYED_TAG.to_owned(), Some(tag))].into());
@@ -539,7 +555,7 @@ async fn with_replayed(letters: &[i64]) -> (HandMade, Vec<Add>) {
 }
 
 #[tokio::test]
-async fn replayed_letters_are_counted_once_also_where_another_engine_rewrote_them() {
+async fn replayed_dead_letters_are_counted_once_also_where_another_engine_rewrote_them() {
     let (mut table, adds) = with_replayed(&[3, 7]).await;
     let verdict = assert_deep_violations(&table, &[]).await;
     let zero = &verdict.partitions[0];
@@ -552,13 +568,13 @@ async fn replayed_letters_are_counted_once_also_where_another_engine_rewrote_the
 }
 
 #[tokio::test]
-async fn a_letter_that_was_replayed_over_a_row_is_there_twice() {
+async fn a_dead_letter_that_was_replayed_over_a_row_is_there_twice() {
     let (table, _) = with_replayed(&[3, 4]).await;
     assert_violations(&table, &["1 rows of orders [0] are there twice"]).await;
 }
 
 #[tokio::test]
-async fn rows_of_replayed_letters_are_found_in_files_of_replays_and_of_other_engines() {
+async fn rows_of_replayed_dead_letters_are_found_in_files_of_replays_and_of_other_engines() {
     let (mut table, adds) = with_replayed(&[3]).await;
     let wanted = [3, 7].map(|offset| (source(0), Offset(offset))).into();
     assert_eq!(places::replayed_rows(&table.store, &wanted).await.unwrap(), [(source(0), Offset(3))].into());
@@ -568,12 +584,12 @@ async fn rows_of_replayed_letters_are_found_in_files_of_replays_and_of_other_eng
 
 #[tokio::test]
 async fn files_of_dead_letters_are_ours_and_those_that_do_not_tell_are_others() {
-    let mut letters = HandMade::of_letters().await;
-    let tag = LettersTag { table_id: TABLE_ID.to_owned(), ranges: vec![full(0, 0, 2)] };
-    letters.post(&tag, &[(0, 1, b"{")]).await;
-    let verdict = verify(&letters.store).await.unwrap();
+    let mut dead_letters = HandMade::of_dead_letters().await;
+    let tag = DeadLettersTag { table_id: TABLE_ID.to_owned(), ranges: vec![full(0, 0, 2)] };
+    dead_letters.post(&tag, &[(0, 1, b"{")]).await;
+    let verdict = verify(&dead_letters.store).await.unwrap();
     assert_eq!((verdict.files, verdict.foreign_files, verdict.notes), (1, 0, Vec::new()));
-    letters.post_untold(&[(0, 1, b"{")]).await;
-    let verdict = verify(&letters.store).await.unwrap();
+    dead_letters.post_untold(&[(0, 1, b"{")]).await;
+    let verdict = verify(&dead_letters.store).await.unwrap();
     assert_eq!((verdict.files, verdict.foreign_files, verdict.notes.len()), (2, 1, 1));
 }

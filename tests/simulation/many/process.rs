@@ -11,20 +11,20 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use thalweg::budget::Budget;
 use thalweg::clock::SharedClock;
-use thalweg::committer::{self, Committer, Identity, Opened, Places};
+use thalweg::committer::{self, Committer, DeadLetterLocations, Identity, Opened};
 use thalweg::config::{Compression, Decoding, OnBadRecord, OnNewField};
 use thalweg::error::{Error, ErrorKind, Result};
-use thalweg::exchange::{Lane, Moved, Reading, ToCommitter, ToShard};
+use thalweg::exchange::{Moved, Reading, TableContext, ToCommitter, ToShard};
 use thalweg::ids::{Offset, TopicPartition};
 use thalweg::protocol::fence::Writer;
 use thalweg::schema::Schema;
 use thalweg::shard::{self, Report, Shard, Turn};
 use thalweg::source::catalog::Topic;
-use thalweg::source::witness::{Change, Desk, Known, Watch};
+use thalweg::source::identity_check::{Change, IdentityChecker, Known, Watch};
 use thalweg::status::Board;
-use thalweg::table::checkpoint::Turns;
+use thalweg::table::checkpoint::CheckpointPermits;
+use thalweg::table::orphan_cleaner::OrphanCleaner;
 use thalweg::table::store::Store;
-use thalweg::table::sweeper::Sweeper;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 use crate::broker::{SharedBroker, SimSource, SimTopics, SourceBug};
 use crate::chance::Chance;
 use crate::instance::{Life as Alive, lives, place, rest, slice};
-use crate::oracle::{LETTER_ROOTS, ROOT};
+use crate::oracle::{DEAD_LETTER_ROOTS, ROOT};
 use crate::store::SimStore;
 use crate::time::SimClock;
 
@@ -98,10 +98,10 @@ pub struct Process {
     clock: SharedClock,
     sim_clock: Arc<SimClock>,
     board: Arc<Board>,
-    sweeper: Sweeper,
-    checkpoints: Turns,
+    orphan_cleaner: OrphanCleaner,
+    checkpoints: CheckpointPermits,
     watch: Watch,
-    desk: Desk<SimTopics>,
+    identity_checker: IdentityChecker<SimTopics>,
     shards: Vec<Option<Shard<SimSource>>>,
     inboxes: Vec<Sender<ToShard>>,
     reports: Receiver<Report>,
@@ -133,7 +133,8 @@ impl Process {
         let topics =
             SimTopics { brokers: brokers.clone(), chance: Mutex::new(chance.fork()), silent: plan.silent };
         let tables = configs.keys().max().map_or(0, |last| last + 1);
-        let (watch, desk) = Watch::with_desk(topics, tables, !plan.until_end, Arc::clone(&board));
+        let (watch, identity_checker) =
+            Watch::with_identity_checker(topics, tables, !plan.until_end, Arc::clone(&board));
         let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..plan.shards).map(|_| bounded(4096)).unzip();
         let (reports_out, reports) = bounded(256);
         let budget = Budget::new(plan.memory);
@@ -141,7 +142,7 @@ impl Process {
         for (index, inbox) in receivers.into_iter().enumerate() {
             let most = Some(plan.most_at_once);
             let source = SimSource::new(brokers.clone(), chance.fork(), most, 0, SourceBug::None);
-            let wiring = shard::Wiring {
+            let dependencies = shard::ShardDependencies {
                 index,
                 inbox,
                 reports: reports_out.clone(),
@@ -152,7 +153,7 @@ impl Process {
                 runtime: runtime.handle().clone(),
                 budget: budget.another(),
             };
-            shards.push(Some(Shard::new(source, Vec::new(), Vec::new(), wiring)?));
+            shards.push(Some(Shard::new(source, Vec::new(), Vec::new(), dependencies)?));
         }
         let mut process = Process {
             _alive: Alive::of(&name),
@@ -163,10 +164,10 @@ impl Process {
             clock,
             sim_clock: Arc::clone(sim_clock),
             board,
-            sweeper: Sweeper::new(runtime.handle().clone()),
-            checkpoints: Turns::default(),
+            orphan_cleaner: OrphanCleaner::new(runtime.handle().clone()),
+            checkpoints: CheckpointPermits::default(),
             watch,
-            desk,
+            identity_checker,
             shards,
             inboxes,
             reports,
@@ -329,10 +330,10 @@ impl Process {
         })
     }
 
-    fn places(&self, config: &Config) -> (Store, Places) {
+    fn places(&self, config: &Config) -> (Store, DeadLetterLocations) {
         let objects = config.store.named(&self.name);
-        let places = Places {
-            current: Some(place(&objects, LETTER_ROOTS[0])),
+        let places = DeadLetterLocations {
+            current: Some(place(&objects, DEAD_LETTER_ROOTS[0])),
             reach: Arc::new({
                 let objects = objects.clone();
                 move |url: &str| Ok(place(&objects, url.trim_start_matches("memory:///")))
@@ -346,13 +347,13 @@ impl Process {
         let config = self.configs[&table].clone();
         let (store, places) = self.places(&config);
         let known = Known::new(&topic, &opened.plan.topic_id);
-        let witness = self.watch.watch(table, config.table_id, known);
+        let identity_check = self.watch.watch(table, config.table_id, known);
         let readings: Vec<Reading> = opened
             .plan
             .starts
             .iter()
             .map(|(source, &start)| {
-                let held = opened.letters.held.get(source).cloned().unwrap_or_default();
+                let held = opened.dead_letters.held.get(source).cloned().unwrap_or_default();
                 let end = self.plan.until_end.then(|| opened.watermarks[&source.partition].end);
                 Reading { table, source: source.clone(), start, held, end }
             })
@@ -364,39 +365,40 @@ impl Process {
         self.partitions.insert(table, moves.map(|reading| reading.source.clone()).collect());
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
         let (to_committer, inbox) = mpsc::unbounded_channel();
-        let lane = self.lane(table, &config, &store, &places, &opened, to_committer, &witness);
-        let wiring = committer::Wiring {
+        let table_context =
+            self.table_context(table, &config, &store, &places, &opened, to_committer, &identity_check);
+        let dependencies = committer::CommitterDependencies {
             table,
             inbox,
             shards: self.inboxes.clone(),
             clock: Arc::clone(&self.clock),
             board: Arc::clone(&self.board),
-            sweeper: self.sweeper.clone(),
-            witness,
+            orphan_cleaner: self.orphan_cleaner.clone(),
+            identity_check,
             checkpoints: self.checkpoints.clone(),
             checkpoint_every: self.plan.checkpoint_every,
             compression: Compression::Snappy,
-            tips: None,
+            next_offsets: None,
         };
         let identity = identity(&self.name, config.table_id);
-        let committer = Committer::new(store, identity, places, opened, wiring);
+        let committer = Committer::new(store, identity, places, opened, dependencies);
         let task = self.runtime.spawn(committer.run());
-        self.spread(&lane, readings);
+        self.spread(&table_context, readings);
         Life::Running(task)
     }
 
     #[expect(clippy::too_many_arguments, reason = "what the ingester puts together")]
-    fn lane(
+    fn table_context(
         &self,
         table: usize,
         config: &Config,
         store: &Store,
-        places: &Places,
+        places: &DeadLetterLocations,
         opened: &Opened,
         to_committer: mpsc::UnboundedSender<ToCommitter>,
-        witness: &thalweg::source::witness::Witness,
-    ) -> Lane {
-        Lane {
+        identity_check: &thalweg::source::identity_check::IdentityCheck,
+    ) -> TableContext {
+        TableContext {
             table,
             table_id: config.table_id.to_owned(),
             store: store.clone(),
@@ -411,14 +413,14 @@ impl Process {
             target_file_size: 1,
             compression: Compression::None,
             to_committer,
-            sweeper: self.sweeper.clone(),
+            orphan_cleaner: self.orphan_cleaner.clone(),
             board: Arc::clone(&self.board),
-            witness: witness.clone(),
+            identity_check: identity_check.clone(),
         }
     }
 
     /// Where partitions may move every shard has the table.
-    fn spread(&mut self, lane: &Lane, readings: Vec<Reading>) {
+    fn spread(&mut self, table_context: &TableContext, readings: Vec<Reading>) {
         let mut shares: Vec<Vec<Reading>> = vec![Vec::new(); self.inboxes.len()];
         for reading in readings {
             shares[self.next_shard % self.inboxes.len()].push(reading);
@@ -426,17 +428,18 @@ impl Process {
         }
         let moves = !self.plan.until_end;
         for (inbox, readings) in self.inboxes.iter().zip(shares).filter(|(_, own)| moves || !own.is_empty()) {
-            let _ = inbox.try_send(ToShard::Open { lane: Box::new(lane.clone()), readings });
+            let _ =
+                inbox.try_send(ToShard::Open { table_context: Box::new(table_context.clone()), readings });
         }
     }
 
     /// Answers committers, and looks at topics now and then.
     fn look_at_topics(&mut self) {
         if self.moves.one_in(2) {
-            self.desk.answer_all();
+            self.identity_checker.answer_all();
         }
         if self.moves.one_in(20) {
-            self.desk.look();
+            self.identity_checker.look();
         }
         let changes: Vec<(usize, Change)> = self.watch.changes.try_iter().collect();
         for (table, change) in changes {

@@ -24,7 +24,9 @@ async fn assert_same(table: &HandMade, before: &Inventory) {
     let after = take(table).await;
     assert_eq!(state(&after), state(before));
     assert_eq!(after.faults, before.faults);
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
+    write_within(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), TINY, &SystemClock)
+        .await
+        .unwrap();
     assert_eq!(state(&take(table).await), state(before), "behind a checkpoint of ours");
 }
 
@@ -94,7 +96,9 @@ async fn actions_and_fields_that_nobody_knows_do_not_keep_a_log_from_being_read(
     let writers = log::load(&table.store).await.unwrap_err();
     assert!(writers.message.contains("the action `teleport`"), "a writer stops: {writers}");
     let state = |inventory: &Inventory| (inventory.snapshot.txns.clone(), inventory.files.clone());
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
+    write_within(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), TINY, &SystemClock)
+        .await
+        .unwrap();
     assert_eq!(state(&take(&table).await), state(&before), "behind a checkpoint of ours");
 }
 
@@ -117,7 +121,7 @@ async fn a_metadata_that_a_later_version_replaces_need_not_be_readable() {
     table.commit_lines(&[broken]).await;
     for error in [
         log::load(&table.store).await.unwrap_err(),
-        write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock)
+        write_within(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), TINY, &SystemClock)
             .await
             .unwrap_err(),
     ] {
@@ -161,7 +165,7 @@ async fn a_hint_is_no_more_than_a_hint() {
         .to_string(),
     ] {
         let mut table = moved_table().await;
-        write(&table.store, table.tip(), TERMS, &Sweeper::here()).await.unwrap();
+        write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
         table.append(&[full(1, 9, 12)]).await;
         let before = take(&table).await;
         put(&table, "_last_checkpoint", &hint);
@@ -195,7 +199,9 @@ async fn a_checkpoint_in_parts_counts_when_all_of_them_are_there() {
     assert_eq!((after.files.keys().collect::<Vec<_>>()), before.files.keys().collect::<Vec<_>>());
     assert_eq!(after.snapshot.txns, before.snapshot.txns);
     table.append(&[full(1, 9, 12)]).await;
-    write_within(&table.store, table.tip(), TERMS, &Sweeper::here(), TINY, &SystemClock).await.unwrap();
+    write_within(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here(), TINY, &SystemClock)
+        .await
+        .unwrap();
     assert_eq!(take(&table).await.snapshot.checkpoint, Some(table.tip()));
 }
 

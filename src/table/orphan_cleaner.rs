@@ -36,7 +36,7 @@ const MAY_LAND_FOR: Duration = Duration::from_secs(2);
 
 /// A file that no version names or can come to name.
 #[derive(Clone, Debug)]
-pub struct Void {
+pub struct Orphan {
     pub path: Path,
     /// An upload in parts that may still be open.
     pub upload: Option<MultipartId>,
@@ -46,29 +46,29 @@ pub struct Void {
     pub unclear: bool,
 }
 
-impl Void {
+impl Orphan {
     /// A file that is there for sure.
-    pub fn whole(path: Path) -> Void {
-        Void { path, upload: None, whole: true, unclear: false }
+    pub fn whole(path: Path) -> Orphan {
+        Orphan { path, upload: None, whole: true, unclear: false }
     }
 }
 
 /// Deletes in the background. Clones work on one list.
 #[derive(Clone)]
-pub struct Sweeper {
+pub struct OrphanCleaner {
     runtime: Handle,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    held: Mutex<Held>,
+    held: Mutex<Pending>,
     changed: Notify,
     at_once: Semaphore,
     ending: Notify,
 }
 
 #[derive(Default)]
-struct Held {
+struct Pending {
     next: u64,
     names: BTreeMap<u64, String>,
     /// Files that are not deleted by us any more.
@@ -83,20 +83,20 @@ pub struct Hold {
     number: u64,
 }
 
-impl Sweeper {
-    pub fn new(runtime: Handle) -> Sweeper {
+impl OrphanCleaner {
+    pub fn new(runtime: Handle) -> OrphanCleaner {
         let shared = Shared {
             held: Mutex::default(),
             changed: Notify::new(),
             at_once: Semaphore::new(AT_ONCE),
             ending: Notify::new(),
         };
-        Sweeper { runtime, shared: Arc::new(shared) }
+        OrphanCleaner { runtime, shared: Arc::new(shared) }
     }
 
     /// On the runtime of the caller.
-    pub fn here() -> Sweeper {
-        Sweeper::new(Handle::current())
+    pub fn here() -> OrphanCleaner {
+        OrphanCleaner::new(Handle::current())
     }
 
     /// Makes an end in order wait for a file that is on its way into the store.
@@ -109,17 +109,17 @@ impl Sweeper {
     }
 
     /// Deletes a void file, however often that takes.
-    pub fn sweep(&self, store: &Store, void: Void) {
+    pub fn sweep(&self, store: &Store, orphan: Orphan) {
         if self.shared.lock().names.len() >= WAITING_MAX {
-            return self.shared.left_behind(&void, "too many files wait to be deleted");
+            return self.shared.left_behind(&orphan, "too many files wait to be deleted");
         }
-        let hold = self.hold(&void.path);
+        let hold = self.hold(&orphan.path);
         let (store, shared) = (store.clone(), Arc::clone(&self.shared));
         self.runtime.spawn(async move {
-            until_gone(&store, &void, &shared).await;
-            if void.unclear {
+            until_gone(&store, &orphan, &shared).await;
+            if orphan.unclear {
                 shared.pause(MAY_LAND_FOR).await;
-                until_gone(&store, &void, &shared).await;
+                until_gone(&store, &orphan, &shared).await;
             }
             drop(hold);
         });
@@ -145,20 +145,20 @@ impl Sweeper {
 
 impl Shared {
     /// A panic while the lock was held leaves whole entries.
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Nobody deletes this file. In an outage these may be many: the first is told, the second, the fourth, and
     /// so on; `table info` lists all.
-    fn left_behind(&self, void: &Void, why: &str) {
+    fn left_behind(&self, orphan: &Orphan, why: &str) {
         let files = {
             let mut held = self.lock();
             held.left_behind += 1;
             held.left_behind
         };
         if files.is_power_of_two() {
-            warn!(path = %void.path, files, why, "a file is left behind as an orphan");
+            warn!(path = %orphan.path, files, why, "a file is left behind as an orphan");
         }
     }
 
@@ -183,13 +183,13 @@ impl Drop for Hold {
     }
 }
 
-async fn until_gone(store: &Store, void: &Void, shared: &Shared) {
+async fn until_gone(store: &Store, orphan: &Orphan, shared: &Shared) {
     let mut backoff = Backoff::new(BACKOFF_FIRST, BACKOFF_MAX);
     let mut denied = 0;
     loop {
         let removed = {
             let _turn = shared.at_once.acquire().await;
-            remove(store, void).await
+            remove(store, orphan).await
         };
         match removed {
             Ok(()) => return,
@@ -199,9 +199,9 @@ async fn until_gone(store: &Store, void: &Void, shared: &Shared) {
                     Error::PermissionDenied { .. } | Error::Unauthenticated { .. }
                 ));
                 if denied >= DENIED_MAX || is_hopeless(&error) {
-                    return shared.left_behind(void, &format!("it may not be deleted: {error}"));
+                    return shared.left_behind(orphan, &format!("it may not be deleted: {error}"));
                 }
-                debug!(path = %void.path, %error, "deleting a void file is repeated");
+                debug!(path = %orphan.path, %error, "deleting a void file is repeated");
             }
         }
         shared.pause(backoff.pause()).await;
@@ -210,11 +210,11 @@ async fn until_gone(store: &Store, void: &Void, shared: &Shared) {
 
 /// The upload first: once it is aborted its completion cannot land any more, so
 /// that what is deleted then stays deleted.
-async fn remove(store: &Store, void: &Void) -> object_store::Result<()> {
-    if let (Some(id), Some(parts)) = (&void.upload, &store.parts) {
-        gone(parts.abort_multipart(&void.path, id).await)?;
+async fn remove(store: &Store, orphan: &Orphan) -> object_store::Result<()> {
+    if let (Some(id), Some(parts)) = (&orphan.upload, &store.parts) {
+        gone(parts.abort_multipart(&orphan.path, id).await)?;
     }
-    if void.whole { gone(store.objects.delete(&void.path).await) } else { Ok(()) }
+    if orphan.whole { gone(store.objects.delete(&orphan.path).await) } else { Ok(()) }
 }
 
 fn gone(outcome: object_store::Result<()>) -> object_store::Result<()> {

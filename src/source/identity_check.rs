@@ -1,6 +1,6 @@
 //! Whether the topics are still the ones that are read.
 //!
-//! It owns the desk that asks the broker: now and then, and whenever a
+//! It owns the identity checker that asks the broker: now and then, and whenever a
 //! committer wants to know. In a run a thread sits at it; the simulation
 //! works it by hand. It does not decide what a change means for a run.
 //!
@@ -45,7 +45,7 @@ pub enum Change {
 /// The answer to a committer.
 #[derive(Debug)]
 #[must_use]
-pub enum Vouched {
+pub enum Confirmed {
     /// What was fetched before the question is of the known topic.
     Same,
     CreatedAgain(Error),
@@ -58,13 +58,13 @@ pub enum Vouched {
 
 /// Vouches for one table's topic.
 #[derive(Clone)]
-pub struct Witness {
+pub struct IdentityCheck {
     /// `None` where the broker tells no ids: then there is nothing to compare.
     asks: Option<Sender<Ask>>,
     table: usize,
 }
 
-/// What the desk is asked, in the order in which it is asked.
+/// What the identity checker is asked, in the order in which it is asked.
 enum Ask {
     /// A table is read from now on: this is its topic.
     Watch {
@@ -76,34 +76,34 @@ enum Ask {
     Look {
         table: usize,
     },
-    Vouch {
+    Confirm {
         table: usize,
-        answer: oneshot::Sender<Vouched>,
+        answer: oneshot::Sender<Confirmed>,
     },
 }
 
-impl Witness {
+impl IdentityCheck {
     /// For sources whose topics have no id.
-    pub fn of_nothing() -> Witness {
-        Witness { asks: None, table: 0 }
+    pub fn of_nothing() -> IdentityCheck {
+        IdentityCheck { asks: None, table: 0 }
     }
 
     /// Whether the broker says at once that the topic is the known one. Asked after a fetch, a yes
     /// holds for all that was fetched; anything else is for the committer to ask again.
-    pub async fn vouches(&self) -> bool {
+    pub async fn confirms(&self) -> bool {
         // Committers are never crowded out.
         let busy = |asks: &Sender<Ask>| asks.capacity().is_some_and(|most| 2 * asks.len() >= most);
-        !self.asks.as_ref().is_some_and(busy) && matches!(self.ask().await, Vouched::Same)
+        !self.asks.as_ref().is_some_and(busy) && matches!(self.ask().await, Confirmed::Same)
     }
 
     /// Asks the broker; the answer is younger than the question.
-    pub async fn ask(&self) -> Vouched {
-        let Some(asks) = &self.asks else { return Vouched::Same };
+    pub async fn ask(&self) -> Confirmed {
+        let Some(asks) = &self.asks else { return Confirmed::Same };
         let (answer, answered) = oneshot::channel();
         let gone =
-            || Vouched::Unanswered(Error::new(ErrorKind::Unavailable, "nobody asks for topics any more"));
+            || Confirmed::Unanswered(Error::new(ErrorKind::Unavailable, "nobody asks for topics any more"));
         // Half of the queue is for committers: it has room for a question of each.
-        if asks.try_send(Ask::Vouch { table: self.table, answer }).is_err() {
+        if asks.try_send(Ask::Confirm { table: self.table, answer }).is_err() {
             return gone();
         }
         answered.await.unwrap_or_else(|_| gone())
@@ -154,14 +154,14 @@ impl Known {
     }
 }
 
-/// What is seen of the topics. The desk closes when this and every witness are gone.
+/// What is seen of the topics. The desk closes when this and every identity check are gone.
 pub struct Watch {
     pub changes: Receiver<(usize, Change)>,
     asks: Sender<Ask>,
 }
 
 /// Where questions are answered.
-pub struct Desk<T> {
+pub struct IdentityChecker<T> {
     topics: T,
     /// By table.
     watched: BTreeMap<usize, Watched>,
@@ -187,35 +187,38 @@ impl Watch {
     /// Watches the topics of at most so many tables, on a thread of its own. Where `growth` does not matter,
     /// nobody looks unasked.
     pub fn start(catalog: Arc<Catalog>, tables: usize, growth: bool, board: Arc<Board>) -> Result<Watch> {
-        let (watch, mut desk) = Watch::with_desk(catalog, tables, growth, board);
+        let (watch, mut identity_checker) = Watch::with_identity_checker(catalog, tables, growth, board);
         let looks = if growth { tick(LOOK_EVERY) } else { never() };
-        std::thread::Builder::new().name("topics".to_owned()).spawn(move || desk.sit(&looks)).map_err(
-            |error| Error::new(ErrorKind::Io, format!("the topics' thread cannot start: {error}")),
-        )?;
+        std::thread::Builder::new()
+            .name("topics".to_owned())
+            .spawn(move || identity_checker.sit(&looks))
+            .map_err(|error| {
+                Error::new(ErrorKind::Io, format!("the topics' thread cannot start: {error}"))
+            })?;
         Ok(watch)
     }
 
-    /// The same without the thread: nothing is answered until somebody works the desk.
-    pub fn with_desk<T: Topics>(
+    /// The same without the thread: nothing is answered until somebody works the identity checker.
+    pub fn with_identity_checker<T: Topics>(
         topics: T,
         tables: usize,
         growth: bool,
         board: Arc<Board>,
-    ) -> (Watch, Desk<T>) {
+    ) -> (Watch, IdentityChecker<T>) {
         metrics::service_begins(SERVICE);
         let (asks, asked) = bounded(3 * tables + ASKS_IN_ADVANCE);
         let (seen, changes) = bounded(4 * tables.max(1));
         let watch = Watch { changes, asks };
         let watched = BTreeMap::new();
-        (watch, Desk { topics, watched, growth, asked, seen, trouble: Trouble::default(), board })
+        (watch, IdentityChecker { topics, watched, growth, asked, seen, trouble: Trouble::default(), board })
     }
 
     /// A table is read from now on, in place of what was known of it.
-    pub fn watch(&self, table: usize, table_id: &str, known: Known) -> Witness {
+    pub fn watch(&self, table: usize, table_id: &str, known: Known) -> IdentityCheck {
         let asks = (!known.topic.id.is_unknown()).then(|| self.asks.clone());
         // The desk goes on for as long as this does. It is asked in order: whoever vouches knows the topic.
         let _ = self.asks.send(Ask::Watch { table, known, table_id: table_id.to_owned() });
-        Witness { asks, table }
+        IdentityCheck { asks, table }
     }
 
     /// Looks at a table's topic without waiting for the next look.
@@ -225,7 +228,7 @@ impl Watch {
     }
 }
 
-impl<T: Topics> Desk<T> {
+impl<T: Topics> IdentityChecker<T> {
     /// Answers and looks until nobody can ask any more.
     fn sit(&mut self, looks: &Receiver<std::time::Instant>) {
         loop {
@@ -280,20 +283,20 @@ impl<T: Topics> Desk<T> {
                     continue;
                 }
                 Ask::Look { table } => (table, None),
-                Ask::Vouch { table, answer } => (table, Some(answer)),
+                Ask::Confirm { table, answer } => (table, Some(answer)),
             };
             let Some(watched) = self.watched.get_mut(&table) else { continue };
             let was = &watched.known.topic;
             // A committer does not care for growth: the short question will do, unless there is more to say.
             let mut is_confirmed =
                 || *confirmed.entry(was.name.clone()).or_insert_with(|| self.topics.confirms(was));
-            let (vouched, change) = if answer.is_some() && is_confirmed() {
-                (Vouched::Same, None)
+            let (confirmed, change) = if answer.is_some() && is_confirmed() {
+                (Confirmed::Same, None)
             } else {
                 let now = answers.entry(was.name.clone()).or_insert_with(|| self.topics.find(&was.name));
                 compare(&watched.known, now)
             };
-            watched.tell_gone(&vouched, &self.board);
+            watched.tell_gone(&confirmed, &self.board);
             let is_wanted = |change: &Change| self.growth || !matches!(change, Change::Grew);
             if let Some(change) = change.filter(|_| !std::mem::replace(&mut watched.is_changed, true))
                 && is_wanted(&change)
@@ -303,7 +306,7 @@ impl<T: Topics> Desk<T> {
             }
             if let Some(answer) = answer {
                 // A committer that has ended does not wait.
-                let _ = answer.send(vouched);
+                let _ = answer.send(confirmed);
             }
         }
         self.trouble.report(answers.values().find_map(|answer| answer.as_ref().err()), &self.board);
@@ -337,18 +340,18 @@ impl Trouble {
 
 impl Watched {
     /// Says that a topic is not there, once, and keeps saying it on `/readyz`: it may come back.
-    fn tell_gone(&mut self, vouched: &Vouched, board: &Board) {
+    fn tell_gone(&mut self, confirmed: &Confirmed, board: &Board) {
         let name = &self.known.topic.name;
         let part = Part::Topic(name.clone());
-        match vouched {
-            Vouched::Gone if !self.is_gone => {
+        match confirmed {
+            Confirmed::Gone if !self.is_gone => {
                 warn!(topic = name, "the topic does not exist any more");
                 board.set(part, State::Waiting("it does not exist any more".into()));
                 self.is_gone = true;
             }
-            Vouched::Gone | Vouched::Unanswered(_) => {}
+            Confirmed::Gone | Confirmed::Unanswered(_) => {}
             // One that was created again is told as such.
-            Vouched::Same | Vouched::CreatedAgain(_) => {
+            Confirmed::Same | Confirmed::CreatedAgain(_) => {
                 if std::mem::take(&mut self.is_gone) {
                     board.set(part, State::Reading);
                 }
@@ -358,26 +361,26 @@ impl Watched {
 }
 
 /// What an answer of the broker says of a known topic.
-fn compare(known: &Known, now: &Result<Option<Topic>>) -> (Vouched, Option<Change>) {
+fn compare(known: &Known, now: &Result<Option<Topic>>) -> (Confirmed, Option<Change>) {
     let was = &known.topic;
     let now = match now {
         Ok(Some(now)) => now,
-        Ok(None) => return (Vouched::Gone, None),
-        Err(error) => return (Vouched::Unanswered(error.clone()), None),
+        Ok(None) => return (Confirmed::Gone, None),
+        Err(error) => return (Confirmed::Unanswered(error.clone()), None),
     };
     if was.id.is_unknown() || (now.id.is_unknown() && !known.tells_id) {
-        return (Vouched::Same, grown(was, now));
+        return (Confirmed::Same, grown(was, now));
     }
     if now.id.is_unknown() {
         let error =
             Error::new(ErrorKind::Unavailable, format!("the broker does not tell the id of `{}`", was.name));
-        return (Vouched::Unanswered(error), None);
+        return (Confirmed::Unanswered(error), None);
     }
     if now.id != was.id {
         let error = created_again(was, now);
-        return (Vouched::CreatedAgain(error.clone()), Some(Change::CreatedAgain(error)));
+        return (Confirmed::CreatedAgain(error.clone()), Some(Change::CreatedAgain(error)));
     }
-    (Vouched::Same, grown(was, now))
+    (Confirmed::Same, grown(was, now))
 }
 
 fn grown(was: &Topic, now: &Topic) -> Option<Change> {
@@ -412,23 +415,23 @@ mod tests {
     #[test]
     fn what_the_table_knows_counts_where_the_broker_told_no_id_at_first() {
         let was = known("-", "A");
-        assert!(matches!(compare(&was, &Ok(Some(topic("-", 2)))), (Vouched::Same, None)));
-        assert!(matches!(compare(&was, &Ok(Some(topic("A", 2)))), (Vouched::Same, None)));
-        assert!(matches!(compare(&was, &Ok(Some(topic("B", 2)))), (Vouched::CreatedAgain(_), Some(_))));
+        assert!(matches!(compare(&was, &Ok(Some(topic("-", 2)))), (Confirmed::Same, None)));
+        assert!(matches!(compare(&was, &Ok(Some(topic("A", 2)))), (Confirmed::Same, None)));
+        assert!(matches!(compare(&was, &Ok(Some(topic("B", 2)))), (Confirmed::CreatedAgain(_), Some(_))));
     }
 
     #[test]
-    fn only_the_known_id_is_vouched_for() {
+    fn only_the_known_id_is_confirmed_for() {
         let was = known("A", "A");
-        assert!(matches!(compare(&was, &Ok(Some(topic("A", 2)))), (Vouched::Same, None)));
-        let (vouched, change) = compare(&was, &Ok(Some(topic("B", 2))));
-        let Vouched::CreatedAgain(error) = vouched else { panic!("{vouched:?}") };
+        assert!(matches!(compare(&was, &Ok(Some(topic("A", 2)))), (Confirmed::Same, None)));
+        let (confirmed, change) = compare(&was, &Ok(Some(topic("B", 2))));
+        let Confirmed::CreatedAgain(error) = confirmed else { panic!("{confirmed:?}") };
         assert_eq!(error.kind, ErrorKind::Disagree);
         assert!(matches!(change, Some(Change::CreatedAgain(_))));
-        assert!(matches!(compare(&was, &Ok(Some(topic("-", 2)))), (Vouched::Unanswered(_), None)));
-        assert!(matches!(compare(&was, &Ok(None)), (Vouched::Gone, None)));
+        assert!(matches!(compare(&was, &Ok(Some(topic("-", 2)))), (Confirmed::Unanswered(_), None)));
+        assert!(matches!(compare(&was, &Ok(None)), (Confirmed::Gone, None)));
         let silent = Error::new(ErrorKind::Unavailable, "no answer");
-        assert!(matches!(compare(&was, &Err(silent)), (Vouched::Unanswered(_), None)));
+        assert!(matches!(compare(&was, &Err(silent)), (Confirmed::Unanswered(_), None)));
     }
 
     #[test]
@@ -448,16 +451,16 @@ mod tests {
     fn growth_is_no_change_of_identity() {
         assert!(matches!(
             compare(&known("A", "A"), &Ok(Some(topic("A", 3)))),
-            (Vouched::Same, Some(Change::Grew))
+            (Confirmed::Same, Some(Change::Grew))
         ));
         assert!(matches!(
             compare(&known("-", "-"), &Ok(Some(topic("-", 3)))),
-            (Vouched::Same, Some(Change::Grew))
+            (Confirmed::Same, Some(Change::Grew))
         ));
     }
 
     #[tokio::test]
     async fn a_topic_without_an_id_is_not_asked_for() {
-        assert!(matches!(Witness::of_nothing().ask().await, Vouched::Same));
+        assert!(matches!(IdentityCheck::of_nothing().ask().await, Confirmed::Same));
     }
 }

@@ -1,7 +1,7 @@
-//! Dead letters through the decoder again, into the main table.
+//! Dead dead letters through the decoder again, into the main table.
 //!
 //! It owns the way of a replay: which files are read, one commit after the
-//! other, beside whoever writes the table. Which letter is due, the order, and
+//! other, beside whoever writes the table. Which dead letter is due, the order, and
 //! the `txn` that a commit moves are `protocol::replay`'s. The dead-letter
 //! table is only read.
 
@@ -14,50 +14,50 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tracing::info;
 
+use super::dead_letters::DeadLetterOwners;
 use super::identity;
-use super::letters::Places;
 use crate::budget::{Budget, Holding};
 use crate::clock::SharedClock;
 use crate::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
-use crate::committer::{Identity, Ours, TIP_TRUSTED_FOR, Told, add, at_start, meet, told};
+use crate::committer::{Identity, Ours, TIP_TRUSTED_FOR, Told, add, apply_foreign_commit, at_start, told};
 use crate::config::Table;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::DataFile;
 use crate::ids::{Offset, OffsetRange, Partition, TopicPartition, Version};
-use crate::protocol::app_id::{AppId, Handover, is_told_an_id, superseded, took_an_id};
+use crate::protocol::app_id::{AppId, IdentityTransfer, is_told_an_id, superseded, took_an_id};
 use crate::protocol::lineage::Lineage;
 use crate::protocol::planted::{Bug, planted};
-use crate::protocol::replay::{self, Due, Letter, Standing};
+use crate::protocol::replay::{self, DeadLetter, Due, Standing};
 use crate::protocol::verdict::{Relation, Verdict};
 use crate::record::{Headers, Padded, Record};
 use crate::schema::Schema;
 use crate::table::action::Action;
-use crate::table::dead_letters::{LettersTag, REPLAYED_TAG};
-use crate::table::letters::{self, LetterFile};
-use crate::table::log::{self, Settled, Snapshot};
+use crate::table::dead_letter_rows::{self, DeadLetterFile};
+use crate::table::dead_letters::{DeadLettersTag, REPLAYED_TAG};
+use crate::table::log::{self, Resolved, Snapshot};
+use crate::table::orphan_cleaner::{Orphan, OrphanCleaner};
 use crate::table::store::{Store, explain};
-use crate::table::sweeper::{Sweeper, Void};
 use crate::table::upload::{self, Name, PART_BYTES, Part, Uploaded};
-use crate::table::{create, gate, inventory, places, since};
+use crate::table::{create, inventory, places, since, write_compatibility};
 
-/// Letters of one commit.
-const LETTERS_MAX: usize = 20_000;
+/// Dead letters of one commit.
+const DEAD_LETTERS_MAX: usize = 20_000;
 /// Rows that are encoded at once.
 const ROWS_MAX: usize = 1_024;
 const ROW_GROUP_BYTES: usize = 16 << 20;
 /// Parts between the decoder and the store.
 const PARTS_WAITING: usize = 2;
-/// Letters that failed again and are told one by one.
+/// Dead letters that failed again and are told one by one.
 const FAILURES_TOLD: usize = 20;
 /// A file that nothing names yet may be vacuumed after a week: what is so old is decoded anew.
 const FILE_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 const NOT_KNOWN: &str = "whether the last letters became rows is not known: run it again, the table tells";
 /// How long an end waits for void files to be deleted.
-const SWEEP_PATIENCE: Duration = Duration::from_secs(5);
+const SWEEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
-    /// Try letters again that an earlier replay left.
+    /// Try dead letters again that an earlier replay left.
     pub again: bool,
     /// Only decode: commit nothing.
     pub dry_run: bool,
@@ -66,20 +66,20 @@ pub struct Asked {
 /// What a replay has done.
 #[derive(Debug, Default, Serialize)]
 pub struct Outcome {
-    /// Letters that were tried now.
+    /// Dead letters that were tried now.
     pub tried: u64,
     /// Of them, those that are rows now.
     pub rows: u64,
-    /// Of them, those that stay letters, by reason.
+    /// Of them, those that stay dead letters, by reason.
     pub failed: BTreeMap<String, u64>,
     pub failures: Vec<Failure>,
-    /// Letters that an earlier replay tried.
+    /// Dead letters that an earlier replay tried.
     pub tried_before: u64,
-    /// Letters whose row was in the table already.
+    /// Dead letters whose row was in the table already.
     pub rows_before: u64,
-    /// Letters whose offset the main table has not settled.
-    pub unsettled: u64,
-    /// Letters that nobody knows the table or the topic of.
+    /// Dead letters whose offset the main table has not settled.
+    pub unresolved: u64,
+    /// Dead letters that nobody knows the table or the topic of.
     pub unplaced: u64,
     pub commits: u64,
     /// The last version that holds rows of this replay.
@@ -95,23 +95,23 @@ pub struct Failure {
     pub error: String,
 }
 
-/// Replays a table's letters.
+/// Replays a table's dead letters.
 pub async fn replay(table: &Table, asked: Asked, clock: &SharedClock) -> Result<Outcome> {
     let store = Store::open(&table.location, &table.storage_options)?;
-    replay_in(store, super::letters::store(table)?, table, asked, clock).await
+    replay_in(store, super::dead_letters::store(table)?, table, asked, clock).await
 }
 
-/// The same in stores that are open: the table's, and that of its letters.
+/// The same in stores that are open: the table's, and that of its dead letters.
 pub async fn replay_in(
     store: Store,
-    letters: Store,
+    dead_letters: Store,
     table: &Table,
     asked: Asked,
     clock: &SharedClock,
 ) -> Result<Outcome> {
-    let mut replay = Replay::begin(table, (store, letters), asked, clock).await?;
+    let mut replay = Replay::begin(table, (store, dead_letters), asked, clock).await?;
     let ended = replay.run().await;
-    replay.sweeper.finish(SWEEP_PATIENCE).await;
+    replay.orphan_cleaner.finish(SWEEP_TIMEOUT).await;
     ended?;
     Ok(replay.outcome)
 }
@@ -126,20 +126,20 @@ struct Replay<'a> {
     /// When the log's tip was last seen, boot time.
     tip_seen: Duration,
     schema: Arc<Schema>,
-    letters: Store,
-    files: Vec<LetterFile>,
+    dead_letters: Store,
+    files: Vec<DeadLetterFile>,
     /// The partitions of the replay, by their numbers.
     sources: Vec<TopicPartition>,
-    due: Vec<Letter>,
+    due: Vec<DeadLetter>,
     budget: Budget,
-    sweeper: Sweeper,
+    orphan_cleaner: OrphanCleaner,
     outcome: Outcome,
 }
 
 impl<'a> Replay<'a> {
     async fn begin(
         table: &'a Table,
-        (store, letters): (Store, Store),
+        (store, dead_letters): (Store, Store),
         asked: Asked,
         clock: &SharedClock,
     ) -> Result<Replay<'a>> {
@@ -147,11 +147,11 @@ impl<'a> Replay<'a> {
         let Some(snapshot) = log::load(&store).await? else {
             return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table", store.url)));
         };
-        let schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
+        let schema = Arc::new(write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?);
         since::not_replaced(&store, &snapshot, &table.id).await?;
-        refuse_handed_over(table, &snapshot)?;
-        let inventory = inventory::take(&letters).await?;
-        let files = letters::files(&letters, &inventory)?;
+        refuse_transferred(table, &snapshot)?;
+        let inventory = inventory::take(&dead_letters).await?;
+        let files = dead_letter_rows::files(&dead_letters, &inventory)?;
         let mut replay = Replay {
             table,
             asked,
@@ -161,35 +161,36 @@ impl<'a> Replay<'a> {
             snapshot,
             tip_seen,
             schema,
-            letters,
+            dead_letters,
             files,
             sources: Vec::new(),
             due: Vec::new(),
             budget: Budget::new(usize::MAX / 4),
-            sweeper: Sweeper::here(),
+            orphan_cleaner: OrphanCleaner::here(),
             outcome: Outcome::default(),
         };
         replay.find_due().await?;
         Ok(replay)
     }
 
-    /// Looks at every letter, and keeps those that may be due.
+    /// Looks at every dead letter, and keeps those that may be due.
     async fn find_due(&mut self) -> Result<()> {
-        let places = Places::of(&self.table.id, &self.snapshot.txns);
+        let places = DeadLetterOwners::of(&self.table.id, &self.snapshot.txns);
         let mut sources: Vec<TopicPartition> = Vec::new();
         let mut standings: Vec<Option<Standing>> = Vec::new();
         let mut numbers: BTreeMap<TopicPartition, u32> = BTreeMap::new();
-        let mut all: Vec<Letter> = Vec::new();
-        let (mut tried, mut unsettled, mut unplaced) = (0, 0, 0);
+        let mut all: Vec<DeadLetter> = Vec::new();
+        let (mut tried, mut unresolved, mut unplaced) = (0, 0, 0);
         for (number, file) in (0..).zip(&self.files).filter(|(_, file)| places.may_be_ours(file)) {
-            let mut letters = letters::open(&self.letters, &file.add, &letters::PLAIN, None).await?;
-            while let Some(batch) = letters.next().await? {
+            let mut dead_letters =
+                dead_letter_rows::open(&self.dead_letters, &file.add, &dead_letter_rows::PLAIN, None).await?;
+            while let Some(batch) = dead_letters.next().await? {
                 for row in 0..batch.len() {
-                    let Some(letter) = batch.letter(row) else { continue };
-                    if letter.topic != self.table.topic {
+                    let Some(dead_letter) = batch.dead_letter(row) else { continue };
+                    if dead_letter.topic != self.table.topic {
                         continue;
                     }
-                    let Some(source) = places.source_of(file, &letter) else {
+                    let Some(source) = places.source_of(file, &dead_letter) else {
                         unplaced += 1;
                         continue;
                     };
@@ -204,14 +205,14 @@ impl<'a> Replay<'a> {
                         }
                     };
                     match standings[partition as usize]
-                        .map(|of| replay::due(letter.offset, of, self.asked.again))
+                        .map(|of| replay::due(dead_letter.offset, of, self.asked.again))
                     {
-                        None | Some(Due::Unsettled) => unsettled += 1,
+                        None | Some(Due::Unresolved) => unresolved += 1,
                         Some(Due::Tried) => tried += 1,
                         Some(Due::Now | Due::UnlessRow) => {
                             let row = u32::try_from(batch.first + row)
                                 .expect("a file has fewer than 4 billion rows");
-                            all.push(Letter { partition, offset: letter.offset, file: number, row });
+                            all.push(DeadLetter { partition, offset: dead_letter.offset, file: number, row });
                         }
                     }
                 }
@@ -219,14 +220,14 @@ impl<'a> Replay<'a> {
         }
         replay::order(&mut all);
         (self.sources, self.outcome.tried_before) = (sources, tried);
-        (self.outcome.unsettled, self.outcome.unplaced) = (unsettled, unplaced);
-        let may_be_row = |letter: &&Letter| {
-            let standing = standings[letter.partition as usize];
-            standing.is_some_and(|of| replay::due(letter.offset, of, self.asked.again) == Due::UnlessRow)
+        (self.outcome.unresolved, self.outcome.unplaced) = (unresolved, unplaced);
+        let may_be_row = |dead_letter: &&DeadLetter| {
+            let standing = standings[dead_letter.partition as usize];
+            standing.is_some_and(|of| replay::due(dead_letter.offset, of, self.asked.again) == Due::UnlessRow)
         };
         let rows = self.rows_of_earlier_replays(all.iter().filter(may_be_row)).await?;
         let before = all.len();
-        all.retain(|letter| !rows.contains(&(letter.partition, letter.offset)));
+        all.retain(|dead_letter| !rows.contains(&(dead_letter.partition, dead_letter.offset)));
         self.outcome.rows_before = (before - all.len()) as u64;
         self.due = all;
         Ok(())
@@ -235,12 +236,12 @@ impl<'a> Replay<'a> {
     fn standing(&self, source: &TopicPartition) -> Option<Standing> {
         let txns = &self.snapshot.txns;
         let at = |name: String| txns.get(&name).copied().map(Offset);
-        let settled = at(AppId::new(&self.table.id, source.clone()).to_string())?;
+        let resolved = at(AppId::new(&self.table.id, source.clone()).to_string())?;
         // What was tried under a former name stays tried.
         let lineage = Lineage::of(txns);
         let tried = self.names(&lineage, source).into_iter().filter_map(at).max().unwrap_or(Offset(0));
         let has_cloned = lineage.has_cloned(&self.table.id, &source.topic);
-        Some(Standing { settled, tried, has_cloned })
+        Some(Standing { resolved, tried, has_cloned })
     }
 
     /// The `txn`s of replays of a partition, its own first.
@@ -260,23 +261,23 @@ impl<'a> Replay<'a> {
         replay::app_id(&self.table.id, &self.sources[partition as usize])
     }
 
-    /// Those of these letters whose row is in the main table.
+    /// Those of these dead letters whose row is in the main table.
     async fn rows_of_earlier_replays(
         &self,
-        letters: impl Iterator<Item = &Letter>,
+        dead_letters: impl Iterator<Item = &DeadLetter>,
     ) -> Result<BTreeSet<(u32, Offset)>> {
         let lineage = Lineage::of(&self.snapshot.txns);
         let own = self.sources.iter().map(|source| AppId::new(&self.table.id, source.clone()));
         let names: Vec<Vec<AppId>> = own.map(|own| lineage.names(&own)).collect();
-        let places = letters.flat_map(|letter| {
-            let names = names[letter.partition as usize].iter();
-            names.map(|name| ((name.source.clone(), letter.offset), letter.partition))
+        let places = dead_letters.flat_map(|dead_letter| {
+            let names = names[dead_letter.partition as usize].iter();
+            names.map(|name| ((name.source.clone(), dead_letter.offset), dead_letter.partition))
         });
         let asked: BTreeMap<(TopicPartition, Offset), u32> = places.collect();
         if asked.is_empty() {
             return Ok(BTreeSet::new());
         }
-        if !gate::has_offset_columns(&self.schema) {
+        if !write_compatibility::has_offset_columns(&self.schema) {
             let message = format!("{}: the table has no columns `_partition` and `_offset`", self.store.url);
             return Err(Error::new(ErrorKind::CannotWrite, message)
                 .remedy("without them nobody can tell which letters are rows: replay without `--again`"));
@@ -291,24 +292,24 @@ impl<'a> Replay<'a> {
         let mut left = &due[..];
         while !left.is_empty() {
             let (batch, rest) = left.split_at(left.len().min(self.batch_max(left)));
-            // Whoever changed the schema meanwhile: the same letters are decoded anew.
+            // Whoever changed the schema meanwhile: the same dead letters are decoded anew.
             while !self.batch(batch).await? {}
             left = rest;
         }
         Ok(())
     }
 
-    /// As many letters as come to about one data file.
-    fn batch_max(&self, left: &[Letter]) -> usize {
+    /// As many dead letters as come to about one data file.
+    fn batch_max(&self, left: &[DeadLetter]) -> usize {
         let file = &self.files[left[0].file as usize];
-        let letters: u64 = crate::table::verify::records(&file.add).unwrap_or(1).max(1);
-        let each = (file.add.size.max(1) as u64).div_ceil(letters);
+        let dead_letters: u64 = crate::table::verify::records(&file.add).unwrap_or(1).max(1);
+        let each = (file.add.size.max(1) as u64).div_ceil(dead_letters);
         let fit = usize::try_from(self.table.target_file_size / each.max(1)).unwrap_or(usize::MAX);
-        fit.clamp(1, LETTERS_MAX)
+        fit.clamp(1, DEAD_LETTERS_MAX)
     }
 
-    /// Decodes letters and commits their rows. False: the table has changed, and nothing was committed.
-    async fn batch(&mut self, batch: &[Letter]) -> Result<bool> {
+    /// Decodes dead letters and commits their rows. False: the table has changed, and nothing was committed.
+    async fn batch(&mut self, batch: &[DeadLetter]) -> Result<bool> {
         let decoded = self.decode(batch).await?;
         if !self.asked.dry_run {
             let path = decoded.file.as_ref().map(|file| self.store.path(&file.path));
@@ -317,7 +318,7 @@ impl<'a> Replay<'a> {
             if put.is_err() && planted(Bug::ReplayDeletesFilesInDoubt) {
                 self.sweep(path.clone());
             }
-            if let Put::Void(why) = put? {
+            if let Put::Orphan(why) = put? {
                 self.sweep(path);
                 return why.map_or(Ok(false), Err);
             }
@@ -336,43 +337,50 @@ impl<'a> Replay<'a> {
 
     fn sweep(&self, path: Option<object_store::path::Path>) {
         if let Some(path) = path {
-            self.sweeper.sweep(&self.store, Void::whole(path));
+            self.orphan_cleaner.sweep(&self.store, Orphan::whole(path));
         }
     }
 
-    /// Decodes letters into a file, and carries it into the store.
-    async fn decode(&self, batch: &[Letter]) -> Result<Decoded> {
-        let mut by_file: BTreeMap<u32, Vec<Letter>> = BTreeMap::new();
-        for letter in batch {
-            by_file.entry(letter.file).or_default().push(*letter);
+    /// Decodes dead letters into a file, and carries it into the store.
+    async fn decode(&self, batch: &[DeadLetter]) -> Result<Decoded> {
+        let mut by_file: BTreeMap<u32, Vec<DeadLetter>> = BTreeMap::new();
+        for dead_letter in batch {
+            by_file.entry(dead_letter.file).or_default().push(*dead_letter);
         }
         let mut writer = Writer::new(self)?;
         let mut ranges: BTreeMap<u32, OffsetRange> = BTreeMap::new();
         let mut failures = Vec::new();
         let mut decoder = Decoder::new(&self.schema, &self.table.decoding);
         for (number, mut wanted) in by_file {
-            wanted.sort_unstable_by_key(|letter| letter.row);
-            let rows: Vec<u32> = wanted.iter().map(|letter| letter.row).collect();
+            wanted.sort_unstable_by_key(|dead_letter| dead_letter.row);
+            let rows: Vec<u32> = wanted.iter().map(|dead_letter| dead_letter.row).collect();
             let file = &self.files[number as usize];
             let (mut room, mut headers) = (Vec::new(), Vec::new());
-            let mut letters = letters::open(&self.letters, &file.add, &letters::WHOLE, Some(&rows)).await?;
-            while let Some(found) = letters.next().await? {
+            let mut dead_letters =
+                dead_letter_rows::open(&self.dead_letters, &file.add, &dead_letter_rows::WHOLE, Some(&rows))
+                    .await?;
+            while let Some(found) = dead_letters.next().await? {
                 for row in 0..found.len() {
                     let at = wanted[found.first + row];
-                    let letter = found.letter(row).filter(|letter| letter.offset == at.offset);
-                    let letter = letter.ok_or_else(|| changed(&self.letters))?;
+                    let dead_letter =
+                        found.dead_letter(row).filter(|dead_letter| dead_letter.offset == at.offset);
+                    let dead_letter = dead_letter.ok_or_else(|| changed(&self.dead_letters))?;
                     found.headers(row, &mut headers);
                     let record = Record {
-                        offset: letter.offset,
-                        timestamp_ms: letter.timestamp_ms,
+                        offset: dead_letter.offset,
+                        timestamp_ms: dead_letter.timestamp_ms,
                         log_append_time: None,
-                        key: letter.key,
+                        key: dead_letter.key,
                         value: None,
                         headers: Headers::over(&headers),
                     };
-                    let facts = RecordFacts { topic: letter.topic, partition: letter.partition.0, record };
-                    let decoded =
-                        decoder.append(&mut writer.columns, Padded::copied(letter.value, &mut room), &facts);
+                    let facts =
+                        RecordFacts { topic: dead_letter.topic, partition: dead_letter.partition.0, record };
+                    let decoded = decoder.append(
+                        &mut writer.columns,
+                        Padded::copied(dead_letter.value, &mut room),
+                        &facts,
+                    );
                     let range = ranges.entry(at.partition).or_insert_with(|| self.empty_range(&at));
                     range.start = range.start.min(at.offset);
                     range.next = range.next.max(Offset(at.offset.0 + 1));
@@ -384,9 +392,9 @@ impl<'a> Replay<'a> {
                         Err(bad) => {
                             range.dead_letters += 1;
                             failures.push(Failure {
-                                topic: letter.topic.to_owned(),
-                                partition: letter.partition,
-                                offset: letter.offset,
+                                topic: dead_letter.topic.to_owned(),
+                                partition: dead_letter.partition,
+                                offset: dead_letter.offset,
                                 reason: bad.reason.as_str().to_owned(),
                                 error: bad.detail,
                             });
@@ -398,11 +406,11 @@ impl<'a> Replay<'a> {
         Ok(Decoded { file: writer.end().await?, ranges: ranges.into_values().collect(), failures })
     }
 
-    fn empty_range(&self, letter: &Letter) -> OffsetRange {
+    fn empty_range(&self, dead_letter: &DeadLetter) -> OffsetRange {
         OffsetRange {
-            source: self.sources[letter.partition as usize].clone(),
-            start: letter.offset,
-            next: letter.offset,
+            source: self.sources[dead_letter.partition as usize].clone(),
+            start: dead_letter.offset,
+            next: dead_letter.offset,
             rows: 0,
             skipped: 0,
             tombstones: 0,
@@ -414,25 +422,25 @@ impl<'a> Replay<'a> {
     ///
     /// # Errors
     /// Only the table can tell whether they are in it.
-    async fn commit(&mut self, batch: &[Letter], decoded: &Decoded) -> Result<Put> {
+    async fn commit(&mut self, batch: &[DeadLetter], decoded: &Decoded) -> Result<Put> {
         loop {
             let now = self.clock.boot();
             let is_old = |file: &DataFile| now.saturating_sub(file.begun) > FILE_AGE_MAX;
             if decoded.file.as_ref().is_some_and(is_old) {
-                return Ok(Put::Void(None));
+                return Ok(Put::Orphan(None));
             }
             match self.is_at_the_tip().await {
                 Ok(true) => {}
-                Ok(false) => return Ok(Put::Void(None)),
-                Err(error) => return Ok(Put::Void(Some(error))),
+                Ok(false) => return Ok(Put::Orphan(None)),
+                Err(error) => return Ok(Put::Orphan(Some(error))),
             }
             let begun = self.clock.boot();
             let ours = self.body(batch, decoded);
             let version = self.snapshot.version.next();
-            let settled =
-                log::settle(&self.store, version, &ours.id, &ours.bytes, at_start(&self.store)).await;
-            match settled.map_err(|error| error.remedy(NOT_KNOWN))? {
-                Settled::Won => {
+            let resolved =
+                log::resolve(&self.store, version, &ours.id, &ours.bytes, at_start(&self.store)).await;
+            match resolved.map_err(|error| error.remedy(NOT_KNOWN))? {
+                Resolved::Won => {
                     self.snapshot.apply(version, ours.commit);
                     // What took longer says nothing of the tip.
                     self.tip_seen = begun;
@@ -440,17 +448,17 @@ impl<'a> Replay<'a> {
                     self.outcome.commits += 1;
                     self.outcome.version = Some(version);
                     let rows: u64 = decoded.ranges.iter().map(|range| range.rows).sum();
-                    info!(table = self.table.id, %version, letters = batch.len(), rows, "letters replayed");
+                    info!(table = self.table.id, %version, dead_letters = batch.len(), rows, "letters replayed");
                     return Ok(Put::Landed);
                 }
                 // Ours may have been there, and cleaned up, before the winner came: its file may be live.
-                Settled::Lost(_) if self.clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR => {
+                Resolved::Lost(_) if self.clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR => {
                     return Err(moved_on(self.table).remedy(NOT_KNOWN));
                 }
-                Settled::Lost(winner) => match self.give_way(&winner).await {
+                Resolved::Lost(winner) => match self.give_way(&winner).await {
                     Ok(true) => {}
-                    Ok(false) => return Ok(Put::Void(None)),
-                    Err(error) => return Ok(Put::Void(Some(error))),
+                    Ok(false) => return Ok(Put::Orphan(None)),
+                    Err(error) => return Ok(Put::Orphan(Some(error))),
                 },
             }
         }
@@ -465,7 +473,7 @@ impl<'a> Replay<'a> {
         }
         let Some(snapshot) = log::load(&self.store).await? else { return Err(moved_on(self.table)) };
         since::not_replaced(&self.store, &snapshot, &self.table.id).await?;
-        refuse_handed_over(self.table, &snapshot)?;
+        refuse_transferred(self.table, &snapshot)?;
         let tried = |snapshot: &Snapshot, name: &String| snapshot.txns.get(name).copied();
         let took_an_id = |source| took_an_id(&self.table.id, source, &snapshot.txns).is_some();
         if self.all_names().iter().any(|name| tried(&snapshot, name) != tried(&self.snapshot, name))
@@ -473,13 +481,13 @@ impl<'a> Replay<'a> {
         {
             return Err(moved_on(self.table));
         }
-        self.schema = Arc::new(gate::admit(&snapshot.protocol, &snapshot.metadata)?);
+        self.schema = Arc::new(write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?);
         let same = snapshot.metadata == self.snapshot.metadata;
         (self.snapshot, self.tip_seen) = (snapshot, now);
         Ok(same)
     }
 
-    fn body(&self, batch: &[Letter], decoded: &Decoded) -> Ours {
+    fn body(&self, batch: &[DeadLetter], decoded: &Decoded) -> Ours {
         let now = self.clock.wall_ms();
         let tried = |partition: u32| {
             self.standing(&self.sources[partition as usize]).map_or(Offset(0), |standing| standing.tried)
@@ -487,7 +495,7 @@ impl<'a> Replay<'a> {
         let moves = replay::moves(batch, tried);
         let mut actions: Vec<Action> =
             moves.into_iter().map(|(partition, at)| create::txn(self.app_id(partition), at.0, now)).collect();
-        let tag = LettersTag { table_id: self.table.id.clone(), ranges: decoded.ranges.clone() };
+        let tag = DeadLettersTag { table_id: self.table.id.clone(), ranges: decoded.ranges.clone() };
         actions.extend(decoded.file.as_ref().map(|file| add(file, REPLAYED_TAG, &tag)));
         let parameters = Map::from_iter([("outputMode".to_owned(), Value::from("Append"))]);
         let told_of = Told {
@@ -504,7 +512,8 @@ impl<'a> Replay<'a> {
         let names = self.all_names();
         let (id, sources) = (&self.table.id, &self.sources);
         let takes_over = |of: &TopicPartition, name: &str| {
-            Handover::parse(name).is_some_and(|handover| handover.is_from(id, &of.topic, &of.topic_id))
+            IdentityTransfer::parse(name)
+                .is_some_and(|identity_transfer| identity_transfer.is_from(id, &of.topic, &of.topic_id))
                 || AppId::parse(name).is_some_and(|name| is_told_an_id(id, of, &name))
         };
         let relation = |name: &str| match names.contains(name) && !planted(Bug::ReplayIgnoresAnother) {
@@ -512,15 +521,16 @@ impl<'a> Replay<'a> {
             false if sources.iter().any(|of| takes_over(of, name)) => Relation::Successor,
             false => Relation::Foreign,
         };
-        match meet(&self.store, &mut self.snapshot, winner, relation)? {
-            Verdict::Fenced(by) | Verdict::HandedOver(by, _) => {
+        match apply_foreign_commit(&self.store, &mut self.snapshot, winner, relation)? {
+            Verdict::Fenced(by) | Verdict::Transferred(by, _) => {
                 let by = by.map_or_else(|| "an unknown writer".to_owned(), |writer| writer.to_string());
                 let message = format!("table `{id}`: its letters are replayed by {by}, too");
                 Err(Error::new(ErrorKind::Fenced, message)
                     .remedy("what was committed stays: run it again once the other one has ended"))
             }
             Verdict::Reload => {
-                self.schema = Arc::new(gate::admit(&self.snapshot.protocol, &self.snapshot.metadata)?);
+                self.schema =
+                    Arc::new(write_compatibility::check(&self.snapshot.protocol, &self.snapshot.metadata)?);
                 Ok(false)
             }
             _ => Ok(true),
@@ -532,7 +542,7 @@ impl<'a> Replay<'a> {
 enum Put {
     Landed,
     /// The table has changed, or is another one's: nothing of it is committed, nor will be.
-    Void(Option<Error>),
+    Orphan(Option<Error>),
 }
 
 fn moved_on(table: &Table) -> Error {
@@ -541,15 +551,15 @@ fn moved_on(table: &Table) -> Error {
     Error::new(ErrorKind::Fenced, message).remedy("run it again: the table tells which letters are rows")
 }
 
-fn changed(letters: &Store) -> Error {
+fn changed(dead_letters: &Store) -> Error {
     Error::new(
         ErrorKind::Disagree,
-        format!("{}: a file of letters has changed while it was read", letters.url),
+        format!("{}: a file of letters has changed while it was read", dead_letters.url),
     )
     .remedy("run it again")
 }
 
-/// What a batch of letters has become.
+/// What a batch of dead letters has become.
 struct Decoded {
     /// `None` where none became a row, or nothing is to be committed.
     file: Option<DataFile>,
@@ -605,14 +615,14 @@ impl<'a> Writer<'a> {
     }
 
     fn begin(&self) -> Result<Open> {
-        let Replay { table, clock, schema, store, sweeper, .. } = self.replay;
+        let Replay { table, clock, schema, store, orphan_cleaner, .. } = self.replay;
         let parquet = ParquetFile::create(schema, table.compression, ROW_GROUP_BYTES)?.parts_of(PART_BYTES);
         let path = format!("part-{}.{}.parquet", clock.fresh_id_in_order(), table.compression.name());
         let (parts, mut arriving) = mpsc::channel(PARTS_WAITING);
-        let (store, sweeper, name) = (store.clone(), sweeper.clone(), path.clone());
+        let (store, orphan_cleaner, name) = (store.clone(), orphan_cleaner.clone(), path.clone());
         let upload = tokio::spawn(async move {
             let arriving = futures::stream::poll_fn(move |context| arriving.poll_recv(context));
-            upload::file(&store, (&name, Name::Fresh), arriving, &(), &sweeper).await
+            upload::file(&store, (&name, Name::Fresh), arriving, &(), &orphan_cleaner).await
         });
         Ok(Open { parquet, path, begun: clock.boot(), parts, upload })
     }
@@ -662,8 +672,8 @@ impl Open {
     }
 }
 
-/// Refuses a table whose letters are somebody else's by now.
-fn refuse_handed_over(table: &Table, snapshot: &Snapshot) -> Result<()> {
+/// Refuses a table whose dead letters are somebody else's by now.
+fn refuse_transferred(table: &Table, snapshot: &Snapshot) -> Result<()> {
     let own = snapshot.txns.keys().filter_map(|name| AppId::parse(name));
     let own = own.filter(|id| id.table_id == table.id && id.source.topic == table.topic);
     for id in own {

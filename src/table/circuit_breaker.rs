@@ -32,7 +32,7 @@ use crate::protocol::breaker::{Admission, Breaker, Turn};
 use crate::status::{Board, Part, State as PartState};
 
 /// The breaker of one store, and who hears of it.
-pub struct Guard {
+pub struct CircuitBreaker {
     /// `s3://bucket`.
     name: String,
     /// The same with its endpoint, where one is given.
@@ -103,8 +103,8 @@ impl std::error::Error for Refused {}
 
 /// The guard of the store at this place: tables of one bucket share it, and a table on a disk has its own,
 /// for the next one may lie on another disk.
-pub fn of(url: &Url, options: &BTreeMap<String, Secret>) -> Arc<Guard> {
-    static ALL: LazyLock<Mutex<BTreeMap<String, Arc<Guard>>>> = LazyLock::new(Mutex::default);
+pub fn of(url: &Url, options: &BTreeMap<String, Secret>) -> Arc<CircuitBreaker> {
+    static ALL: LazyLock<Mutex<BTreeMap<String, Arc<CircuitBreaker>>>> = LazyLock::new(Mutex::default);
     let name = match url.scheme() {
         "file" => url.to_string(),
         scheme => format!("{scheme}://{}", url.authority()),
@@ -113,28 +113,33 @@ pub fn of(url: &Url, options: &BTreeMap<String, Secret>) -> Arc<Guard> {
     let key = endpoints.fold(name.clone(), |key, (_, endpoint)| key + " " + endpoint.reveal());
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     let place = without_userinfo(&key);
-    let guard = || Arc::new(Guard { name, place, state: Mutex::default(), raced: OnceCell::new() });
-    Arc::clone(all.entry(key).or_insert_with(guard))
+    let circuit_breaker =
+        || Arc::new(CircuitBreaker { name, place, state: Mutex::default(), raced: OnceCell::new() });
+    Arc::clone(all.entry(key).or_insert_with(circuit_breaker))
 }
 
 /// Puts the guard before a local disk.
-pub fn before_disk(disk: Disk, guard: &Arc<Guard>) -> Arc<dyn ObjectStore> {
-    Arc::new(Guarded::<dyn ObjectStore> { inner: Arc::new(disk), guard: Arc::clone(guard) })
+pub fn before_disk(disk: Disk, circuit_breaker: &Arc<CircuitBreaker>) -> Arc<dyn ObjectStore> {
+    Arc::new(BehindCircuitBreaker::<dyn ObjectStore> {
+        inner: Arc::new(disk),
+        circuit_breaker: Arc::clone(circuit_breaker),
+    })
 }
 
 /// Puts the guard before a client.
-pub fn before(client: Client, guard: &Arc<Guard>) -> Client {
-    let objects = Guarded { inner: client.objects, guard: Arc::clone(guard) };
-    let parts = Guarded { inner: client.parts, guard: Arc::clone(guard) };
+pub fn before(client: Client, circuit_breaker: &Arc<CircuitBreaker>) -> Client {
+    let objects =
+        BehindCircuitBreaker { inner: client.objects, circuit_breaker: Arc::clone(circuit_breaker) };
+    let parts = BehindCircuitBreaker { inner: client.parts, circuit_breaker: Arc::clone(circuit_breaker) };
     Client { objects: Arc::new(objects), parts: Arc::new(parts) }
 }
 
-impl Guard {
+impl CircuitBreaker {
     /// Of a process that has not met it yet.
     #[cfg(test)]
-    pub(super) fn of_place(place: &str) -> Guard {
+    pub(super) fn of_place(place: &str) -> CircuitBreaker {
         let (name, place) = (place.to_owned(), place.to_owned());
-        Guard { name, place, state: Mutex::default(), raced: OnceCell::new() }
+        CircuitBreaker { name, place, state: Mutex::default(), raced: OnceCell::new() }
     }
 
     pub(super) fn place(&self) -> &str {
@@ -154,16 +159,16 @@ impl Guard {
     }
 
     async fn sent<T>(&self, op: Op, request: impl Future<Output = Result<T>>) -> Result<T> {
-        let probe = self.admitted(op)?;
+        let probe = self.checked(op)?;
         let outcome = request.await;
         self.note(op, outcome.as_ref().err());
-        probe.settle();
+        probe.resolve();
         outcome
     }
 
-    fn admitted(&self, op: Op) -> Result<Probe<'_>> {
+    fn checked(&self, op: Op) -> Result<Probe<'_>> {
         let mut state = self.lock();
-        match state.breaker.admit(SystemClock.boot()) {
+        match state.breaker.check(SystemClock.boot()) {
             Admission::Pass => Ok(Probe(None)),
             Admission::Probe => Ok(Probe(Some(self))),
             Admission::Refuse => {
@@ -212,19 +217,19 @@ impl Guard {
 }
 
 /// Lets another probe go if nobody waits for the answer of this one any more.
-struct Probe<'a>(Option<&'a Guard>);
+struct Probe<'a>(Option<&'a CircuitBreaker>);
 
 impl Probe<'_> {
     /// Its answer was noted.
-    fn settle(mut self) {
+    fn resolve(mut self) {
         self.0 = None;
     }
 }
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        if let Some(guard) = self.0 {
-            guard.lock().breaker.abandoned(SystemClock.boot());
+        if let Some(circuit_breaker) = self.0 {
+            circuit_breaker.lock().breaker.abandoned(SystemClock.boot());
         }
     }
 }
@@ -275,36 +280,36 @@ fn jitter() -> f64 {
     f64::from(RandomState::new().build_hasher().finish() as u32) / f64::from(u32::MAX)
 }
 
-struct Guarded<S: ?Sized> {
-    guard: Arc<Guard>,
+struct BehindCircuitBreaker<S: ?Sized> {
+    circuit_breaker: Arc<CircuitBreaker>,
     inner: Arc<S>,
 }
 
-impl fmt::Debug for Guarded<dyn ObjectStore> {
+impl fmt::Debug for BehindCircuitBreaker<dyn ObjectStore> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
 }
 
-impl fmt::Display for Guarded<dyn ObjectStore> {
+impl fmt::Display for BehindCircuitBreaker<dyn ObjectStore> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.inner, f)
     }
 }
 
-impl<S: ?Sized> Guarded<S> {
+impl<S: ?Sized> BehindCircuitBreaker<S> {
     /// The first trouble of a stream counts; what is refused is its only item.
     fn streamed<T: Send + 'static>(
         &self,
         op: Op,
         stream: impl FnOnce() -> BoxStream<'static, Result<T>>,
     ) -> BoxStream<'static, Result<T>> {
-        match self.guard.admitted(op) {
+        match self.circuit_breaker.checked(op) {
             Err(refused) => return futures::stream::once(async { Err(refused) }).boxed(),
             // Streams are read to their first item at least, or time lets the next probe go.
-            Ok(probe) => probe.settle(),
+            Ok(probe) => probe.resolve(),
         }
-        let guard = Arc::clone(&self.guard);
+        let circuit_breaker = Arc::clone(&self.circuit_breaker);
         let mut noted = false;
         let mut inner = stream();
         futures::stream::poll_fn(move |context| {
@@ -312,7 +317,7 @@ impl<S: ?Sized> Guarded<S> {
             if let std::task::Poll::Ready(item) = &item
                 && !std::mem::replace(&mut noted, true)
             {
-                guard.note(op, item.as_ref().and_then(|item| item.as_ref().err()));
+                circuit_breaker.note(op, item.as_ref().and_then(|item| item.as_ref().err()));
             }
             item
         })
@@ -321,9 +326,9 @@ impl<S: ?Sized> Guarded<S> {
 }
 
 #[async_trait]
-impl ObjectStore for Guarded<dyn ObjectStore> {
+impl ObjectStore for BehindCircuitBreaker<dyn ObjectStore> {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.guard.sent(Op::Put, self.inner.put_opts(location, payload, options)).await
+        self.circuit_breaker.sent(Op::Put, self.inner.put_opts(location, payload, options)).await
     }
 
     async fn put_multipart_opts(
@@ -331,11 +336,11 @@ impl ObjectStore for Guarded<dyn ObjectStore> {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.guard.sent(Op::Begin, self.inner.put_multipart_opts(location, options)).await
+        self.circuit_breaker.sent(Op::Begin, self.inner.put_multipart_opts(location, options)).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.guard.sent(Op::Get, self.inner.get_opts(location, options)).await
+        self.circuit_breaker.sent(Op::Get, self.inner.get_opts(location, options)).await
     }
 
     async fn get_ranges(
@@ -343,7 +348,7 @@ impl ObjectStore for Guarded<dyn ObjectStore> {
         location: &Path,
         ranges: &[std::ops::Range<u64>],
     ) -> Result<Vec<bytes::Bytes>> {
-        self.guard.sent(Op::Get, self.inner.get_ranges(location, ranges)).await
+        self.circuit_breaker.sent(Op::Get, self.inner.get_ranges(location, ranges)).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -363,22 +368,22 @@ impl ObjectStore for Guarded<dyn ObjectStore> {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.guard.sent(Op::List, self.inner.list_with_delimiter(prefix)).await
+        self.circuit_breaker.sent(Op::List, self.inner.list_with_delimiter(prefix)).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.guard.sent(Op::Copy, self.inner.copy_opts(from, to, options)).await
+        self.circuit_breaker.sent(Op::Copy, self.inner.copy_opts(from, to, options)).await
     }
 }
 
 #[async_trait]
-impl MultipartStore for Guarded<dyn MultipartStore> {
+impl MultipartStore for BehindCircuitBreaker<dyn MultipartStore> {
     async fn create_multipart(&self, path: &Path) -> Result<MultipartId> {
-        self.guard.sent(Op::Begin, self.inner.create_multipart(path)).await
+        self.circuit_breaker.sent(Op::Begin, self.inner.create_multipart(path)).await
     }
 
     async fn put_part(&self, path: &Path, id: &MultipartId, part: usize, data: PutPayload) -> Result<PartId> {
-        self.guard.sent(Op::Part, self.inner.put_part(path, id, part, data)).await
+        self.circuit_breaker.sent(Op::Part, self.inner.put_part(path, id, part, data)).await
     }
 
     async fn complete_multipart(
@@ -387,11 +392,11 @@ impl MultipartStore for Guarded<dyn MultipartStore> {
         id: &MultipartId,
         parts: Vec<PartId>,
     ) -> Result<PutResult> {
-        self.guard.sent(Op::Complete, self.inner.complete_multipart(path, id, parts)).await
+        self.circuit_breaker.sent(Op::Complete, self.inner.complete_multipart(path, id, parts)).await
     }
 
     async fn abort_multipart(&self, path: &Path, id: &MultipartId) -> Result<()> {
-        self.guard.sent(Op::Abort, self.inner.abort_multipart(path, id)).await
+        self.circuit_breaker.sent(Op::Abort, self.inner.abort_multipart(path, id)).await
     }
 }
 
@@ -469,14 +474,14 @@ mod tests {
         }
     }
 
-    fn guarded(name: &str) -> (Arc<Moody>, Guarded<dyn ObjectStore>, Arc<Board>) {
+    fn guarded(name: &str) -> (Arc<Moody>, BehindCircuitBreaker<dyn ObjectStore>, Arc<Board>) {
         let url = Url::parse(&format!("s3://{name}/t")).unwrap();
-        let guard = of(&url, &BTreeMap::new());
+        let circuit_breaker = of(&url, &BTreeMap::new());
         let board = Arc::new(Board::new(Arc::new(SystemClock)));
         board.set(Part::Kafka, PartState::Reading);
-        guard.tell(&board);
+        circuit_breaker.tell(&board);
         let moody = Arc::new(Moody::default());
-        (Arc::clone(&moody), Guarded { inner: moody, guard }, board)
+        (Arc::clone(&moody), BehindCircuitBreaker { inner: moody, circuit_breaker }, board)
     }
 
     #[tokio::test]
@@ -505,7 +510,7 @@ mod tests {
             assert!(store.get(&Path::from("x")).await.is_err());
         }
         tokio::time::sleep(std::time::Duration::from_millis(700)).await;
-        drop(store.guard.admitted(Op::Get).unwrap());
+        drop(store.circuit_breaker.checked(Op::Get).unwrap());
         moody.ill.store(false, Ordering::Relaxed);
         assert!(matches!(store.get(&Path::from("x")).await, Err(Error::NotFound { .. })));
     }
@@ -531,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_of_one_bucket_share_a_guard_and_other_endpoints_have_their_own() {
+    fn tables_of_one_bucket_share_a_circuit_breaker_and_other_endpoints_have_their_own() {
         let of = |url: &str, options: &[(&str, &str)]| {
             let options = options.iter().map(|(key, value)| ((*key).to_owned(), Secret::new(*value)));
             of(&Url::parse(url).unwrap(), &options.collect())

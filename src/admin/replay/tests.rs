@@ -1,4 +1,4 @@
-//! A replay that ends at any request, beside others that write the table: each letter is one row at most.
+//! A replay that ends at any request, beside others that write the table: each dead letter is one row at most.
 
 use std::fmt;
 use std::ops::Range;
@@ -17,32 +17,32 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::clock::testing::Hand;
+use crate::clock::testing::ManualClock;
 use crate::config::Compression;
 use crate::ids::TopicId;
 use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, source, txn, with_rows};
 use crate::table::verify::verify;
 
-/// Letters of one commit.
+/// Dead letters of one commit.
 const BATCH: u64 = 3;
-const SETTLED: i64 = 40;
+const RESOLVED: i64 = 40;
 
-/// A table, its letters, and the config of both.
+/// A table, its dead letters, and the config of both.
 struct World {
     main: HandMade,
-    letters: HandMade,
+    dead_letters: HandMade,
     table: Table,
 }
 
 /// Partition, offset, and whether it is a row by the config.
-const LETTERS: [&[(i32, i64, bool)]; 2] = [
+const DEAD_LETTERS: [&[(i32, i64, bool)]; 2] = [
     &[(0, 1, true), (0, 4, false), (0, 9, true), (1, 2, true), (1, 3, true), (1, 17, false)],
     &[(0, 11, true), (0, 12, true), (0, 30, true), (1, 20, true), (1, 39, false), (1, 41, true)],
 ];
 
-/// Those of the letters that a replay is to make rows: not what is not settled.
+/// Those of the dead letters that a replay is to make rows: not what is not settled.
 fn rows_to_be() -> Vec<(i32, i64)> {
-    let all = LETTERS.concat().into_iter().filter(|&(_, offset, good)| good && offset < SETTLED);
+    let all = DEAD_LETTERS.concat().into_iter().filter(|&(_, offset, good)| good && offset < RESOLVED);
     let mut rows: Vec<(i32, i64)> = all.map(|(partition, offset, _)| (partition, offset)).collect();
     rows.sort_unstable();
     rows
@@ -50,36 +50,36 @@ fn rows_to_be() -> Vec<(i32, i64)> {
 
 impl World {
     async fn new() -> World {
-        World::with_letters_of("id").await
+        World::with_dead_letters_of("id").await
     }
 
-    async fn with_letters_of(topic_id: &str) -> World {
+    async fn with_dead_letters_of(topic_id: &str) -> World {
         let mut main = HandMade::new().await;
-        let letters_only =
-            [0, 1].map(|partition| OffsetRange { dead_letters: 5, ..with_rows(partition, 0, SETTLED, 0) });
-        main.commit("STREAMING UPDATE", &letters_only, vec![txn(0, SETTLED), txn(1, SETTLED)]).await;
-        let letters = letters(topic_id).await;
-        let size = letters.directory.path().join("letters-1.parquet").metadata().unwrap().len();
+        let dead_letters_only =
+            [0, 1].map(|partition| OffsetRange { dead_letters: 5, ..with_rows(partition, 0, RESOLVED, 0) });
+        main.commit("STREAMING UPDATE", &dead_letters_only, vec![txn(0, RESOLVED), txn(1, RESOLVED)]).await;
+        let dead_letters = dead_letters(topic_id).await;
+        let size = dead_letters.directory.path().join("letters-1.parquet").metadata().unwrap().len();
         let table = Table {
             id: TABLE_ID.to_owned(),
             topic: source(0).topic,
             location: main.store.url.clone(),
-            dead_letters: Some(letters.store.url.clone()),
-            target_file_size: size.div_ceil(LETTERS[0].len() as u64) * BATCH,
+            dead_letters: Some(dead_letters.store.url.clone()),
+            target_file_size: size.div_ceil(DEAD_LETTERS[0].len() as u64) * BATCH,
             compression: Compression::None,
             ..Table::default()
         };
-        World { main, letters, table }
+        World { main, dead_letters, table }
     }
 
     async fn begin(&self, store: Store, asked: Asked) -> Result<Replay<'_>> {
         let clock: SharedClock = Arc::new(SystemClock);
-        Replay::begin(&self.table, (store, self.letters.store.clone()), asked, &clock).await
+        Replay::begin(&self.table, (store, self.dead_letters.store.clone()), asked, &clock).await
     }
 
     async fn replay_on(&self, store: Store, asked: Asked) -> Result<Outcome> {
         let clock: SharedClock = Arc::new(SystemClock);
-        replay_in(store, self.letters.store.clone(), &self.table, asked, &clock).await
+        replay_in(store, self.dead_letters.store.clone(), &self.table, asked, &clock).await
     }
 
     async fn replay(&self, asked: Asked) -> Outcome {
@@ -120,16 +120,16 @@ impl World {
 }
 
 /// A dead-letter table of two files, of partitions without or with a topic id.
-async fn letters(topic_id: &str) -> HandMade {
-    let mut table = HandMade::of_letters().await;
+async fn dead_letters(topic_id: &str) -> HandMade {
+    let mut table = HandMade::of_dead_letters().await;
     let source = |partition| TopicPartition { topic_id: TopicId(topic_id.to_owned()), ..source(partition) };
     let ranges = [0, 1].map(|partition| OffsetRange {
         source: source(partition),
         dead_letters: 6,
         ..with_rows(partition, 0, 50, 0)
     });
-    let tag = LettersTag { table_id: TABLE_ID.to_owned(), ranges: ranges.to_vec() };
-    for of_file in LETTERS {
+    let tag = DeadLettersTag { table_id: TABLE_ID.to_owned(), ranges: ranges.to_vec() };
+    for of_file in DEAD_LETTERS {
         let value = |good: bool| if good { &b"{}"[..] } else { b"{" };
         let all: Vec<_> =
             of_file.iter().map(|&(partition, offset, good)| (partition, offset, value(good))).collect();
@@ -151,7 +151,7 @@ struct Life {
     /// The last request takes effect.
     after: bool,
     /// Moves by so many seconds while a version is put.
-    time: Arc<Hand>,
+    time: Arc<ManualClock>,
     seconds: u64,
 }
 
@@ -273,7 +273,7 @@ impl MultipartUpload for MortalUpload {
 
 /// Each request of a replay × killed before and after it; then run again, killed there once more, and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_request_and_run_again_a_replay_makes_each_letter_one_row() {
+async fn killed_at_any_request_and_run_again_a_replay_makes_each_dead_letter_one_row() {
     let mut kills = 0;
     for after in [false, true] {
         for requests in 0.. {
@@ -289,7 +289,7 @@ async fn killed_at_any_request_and_run_again_a_replay_makes_each_letter_one_row(
                 assert!(rows.iter().all(|row| rows_to_be().contains(row)), "{requests}: {rows:?}");
             }
             let last = world.replay(Asked::default()).await;
-            assert_eq!((last.unsettled, last.tried + last.tried_before), (1, 11), "{requests}");
+            assert_eq!((last.unresolved, last.tried + last.tried_before), (1, 11), "{requests}");
             world.is_as_it_should_be().await;
             let again = world.replay(Asked { again: true, dry_run: false }).await;
             assert_eq!((again.rows, again.tried, again.rows_before), (0, 3, 8), "{requests}");
@@ -302,7 +302,7 @@ async fn killed_at_any_request_and_run_again_a_replay_makes_each_letter_one_row(
 }
 
 #[tokio::test]
-async fn letters_that_fail_again_stay_letters_and_are_told_by_reason() {
+async fn dead_letters_that_fail_again_stay_dead_letters_and_are_told_by_reason() {
     let world = World::new().await;
     let first = world.replay(Asked::default()).await;
     assert_eq!((first.tried, first.rows, first.commits), (11, 8, 4));
@@ -332,13 +332,13 @@ async fn a_dry_run_tells_the_same_and_commits_nothing() {
 }
 
 #[tokio::test]
-async fn of_two_replays_at_once_one_ends_and_no_letter_is_two_rows() {
+async fn of_two_replays_at_once_one_ends_and_no_dead_letter_is_two_rows() {
     let world = World::new().await;
     let mut late = world.begin(world.main.store.clone(), Asked::default()).await.unwrap();
     world.replay(Asked::default()).await;
-    let ended = tokio::time::timeout(SWEEP_PATIENCE, late.run()).await.expect("it gives way").unwrap_err();
+    let ended = tokio::time::timeout(SWEEP_TIMEOUT, late.run()).await.expect("it gives way").unwrap_err();
     assert_eq!(ended.kind, ErrorKind::Fenced);
-    late.sweeper.finish(SWEEP_PATIENCE).await;
+    late.orphan_cleaner.finish(SWEEP_TIMEOUT).await;
     world.is_as_it_should_be().await;
     let files = std::fs::read_dir(world.main.directory.path()).unwrap().count();
     assert_eq!(files, 1 + 4, "the file of the one that lost is gone");
@@ -347,16 +347,16 @@ async fn of_two_replays_at_once_one_ends_and_no_letter_is_two_rows() {
 #[tokio::test]
 async fn a_file_whose_commit_took_long_is_left_where_it_is_though_another_has_its_version() {
     let world = World::new().await;
-    let time = Arc::new(Hand::default());
+    let time = Arc::new(ManualClock::default());
     let life =
         Life { requests_left: AtomicI64::new(i64::MAX), after: false, time: Arc::clone(&time), seconds: 100 };
     let (store, _) = living(&world.main.store, life);
     let clock: SharedClock = time;
-    let stores = (store, world.letters.store.clone());
+    let stores = (store, world.dead_letters.store.clone());
     let mut late = Replay::begin(&world.table, stores, Asked::default(), &clock).await.unwrap();
     world.replay(Asked::default()).await;
     let ended = late.run().await.unwrap_err();
-    late.sweeper.finish(SWEEP_PATIENCE).await;
+    late.orphan_cleaner.finish(SWEEP_TIMEOUT).await;
     assert!(ended.remedy.unwrap().contains("run it again"));
     world.is_as_it_should_be().await;
     let files = std::fs::read_dir(world.main.directory.path()).unwrap().count();
@@ -368,7 +368,7 @@ async fn whoever_took_the_offsets_over_ends_a_replay_under_the_former_id() {
     let mut world = World::new().await;
     let table = world.table.clone();
     let clock: SharedClock = Arc::new(SystemClock);
-    let stores = (world.main.store.clone(), world.letters.store.clone());
+    let stores = (world.main.store.clone(), world.dead_letters.store.clone());
     let mut late = Replay::begin(&table, stores, Asked::default(), &clock).await.unwrap();
     let entry = create::txn("thalweg/adopt/new/orders/id/t/id".to_owned(), 1, NOW_MS);
     world.main.commit("ADOPT OFFSETS", &[], vec![entry]).await;
@@ -379,15 +379,15 @@ async fn whoever_took_the_offsets_over_ends_a_replay_under_the_former_id() {
 }
 
 #[tokio::test]
-async fn letters_from_before_a_topic_id_was_told_are_replayed_once_under_whichever_name() {
-    let mut world = World::with_letters_of("-").await;
+async fn dead_letters_from_before_a_topic_id_was_told_are_replayed_once_under_whichever_name() {
+    let mut world = World::with_dead_letters_of("-").await;
     // Where it stood when the broker began to tell ids.
     world.enter(&[("t/orders/-/0", 3), ("t/orders/-/1", 3)]).await;
     // The first were tried without an id.
     let entry = create::txn("thalweg-replay/t/orders/-/1".to_owned(), 3, NOW_MS);
     world.main.commit("REPLAY DEAD LETTERS", &[], vec![entry]).await;
     let replayed = world.replay(Asked::default()).await;
-    assert_eq!((replayed.tried, replayed.tried_before, replayed.unsettled), (10, 1, 1));
+    assert_eq!((replayed.tried, replayed.tried_before, replayed.unresolved), (10, 1, 1));
     assert!(!world.rows().await.contains(&(1, 2)));
     let again = world.replay(Asked { again: true, dry_run: false }).await;
     assert_eq!((again.rows, again.rows_before), (1, 7));
@@ -395,7 +395,7 @@ async fn letters_from_before_a_topic_id_was_told_are_replayed_once_under_whichev
 }
 
 #[tokio::test]
-async fn letters_of_a_former_id_are_replayed_once_by_whoever_goes_on() {
+async fn dead_letters_of_a_former_id_are_replayed_once_by_whoever_goes_on() {
     let mut world = World::new().await;
     world.replay(Asked::default()).await;
     world.enter(&[("new/orders/id/0", 40), ("new/orders/id/1", 42), ("adopt/new/orders/id/t/id", 1)]).await;
@@ -405,7 +405,7 @@ async fn letters_of_a_former_id_are_replayed_once_by_whoever_goes_on() {
 }
 
 #[tokio::test]
-async fn letters_whose_rows_a_clone_has_do_not_become_rows_again() {
+async fn dead_letters_whose_rows_a_clone_has_do_not_become_rows_again() {
     let mut world = World::new().await;
     world.replay(Asked::default()).await;
     let log = world.main.directory.path().join("_delta_log");
@@ -431,19 +431,19 @@ async fn letters_whose_rows_a_clone_has_do_not_become_rows_again() {
 
 #[tokio::test]
 async fn a_replay_without_a_topic_id_ends_where_the_broker_tells_one() {
-    let mut world = World::with_letters_of("-").await;
+    let mut world = World::with_dead_letters_of("-").await;
     world.enter(&[("x/orders/-/0", 40)]).await;
     let table = Table { id: "x".to_owned(), ..world.table.clone() };
     let clock: SharedClock = Arc::new(SystemClock);
-    let post = LettersTag {
+    let post = DeadLettersTag {
         table_id: "x".to_owned(),
         ranges: vec![OffsetRange {
             source: TopicPartition { topic_id: TopicId::unknown(), ..source(0) },
             ..with_rows(0, 0, 40, 0)
         }],
     };
-    world.letters.post(&post, &[(0, 33, b"{}")]).await;
-    let stores = || (world.main.store.clone(), world.letters.store.clone());
+    world.dead_letters.post(&post, &[(0, 33, b"{}")]).await;
+    let stores = || (world.main.store.clone(), world.dead_letters.store.clone());
     let mut late = Replay::begin(&table, stores(), Asked::default(), &clock).await.unwrap();
     let told = create::txn("thalweg/x/orders/id/0".to_owned(), 40, NOW_MS);
     world.main.commit("STREAMING UPDATE", &[], vec![told]).await;

@@ -1,6 +1,6 @@
 //! A table's dead letters, to be looked at.
 //!
-//! It owns which letters are a table's, their counts, and what of a payload is
+//! It owns which dead letters are a table's, their counts, and what of a payload is
 //! shown. Trying them again is `replay`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,12 +14,12 @@ use crate::protocol::app_id::AppId;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::planted::{Bug, planted};
 use crate::record::Headers;
+use crate::table::dead_letter_rows::{self, Batch, DeadLetter, DeadLetterFile};
 use crate::table::inventory;
-use crate::table::letters::{self, Batch, Letter, LetterFile};
 use crate::table::log;
 use crate::table::store::Store;
 
-/// The place of a table's letters.
+/// The place of a table's dead letters.
 pub(super) fn store(table: &Table) -> Result<Store> {
     let Some(place) = &table.dead_letters else {
         return Err(Error::new(ErrorKind::Usage, format!("table `{}` keeps no dead letters", table.id))
@@ -28,8 +28,8 @@ pub(super) fn store(table: &Table) -> Result<Store> {
     Store::open(place, &table.storage_options)
 }
 
-/// Whose letters are a table's.
-pub(super) struct Places {
+/// Whose dead letters are a table's.
+pub(super) struct DeadLetterOwners {
     table_ids: BTreeSet<String>,
     /// The partition as it goes on, by each of the names that it had.
     goes_on: BTreeMap<AppId, TopicPartition>,
@@ -37,13 +37,13 @@ pub(super) struct Places {
     known: BTreeMap<(String, Partition), BTreeSet<TopicPartition>>,
 }
 
-impl Places {
-    pub(super) fn of(table_id: &str, txns: &BTreeMap<String, i64>) -> Places {
+impl DeadLetterOwners {
+    pub(super) fn of(table_id: &str, txns: &BTreeMap<String, i64>) -> DeadLetterOwners {
         let lineage = Lineage::of(txns);
         let own = txns.keys().filter_map(|name| AppId::parse(name)).filter(|id| id.table_id == table_id);
         let names: Vec<Vec<AppId>> = own.map(|id| lineage.names(&id)).collect();
         let left_behind: BTreeSet<&AppId> = names.iter().flat_map(|names| &names[1..]).collect();
-        let mut places = Places {
+        let mut places = DeadLetterOwners {
             table_ids: lineage.table_ids(table_id),
             goes_on: BTreeMap::new(),
             known: BTreeMap::new(),
@@ -52,8 +52,8 @@ impl Places {
             let source = &names[0].source;
             places.goes_on.extend(names.iter().map(|name| (name.clone(), source.clone())));
         }
-        // Also logs that went on under nobody's name: letters of a topic that is gone stay.
-        let own_only = planted(Bug::ReplaysLettersOfAFormerTopic);
+        // Also logs that went on under nobody's name: dead letters of a topic that is gone stay.
+        let own_only = planted(Bug::ReplaysDeadLettersOfAFormerTopic);
         for id in txns.keys().filter_map(|name| AppId::parse(name)) {
             if !places.table_ids.contains(&id.table_id) || (own_only && id.table_id != table_id) {
                 continue;
@@ -65,23 +65,24 @@ impl Places {
         places
     }
 
-    pub(super) fn may_be_ours(&self, file: &LetterFile) -> bool {
+    pub(super) fn may_be_ours(&self, file: &DeadLetterFile) -> bool {
         file.tag.as_ref().is_none_or(|tag| self.table_ids.contains(&tag.table_id))
     }
 
-    /// Whose letter it is: told by its file's tag, else by its topic, if the table knows one incarnation of it.
+    /// Whose dead letter it is: told by its file's tag, else by its topic, if the table knows one incarnation of it.
     pub(super) fn source_of<'a>(
         &'a self,
-        file: &'a LetterFile,
-        letter: &Letter<'_>,
+        file: &'a DeadLetterFile,
+        dead_letter: &DeadLetter<'_>,
     ) -> Option<&'a TopicPartition> {
         let Some(tag) = &file.tag else {
-            let known = self.known.get(&(letter.topic.to_owned(), letter.partition))?;
+            let known = self.known.get(&(dead_letter.topic.to_owned(), dead_letter.partition))?;
             return known.first().filter(|_| known.len() == 1);
         };
         let holds = |range: &&OffsetRange| {
-            (range.source.topic.as_str(), range.source.partition) == (letter.topic, letter.partition)
-                && (range.start..range.next).contains(&letter.offset)
+            (range.source.topic.as_str(), range.source.partition)
+                == (dead_letter.topic, dead_letter.partition)
+                && (range.start..range.next).contains(&dead_letter.offset)
         };
         let range = tag.ranges.iter().find(holds).filter(|_| self.table_ids.contains(&tag.table_id))?;
         let name = AppId::new(&tag.table_id, range.source.clone());
@@ -89,7 +90,7 @@ impl Places {
     }
 }
 
-/// Which letters are asked for.
+/// Which dead letters are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// None of them: all.
@@ -102,16 +103,16 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, letter: &Letter<'_>) -> bool {
-        (self.partitions.is_empty() || self.partitions.contains(&letter.partition))
-            && (self.reasons.is_empty() || self.reasons.contains(letter.reason))
-            && self.offset.is_none_or(|offset| offset == letter.offset)
-            && self.since_ms.is_none_or(|since| letter.timestamp_ms.is_some_and(|at| at >= since))
-            && self.until_ms.is_none_or(|until| letter.timestamp_ms.is_some_and(|at| at < until))
+    fn takes(&self, dead_letter: &DeadLetter<'_>) -> bool {
+        (self.partitions.is_empty() || self.partitions.contains(&dead_letter.partition))
+            && (self.reasons.is_empty() || self.reasons.contains(dead_letter.reason))
+            && self.offset.is_none_or(|offset| offset == dead_letter.offset)
+            && self.since_ms.is_none_or(|since| dead_letter.timestamp_ms.is_some_and(|at| at >= since))
+            && self.until_ms.is_none_or(|until| dead_letter.timestamp_ms.is_some_and(|at| at < until))
     }
 }
 
-/// What letters are counted by.
+/// What dead letters are counted by.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum By {
     Topic,
@@ -143,25 +144,25 @@ impl By {
     }
 
     /// Texts that sort as what they stand for: numbers have spaces before them.
-    fn value(self, letter: &Letter<'_>) -> String {
+    fn value(self, dead_letter: &DeadLetter<'_>) -> String {
         let time = |form: &str| {
-            let at = letter.timestamp_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+            let at = dead_letter.timestamp_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
             at.map_or_else(|| "-".to_owned(), |at| at.strftime(form).to_string())
         };
         match self {
-            By::Topic => letter.topic.to_owned(),
-            By::Partition => format!("{:>10}", letter.partition.0),
-            By::Reason => letter.reason.to_owned(),
+            By::Topic => dead_letter.topic.to_owned(),
+            By::Partition => format!("{:>10}", dead_letter.partition.0),
+            By::Reason => dead_letter.reason.to_owned(),
             By::Day => time("%Y-%m-%d"),
             By::Hour => time("%Y-%m-%dT%H:00Z"),
         }
     }
 }
 
-/// Letters that are alike.
+/// Dead letters that are alike.
 #[derive(Debug, Default, Serialize)]
 pub struct Count {
-    pub letters: u64,
+    pub dead_letters: u64,
     pub first_offset: Option<Offset>,
     pub last_offset: Option<Offset>,
     pub oldest_ms: Option<i64>,
@@ -169,25 +170,25 @@ pub struct Count {
 }
 
 impl Count {
-    fn take(&mut self, letter: &Letter<'_>) {
+    fn take(&mut self, dead_letter: &DeadLetter<'_>) {
         let lower = |one: Option<i64>, other: Option<i64>| [one, other].into_iter().flatten().min();
         let higher = |one: Option<i64>, other: Option<i64>| [one, other].into_iter().flatten().max();
-        let offset = Some(letter.offset.0);
-        self.letters += 1;
+        let offset = Some(dead_letter.offset.0);
+        self.dead_letters += 1;
         self.first_offset = lower(self.first_offset.map(|of| of.0), offset).map(Offset);
         self.last_offset = higher(self.last_offset.map(|of| of.0), offset).map(Offset);
-        self.oldest_ms = lower(self.oldest_ms, letter.timestamp_ms);
-        self.newest_ms = higher(self.newest_ms, letter.timestamp_ms);
+        self.oldest_ms = lower(self.oldest_ms, dead_letter.timestamp_ms);
+        self.newest_ms = higher(self.newest_ms, dead_letter.timestamp_ms);
     }
 }
 
-/// Counts a table's letters, in order; the key of a count has a value for each of `by`.
+/// Counts a table's dead letters, in order; the key of a count has a value for each of `by`.
 pub async fn stats(table: &Table, filter: &Filter, by: &[By]) -> Result<Vec<(Vec<String>, Count)>> {
     let mut counts: BTreeMap<Vec<String>, Count> = BTreeMap::new();
     each(table, filter, |_, batch, row| {
-        let letter = batch.letter(row).expect("it was looked at");
-        let key = by.iter().map(|by| by.value(&letter)).collect();
-        counts.entry(key).or_default().take(&letter);
+        let dead_letter = batch.dead_letter(row).expect("it was looked at");
+        let key = by.iter().map(|by| by.value(&dead_letter)).collect();
+        counts.entry(key).or_default().take(&dead_letter);
     })
     .await?;
     Ok(in_order(counts))
@@ -198,36 +199,39 @@ fn in_order(counts: BTreeMap<Vec<String>, Count>) -> Vec<(Vec<String>, Count)> {
     counts.into_iter().map(|(key, count)| (trimmed(key), count)).collect()
 }
 
-/// Hears of every letter that is asked for: the number of its file, the batch, its row there.
+/// Hears of every dead letter that is asked for: the number of its file, the batch, its row there.
 async fn each(
     table: &Table,
     filter: &Filter,
     mut hear: impl FnMut((u32, u32), &Batch, usize),
-) -> Result<(Store, Vec<LetterFile>)> {
-    let letters = store(table)?;
+) -> Result<(Store, Vec<DeadLetterFile>)> {
+    let dead_letters = store(table)?;
     let main = log::load(&Store::open(&table.location, &table.storage_options)?).await?;
     let txns = main.map(|snapshot| snapshot.txns).unwrap_or_default();
-    let places = Places::of(&table.id, &txns);
-    let files = letters::files(&letters, &inventory::take(&letters).await?)?;
+    let places = DeadLetterOwners::of(&table.id, &txns);
+    let files = dead_letter_rows::files(&dead_letters, &inventory::take(&dead_letters).await?)?;
     for (number, file) in (0..).zip(&files) {
         if !places.may_be_ours(file) {
             continue;
         }
-        let mut found = letters::open(&letters, &file.add, &letters::PLAIN, None).await?;
+        let mut found =
+            dead_letter_rows::open(&dead_letters, &file.add, &dead_letter_rows::PLAIN, None).await?;
         while let Some(batch) = found.next().await? {
             for row in 0..batch.len() {
-                let asked = |letter: &Letter<'_>| letter.topic == table.topic && filter.takes(letter);
-                if batch.letter(row).as_ref().is_some_and(asked) {
+                let asked = |dead_letter: &DeadLetter<'_>| {
+                    dead_letter.topic == table.topic && filter.takes(dead_letter)
+                };
+                if batch.dead_letter(row).as_ref().is_some_and(asked) {
                     let at = u32::try_from(batch.first + row).expect("a file has fewer than 4 billion rows");
                     hear((number, at), &batch, row);
                 }
             }
         }
     }
-    Ok((letters, files))
+    Ok((dead_letters, files))
 }
 
-/// A letter as it is shown: escaped, and cut where it is long.
+/// A dead letter as it is shown: escaped, and cut where it is long.
 #[derive(Debug, Serialize)]
 pub struct Shown {
     pub topic: String,
@@ -245,58 +249,61 @@ pub struct Shown {
 
 /// How much is shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub letters: usize,
+pub struct ShowLimits {
+    pub dead_letters: usize,
     /// The last ones instead of the first.
     pub last: bool,
     /// Characters of a key, a value, a header.
     pub characters: usize,
 }
 
-/// Letters by partition and offset, and how many there are.
-pub async fn show(table: &Table, filter: &Filter, limits: Limits) -> Result<(Vec<Shown>, usize)> {
+/// Dead letters by partition and offset, and how many there are.
+pub async fn show(table: &Table, filter: &Filter, limits: ShowLimits) -> Result<(Vec<Shown>, usize)> {
     let mut found: Vec<(Partition, Offset, (u32, u32))> = Vec::new();
     let (store, files) = each(table, filter, |at, batch, row| {
-        let letter = batch.letter(row).expect("it was looked at");
-        found.push((letter.partition, letter.offset, at));
+        let dead_letter = batch.dead_letter(row).expect("it was looked at");
+        found.push((dead_letter.partition, dead_letter.offset, at));
     })
     .await?;
     found.sort_unstable();
     let all = found.len();
     if limits.last {
-        found.drain(..all.saturating_sub(limits.letters));
+        found.drain(..all.saturating_sub(limits.dead_letters));
     }
-    found.truncate(limits.letters);
+    found.truncate(limits.dead_letters);
     let mut by_file: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     found.iter().for_each(|&(_, _, (file, row))| by_file.entry(file).or_default().push(row));
     let mut shown = Vec::new();
     for (file, mut rows) in by_file {
         rows.sort_unstable();
         let (add, mut headers) = (&files[file as usize].add, Vec::new());
-        let mut letters = letters::open(&store, add, &letters::WHOLE, Some(&rows)).await?;
-        while let Some(batch) = letters.next().await? {
+        let mut dead_letters =
+            dead_letter_rows::open(&store, add, &dead_letter_rows::WHOLE, Some(&rows)).await?;
+        while let Some(batch) = dead_letters.next().await? {
             for row in 0..batch.len() {
                 batch.headers(row, &mut headers);
-                shown.extend(batch.letter(row).map(|letter| of(&letter, &headers, limits.characters)));
+                shown.extend(
+                    batch.dead_letter(row).map(|dead_letter| of(&dead_letter, &headers, limits.characters)),
+                );
             }
         }
     }
-    shown.sort_unstable_by_key(|letter| (letter.partition, letter.offset));
+    shown.sort_unstable_by_key(|dead_letter| (dead_letter.partition, dead_letter.offset));
     Ok((shown, all))
 }
 
-fn of(letter: &Letter<'_>, headers: &[u8], characters: usize) -> Shown {
+fn of(dead_letter: &DeadLetter<'_>, headers: &[u8], characters: usize) -> Shown {
     let text = |bytes: &[u8]| escaped(bytes, characters);
     Shown {
-        topic: letter.topic.to_owned(),
-        partition: letter.partition,
-        offset: letter.offset,
-        timestamp_ms: letter.timestamp_ms,
-        reason: letter.reason.to_owned(),
-        error: letter.error.to_owned(),
-        key: letter.key.map(text),
-        value: text(letter.value),
-        value_bytes: letter.value.len(),
+        topic: dead_letter.topic.to_owned(),
+        partition: dead_letter.partition,
+        offset: dead_letter.offset,
+        timestamp_ms: dead_letter.timestamp_ms,
+        reason: dead_letter.reason.to_owned(),
+        error: dead_letter.error.to_owned(),
+        key: dead_letter.key.map(text),
+        value: text(dead_letter.value),
+        value_bytes: dead_letter.value.len(),
         headers: Headers::over(headers).map(|(name, value)| (text(name), value.map(text))).collect(),
     }
 }
@@ -322,13 +329,13 @@ pub fn escaped(bytes: &[u8], characters: usize) -> String {
 mod tests {
     use super::*;
     use crate::ids::TopicId;
-    use crate::table::dead_letters::LettersTag;
+    use crate::table::dead_letters::DeadLettersTag;
     use crate::table::testing::HandMade;
 
     #[test]
     fn partitions_are_told_as_numbers_in_their_order() {
         let counts = [1000, 7, 99].map(|partition| {
-            let letter = Letter {
+            let dead_letter = DeadLetter {
                 topic: "orders",
                 partition: Partition(partition),
                 offset: Offset(0),
@@ -338,7 +345,7 @@ mod tests {
                 value: b"{",
                 error: "",
             };
-            (vec![By::Partition.value(&letter)], Count::default())
+            (vec![By::Partition.value(&dead_letter)], Count::default())
         });
         let told: Vec<_> = in_order(counts.into()).into_iter().map(|(key, _)| key.concat()).collect();
         assert_eq!(told, ["7", "99", "1000"]);
@@ -356,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_letter_is_of_the_partition_as_it_goes_on() {
+    async fn a_dead_letter_is_of_the_partition_as_it_goes_on() {
         let add = HandMade::new().await.file(&[(0, 4)], &[]);
         let source = |topic_id: &str| TopicPartition {
             topic: "t".to_owned(),
@@ -373,10 +380,10 @@ mod tests {
                 tombstones: 0,
                 dead_letters: 1,
             };
-            let tag = LettersTag { table_id: table_id.to_owned(), ranges: vec![range] };
-            LetterFile { add: add.clone(), tag: Some(tag) }
+            let tag = DeadLettersTag { table_id: table_id.to_owned(), ranges: vec![range] };
+            DeadLetterFile { add: add.clone(), tag: Some(tag) }
         };
-        let letter = Letter {
+        let dead_letter = DeadLetter {
             topic: "t",
             partition: Partition(0),
             offset: Offset(4),
@@ -389,18 +396,20 @@ mod tests {
         let txns = |names: &[&str]| {
             names.iter().map(|name| (format!("thalweg/{name}/0"), 9)).collect::<BTreeMap<_, _>>()
         };
-        let of = |file: LetterFile, names: &[&str]| {
+        let of = |file: DeadLetterFile, names: &[&str]| {
             let mut txns = txns(names);
             txns.insert("thalweg/adopt/new/t/A/orders/A".to_owned(), 1);
             txns.insert("thalweg/adopt/new/t/B/new/A".to_owned(), 2);
-            Places::of("new", &txns).source_of(&file, &letter).map(|source| source.topic_id.to_string())
+            DeadLetterOwners::of("new", &txns)
+                .source_of(&file, &dead_letter)
+                .map(|source| source.topic_id.to_string())
         };
         let a = Some("A".to_owned());
         assert_eq!(of(file("orders", "-"), &["orders/t/-", "orders/t/A", "new/t/A"]), a);
         assert_eq!(of(file("new", "-"), &["new/t/-", "new/t/A"]), a);
         assert_eq!(of(file("orders", "A"), &["orders/t/A", "new/t/A", "new/t/B"]), a);
         assert_eq!(of(file("new", "B"), &["new/t/A", "new/t/B"]), Some("B".to_owned()));
-        let untold = || LetterFile { add: add.clone(), tag: None };
+        let untold = || DeadLetterFile { add: add.clone(), tag: None };
         assert_eq!(of(untold(), &["orders/t/-", "orders/t/A", "new/t/A"]), a);
         assert_eq!(
             of(untold(), &["orders/t/A", "new/t/B"]),
@@ -408,7 +417,7 @@ mod tests {
             "of the one that is gone, or of the new one"
         );
         assert_eq!(of(file("other", "A"), &["new/t/A"]), None);
-        let untold = || LetterFile { tag: None, ..file("new", "A") };
+        let untold = || DeadLetterFile { tag: None, ..file("new", "A") };
         assert_eq!(of(untold(), &["new/t/-", "new/t/A"]), a);
         assert_eq!(of(untold(), &["new/t/A", "new/t/B"]), None);
     }

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
+use thalweg::admin::offsets::{self, Asked, Target};
+use thalweg::admin::replay;
 use thalweg::clock::SharedClock;
 use thalweg::config::{Compression, Decoding, OnNewField, Table};
 use thalweg::error::{Error, ErrorKind, Result};
-use thalweg::hands::offsets::{self, Asked, Target};
-use thalweg::hands::replay;
 use thalweg::ids::{Offset, Partition};
 use thalweg::protocol::offsets::Consent;
 use thalweg::source::catalog::Topic;
@@ -20,21 +20,21 @@ use tokio::task::{JoinHandle, LocalSet};
 use crate::broker::SharedBroker;
 use crate::chance::Chance;
 use crate::instance::{place, rest, slice};
-use crate::oracle::{LETTER_ROOTS, ROOT, TOPIC};
+use crate::oracle::{DEAD_LETTER_ROOTS, ROOT, TOPIC};
 use crate::store::SimStore;
 use crate::time::SimClock;
 
 #[derive(Clone, Debug)]
 pub enum Deed {
     Set(Asked),
-    /// The config decodes what is doubtful, or does not; letters of one place.
+    /// The config decodes what is doubtful, or does not; dead letters of one place.
     Replay {
         strict: bool,
         root: &'static str,
     },
 }
 
-pub struct Hand {
+pub struct ManualClock {
     pub name: String,
     /// As the person's config names the table.
     pub table_id: &'static str,
@@ -60,7 +60,7 @@ impl Deed {
     pub fn drawn(chance: &mut Chance, broker: &SharedBroker) -> Deed {
         let kind = chance.below(8);
         if kind < 4 {
-            let root = LETTER_ROOTS[if chance.one_in(4) { 1 } else { 0 }];
+            let root = DEAD_LETTER_ROOTS[if chance.one_in(4) { 1 } else { 0 }];
             return Deed::Replay { strict: chance.one_in(3), root };
         }
         let broker = broker.lock().unwrap();
@@ -83,7 +83,7 @@ impl Deed {
     }
 }
 
-impl Hand {
+impl ManualClock {
     pub fn start(
         name: String,
         deed: Deed,
@@ -92,7 +92,7 @@ impl Hand {
         clock: &Arc<SimClock>,
         broker: &SharedBroker,
         table_id: &'static str,
-    ) -> Hand {
+    ) -> ManualClock {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let objects = objects.named(&name);
@@ -100,7 +100,7 @@ impl Hand {
         let tasks = LocalSet::new();
         let task = match deed {
             Deed::Set(asked) => {
-                let table = table(&objects, table_id, true, LETTER_ROOTS[0]);
+                let table = table(&objects, table_id, true, DEAD_LETTER_ROOTS[0]);
                 // The topic as the person sees it: another one that comes meanwhile is not meant.
                 let topic = broker.lock().unwrap().topic();
                 tasks.spawn_local(set(objects, table, topic, asked, shared, Arc::clone(broker)))
@@ -110,7 +110,7 @@ impl Hand {
                 tasks.spawn_local(replayed(objects, table, root, shared))
             }
         };
-        Hand { name, table_id, clock: Arc::clone(clock), chance, task, tasks, runtime }
+        ManualClock { name, table_id, clock: Arc::clone(clock), chance, task, tasks, runtime }
     }
 
     /// Moves on a little; what it came to, if it has ended.
@@ -126,7 +126,7 @@ impl Hand {
     }
 }
 
-fn table(objects: &SimStore, id: &str, strict: bool, letters: &str) -> Table {
+fn table(objects: &SimStore, id: &str, strict: bool, dead_letters: &str) -> Table {
     Table {
         id: id.to_owned(),
         topic: TOPIC.to_owned(),
@@ -135,9 +135,9 @@ fn table(objects: &SimStore, id: &str, strict: bool, letters: &str) -> Table {
             on_new_field: if strict { OnNewField::Fail } else { OnNewField::Ignore },
             ..Decoding::default()
         },
-        dead_letters: Some(place(objects, letters).url),
+        dead_letters: Some(place(objects, dead_letters).url),
         compression: Compression::None,
-        // A commit for every few letters.
+        // A commit for every few dead letters.
         target_file_size: 1_000,
         ..Table::default()
     }
@@ -167,7 +167,7 @@ async fn set(
 }
 
 async fn replayed(objects: SimStore, table: Table, root: &str, clock: SharedClock) -> Result<String> {
-    let (store, letters) = (place(&objects, ROOT), place(&objects, root));
-    let outcome = replay::replay_in(store, letters, &table, replay::Asked::default(), &clock).await?;
+    let (store, dead_letters) = (place(&objects, ROOT), place(&objects, root));
+    let outcome = replay::replay_in(store, dead_letters, &table, replay::Asked::default(), &clock).await?;
     Ok(format!("{outcome:?}"))
 }

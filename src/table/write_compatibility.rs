@@ -11,7 +11,7 @@ use crate::schema::{DataType, Field, Indexed, Schema};
 use super::action::{MetaData, Protocol};
 
 /// The schema to write, if the table can be written.
-pub fn admit(protocol: &Protocol, metadata: &MetaData) -> Result<Schema> {
+pub fn check(protocol: &Protocol, metadata: &MetaData) -> Result<Schema> {
     if let Some(obstacle) = protocol.obstacle() {
         return Err(refused(obstacle));
     }
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn what_we_cannot_honour_is_refused_by_name() {
         let refused =
-            |protocol: &Protocol, metadata: &MetaData| admit(protocol, metadata).unwrap_err().message;
+            |protocol: &Protocol, metadata: &MetaData| check(protocol, metadata).unwrap_err().message;
         assert!(refused(&listing(&["rowTracking"]), &metadata("id BIGINT")).contains("rowTracking"));
         for (key, value) in [
             ("delta.columnMapping.mode", "name"),
@@ -227,7 +227,7 @@ mod tests {
     fn statistics_are_of_the_columns_that_the_table_names() {
         let mut metadata = metadata("a INT, b INT");
         metadata.configuration.insert("delta.dataSkippingStatsColumns".into(), Some("b".into()));
-        let schema = admit(&listing(&[]), &metadata).unwrap();
+        let schema = check(&listing(&[]), &metadata).unwrap();
         assert_eq!(schema.indexed, Indexed::Named(vec![vec!["b".to_owned()]]));
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tracing::{debug, warn};
 
 use super::body::Ours;
-use super::{ALIVE_FOR, Wiring};
+use super::{ALIVE_FOR, CommitterDependencies};
 use crate::backoff::Backoff;
 use crate::clock::SharedClock;
 use crate::config::Compression;
@@ -23,12 +23,12 @@ use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::{Relation, Verdict, judge};
 use crate::status::{Board, Part, State};
 use crate::table::action;
-use crate::table::checkpoint::{self, Terms, Turns};
-use crate::table::log::{self, Found, Meanwhile, Settled, Snapshot};
+use crate::table::checkpoint::{self, CheckpointOptions, CheckpointPermits};
+use crate::table::log::{self, Found, Meanwhile, Resolved, Snapshot};
+use crate::table::orphan_cleaner::OrphanCleaner;
 use crate::table::retention::Retention;
 use crate::table::since;
 use crate::table::store::{Store, explain, is_hopeless};
-use crate::table::sweeper::Sweeper;
 
 /// After this long without a commit the log is looked at before it is trusted:
 /// the next version may have been written, cleaned up, and be free again.
@@ -45,13 +45,13 @@ const CHECKPOINT_RESTS: u32 = 9;
 /// Old log files are looked for this often: it lists the whole log.
 const CLEAN_UP_EVERY: Duration = Duration::from_secs(3600);
 
-pub(super) struct Head {
+pub(super) struct LogTip {
     pub(super) store: Store,
     pub(super) snapshot: Snapshot,
     /// Boot time at which the tip of the log was last known for sure.
     tip_seen: Duration,
-    sweeper: Sweeper,
-    turns: Turns,
+    orphan_cleaner: OrphanCleaner,
+    checkpoint_permits: CheckpointPermits,
     checkpoint_every: u64,
     compression: Compression,
     checkpointed: Version,
@@ -71,15 +71,20 @@ fn is_first(failures: &AtomicU32) -> bool {
     failures.fetch_add(1, Ordering::Relaxed) == 0
 }
 
-impl Head {
+impl LogTip {
     /// `seen` is when the snapshot's tip was last known for sure.
-    pub(super) fn new(store: Store, snapshot: Snapshot, seen: Duration, wiring: &Wiring) -> Head {
-        Head {
+    pub(super) fn new(
+        store: Store,
+        snapshot: Snapshot,
+        seen: Duration,
+        dependencies: &CommitterDependencies,
+    ) -> LogTip {
+        LogTip {
             store,
-            sweeper: wiring.sweeper.clone(),
-            turns: wiring.checkpoints.clone(),
-            checkpoint_every: wiring.checkpoint_every,
-            compression: wiring.compression,
+            orphan_cleaner: dependencies.orphan_cleaner.clone(),
+            checkpoint_permits: dependencies.checkpoints.clone(),
+            checkpoint_every: dependencies.checkpoint_every,
+            compression: dependencies.compression,
             checkpointed: snapshot.checkpoint.unwrap_or(Version(0)),
             snapshot,
             tip_seen: seen,
@@ -108,13 +113,13 @@ impl Head {
     /// already, or there are many, so that only a fresh look helps.
     pub(super) async fn unseen(
         &mut self,
-        patience: &Patience,
+        retry_policy: &RetryPolicy,
         now: Duration,
     ) -> Result<Option<Vec<(Version, Bytes)>>> {
         let tip = self.snapshot.version;
         // Before the listing: what is missing then and was there before was cleaned up in between.
         let at_the_tip = log::get(&self.store, tip).await;
-        let listing = patience.ask(|| log::list(&self.store, Some(tip))).await?;
+        let listing = retry_policy.ask(|| log::list(&self.store, Some(tip))).await?;
         let next = listing.versions.iter().find(|&&version| version > tip);
         if next.is_some_and(|&version| version != tip.next()) {
             return Ok(None);
@@ -143,7 +148,7 @@ impl Head {
             if version != expected {
                 return Ok(None);
             }
-            match patience.ask(|| log::find(&self.store, version)).await? {
+            match retry_policy.ask(|| log::find(&self.store, version)).await? {
                 Some(body) => unseen.push((version, body)),
                 None if planted(Bug::TakesCleanedUpForFree) => break,
                 // It was listed: others clean up right now, and what is free may have been written.
@@ -156,8 +161,8 @@ impl Head {
     }
 
     /// Whether the version that was put last is part of the table, however late it came.
-    pub(super) async fn counts(&self, patience: &Patience) -> Result<bool> {
-        patience.ask(|| log::counts(&self.store, self.snapshot.version)).await
+    pub(super) async fn counts(&self, retry_policy: &RetryPolicy) -> Result<bool> {
+        retry_policy.ask(|| log::counts(&self.store, self.snapshot.version)).await
     }
 
     fn is_gone(&self, version: Version) -> Error {
@@ -174,11 +179,11 @@ impl Head {
         &mut self,
         ours: Ours,
         table_id: &str,
-        patience: &Patience,
+        retry_policy: &RetryPolicy,
         clock: &SharedClock,
-    ) -> Result<Settled> {
+    ) -> Result<Resolved> {
         let (version, begun) = (self.snapshot.version.next(), clock.boot());
-        let settled = log::settle(&self.store, version, &ours.id, &ours.bytes, |heard| {
+        let resolved = log::resolve(&self.store, version, &ours.id, &ours.bytes, |heard| {
             let is_late = clock.boot().saturating_sub(begun) > UNRESOLVED_MAX;
             let error = match heard {
                 // The machine may have stood still since the last answer.
@@ -198,23 +203,27 @@ impl Head {
             // The board logs it where it lasts.
             let error = explain(&self.store.url, error);
             debug!(table = table_id, %version, %error, "the store gave no clear answer; it is asked again");
-            patience.waiting(&error);
+            retry_policy.waiting(&error);
             Ok(())
         })
         .await?;
-        patience.answered();
+        retry_policy.answered();
         // What took longer says nothing of the tip.
         self.tip_seen = if planted(Bug::BelievesALateCommit) { clock.boot() } else { begun };
-        if let Settled::Won = settled {
+        if let Resolved::Won = resolved {
             self.snapshot.apply(version, ours.commit);
         }
-        Ok(settled)
+        Ok(resolved)
     }
 
     /// Takes over the commit at the next version, which is not ours, and says
     /// what it means. The snapshot is left alone where it has to be loaded anew.
-    pub(super) fn meet(&mut self, body: &Bytes, relation: impl Fn(&str) -> Relation) -> Result<Verdict> {
-        meet(&self.store, &mut self.snapshot, body, relation)
+    pub(super) fn apply_foreign_commit(
+        &mut self,
+        body: &Bytes,
+        relation: impl Fn(&str) -> Relation,
+    ) -> Result<Verdict> {
+        apply_foreign_commit(&self.store, &mut self.snapshot, body, relation)
     }
 
     pub(super) fn checkpoint_when_due(&mut self, clock: &SharedClock) {
@@ -232,12 +241,13 @@ impl Head {
             self.cleaned_up = Some(now);
         }
         let (store, clock) = (self.store.clone(), Arc::clone(clock));
-        let (turns, sweeper) = (self.turns.clone(), self.sweeper.clone());
+        let (checkpoint_permits, orphan_cleaner) =
+            (self.checkpoint_permits.clone(), self.orphan_cleaner.clone());
         let failures = Arc::clone(&self.failures);
         let checkpoint_every = self.checkpoint_every;
         let (kept, compression) = (Retention::of(&self.snapshot.metadata), self.compression);
         self.checkpointing = Some(tokio::spawn(async move {
-            let turn = turns.take().await;
+            let turn = checkpoint_permits.take().await;
             // Other writers of the table write checkpoints, too.
             let last = log::last_checkpoint(&store).await.ok().flatten();
             if last.is_some_and(|last| version.0 < last.0 + checkpoint_every / 2) {
@@ -245,8 +255,8 @@ impl Head {
             }
             let begun = clock.boot();
             let expired_ms = clock.wall_ms().saturating_sub(kept.tombstones_ms);
-            let terms = Terms { expired_ms, compression };
-            match checkpoint::write_by(&store, version, terms, &sweeper, &*clock).await {
+            let options = CheckpointOptions { expired_ms, compression };
+            match checkpoint::write_by(&store, version, options, &orphan_cleaner, &*clock).await {
                 Ok(()) => {
                     failures.checkpoints.store(0, Ordering::Relaxed);
                     debug!(%version, "checkpoint written");
@@ -290,7 +300,7 @@ fn unresolved(store: &Store, version: Version) -> Error {
 }
 
 /// The same before there is a head: while a table is opened.
-pub fn meet(
+pub fn apply_foreign_commit(
     store: &Store,
     snapshot: &mut Snapshot,
     body: &Bytes,
@@ -301,7 +311,7 @@ pub fn meet(
     let verdict = judge(&commit.winner, relation);
     match &verdict {
         Verdict::Harmless | Verdict::Reload => snapshot.apply(version, commit),
-        Verdict::Fenced(_) | Verdict::HandedOver(..) | Verdict::SetByHand(..) => {}
+        Verdict::Fenced(_) | Verdict::Transferred(..) | Verdict::OffsetsSet(..) => {}
         Verdict::Replaced(operation) => return Err(since::replaced(store, version, operation)),
         Verdict::Unknown(name) => return Err(log::unknown_action(store, version, name)),
     }
@@ -309,19 +319,22 @@ pub fn meet(
 }
 
 /// Waiting for a store that gives no answer, seen from outside.
-pub(super) struct Patience {
+pub(super) struct RetryPolicy {
     pub(super) board: Arc<Board>,
     /// Commits to the table.
     pub(super) part: Part,
 }
 
-impl Patience {
+impl RetryPolicy {
     /// Repeats a question until it is answered. What a person must mend is an answer, too.
-    pub(super) async fn ask<T, F: Future<Output = Result<T>>>(&self, question: impl Fn() -> F) -> Result<T> {
+    pub(super) async fn ask<T, F: Future<Output = Result<T>>>(
+        &self,
+        request_id: impl Fn() -> F,
+    ) -> Result<T> {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
         let mut waited = false;
         loop {
-            match question().await {
+            match request_id().await {
                 Err(error) if matches!(error.kind, ErrorKind::Disagree | ErrorKind::CannotWrite) => {
                     return Err(error);
                 }
@@ -356,14 +369,14 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::clock::testing::Hand;
+    use crate::clock::testing::ManualClock;
 
     #[tokio::test(start_paused = true)]
     async fn who_waited_for_an_answer_is_ready_once_it_has_one() {
-        let board = Arc::new(Board::new(Arc::new(Hand::default())));
-        let patience = Patience { board: Arc::clone(&board), part: Part::Commits("t".to_owned()) };
+        let board = Arc::new(Board::new(Arc::new(ManualClock::default())));
+        let retry_policy = RetryPolicy { board: Arc::clone(&board), part: Part::Commits("t".to_owned()) };
         let left = Cell::new(2);
-        let question = async || {
+        let request_id = async || {
             left.set(left.get() - 1);
             if left.get() > 0 {
                 return Err(Error::new(ErrorKind::Unavailable, "503"));
@@ -371,7 +384,7 @@ mod tests {
             assert_eq!(board.not_ready().len(), 1, "it waits");
             Ok(7)
         };
-        assert_eq!(patience.ask(question).await.unwrap(), 7);
+        assert_eq!(retry_policy.ask(request_id).await.unwrap(), 7);
         assert!(board.not_ready().is_empty());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It owns how a record that is no row becomes one of them, byte for byte.
 //! Their columns are `Schema::of_dead_letters`, why it is no row is `bad`, and
-//! when its letter counts is the committer's matter.
+//! when its dead letter counts is the committer's matter.
 
 use super::bad::BadRecord;
 use super::columns::{Column, Columns, Data};
@@ -10,7 +10,7 @@ use super::text::timestamp_of_millis;
 
 /// A record that could not become a row.
 #[derive(Clone, Copy, Debug)]
-pub struct Letter<'a> {
+pub struct DeadLetter<'a> {
     pub topic: &'a str,
     pub partition: i32,
     pub offset: i64,
@@ -20,17 +20,17 @@ pub struct Letter<'a> {
     pub value: &'a [u8],
 }
 
-impl Letter<'_> {
+impl DeadLetter<'_> {
     /// Its record has a timestamp outside of the years 0001 to 9999: null, as in every other table.
     pub fn has_unfit_timestamp(&self) -> bool {
         self.timestamp_ms.is_some_and(|ms| timestamp_of_millis(ms).is_none())
     }
 }
 
-/// Appends a letter to columns of dead letters. A header's name that is not UTF-8 is mended, its value never.
+/// Appends a dead letter to columns of dead letters. A header's name that is not UTF-8 is mended, its value never.
 pub fn append<'h>(
     columns: &mut Columns,
-    letter: &Letter<'_>,
+    dead_letter: &DeadLetter<'_>,
     headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>,
     bad: &BadRecord,
 ) {
@@ -38,20 +38,20 @@ pub fn append<'h>(
     let [topic, partition, offset, timestamp, key, value, list, reason, error] = children else {
         panic!("the columns are those of a dead-letter table");
     };
-    text(topic, letter.topic);
+    text(topic, dead_letter.topic);
     match (partition.open(), offset.open()) {
         (Data::Integer(partitions), Data::Long(offsets)) => {
-            partitions.push(letter.partition);
-            offsets.push(letter.offset);
+            partitions.push(dead_letter.partition);
+            offsets.push(dead_letter.offset);
         }
         _ => panic!("partition is an INT, offset a BIGINT"),
     }
-    match (timestamp.open(), letter.timestamp_ms.and_then(timestamp_of_millis)) {
+    match (timestamp.open(), dead_letter.timestamp_ms.and_then(timestamp_of_millis)) {
         (Data::Timestamp(values), Some(micros)) => values.push(micros),
         _ => timestamp.push_null(),
     }
-    binary(key, letter.key);
-    binary(value, Some(letter.value));
+    binary(key, dead_letter.key);
+    binary(value, Some(dead_letter.value));
     let Data::Array { offsets, element } = list.open() else { panic!("headers are an ARRAY") };
     for (name, value) in headers {
         let Data::Struct { rows, children } = element.open() else { panic!("a header is a STRUCT") };
@@ -100,9 +100,10 @@ mod tests {
             (Some(-62_135_596_800_000), Some(-62_135_596_800_000_000)),
         ];
         for (timestamp_ms, micros) in times {
-            let letter = Letter { topic: "t", partition: 0, offset: 0, timestamp_ms, key: None, value: b"" };
-            assert_eq!(letter.has_unfit_timestamp(), timestamp_ms.is_some() && micros.is_none());
-            append(&mut columns, &letter, std::iter::empty(), &bad);
+            let dead_letter =
+                DeadLetter { topic: "t", partition: 0, offset: 0, timestamp_ms, key: None, value: b"" };
+            assert_eq!(dead_letter.has_unfit_timestamp(), timestamp_ms.is_some() && micros.is_none());
+            append(&mut columns, &dead_letter, std::iter::empty(), &bad);
         }
         let batch = columns.freeze();
         let written: Vec<Option<i64>> =
@@ -111,10 +112,10 @@ mod tests {
     }
 
     #[test]
-    fn a_letter_keeps_every_byte_of_its_record() {
+    fn a_dead_letter_keeps_every_byte_of_its_record() {
         let mut columns = Columns::new(&Schema::of_dead_letters());
         let bad = BadRecord { reason: BadReason::Syntax, detail: "expected `:`".to_owned() };
-        let full = Letter {
+        let full = DeadLetter {
             topic: "orders",
             partition: 3,
             offset: 7,
@@ -124,7 +125,7 @@ mod tests {
         };
         let headers: [(&[u8], Option<&[u8]>); 3] = [(b"a", Some(b"1")), (b"a", None), (b"\xff", Some(b""))];
         append(&mut columns, &full, headers.into_iter(), &bad);
-        let bare = Letter { timestamp_ms: None, key: None, value: b"", offset: 8, ..full };
+        let bare = DeadLetter { timestamp_ms: None, key: None, value: b"", offset: 8, ..full };
         append(&mut columns, &bare, std::iter::empty(), &bad);
         let mut lines = arrow::json::LineDelimitedWriter::new(Vec::new());
         let batch = columns.freeze();

@@ -1,7 +1,7 @@
 //! The dead letters of one table: taken over first, committed first.
 //!
-//! It owns the dead-letter tables that this table's letters may stand in:
-//! claiming them, reading which letters are in doubt, and committing new ones.
+//! It owns the dead-letter tables that this table's dead letters may stand in:
+//! claiming them, reading which dead letters are in doubt, and committing new ones.
 //! Why this order is safe stands in `protocol::dead_letters`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::body::{Ours, add, body};
-use super::head::{Head, Patience, TIP_TRUSTED_FOR};
+use super::log_tip::{LogTip, RetryPolicy, TIP_TRUSTED_FOR};
 use super::open::at_start;
-use super::{Identity, Wiring, is_old};
+use super::{CommitterDependencies, Identity, is_old};
 use crate::clock::SharedClock;
 use crate::error::Result;
 use crate::exchange::DataFile;
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
 use crate::protocol::app_id::AppId;
-use crate::protocol::dead_letters::{self, Held};
+use crate::protocol::dead_letters::{self, AlreadyDeadLettered};
 use crate::protocol::fence::Writer;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::planted::{Bug, planted};
@@ -25,23 +25,23 @@ use crate::protocol::verdict::{Relation, Verdict};
 use crate::schema::Schema;
 use crate::table::action::Action;
 use crate::table::create;
-use crate::table::dead_letters::{LETTERS_TAG, LettersTag, admit, held};
-use crate::table::log::{self, Settled, Snapshot};
+use crate::table::dead_letters::{DEAD_LETTERS_TAG, DeadLettersTag, check, held};
+use crate::table::log::{self, Resolved, Snapshot};
 use crate::table::store::Store;
 
 pub type Reach = Arc<dyn Fn(&str) -> Result<Store> + Send + Sync>;
 
 /// Where a table's dead letters go, and where they may have gone before.
 #[derive(Clone)]
-pub struct Places {
+pub struct DeadLetterLocations {
     /// The place of the config; `None` where bad records are not kept.
     pub current: Option<Store>,
     /// Opens the store of a place that the table remembers.
     pub reach: Reach,
 }
 
-impl Places {
-    /// Every place where a letter may stand: the table's memory, and the config's.
+impl DeadLetterLocations {
+    /// Every place where a dead letter may stand: the table's memory, and the config's.
     fn of(&self, table_id: &str, snapshot: Option<&Snapshot>) -> BTreeSet<String> {
         let remembered = snapshot.filter(|_| !planted(Bug::ForgetsFormerPlaces)).map(|snapshot| {
             dead_letters::places(&Lineage::of(&snapshot.txns).table_ids(table_id), &snapshot.txns)
@@ -71,22 +71,22 @@ impl Places {
         Some(fresh.collect())
     }
 
-    /// Takes every place over, for a main table that is claimed and whose offsets are `settled`. `seen` is the
+    /// Takes every place over, for a main table that is claimed and whose offsets are `resolved`. `seen` is the
     /// dead-letter table of the config, if it was looked at.
     /// It counts only if the claim still stands afterwards.
     pub(super) async fn take_over(
         &self,
         identity: &Identity,
         main: &Snapshot,
-        settled: &BTreeMap<TopicPartition, Offset>,
+        resolved: &BTreeMap<TopicPartition, Offset>,
         mut seen: Option<Seen>,
         clock: &SharedClock,
     ) -> Result<TakenOver> {
         let mut taken = TakenOver::default();
         let lineage = Lineage::of(&main.txns);
         let names = |source: &TopicPartition| dead_letters::names(&lineage, &identity.table_id, source);
-        let settled: Settling =
-            settled.iter().map(|(source, &offset)| (source.clone(), (offset, names(source)))).collect();
+        let resolved: Settling =
+            resolved.iter().map(|(source, &offset)| (source.clone(), (offset, names(source)))).collect();
         for place in self.of(&identity.table_id, Some(main)) {
             let current = self.current.as_ref().filter(|store| store.url.as_str() == place);
             let store = match current {
@@ -95,10 +95,10 @@ impl Places {
             };
             let may_create = current.is_some();
             let seen = seen.take_if(|_| may_create);
-            let claimed = claim(&store, identity, &settled, may_create, seen, clock).await?;
+            let claimed = claim(&store, identity, &resolved, may_create, seen, clock).await?;
             let mut in_doubt = BTreeMap::new();
             if let Some((snapshot, _)) = &claimed {
-                in_doubt = settled
+                in_doubt = resolved
                     .iter()
                     .filter_map(|(source, (offset, names))| {
                         let doubt = dead_letters::in_doubt(names.clone(), *offset, &snapshot.txns)?;
@@ -122,16 +122,16 @@ impl Places {
     }
 }
 
-/// Where partitions stand in the main table, and the names under which their letters may.
+/// Where partitions stand in the main table, and the names under which their dead letters may.
 type Settling = BTreeMap<TopicPartition, (Offset, Vec<AppId>)>;
 
 /// What taking the places over has found.
 #[derive(Debug, Default)]
 pub struct TakenOver {
-    pub held: Held,
+    pub held: AlreadyDeadLettered,
     /// And when its tip was last known for sure.
     current: Option<(Store, Snapshot, Duration)>,
-    /// Former places without a letter in doubt: the main table may forget them.
+    /// Former places without a dead letter in doubt: the main table may forget them.
     spent: Vec<String>,
 }
 
@@ -143,7 +143,7 @@ pub type Seen = (Snapshot, Duration);
 async fn claim(
     store: &Store,
     identity: &Identity,
-    settled: &Settling,
+    resolved: &Settling,
     may_create: bool,
     mut seen: Option<Seen>,
     clock: &SharedClock,
@@ -156,7 +156,7 @@ async fn claim(
         };
         let (version, operation, mut actions) = match &snapshot {
             Some(snapshot) => {
-                admit(store, snapshot)?;
+                check(store, snapshot)?;
                 (snapshot.version.next(), "STREAMING UPDATE", Vec::new())
             }
             None if may_create => {
@@ -166,7 +166,7 @@ async fn claim(
             None => return Ok(None),
         };
         let stands = |app_id: &str| snapshot.as_ref().and_then(|snapshot| snapshot.txns.get(app_id).copied());
-        for (source, (offset, names)) in settled {
+        for (source, (offset, names)) in resolved {
             for name in names {
                 let app_id = dead_letters::app_id(&name.table_id, &name.source);
                 let is_own = name.table_id == identity.table_id && name.source == *source;
@@ -177,21 +177,21 @@ async fn claim(
             }
         }
         let ours = body(identity, operation, actions, Vec::new(), clock);
-        let settled = log::settle(store, version, &ours.id, &ours.bytes, at_start(store)).await?;
+        let resolved = log::resolve(store, version, &ours.id, &ours.bytes, at_start(store)).await?;
         let is_late = clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR;
-        match (settled, snapshot) {
-            (Settled::Won, _) if is_late && !log::counts(store, version).await? => {}
-            (Settled::Won, None) => return Ok(Some((create::snapshot(ours.commit), begun))),
-            (Settled::Won, Some(mut snapshot)) => {
+        match (resolved, snapshot) {
+            (Resolved::Won, _) if is_late && !log::counts(store, version).await? => {}
+            (Resolved::Won, None) => return Ok(Some((create::snapshot(ours.commit), begun))),
+            (Resolved::Won, Some(mut snapshot)) => {
                 snapshot.apply(version, ours.commit);
                 return Ok(Some((snapshot, begun)));
             }
-            (Settled::Lost(_), _) => {}
+            (Resolved::Lost(_), _) => {}
         }
     }
 }
 
-/// What became of letters that were to be committed.
+/// What became of dead letters that were to be committed.
 #[must_use]
 pub(super) enum Posted {
     Landed,
@@ -205,7 +205,7 @@ pub(super) enum Posted {
 
 /// The dead-letter table that is written now.
 pub(super) struct DeadLetters {
-    pub(super) head: Head,
+    pub(super) log_tip: LogTip,
 }
 
 impl DeadLetters {
@@ -214,11 +214,12 @@ impl DeadLetters {
         taken: TakenOver,
         identity: &Identity,
         main: &Snapshot,
-        wiring: &Wiring,
+        dependencies: &CommitterDependencies,
     ) -> (Option<DeadLetters>, Vec<Action>) {
-        let letters =
-            |(store, snapshot, seen)| DeadLetters { head: Head::new(store, snapshot, seen, wiring) };
-        let current = taken.current.map(letters);
+        let dead_letters = |(store, snapshot, seen)| DeadLetters {
+            log_tip: LogTip::new(store, snapshot, seen, dependencies),
+        };
+        let current = taken.current.map(dead_letters);
         // Of a group, others may write to a former place still, by a config of before.
         if identity.writer.group.is_some() {
             return (current, Vec::new());
@@ -230,23 +231,23 @@ impl DeadLetters {
             .flat_map(|place| table_ids.iter().map(|table_id| dead_letters::place_app_id(table_id, place)));
         let forget = all.filter_map(|app_id| {
             let version = main.txns.get(&app_id).filter(|version| *version % 2 == 1)?;
-            Some(create::txn(app_id, version + 1, wiring.clock.wall_ms()))
+            Some(create::txn(app_id, version + 1, dependencies.clock.wall_ms()))
         });
         (current, forget.collect())
     }
 
-    /// Commits files of letters, each with the ranges that it came from. `ours` are the partitions that we read.
+    /// Commits files of dead letters, each with the ranges that it came from. `ours` are the partitions that we read.
     pub(super) async fn post(
         &mut self,
         files: &[(DataFile, Vec<OffsetRange>)],
         ours: &BTreeMap<TopicPartition, Offset>,
         identity: &Identity,
-        patience: &Patience,
+        retry_policy: &RetryPolicy,
         clock: &SharedClock,
     ) -> Result<Posted> {
         let own: BTreeSet<String> =
             ours.keys().map(|source| dead_letters::app_id(&identity.table_id, source)).collect();
-        if let Some(trouble) = self.keep_up(&own, patience, clock).await? {
+        if let Some(trouble) = self.keep_up(&own, retry_policy, clock).await? {
             return Ok(trouble);
         }
         loop {
@@ -255,21 +256,21 @@ impl DeadLetters {
                 return Ok(Posted::Changed);
             }
             let ours = self.body(files, identity, clock);
-            match self.head.put(ours, &identity.table_id, patience, clock).await? {
-                Settled::Won => {
-                    let is_late = !self.head.is_trusted(clock.boot());
-                    if (is_late && !self.head.counts(patience).await?)
-                        || self.keep_up(&own, patience, clock).await?.is_some()
+            match self.log_tip.put(ours, &identity.table_id, retry_policy, clock).await? {
+                Resolved::Won => {
+                    let is_late = !self.log_tip.is_trusted(clock.boot());
+                    if (is_late && !self.log_tip.counts(retry_policy).await?)
+                        || self.keep_up(&own, retry_policy, clock).await?.is_some()
                     {
                         return Ok(Posted::Unsure);
                     }
-                    self.head.checkpoint_when_due(clock);
+                    self.log_tip.checkpoint_when_due(clock);
                     return Ok(Posted::Landed);
                 }
                 // Ours may have been there, and cleaned up, before the winner came.
-                Settled::Lost(_) if !self.head.is_trusted(clock.boot()) => return Ok(Posted::Unsure),
-                Settled::Lost(winner) => {
-                    if let Some(trouble) = self.meet(&winner, &own)? {
+                Resolved::Lost(_) if !self.log_tip.is_trusted(clock.boot()) => return Ok(Posted::Unsure),
+                Resolved::Lost(winner) => {
+                    if let Some(trouble) = self.apply_foreign_commit(&winner, &own)? {
                         return Ok(trouble);
                     }
                 }
@@ -281,15 +282,15 @@ impl DeadLetters {
     async fn keep_up(
         &mut self,
         own: &BTreeSet<String>,
-        patience: &Patience,
+        retry_policy: &RetryPolicy,
         clock: &SharedClock,
     ) -> Result<Option<Posted>> {
-        while !self.head.is_trusted(clock.boot()) {
-            let Some(unseen) = self.head.unseen(patience, clock.boot()).await? else {
+        while !self.log_tip.is_trusted(clock.boot()) {
+            let Some(unseen) = self.log_tip.unseen(retry_policy, clock.boot()).await? else {
                 return Ok(Some(Posted::Changed));
             };
             for (_, body) in unseen {
-                if let Some(trouble) = self.meet(&body, own)? {
+                if let Some(trouble) = self.apply_foreign_commit(&body, own)? {
                     return Ok(Some(trouble));
                 }
             }
@@ -297,13 +298,17 @@ impl DeadLetters {
         Ok(None)
     }
 
-    fn meet(&mut self, body: &bytes::Bytes, own: &BTreeSet<String>) -> Result<Option<Posted>> {
+    fn apply_foreign_commit(
+        &mut self,
+        body: &bytes::Bytes,
+        own: &BTreeSet<String>,
+    ) -> Result<Option<Posted>> {
         let relation = |app_id: &str| if own.contains(app_id) { Relation::Ours } else { Relation::Foreign };
-        Ok(match self.head.meet(body, relation)? {
+        Ok(match self.log_tip.apply_foreign_commit(body, relation)? {
             Verdict::Harmless => None,
             Verdict::Fenced(by) => Some(Posted::Fenced(by)),
             _ => {
-                admit(&self.head.store, &self.head.snapshot)?;
+                check(&self.log_tip.store, &self.log_tip.snapshot)?;
                 Some(Posted::Changed)
             }
         })
@@ -313,17 +318,17 @@ impl DeadLetters {
         let mut reach: BTreeMap<String, i64> = BTreeMap::new();
         for range in files.iter().flat_map(|(_, ranges)| ranges) {
             let app_id = dead_letters::app_id(&identity.table_id, &range.source);
-            let stands = self.head.snapshot.txns.get(&app_id).copied().unwrap_or(0);
+            let stands = self.log_tip.snapshot.txns.get(&app_id).copied().unwrap_or(0);
             let reach = reach.entry(app_id).or_insert(stands);
-            let floor = if planted(Bug::LetterOffsetsGoBack) { 0 } else { *reach };
+            let floor = if planted(Bug::DeadLetterOffsetsGoBack) { 0 } else { *reach };
             *reach = range.next.0.max(floor);
         }
         let now = clock.wall_ms();
         let mut actions: Vec<Action> =
             reach.into_iter().map(|(app_id, version)| create::txn(app_id, version, now)).collect();
         actions.extend(files.iter().map(|(file, ranges)| {
-            let tag = LettersTag { table_id: identity.table_id.clone(), ranges: ranges.clone() };
-            add(file, LETTERS_TAG, &tag)
+            let tag = DeadLettersTag { table_id: identity.table_id.clone(), ranges: ranges.clone() };
+            add(file, DEAD_LETTERS_TAG, &tag)
         }));
         body(identity, "STREAMING UPDATE", actions, Vec::new(), clock)
     }

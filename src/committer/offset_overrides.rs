@@ -12,7 +12,9 @@ use bytes::Bytes;
 use super::Committer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, TopicPartition};
-use crate::protocol::app_id::{AppId, Handover, Jump, is_told_an_id, superseded, took_an_id};
+use crate::protocol::app_id::{
+    AppId, IdentityTransfer, OffsetOverride, is_told_an_id, superseded, took_an_id,
+};
 use crate::protocol::fence::Writer;
 use crate::protocol::verdict::{Entries, Relation};
 use crate::table::{action, log};
@@ -24,19 +26,19 @@ impl Committer {
     /// With nothing to commit nobody would hear that a person moved our offsets: it is looked for now
     /// and then. What others did is judged before the next commit.
     pub(super) async fn look_around(&mut self) -> Result<()> {
-        let now = self.wiring.clock.boot();
-        if self.head.is_trusted(now) || now.saturating_sub(self.looked_around) < LOOK_AROUND_EVERY {
+        let now = self.dependencies.clock.boot();
+        if self.log_tip.is_trusted(now) || now.saturating_sub(self.looked_around) < LOOK_AROUND_EVERY {
             return Ok(());
         }
         self.looked_around = now;
-        let Some(unseen) = self.head.unseen(&self.patience, now).await? else {
+        let Some(unseen) = self.log_tip.unseen(&self.retry_policy, now).await? else {
             return self.look_at_the_whole().await;
         };
-        self.head.distrust();
-        let (table_id, tips) = (&self.identity.table_id, self.ledger.tips());
+        self.log_tip.distrust();
+        let (table_id, next_offsets) = (&self.identity.table_id, self.ledger.next_offsets());
         let is_moved = |body: &Bytes| {
             let names = action::commit(body).map(|commit| commit.winner.txns).unwrap_or_default();
-            names.iter().any(|name| relation(table_id, tips, name) == Relation::Jump)
+            names.iter().any(|name| relation(table_id, next_offsets, name) == Relation::OffsetOverride)
         };
         let moved = unseen.iter().any(|(_, body)| is_moved(body));
         if moved && !self.catch_up().await? {
@@ -49,9 +51,10 @@ impl Committer {
 impl Committer {
     /// Where there are too many versions to judge each, the table itself says whether it stands where we do.
     async fn look_at_the_whole(&mut self) -> Result<()> {
-        let store = self.head.store.clone();
-        let Some(snapshot) = self.patience.ask(|| log::load(&store)).await? else { return Ok(()) };
-        if self.tips_in(&snapshot, self.ledger.tips().keys())? != *self.ledger.tips() {
+        let store = self.log_tip.store.clone();
+        let Some(snapshot) = self.retry_policy.ask(|| log::load(&store)).await? else { return Ok(()) };
+        if self.next_offsets_in(&snapshot, self.ledger.next_offsets().keys())? != *self.ledger.next_offsets()
+        {
             self.reset().await?;
         }
         Ok(())
@@ -59,7 +62,7 @@ impl Committer {
 }
 
 /// The end of an instance whose offsets were taken over.
-pub(super) fn handed_over(table_id: &str, by: Option<Writer>, entries: &Entries) -> Error {
+pub(super) fn transferred(table_id: &str, by: Option<Writer>, entries: &Entries) -> Error {
     let by = by.map_or_else(|| "an unknown writer".to_owned(), |writer| writer.to_string());
     let message =
         format!("table `{table_id}`: {by} took its offsets over ({entries}): this instance gives way");
@@ -69,38 +72,43 @@ pub(super) fn handed_over(table_id: &str, by: Option<Writer>, entries: &Entries)
 
 /// A handover, or a topic id that the broker began to tell, may stand in versions that nobody judged: a
 /// fresh look passes them by.
-pub(super) fn refuse_handed_over(
+pub(super) fn refuse_transferred(
     table_id: &str,
-    tips: &BTreeMap<TopicPartition, Offset>,
+    next_offsets: &BTreeMap<TopicPartition, Offset>,
     txns: &BTreeMap<String, i64>,
 ) -> Result<()> {
-    let topics: BTreeSet<_> = tips.keys().map(|source| (&source.topic, &source.topic_id)).collect();
+    let topics: BTreeSet<_> = next_offsets.keys().map(|source| (&source.topic, &source.topic_id)).collect();
     let by = topics.into_iter().find_map(|(topic, topic_id)| superseded(table_id, topic, topic_id, txns));
     let by = by.map(|by| by.to_string());
-    match by.or_else(|| tips.keys().find_map(|source| took_an_id(table_id, source, txns))) {
+    match by.or_else(|| next_offsets.keys().find_map(|source| took_an_id(table_id, source, txns))) {
         None => Ok(()),
-        Some(by) => Err(handed_over(table_id, None, &Entries(vec![by]))),
+        Some(by) => Err(transferred(table_id, None, &Entries(vec![by]))),
     }
 }
 
 /// What an app id in the log is to the partitions that we read.
-pub(super) fn relation(table_id: &str, tips: &BTreeMap<TopicPartition, Offset>, app_id: &str) -> Relation {
-    if let Some(handover) = Handover::parse(app_id) {
-        let is_ours = |own: &TopicPartition| handover.is_from(table_id, &own.topic, &own.topic_id);
-        return if tips.keys().any(is_ours) { Relation::Successor } else { Relation::Foreign };
+pub(super) fn relation(
+    table_id: &str,
+    next_offsets: &BTreeMap<TopicPartition, Offset>,
+    app_id: &str,
+) -> Relation {
+    if let Some(identity_transfer) = IdentityTransfer::parse(app_id) {
+        let is_ours = |own: &TopicPartition| identity_transfer.is_from(table_id, &own.topic, &own.topic_id);
+        return if next_offsets.keys().any(is_ours) { Relation::Successor } else { Relation::Foreign };
     }
-    if let Some(jump) = Jump::parse(app_id) {
-        let is_ours = jump.id.table_id == table_id && tips.contains_key(&jump.id.source);
-        return if is_ours { Relation::Jump } else { Relation::Foreign };
+    if let Some(offset_override) = OffsetOverride::parse(app_id) {
+        let is_ours =
+            offset_override.id.table_id == table_id && next_offsets.contains_key(&offset_override.id.source);
+        return if is_ours { Relation::OffsetOverride } else { Relation::Foreign };
     }
     let Some(id) = AppId::parse(app_id).filter(|id| id.table_id == table_id) else {
         return Relation::Foreign;
     };
     let same = |own: &&TopicPartition| own.topic == id.source.topic && own.partition == id.source.partition;
-    match tips.keys().find(same) {
+    match next_offsets.keys().find(same) {
         Some(own) if own.topic_id == id.source.topic_id => Relation::Ours,
         Some(_) => Relation::Successor,
-        None if tips.keys().any(|own| is_told_an_id(table_id, own, &id)) => Relation::Successor,
+        None if next_offsets.keys().any(|own| is_told_an_id(table_id, own, &id)) => Relation::Successor,
         None => Relation::Foreign,
     }
 }

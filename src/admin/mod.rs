@@ -3,12 +3,12 @@
 //! | file | owns |
 //! |---|---|
 //! | [`offsets`] | where partitions stand; moving them, in one commit that fences the writer |
-//! | [`letters`] | which dead letters there are, and what of them is shown |
+//! | [`dead_letters`] | which dead letters there are, and what of them is shown |
 //! | [`replay`] | dead letters through the decoder again, into the main table |
 //!
 //! What a move means is decided in `protocol`; what is printed is `cli`'s.
 
-pub mod letters;
+pub mod dead_letters;
 pub mod offsets;
 pub mod replay;
 

@@ -19,15 +19,15 @@ use crate::config::{Config, Start, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, Version};
 use crate::protocol::anchor::{self, TableFacts, Watermarks};
-use crate::protocol::app_id::{AppId, Handover, Jump};
+use crate::protocol::app_id::{AppId, IdentityTransfer, OffsetOverride};
 use crate::protocol::lineage;
 use crate::protocol::offsets::{self, Consent, Decision, Facts, To, Wish};
 use crate::protocol::planted::{Bug, planted};
 use crate::source::catalog::{Catalog, Topic};
-use crate::table::log::{self, Settled, Snapshot};
+use crate::table::log::{self, Resolved, Snapshot};
 use crate::table::places::rows_end;
 use crate::table::store::Store;
-use crate::table::{create, gate, since};
+use crate::table::{create, since, write_compatibility};
 
 /// Where to, as a person says it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -213,9 +213,9 @@ async fn look(
         return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table yet", store.url))
             .remedy("`start` in the config says where its first run begins"));
     };
-    let schema = gate::admit(&snapshot.protocol, &snapshot.metadata)?;
+    let schema = write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?;
     refuse_replaced(store, &snapshot).await?;
-    let facts = snapshot.facts(gate::has_offset_columns(&schema));
+    let facts = snapshot.facts(write_compatibility::has_offset_columns(&schema));
     let watermarks = watermarks()?;
     let known: BTreeSet<String> =
         facts.txns.keys().filter_map(|name| AppId::parse(name)).map(|id| id.source.topic).collect();
@@ -270,19 +270,19 @@ async fn commit(
         ("tableId".to_owned(), Value::from(table.id.as_str())),
         ("moves".to_owned(), Value::from(moves.join(", "))),
     ]);
-    let operation = if decision.handovers.is_empty() { "SET OFFSETS" } else { "ADOPT OFFSETS" };
+    let operation = if decision.identity_transfers.is_empty() { "SET OFFSETS" } else { "ADOPT OFFSETS" };
     let identity = identity(table, clock);
     let ours = told(&identity, Told { operation, parameters, ..Told::default() }, actions, clock);
     let mut version = snapshot.version.next();
     loop {
-        let settled =
-            log::settle(store, version, &ours.id, &ours.bytes, at_start(store)).await.map_err(|error| {
+        let resolved =
+            log::resolve(store, version, &ours.id, &ours.bytes, at_start(store)).await.map_err(|error| {
                 error.remedy("whether the offsets were moved is not known: look with `thalweg offsets show`")
             })?;
-        match settled {
-            Settled::Won => return Ok(Some(Moved { decision, version: Some(version) })),
-            Settled::Lost(_) if planted(Bug::MovesFromAnOldLook) => version = version.next(),
-            Settled::Lost(_) => return Ok(None),
+        match resolved {
+            Resolved::Won => return Ok(Some(Moved { decision, version: Some(version) })),
+            Resolved::Lost(_) if planted(Bug::MovesFromAnOldLook) => version = version.next(),
+            Resolved::Lost(_) => return Ok(None),
         }
     }
 }
@@ -309,9 +309,9 @@ pub struct Standing {
     /// What keeps a run from going on, and what to do about it.
     pub trouble: Option<String>,
     pub remedy: Option<String>,
-    pub jumps: Vec<JumpStanding>,
+    pub offset_overrides: Vec<OffsetOverrideStanding>,
     /// A sentence each.
-    pub handovers: Vec<String>,
+    pub identity_transfers: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -328,7 +328,7 @@ pub struct PartitionStanding {
 }
 
 #[derive(Debug, Serialize)]
-pub struct JumpStanding {
+pub struct OffsetOverrideStanding {
     pub topic_id: TopicId,
     pub partition: Partition,
     pub from: Offset,
@@ -365,13 +365,17 @@ pub async fn show(table: &Table, catalog: Result<&Catalog, &Error>) -> Result<St
         partitions: Vec::new(),
         trouble: None,
         remedy: None,
-        jumps: jumps(&table.id, &table.topic, &txns),
-        handovers: txns.keys().filter_map(|name| Handover::parse(name)).map(|of| of.told()).collect(),
+        offset_overrides: offset_overrides(&table.id, &table.topic, &txns),
+        identity_transfers: txns
+            .keys()
+            .filter_map(|name| IdentityTransfer::parse(name))
+            .map(|of| of.told())
+            .collect(),
     };
     let mut stopped = BTreeMap::new();
     if let (Some(topic), Some(snapshot)) = (&topic, &snapshot) {
-        let planned = gate::admit(&snapshot.protocol, &snapshot.metadata).and_then(|schema| {
-            let facts = snapshot.facts(gate::has_offset_columns(&schema));
+        let planned = write_compatibility::check(&snapshot.protocol, &snapshot.metadata).and_then(|schema| {
+            let facts = snapshot.facts(write_compatibility::has_offset_columns(&schema));
             anchor::plan(&table.id, &topic.name, &topic.id, &facts, &watermarks)
         });
         match planned {
@@ -405,15 +409,21 @@ pub async fn show(table: &Table, catalog: Result<&Catalog, &Error>) -> Result<St
     Ok(standing)
 }
 
-fn jumps(table_id: &str, topic: &str, txns: &BTreeMap<String, i64>) -> Vec<JumpStanding> {
-    let all = txns.iter().filter_map(|(name, &times)| Some((Jump::parse(name)?, times)));
-    let own = all.filter(|(jump, _)| jump.id.table_id == table_id && jump.id.source.topic == topic);
-    own.map(|(jump, times)| JumpStanding {
-        kind: if jump.is_back() { "read again" } else { "given up" },
-        topic_id: jump.id.source.topic_id,
-        partition: jump.id.source.partition,
-        from: jump.from,
-        to: jump.to,
+fn offset_overrides(
+    table_id: &str,
+    topic: &str,
+    txns: &BTreeMap<String, i64>,
+) -> Vec<OffsetOverrideStanding> {
+    let all = txns.iter().filter_map(|(name, &times)| Some((OffsetOverride::parse(name)?, times)));
+    let own = all.filter(|(offset_override, _)| {
+        offset_override.id.table_id == table_id && offset_override.id.source.topic == topic
+    });
+    own.map(|(offset_override, times)| OffsetOverrideStanding {
+        kind: if offset_override.is_back() { "read again" } else { "given up" },
+        topic_id: offset_override.id.source.topic_id,
+        partition: offset_override.id.source.partition,
+        from: offset_override.from,
+        to: offset_override.to,
         times,
     })
     .collect()

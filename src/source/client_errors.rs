@@ -55,7 +55,7 @@ impl Cause {
 
 /// One line of librdkafka's, read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Complaint {
+pub struct ClientError {
     pub cause: Cause,
     /// `host:port`, where the line names it.
     broker: Option<String>,
@@ -63,36 +63,36 @@ pub struct Complaint {
 }
 
 /// Hears what a client of librdkafka's says.
-pub struct Complaints {
+pub struct ClientErrors {
     is_logged: bool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    heard: Vec<Complaint>,
+    heard: Vec<ClientError>,
     /// When a line was last logged, in boot time, and how often it was held back since.
     logged: HashMap<String, (Duration, u64)>,
 }
 
-impl Complaints {
+impl ClientErrors {
     /// For a client whose failures are reported by whoever asks it.
-    pub fn silent() -> Complaints {
-        Complaints { is_logged: false, state: Mutex::default() }
+    pub fn silent() -> ClientErrors {
+        ClientErrors { is_logged: false, state: Mutex::default() }
     }
 
     /// For a client that runs on its own.
-    pub fn logged() -> Complaints {
-        Complaints { is_logged: true, state: Mutex::default() }
+    pub fn logged() -> ClientErrors {
+        ClientErrors { is_logged: true, state: Mutex::default() }
     }
 
-    /// The surest complaint since the last [`forget`](Complaints::forget); of equals the newest.
-    pub fn worst(&self) -> Option<Complaint> {
-        self.lock().heard.iter().rev().min_by_key(|complaint| complaint.cause).cloned()
+    /// The surest client error since the last [`forget`](Complaints::forget); of equals the newest.
+    pub fn worst(&self) -> Option<ClientError> {
+        self.lock().heard.iter().rev().min_by_key(|client_error| client_error.cause).cloned()
     }
 
     pub fn is_final(&self) -> bool {
-        self.worst().is_some_and(|complaint| complaint.cause.is_final())
+        self.worst().is_some_and(|client_error| client_error.cause.is_final())
     }
 
     /// A broker has answered.
@@ -137,7 +137,7 @@ impl Complaints {
     }
 }
 
-impl ClientContext for Complaints {
+impl ClientContext for ClientErrors {
     /// Called on librdkafka's own threads.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let line = message.split_once("]: ").filter(|_| message.starts_with("[thrd:"));
@@ -157,7 +157,7 @@ impl ClientContext for Complaints {
     }
 }
 
-impl ConsumerContext for Complaints {}
+impl ConsumerContext for ClientErrors {}
 
 /// A client all of whose lines go to its context. What is logged goes through `tracing` from there: where
 /// librdkafka serves its queues by itself, as while it closes, it would print lines of its own to stderr.
@@ -203,7 +203,7 @@ fn level_of(level: c_int) -> RDKafkaLogLevel {
 }
 
 /// `[protocol://]host:port/name: text (after 3ms in state NAME)`
-fn read(code: Option<RDKafkaErrorCode>, line: &str) -> Complaint {
+fn read(code: Option<RDKafkaErrorCode>, line: &str) -> ClientError {
     let (place, text) = match line.split_once(": ") {
         Some((place, text)) if place.contains('/') => (Some(place), text),
         _ => (None, line),
@@ -211,7 +211,7 @@ fn read(code: Option<RDKafkaErrorCode>, line: &str) -> Complaint {
     let protocol = place.and_then(|place| place.split_once("://")).map_or("", |(protocol, _)| protocol);
     let broker = place.map(|place| place.rsplit("://").next().unwrap_or(place));
     let broker = broker.and_then(|address| address.split('/').next()).map(str::to_owned);
-    Complaint { cause: cause(code, protocol, text), broker, text: without_times(text).to_owned() }
+    ClientError { cause: cause(code, protocol, text), broker, text: without_times(text).to_owned() }
 }
 
 fn cause(code: Option<RDKafkaErrorCode>, protocol: &str, text: &str) -> Cause {
@@ -250,7 +250,7 @@ fn without_times(text: &str) -> &str {
     text.split(" (after ").next().unwrap_or(text)
 }
 
-impl Complaint {
+impl ClientError {
     /// As a person sees it.
     pub fn explained(&self, kafka: &Kafka) -> Error {
         let broker = self.broker.as_deref().unwrap_or(&kafka.brokers);
@@ -404,10 +404,10 @@ mod tests {
             ),
         ];
         for (code, place, text, cause) in cases {
-            let complaint = read(code, &format!("{place}{text}"));
-            assert_eq!(complaint.cause, cause, "{text}");
-            assert!(complaint.broker.as_deref().is_some_and(|broker| broker.starts_with("localhost:909")));
-            assert!(!complaint.text.contains("(after"), "{}", complaint.text);
+            let client_error = read(code, &format!("{place}{text}"));
+            assert_eq!(client_error.cause, cause, "{text}");
+            assert!(client_error.broker.as_deref().is_some_and(|broker| broker.starts_with("localhost:909")));
+            assert!(!client_error.text.contains("(after"), "{}", client_error.text);
         }
     }
 
@@ -446,35 +446,35 @@ mod tests {
 
     #[test]
     fn the_surest_cause_wins_and_an_answer_forgets_it() {
-        let complaints = Complaints::silent();
-        complaints.hear(None, "h:1/bootstrap: Connect to ipv4#1 failed: Connection refused");
-        assert!(!complaints.is_final());
-        complaints.hear(Some(RDKafkaErrorCode::Authentication), "h:1/bootstrap: no");
-        complaints.hear(Some(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
-        complaints.hear(None, "h:1/bootstrap: Connect to ipv4#1 failed: Connection refused");
-        assert!(complaints.is_final());
-        assert_eq!(complaints.worst().unwrap().cause, Cause::Refused);
-        complaints.forget();
-        assert_eq!(complaints.worst(), None);
+        let client_errors = ClientErrors::silent();
+        client_errors.hear(None, "h:1/bootstrap: Connect to ipv4#1 failed: Connection refused");
+        assert!(!client_errors.is_final());
+        client_errors.hear(Some(RDKafkaErrorCode::Authentication), "h:1/bootstrap: no");
+        client_errors.hear(Some(RDKafkaErrorCode::AllBrokersDown), "1/1 brokers are down");
+        client_errors.hear(None, "h:1/bootstrap: Connect to ipv4#1 failed: Connection refused");
+        assert!(client_errors.is_final());
+        assert_eq!(client_errors.worst().unwrap().cause, Cause::Refused);
+        client_errors.forget();
+        assert_eq!(client_errors.worst(), None);
     }
 
     #[test]
     fn what_is_heard_has_a_limit() {
-        let complaints = Complaints::logged();
+        let client_errors = ClientErrors::logged();
         for number in 0..1_000 {
-            complaints.hear(None, &format!("h:{number}/1: no"));
-            complaints.tell(&format!("line {number}"));
+            client_errors.hear(None, &format!("h:{number}/1: no"));
+            client_errors.tell(&format!("line {number}"));
         }
-        let state = complaints.lock();
+        let state = client_errors.lock();
         assert!(state.heard.len() <= LINES_MAX && state.logged.len() <= LINES_MAX);
     }
 
     #[test]
     fn a_line_that_repeats_is_held_back_and_counted() {
-        let complaints = Complaints::logged();
+        let client_errors = ClientErrors::logged();
         for milliseconds in 0..50 {
-            complaints.tell(&format!("the same (after {milliseconds}ms in state CONNECT)"));
+            client_errors.tell(&format!("the same (after {milliseconds}ms in state CONNECT)"));
         }
-        assert_eq!(complaints.lock().logged["the same"].1, 49);
+        assert_eq!(client_errors.lock().logged["the same"].1, 49);
     }
 }

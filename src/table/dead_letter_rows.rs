@@ -1,14 +1,14 @@
-//! The letters of a dead-letter table, for those who look at them or try them again.
+//! The dead letters of a dead-letter table, for those who look at them or try them again.
 //!
-//! It owns the reading. Which letters of a crash are in doubt is
-//! `dead_letters`; what is done with a letter is the caller's.
+//! It owns the reading. Which dead letters of a crash are in doubt is
+//! `dead_letters`; what is done with a dead letter is the caller's.
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 
 use super::action::Add;
-use super::dead_letters::LettersTag;
+use super::dead_letters::DeadLettersTag;
 use super::inventory::Inventory;
 use super::rows::{Rows, Wanted};
 use super::store::Store;
@@ -16,38 +16,38 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition};
 use crate::record::Headers;
 
-/// Letters of a batch: one may be as large as a record.
+/// Dead letters of a batch: one may be as large as a record.
 const BATCH_ROWS: usize = 64;
 /// Of a batch that holds no payloads.
 const PLAIN_ROWS: usize = 16 << 10;
-/// What tells where a letter is from, and why it is one.
+/// What tells where a dead letter is from, and why it is one.
 pub const PLAIN: [&str; 5] = ["topic", "partition", "offset", "timestamp", "reason"];
 /// Everything.
 pub const WHOLE: [&str; 9] =
     ["topic", "partition", "offset", "timestamp", "key", "value", "headers", "reason", "error"];
 
-/// A file of letters.
+/// A file of dead letters.
 #[derive(Debug)]
-pub struct LetterFile {
+pub struct DeadLetterFile {
     pub add: Add,
-    /// Whose letters it holds; `None` where another engine wrote it.
-    pub tag: Option<LettersTag>,
+    /// Whose dead letters it holds; `None` where another engine wrote it.
+    pub tag: Option<DeadLettersTag>,
 }
 
 /// The files of a dead-letter table, as far as they can be read.
-pub fn files(store: &Store, inventory: &Inventory) -> Result<Vec<LetterFile>> {
+pub fn files(store: &Store, inventory: &Inventory) -> Result<Vec<DeadLetterFile>> {
     let files = inventory.files.values().map(|add| {
         if add.deletion_vector.is_some() {
             let message = format!("{}: {}: a deletion vector hides some of its letters", store.url, add.path);
             return Err(Error::new(ErrorKind::CannotWrite, message)
                 .remedy("rewrite the file: REORG TABLE … APPLY (PURGE) with Spark"));
         }
-        Ok(LetterFile { add: add.clone(), tag: LettersTag::of(add) })
+        Ok(DeadLetterFile { add: add.clone(), tag: DeadLettersTag::of(add) })
     });
     files.collect()
 }
 
-/// The letters of one batch, by column.
+/// The dead letters of one batch, by column.
 pub struct Batch {
     /// The number of the first among the rows that were asked for.
     pub first: usize,
@@ -66,9 +66,9 @@ struct Payload {
     errors: StringArray,
 }
 
-/// One letter. What another engine made null is empty or absent.
+/// One dead letter. What another engine made null is empty or absent.
 #[derive(Clone, Copy, Debug)]
-pub struct Letter<'a> {
+pub struct DeadLetter<'a> {
     pub topic: &'a str,
     pub partition: Partition,
     pub offset: Offset,
@@ -118,13 +118,13 @@ impl Batch {
     }
 
     /// `None` for a row that says not where it is from.
-    pub fn letter(&self, row: usize) -> Option<Letter<'_>> {
+    pub fn dead_letter(&self, row: usize) -> Option<DeadLetter<'_>> {
         if self.topics.is_null(row) || self.partitions.is_null(row) || self.offsets.is_null(row) {
             return None;
         }
         let times = self.times.as_primitive::<TimestampMicrosecondType>();
         let payload = self.payload.as_ref();
-        Some(Letter {
+        Some(DeadLetter {
             topic: self.topics.value(row),
             partition: Partition(i32::try_from(self.partitions.value(row)).ok()?),
             offset: Offset(self.offsets.value(row)),
@@ -136,7 +136,7 @@ impl Batch {
         })
     }
 
-    /// A letter's headers in the form of [`Headers`].
+    /// A dead letter's headers in the form of [`Headers`].
     pub fn headers(&self, row: usize, out: &mut Vec<u8>) {
         out.clear();
         let Some(payload) = &self.payload else { return };
@@ -156,8 +156,8 @@ impl Batch {
     }
 }
 
-/// The letters of a file that is being read.
-pub struct Letters<'a> {
+/// The dead letters of a file that is being read.
+pub struct DeadLetters<'a> {
     rows: Rows<'a>,
     whole: bool,
     read: usize,
@@ -169,16 +169,16 @@ pub async fn open<'a>(
     add: &'a Add,
     columns: &'a [&'a str],
     rows: Option<&'a [u32]>,
-) -> Result<Letters<'a>> {
+) -> Result<DeadLetters<'a>> {
     let whole = columns.contains(&"value");
     let remedy = "its letters tell which records are settled: restore the file, or remove it from the \
                   dead-letter table";
     let batch_rows = if whole { BATCH_ROWS } else { PLAIN_ROWS };
     let rows = Rows::of(store, add, Wanted { columns, rows, batch_rows, remedy }).await?;
-    Ok(Letters { rows, whole, read: 0 })
+    Ok(DeadLetters { rows, whole, read: 0 })
 }
 
-impl Letters<'_> {
+impl DeadLetters<'_> {
     pub async fn next(&mut self) -> Result<Option<Batch>> {
         let (first, whole) = (self.read, self.whole);
         let batch = self.rows.next(|batch| Batch::of(batch, first, whole)).await?;
