@@ -18,7 +18,7 @@ mod open;
 mod reset;
 
 pub use body::{Ours, Told, add, told};
-pub use dead_letters::{DeadLetterLocations, Seen};
+pub use dead_letters::{DeadLetterLocations, SeenDeadLetters};
 pub use log_tip::{CHECKPOINT_EVERY, TIP_TRUSTED_FOR, apply_foreign_commit};
 pub use open::{Opened, Preview, at_start, open};
 
@@ -420,7 +420,7 @@ impl Committer {
             Verdict::Transferred(by, entries) => Err(offset_overrides::transferred(table_id, by, &entries)),
             Verdict::OffsetsSet(by, entries) => {
                 let by = by.map(tracing::field::display);
-                warn!(table = table_id, by, %entries, "offsets were set by hand; reading on from them");
+                warn!(table = table_id, by, %entries, "offsets were overridden; reading on from them");
                 Ok(false)
             }
             Verdict::Reload => {

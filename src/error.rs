@@ -178,7 +178,7 @@ const JSON_WORDS: [(&str, &str); 17] = [
     ("EOF while parsing an object", "it ends in the middle of an object"),
     ("EOF while parsing", "it ends too early"),
     ("expected ident", "a word that is not true, false or null"),
-    ("expected value", "this is no value of JSON"),
+    ("expected value", "this is not a JSON value"),
     ("expected `:`", "a `:` is missing behind a name"),
     ("expected `,` or `]`", "a `,` or `]` is missing in a list"),
     ("expected `,` or `}`", "a `,` or `}` is missing in an object"),
@@ -211,7 +211,7 @@ mod tests {
         for (json, said) in [
             ("{\"a\"", "it ends in the middle of an object"),
             ("{\"a\":[1,", "it ends too early"),
-            ("{\"a\":\n[x]}", "this is no value of JSON"),
+            ("{\"a\":\n[x]}", "this is not a JSON value"),
             ("nope", "a word that is not true, false or null"),
             ("[]", "found a list where an object belongs"),
             ("{\"a\":{}}", "found an object where a list belongs"),
@@ -227,10 +227,10 @@ mod tests {
 
     #[test]
     fn whatever_it_quotes_an_error_is_one_line_that_acts_on_no_terminal() {
-        let error = Error::new(ErrorKind::Config, "`a\u{1b}[2J\nb` is no reference")
+        let error = Error::new(ErrorKind::Config, "`a\u{1b}[2J\nb` is not a valid reference")
             .remedy("write `\u{9b}31m` differently")
             .context("f\r.toml");
-        assert_eq!(error.message, "f\u{fffd}.toml: `a\u{fffd}[2J\u{fffd}b` is no reference");
+        assert_eq!(error.message, "f\u{fffd}.toml: `a\u{fffd}[2J\u{fffd}b` is not a valid reference");
         assert_eq!(error.remedy.as_deref(), Some("write `\u{fffd}31m` differently"));
     }
 }

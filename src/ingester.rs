@@ -84,7 +84,7 @@ pub fn run(run: &Run) -> Result<()> {
     if let Ok(address) = listener.local_addr() {
         info!(%address, "serving /metrics, /livez and /readyz");
         if http_server::is_open_to_others(address) {
-            warn!(%address, "the administration port is open to other machines, and asks nobody who he is");
+            warn!(%address, "the administration port is open to other machines and has no authentication");
         }
     }
     runtime.spawn(http_server::serve(listener, Arc::clone(&board), recorder, std::future::pending()));
@@ -107,12 +107,12 @@ fn ingest(run: &Run, runtime: &tokio::runtime::Runtime, board: &Arc<Board>, writ
         match ingestion.and_then(Ingestion::supervise) {
             Ok(Ended::Done) => return Ok(()),
             Ok(Ended::BeginAgain) => {
-                info!("what the group reads has changed: starting over from the tables' offsets");
+                info!("the group's topics or members changed, reopening from the tables' offsets");
                 began = true;
             }
             // Running, nothing that may come back ends us.
             Err(error) if began && may_come_back(error.kind) => {
-                warn!(%error, remedy = error.remedy, "cannot begin again yet");
+                warn!(%error, remedy = error.remedy, "cannot reopen yet, retrying");
             }
             Err(error) => return Err(error),
         }

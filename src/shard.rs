@@ -46,7 +46,7 @@ use crate::protocol::balance::Load;
 use crate::protocol::dead_letters::AlreadyDeadLettered;
 use crate::protocol::membership::AssignmentEpoch;
 use crate::protocol::planted::{Bug, planted};
-use crate::protocol::progress::{Outcome, Progress};
+use crate::protocol::progress::{Progress, RecordFate};
 use crate::schema::Schema;
 use crate::source::batch::{Headers, Record};
 use crate::source::{Assignment, Event, RecordBatch, Slot, Source};
@@ -323,18 +323,18 @@ impl<S: Source> Shard<S> {
                 continue;
             }
             if partition.is_held(record.offset) {
-                partition.progress.take(record.offset, Outcome::DeadLetter);
+                partition.progress.take(record.offset, RecordFate::DeadLetter);
                 continue;
             }
             let Some(payload) = record.value else {
-                partition.progress.take(record.offset, Outcome::Tombstone);
+                partition.progress.take(record.offset, RecordFate::Tombstone);
                 continue;
             };
             let source = partition.progress.source();
             let facts = RecordFacts { topic: &source.topic, partition: source.partition.0, record };
             match table.decoder.append(&mut table.rows.columns, payload, &facts) {
                 Ok(()) => {
-                    partition.progress.take(record.offset, Outcome::Row);
+                    partition.progress.take(record.offset, RecordFate::Row);
                     table.oldest_ms = [table.oldest_ms, record.timestamp_ms].into_iter().flatten().min();
                     encoding += table.encode_when_full(record.size(), batch_bytes, &self.dependencies)?;
                 }
@@ -350,9 +350,9 @@ impl<S: Source> Shard<S> {
                                 &bad,
                                 &self.dependencies,
                             )?;
-                            partition.progress.take(record.offset, Outcome::DeadLetter);
+                            partition.progress.take(record.offset, RecordFate::DeadLetter);
                         }
-                        OnBadRecord::Skip => partition.progress.take(record.offset, Outcome::Skipped),
+                        OnBadRecord::Skip => partition.progress.take(record.offset, RecordFate::Skipped),
                         OnBadRecord::Fail => {
                             failed = Some(bad_record(partition.progress.source(), record.offset, &bad));
                             break;

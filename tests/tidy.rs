@@ -16,8 +16,8 @@ const LAYERS: [&[&str]; 8] = [
     &["protocol", "config", "status"],
     &["source", "columnar", "table", "host"],
     &["exchange"],
-    &["shard", "committer", "member", "preflight", "admin"],
-    &["ingester", "demo", "hands"],
+    &["shard", "committer", "member", "preflight", "http_server"],
+    &["ingester", "demo", "admin"],
     &["cli"],
 ];
 
@@ -82,14 +82,14 @@ fn named_modules(text: &str) -> Vec<String> {
 }
 
 fn leading_word(text: &str) -> String {
-    text.chars().take_while(|dead_letter| dead_letter.is_alphanumeric() || *dead_letter == '_').collect()
+    text.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect()
 }
 
 /// The items of a `{…}` group whose brace is open, nested groups whole.
 fn top_level_items(group: &str) -> Vec<String> {
     let (mut items, mut depth) = (vec![String::new()], 0);
-    for dead_letter in group.chars() {
-        match dead_letter {
+    for character in group.chars() {
+        match character {
             '}' if depth == 0 => break,
             ',' if depth == 0 => {
                 items.push(String::new());
@@ -99,7 +99,7 @@ fn top_level_items(group: &str) -> Vec<String> {
             '}' => depth -= 1,
             _ => {}
         }
-        items.last_mut().unwrap().push(dead_letter);
+        items.last_mut().unwrap().push(character);
     }
     items
 }
@@ -241,4 +241,188 @@ fn every_guarantee_names_a_test_that_exists() {
         wrong.extend(names.iter().filter(|name| !exists(name)).map(|name| format!("no such test: {name}")));
     }
     assert!(wrong.is_empty(), "docs/guarantees.md:\n{}", wrong.join("\n"));
+}
+
+/// Words that `src/lib.rs` has another name for. Each is a whole word of an identifier:
+/// `tips` stands in `tell_tips` and in `TipsOf`.
+const RETIRED: [&str; 41] = [
+    "admit",
+    "admitted",
+    "by_hand",
+    "complaint",
+    "complaints",
+    "desk",
+    "gate",
+    "gated",
+    "generation",
+    "guard",
+    "guarded",
+    "hands",
+    "handover",
+    "handovers",
+    "jump",
+    "jumps",
+    "lane",
+    "lanes",
+    "letter",
+    "letters",
+    "meet",
+    "ordeal",
+    "patience",
+    "questions",
+    "settle",
+    "settled",
+    "settles",
+    "sweeper",
+    "tenancies",
+    "tenancy",
+    "tenants",
+    "tenure",
+    "tenures",
+    "terms",
+    "tips",
+    "void",
+    "voided",
+    "vouch",
+    "vouched",
+    "weather",
+    "witness",
+];
+
+/// Names that others gave.
+const NOT_OURS: [&str; 4] = ["MutexGuard", "RwLockReadGuard", "RwLockWriteGuard", "c_void"];
+
+/// The identifiers of Rust text: comments and literals left out.
+fn identifiers(text: &str) -> BTreeSet<String> {
+    let (mut found, mut rest) = (BTreeSet::new(), text);
+    while let Some(first) = rest.chars().next() {
+        let length = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if first == '"' {
+            literal_length(rest)
+        } else if first == '\'' {
+            character_length(rest)
+        } else if first.is_alphabetic() || first == '_' {
+            let word = leading_word(rest);
+            let is_raw = ["r", "br"].contains(&word.as_str()) && rest[word.len()..].starts_with(['"', '#']);
+            let length = if is_raw { word.len() + raw_length(&rest[word.len()..]) } else { word.len() };
+            found.extend((!is_raw).then_some(word));
+            length
+        } else {
+            first.len_utf8()
+        };
+        rest = &rest[length..];
+    }
+    found
+}
+
+/// The length of a character's literal, or of the quote alone before a lifetime.
+fn character_length(text: &str) -> usize {
+    let mut inside = text.char_indices().skip(1).map(|(at, character)| (at, character == '\''));
+    match text.strip_prefix("'\\") {
+        Some(_) => inside.skip(2).find(|&(_, is_end)| is_end).map_or(text.len(), |(at, _)| at + 1),
+        None => inside.nth(1).filter(|&(_, is_end)| is_end).map_or(1, |(at, _)| at + 1),
+    }
+}
+
+/// The length of a string literal, both quotes in it.
+fn literal_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.char_indices().skip(1).find(|&(_, character)| {
+        let ends = character == '"' && !escaped;
+        escaped = character == '\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |(at, _)| at + 1)
+}
+
+/// The same of `#"…"#`, as many `#` as there are.
+fn raw_length(text: &str) -> usize {
+    let hashes = text.len() - text.trim_start_matches('#').len();
+    if !text[hashes..].starts_with('"') {
+        return hashes;
+    }
+    let end = format!("\"{}", "#".repeat(hashes));
+    text[hashes + 1..].find(&end).map_or(text.len(), |at| hashes + 1 + at + end.len())
+}
+
+/// `DataFile`, `data_file` and `DATA_FILE` are the words `data` and `file`.
+fn words(identifier: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut previous = '_';
+    for character in identifier.chars() {
+        if character == '_' || (character.is_uppercase() && previous.is_lowercase()) {
+            words.push(String::new());
+        }
+        if character != '_' {
+            words.last_mut().unwrap().extend(character.to_lowercase());
+        }
+        previous = character;
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// The retired word in an identifier. `dead_letters` is what a letter is called; the name of a test is a sentence.
+fn retired(identifier: &str) -> Option<&'static str> {
+    let words = words(identifier);
+    let is_sentence = words.len() > 5 && identifier.chars().all(|character| !character.is_uppercase());
+    if is_sentence || NOT_OURS.contains(&identifier) {
+        return None;
+    }
+    let joined = format!("_{}_", words.join("_"))
+        .replace("_dead_letter_", "_dead_")
+        .replace("_dead_letters_", "_dead_");
+    RETIRED.into_iter().find(|word| joined.contains(&format!("_{word}_")))
+}
+
+#[test]
+fn a_retired_word_is_no_identifier() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut paths = Vec::new();
+    for folder in ["src", "tests", "benches", "fuzz"] {
+        collect(&root.join(folder), &mut paths);
+    }
+    let mut wrong = Vec::new();
+    for path in paths.iter().filter(|path| !path.ends_with("tests/tidy.rs")) {
+        let name = path.strip_prefix(root).unwrap().display();
+        let found = identifiers(&fs::read_to_string(path).unwrap());
+        wrong.extend(
+            found.iter().filter_map(|of| Some(format!("{name}: `{of}`: {} is retired", retired(of)?))),
+        );
+    }
+    assert!(wrong.is_empty(), "`src/lib.rs` has the words:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn identifiers_are_told_from_text_and_cut_into_words() {
+    let text =
+        "let a_lane = \"sweeper \\\" void\"; // desk\nstruct TenureOf; r#\"a \"jump\" b\"#; fn f<'gate>() {}";
+    let found: Vec<String> = identifiers(text).into_iter().collect();
+    assert_eq!(found, ["TenureOf", "a_lane", "f", "fn", "gate", "let", "struct"]);
+    let named = |identifier| retired(identifier).unwrap_or("-");
+    assert_eq!(
+        ["a_lane", "TenureOf", "dead_letters", "LETTERS_MAX"].map(named),
+        ["lane", "tenure", "-", "letters"]
+    );
+    assert_eq!(["set_by_hand", "MutexGuard", "planet"].map(named), ["by_hand", "-", "-"]);
+}
+
+/// A name that several modules give to types of their own says nothing.
+#[test]
+fn no_type_name_is_given_four_times() {
+    let mut given: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for source in sources() {
+        for line in source.text.lines() {
+            let item = line.trim_start().trim_start_matches("pub(super) ").trim_start_matches("pub(crate) ");
+            let item = item.trim_start_matches("pub ");
+            let kinds = ["struct ", "enum ", "type ", "trait "];
+            let Some(rest) = kinds.iter().find_map(|kind| item.strip_prefix(kind)) else { continue };
+            if line.starts_with(|character: char| !character.is_whitespace()) {
+                given.entry(leading_word(rest)).or_default().push(source.name.clone());
+            }
+        }
+    }
+    let many: Vec<_> = given.iter().filter(|(_, files)| files.len() > 3).collect();
+    assert!(many.is_empty(), "one name for one thing: {many:#?}");
 }

@@ -14,7 +14,7 @@ use crate::protocol::app_id::AppId;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::planted::{Bug, planted};
 use crate::record::Headers;
-use crate::table::dead_letter_rows::{self, Batch, DeadLetter, DeadLetterFile};
+use crate::table::dead_letter_rows::{self, Batch, DeadLetterFile, StoredDeadLetter};
 use crate::table::inventory;
 use crate::table::log;
 use crate::table::store::Store;
@@ -73,7 +73,7 @@ impl DeadLetterOwners {
     pub(super) fn source_of<'a>(
         &'a self,
         file: &'a DeadLetterFile,
-        dead_letter: &DeadLetter<'_>,
+        dead_letter: &StoredDeadLetter<'_>,
     ) -> Option<&'a TopicPartition> {
         let Some(tag) = &file.tag else {
             let known = self.known.get(&(dead_letter.topic.to_owned(), dead_letter.partition))?;
@@ -103,7 +103,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, dead_letter: &DeadLetter<'_>) -> bool {
+    fn takes(&self, dead_letter: &StoredDeadLetter<'_>) -> bool {
         (self.partitions.is_empty() || self.partitions.contains(&dead_letter.partition))
             && (self.reasons.is_empty() || self.reasons.contains(dead_letter.reason))
             && self.offset.is_none_or(|offset| offset == dead_letter.offset)
@@ -144,7 +144,7 @@ impl By {
     }
 
     /// Texts that sort as what they stand for: numbers have spaces before them.
-    fn value(self, dead_letter: &DeadLetter<'_>) -> String {
+    fn value(self, dead_letter: &StoredDeadLetter<'_>) -> String {
         let time = |form: &str| {
             let at = dead_letter.timestamp_ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
             at.map_or_else(|| "-".to_owned(), |at| at.strftime(form).to_string())
@@ -170,7 +170,7 @@ pub struct Count {
 }
 
 impl Count {
-    fn take(&mut self, dead_letter: &DeadLetter<'_>) {
+    fn take(&mut self, dead_letter: &StoredDeadLetter<'_>) {
         let lower = |one: Option<i64>, other: Option<i64>| [one, other].into_iter().flatten().min();
         let higher = |one: Option<i64>, other: Option<i64>| [one, other].into_iter().flatten().max();
         let offset = Some(dead_letter.offset.0);
@@ -218,7 +218,7 @@ async fn each(
             dead_letter_rows::open(&dead_letters, &file.add, &dead_letter_rows::PLAIN, None).await?;
         while let Some(batch) = found.next().await? {
             for row in 0..batch.len() {
-                let asked = |dead_letter: &DeadLetter<'_>| {
+                let asked = |dead_letter: &StoredDeadLetter<'_>| {
                     dead_letter.topic == table.topic && filter.takes(dead_letter)
                 };
                 if batch.dead_letter(row).as_ref().is_some_and(asked) {
@@ -292,7 +292,7 @@ pub async fn show(table: &Table, filter: &Filter, limits: ShowLimits) -> Result<
     Ok((shown, all))
 }
 
-fn of(dead_letter: &DeadLetter<'_>, headers: &[u8], characters: usize) -> Shown {
+fn of(dead_letter: &StoredDeadLetter<'_>, headers: &[u8], characters: usize) -> Shown {
     let text = |bytes: &[u8]| escaped(bytes, characters);
     Shown {
         topic: dead_letter.topic.to_owned(),
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn partitions_are_told_as_numbers_in_their_order() {
         let counts = [1000, 7, 99].map(|partition| {
-            let dead_letter = DeadLetter {
+            let dead_letter = StoredDeadLetter {
                 topic: "orders",
                 partition: Partition(partition),
                 offset: Offset(0),
@@ -383,7 +383,7 @@ mod tests {
             let tag = DeadLettersTag { table_id: table_id.to_owned(), ranges: vec![range] };
             DeadLetterFile { add: add.clone(), tag: Some(tag) }
         };
-        let dead_letter = DeadLetter {
+        let dead_letter = StoredDeadLetter {
             topic: "t",
             partition: Partition(0),
             offset: Offset(4),

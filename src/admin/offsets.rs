@@ -60,7 +60,7 @@ pub struct Moved {
 }
 
 /// A table and its topic as they are now.
-struct Seen {
+struct SeenOffsets {
     snapshot: Snapshot,
     facts: TableFacts,
     watermarks: BTreeMap<Partition, Watermarks>,
@@ -208,7 +208,7 @@ async fn look(
     topic: &Topic,
     asked: &Asked,
     watermarks: impl Fn() -> Result<BTreeMap<Partition, Watermarks>>,
-) -> Result<Seen> {
+) -> Result<SeenOffsets> {
     let Some(snapshot) = log::load(store).await? else {
         return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table yet", store.url))
             .remedy("`start` in the config says where its first run begins"));
@@ -224,7 +224,7 @@ async fn look(
         true => Some(rows_end(store, &topic.name, &topic.id, !known.is_empty()).await?),
         false => None,
     };
-    Ok(Seen { snapshot, facts, watermarks, rows_end })
+    Ok(SeenOffsets { snapshot, facts, watermarks, rows_end })
 }
 
 /// A commit of ours would hide from the next start that rows were taken away, also those of partitions
@@ -237,7 +237,7 @@ async fn refuse_replaced(store: &Store, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-impl Seen {
+impl SeenOffsets {
     fn decide(&self, table: &Table, topic: &Topic, wish: &Wish) -> Result<Decision> {
         let facts = Facts {
             table_id: &table.id,

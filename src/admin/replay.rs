@@ -27,7 +27,7 @@ use crate::ids::{Offset, OffsetRange, Partition, TopicPartition, Version};
 use crate::protocol::app_id::{AppId, IdentityTransfer, is_told_an_id, superseded, took_an_id};
 use crate::protocol::lineage::Lineage;
 use crate::protocol::planted::{Bug, planted};
-use crate::protocol::replay::{self, DeadLetter, Due, Standing};
+use crate::protocol::replay::{self, DeadLetterRow, Due, Standing};
 use crate::protocol::verdict::{Relation, Verdict};
 use crate::record::{Headers, Padded, Record};
 use crate::schema::Schema;
@@ -51,7 +51,8 @@ const PARTS_WAITING: usize = 2;
 const FAILURES_TOLD: usize = 20;
 /// A file that nothing names yet may be vacuumed after a week: what is so old is decoded anew.
 const FILE_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
-const NOT_KNOWN: &str = "whether the last letters became rows is not known: run it again, the table tells";
+const NOT_KNOWN: &str =
+    "it is not known whether the last dead letters became rows: run it again, the table has the answer";
 /// How long an end waits for void files to be deleted.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -65,7 +66,7 @@ pub struct Asked {
 
 /// What a replay has done.
 #[derive(Debug, Default, Serialize)]
-pub struct Outcome {
+pub struct ReplayOutcome {
     /// Dead letters that were tried now.
     pub tried: u64,
     /// Of them, those that are rows now.
@@ -96,7 +97,7 @@ pub struct Failure {
 }
 
 /// Replays a table's dead letters.
-pub async fn replay(table: &Table, asked: Asked, clock: &SharedClock) -> Result<Outcome> {
+pub async fn replay(table: &Table, asked: Asked, clock: &SharedClock) -> Result<ReplayOutcome> {
     let store = Store::open(&table.location, &table.storage_options)?;
     replay_in(store, super::dead_letters::store(table)?, table, asked, clock).await
 }
@@ -108,7 +109,7 @@ pub async fn replay_in(
     table: &Table,
     asked: Asked,
     clock: &SharedClock,
-) -> Result<Outcome> {
+) -> Result<ReplayOutcome> {
     let mut replay = Replay::begin(table, (store, dead_letters), asked, clock).await?;
     let ended = replay.run().await;
     replay.orphan_cleaner.finish(SWEEP_TIMEOUT).await;
@@ -130,10 +131,10 @@ struct Replay<'a> {
     files: Vec<DeadLetterFile>,
     /// The partitions of the replay, by their numbers.
     sources: Vec<TopicPartition>,
-    due: Vec<DeadLetter>,
+    due: Vec<DeadLetterRow>,
     budget: Budget,
     orphan_cleaner: OrphanCleaner,
-    outcome: Outcome,
+    outcome: ReplayOutcome,
 }
 
 impl<'a> Replay<'a> {
@@ -167,7 +168,7 @@ impl<'a> Replay<'a> {
             due: Vec::new(),
             budget: Budget::new(usize::MAX / 4),
             orphan_cleaner: OrphanCleaner::here(),
-            outcome: Outcome::default(),
+            outcome: ReplayOutcome::default(),
         };
         replay.find_due().await?;
         Ok(replay)
@@ -179,7 +180,7 @@ impl<'a> Replay<'a> {
         let mut sources: Vec<TopicPartition> = Vec::new();
         let mut standings: Vec<Option<Standing>> = Vec::new();
         let mut numbers: BTreeMap<TopicPartition, u32> = BTreeMap::new();
-        let mut all: Vec<DeadLetter> = Vec::new();
+        let mut all: Vec<DeadLetterRow> = Vec::new();
         let (mut tried, mut unresolved, mut unplaced) = (0, 0, 0);
         for (number, file) in (0..).zip(&self.files).filter(|(_, file)| places.may_be_ours(file)) {
             let mut dead_letters =
@@ -212,7 +213,12 @@ impl<'a> Replay<'a> {
                         Some(Due::Now | Due::UnlessRow) => {
                             let row = u32::try_from(batch.first + row)
                                 .expect("a file has fewer than 4 billion rows");
-                            all.push(DeadLetter { partition, offset: dead_letter.offset, file: number, row });
+                            all.push(DeadLetterRow {
+                                partition,
+                                offset: dead_letter.offset,
+                                file: number,
+                                row,
+                            });
                         }
                     }
                 }
@@ -221,7 +227,7 @@ impl<'a> Replay<'a> {
         replay::order(&mut all);
         (self.sources, self.outcome.tried_before) = (sources, tried);
         (self.outcome.unresolved, self.outcome.unplaced) = (unresolved, unplaced);
-        let may_be_row = |dead_letter: &&DeadLetter| {
+        let may_be_row = |dead_letter: &&DeadLetterRow| {
             let standing = standings[dead_letter.partition as usize];
             standing.is_some_and(|of| replay::due(dead_letter.offset, of, self.asked.again) == Due::UnlessRow)
         };
@@ -264,7 +270,7 @@ impl<'a> Replay<'a> {
     /// Those of these dead letters whose row is in the main table.
     async fn rows_of_earlier_replays(
         &self,
-        dead_letters: impl Iterator<Item = &DeadLetter>,
+        dead_letters: impl Iterator<Item = &DeadLetterRow>,
     ) -> Result<BTreeSet<(u32, Offset)>> {
         let lineage = Lineage::of(&self.snapshot.txns);
         let own = self.sources.iter().map(|source| AppId::new(&self.table.id, source.clone()));
@@ -279,8 +285,9 @@ impl<'a> Replay<'a> {
         }
         if !write_compatibility::has_offset_columns(&self.schema) {
             let message = format!("{}: the table has no columns `_partition` and `_offset`", self.store.url);
-            return Err(Error::new(ErrorKind::CannotWrite, message)
-                .remedy("without them nobody can tell which letters are rows: replay without `--again`"));
+            return Err(Error::new(ErrorKind::CannotWrite, message).remedy(
+                "without them it cannot be known which dead letters are rows: replay without `--again`",
+            ));
         }
         let wanted: BTreeSet<(TopicPartition, Offset)> = asked.keys().cloned().collect();
         let found = places::replayed_rows(&self.store, &wanted).await?;
@@ -300,7 +307,7 @@ impl<'a> Replay<'a> {
     }
 
     /// As many dead letters as come to about one data file.
-    fn batch_max(&self, left: &[DeadLetter]) -> usize {
+    fn batch_max(&self, left: &[DeadLetterRow]) -> usize {
         let file = &self.files[left[0].file as usize];
         let dead_letters: u64 = crate::table::verify::records(&file.add).unwrap_or(1).max(1);
         let each = (file.add.size.max(1) as u64).div_ceil(dead_letters);
@@ -309,7 +316,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Decodes dead letters and commits their rows. False: the table has changed, and nothing was committed.
-    async fn batch(&mut self, batch: &[DeadLetter]) -> Result<bool> {
+    async fn batch(&mut self, batch: &[DeadLetterRow]) -> Result<bool> {
         let decoded = self.decode(batch).await?;
         if !self.asked.dry_run {
             let path = decoded.file.as_ref().map(|file| self.store.path(&file.path));
@@ -342,8 +349,8 @@ impl<'a> Replay<'a> {
     }
 
     /// Decodes dead letters into a file, and carries it into the store.
-    async fn decode(&self, batch: &[DeadLetter]) -> Result<Decoded> {
-        let mut by_file: BTreeMap<u32, Vec<DeadLetter>> = BTreeMap::new();
+    async fn decode(&self, batch: &[DeadLetterRow]) -> Result<Decoded> {
+        let mut by_file: BTreeMap<u32, Vec<DeadLetterRow>> = BTreeMap::new();
         for dead_letter in batch {
             by_file.entry(dead_letter.file).or_default().push(*dead_letter);
         }
@@ -406,7 +413,7 @@ impl<'a> Replay<'a> {
         Ok(Decoded { file: writer.end().await?, ranges: ranges.into_values().collect(), failures })
     }
 
-    fn empty_range(&self, dead_letter: &DeadLetter) -> OffsetRange {
+    fn empty_range(&self, dead_letter: &DeadLetterRow) -> OffsetRange {
         OffsetRange {
             source: self.sources[dead_letter.partition as usize].clone(),
             start: dead_letter.offset,
@@ -422,7 +429,7 @@ impl<'a> Replay<'a> {
     ///
     /// # Errors
     /// Only the table can tell whether they are in it.
-    async fn commit(&mut self, batch: &[DeadLetter], decoded: &Decoded) -> Result<Put> {
+    async fn commit(&mut self, batch: &[DeadLetterRow], decoded: &Decoded) -> Result<Put> {
         loop {
             let now = self.clock.boot();
             let is_old = |file: &DataFile| now.saturating_sub(file.begun) > FILE_AGE_MAX;
@@ -448,7 +455,7 @@ impl<'a> Replay<'a> {
                     self.outcome.commits += 1;
                     self.outcome.version = Some(version);
                     let rows: u64 = decoded.ranges.iter().map(|range| range.rows).sum();
-                    info!(table = self.table.id, %version, dead_letters = batch.len(), rows, "letters replayed");
+                    info!(table = self.table.id, %version, dead_letters = batch.len(), rows, "dead letters replayed");
                     return Ok(Put::Landed);
                 }
                 // Ours may have been there, and cleaned up, before the winner came: its file may be live.
@@ -487,7 +494,7 @@ impl<'a> Replay<'a> {
         Ok(same)
     }
 
-    fn body(&self, batch: &[DeadLetter], decoded: &Decoded) -> Ours {
+    fn body(&self, batch: &[DeadLetterRow], decoded: &Decoded) -> Ours {
         let now = self.clock.wall_ms();
         let tried = |partition: u32| {
             self.standing(&self.sources[partition as usize]).map_or(Offset(0), |standing| standing.tried)
@@ -524,7 +531,7 @@ impl<'a> Replay<'a> {
         match apply_foreign_commit(&self.store, &mut self.snapshot, winner, relation)? {
             Verdict::Fenced(by) | Verdict::Transferred(by, _) => {
                 let by = by.map_or_else(|| "an unknown writer".to_owned(), |writer| writer.to_string());
-                let message = format!("table `{id}`: its letters are replayed by {by}, too");
+                let message = format!("table `{id}`: its dead letters are being replayed by {by}, too");
                 Err(Error::new(ErrorKind::Fenced, message)
                     .remedy("what was committed stays: run it again once the other one has ended"))
             }
@@ -546,9 +553,12 @@ enum Put {
 }
 
 fn moved_on(table: &Table) -> Error {
-    let message =
-        format!("table `{}`: its letters were replayed by another while this one stood still", table.id);
-    Error::new(ErrorKind::Fenced, message).remedy("run it again: the table tells which letters are rows")
+    let message = format!(
+        "table `{}`: its dead letters were replayed by another process while this one was suspended",
+        table.id
+    );
+    Error::new(ErrorKind::Fenced, message)
+        .remedy("run it again: the table has the answer which dead letters are rows")
 }
 
 fn changed(dead_letters: &Store) -> Error {

@@ -165,7 +165,7 @@ impl Listener for Steps<'_> {
 }
 
 #[derive(Serialize)]
-struct Line {
+struct CheckLine {
     ok: bool,
     #[serde(skip_serializing_if = "String::is_empty")]
     table: String,
@@ -182,13 +182,13 @@ struct Line {
 struct Report {
     /// Each line as it comes.
     prints: bool,
-    lines: Vec<Line>,
+    lines: Vec<CheckLine>,
     first_failure: Option<Error>,
 }
 
 impl Report {
     fn passed(&mut self, table: &str, step: &str, detail: &str) -> Result<()> {
-        self.line(Line {
+        self.line(CheckLine {
             ok: true,
             table: table.to_owned(),
             step: step.to_owned(),
@@ -199,7 +199,7 @@ impl Report {
     }
 
     fn failed(&mut self, table: &str, step: &str, error: Error) -> Result<()> {
-        self.line(Line {
+        self.line(CheckLine {
             ok: false,
             table: table.to_owned(),
             step: step.to_owned(),
@@ -226,7 +226,7 @@ impl Report {
         Ok(())
     }
 
-    fn line(&mut self, line: Line) -> Result<()> {
+    fn line(&mut self, line: CheckLine) -> Result<()> {
         if self.prints {
             let mark = if line.ok { "√" } else { "x" };
             let place = [line.table.as_str(), line.step.as_str()].into_iter().filter(|part| !part.is_empty());

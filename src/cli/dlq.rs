@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `stats` | `table_id`, `dead_letters`, `by`; `counts`: list of the members of `by`, `dead_letters`, `first_offset`, `last_offset`, `oldest_ms`, `newest_ms` |
 //! | `show` | `table_id`, `dead_letters` (how many there are), `shown`: list of `topic`, `partition`, `offset`, `timestamp_ms`, `reason`, `error`, `key`, `value`, `value_bytes`, `headers` |
-//! | `replay` | `table_id`, `dry_run`, and the members of `Outcome` |
+//! | `replay` | `table_id`, `dry_run`, and the members of `ReplayOutcome` |
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::ConfigArgument;
 use super::table::{columns, laid_out, pretty, runtime};
 use crate::admin;
 use crate::admin::dead_letters::{self, By, Filter, ShowLimits, Shown};
-use crate::admin::replay::{self, Asked, Outcome};
+use crate::admin::replay::{self, Asked, ReplayOutcome};
 use crate::clock::{SharedClock, SystemClock};
 use crate::columnar::BadReason;
 use crate::error::Result;
@@ -180,11 +180,11 @@ pub fn stats(StatsArguments { of, wanted, by }: &StatsArguments) -> Result<()> {
             .collect();
         let by: Vec<&str> = by.iter().map(|by| by.name()).collect();
         return stdout::print_text(&pretty(
-            &json!({"table_id": table.id, "letters": all, "by": by, "counts": counts}),
+            &json!({"table_id": table.id, "dead_letters": all, "by": by, "counts": counts}),
         ));
     }
     if !counts.is_empty() {
-        let names = ["letters", "first offset", "last offset", "oldest", "newest"];
+        let names = ["dead letters", "first offset", "last offset", "oldest", "newest"];
         let mut rows = columns(&by.iter().map(|by| by.name()).chain(names).collect::<Vec<_>>());
         for (key, count) in &counts {
             let offset = |offset: Option<Offset>| offset.map(|of| of.to_string()).unwrap_or_default();
@@ -200,7 +200,7 @@ pub fn stats(StatsArguments { of, wanted, by }: &StatsArguments) -> Result<()> {
         let right: Vec<usize> = (by.len()..by.len() + 3).collect();
         laid_out(rows, &right).iter().try_for_each(|line| stdout::print(line))?;
     }
-    stdout::print(&format!("{all} letters"))
+    stdout::print(&format!("{all} dead letters"))
 }
 
 pub fn show(ShowArguments { of, wanted, limit, last, chars }: &ShowArguments) -> Result<()> {
@@ -209,12 +209,14 @@ pub fn show(ShowArguments { of, wanted, limit, last, chars }: &ShowArguments) ->
     let limits = ShowLimits { dead_letters: *limit, last: *last, characters: *chars };
     let (shown, all) = runtime()?.block_on(dead_letters::show(table, &wanted.filter(), limits))?;
     if of.json {
-        return stdout::print_text(&pretty(&json!({"table_id": table.id, "letters": all, "shown": shown})));
+        return stdout::print_text(&pretty(
+            &json!({"table_id": table.id, "dead_letters": all, "shown": shown}),
+        ));
     }
     for dead_letter in &shown {
         dead_letter_text(dead_letter).iter().try_for_each(|line| stdout::print(line))?;
     }
-    stdout::print(&format!("{} of {all} letters", shown.len()))
+    stdout::print(&format!("{} of {all} dead letters", shown.len()))
 }
 
 fn dead_letter_text(dead_letter: &Shown) -> Vec<String> {
@@ -248,8 +250,8 @@ pub fn replay(ReplayArguments { of, again, dry_run }: &ReplayArguments) -> Resul
     outcome_text(&outcome, *dry_run).iter().try_for_each(|line| stdout::print(line))
 }
 
-fn outcome_text(outcome: &Outcome, dry_run: bool) -> Vec<String> {
-    let Outcome { tried, rows, tried_before, rows_before, unresolved, unplaced, .. } = outcome;
+fn outcome_text(outcome: &ReplayOutcome, dry_run: bool) -> Vec<String> {
+    let ReplayOutcome { tried, rows, tried_before, rows_before, unresolved, unplaced, .. } = outcome;
     let mut lines = Vec::new();
     for failure in &outcome.failures {
         let (topic, partition, offset) = (&failure.topic, failure.partition, failure.offset);
@@ -261,11 +263,11 @@ fn outcome_text(outcome: &Outcome, dry_run: bool) -> Vec<String> {
         lines.push(format!("and {more} more"));
     }
     let become_rows = if dry_run { "would become rows" } else { "became rows" };
-    lines.push(format!("{rows} of {tried} letters {become_rows}"));
+    lines.push(format!("{rows} of {tried} dead letters {become_rows}"));
     let reasons: Vec<String> =
         outcome.failed.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
     if failed > 0 {
-        lines.push(format!("{failed} failed again and stay letters: {}", reasons.join(", ")));
+        lines.push(format!("{failed} failed again and stay dead letters: {}", reasons.join(", ")));
     }
     let also = [
         (*tried_before, "were tried by an earlier replay; to try those again that are no rows: `--again`"),

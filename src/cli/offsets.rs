@@ -276,7 +276,7 @@ fn moved_json(table: &Table, moved: &Moved, executed: bool, consent: Consent) ->
         "executed": executed,
         "version": moved.version,
         "moves": moves,
-        "handovers": decision.identity_transfers.iter().map(IdentityTransfer::told).collect::<Vec<_>>(),
+        "identity_transfers": decision.identity_transfers.iter().map(IdentityTransfer::told).collect::<Vec<_>>(),
         "needs": decision.needs(consent),
     })
 }

@@ -52,7 +52,7 @@ mod value;
 
 use self::input::{Input, Parsed, Stop};
 use self::plan::StructPlan;
-use self::record::{Frame, State};
+use self::record::{Frame, RecordState};
 pub(super) use self::survey::{Observer, survey};
 use super::bad::{BadReason, BadRecord};
 use super::columns::{Column, Data};
@@ -64,7 +64,7 @@ use crate::schema::{DataType, Field};
 pub(super) struct JsonDecoder {
     root: StructPlan,
     rescued: Option<RescuedColumn>,
-    state: State,
+    state: RecordState,
 }
 
 struct RescuedColumn {
@@ -74,7 +74,7 @@ struct RescuedColumn {
 
 /// One record being read.
 struct Parser<'p> {
-    state: &'p mut State,
+    state: &'p mut RecordState,
 }
 
 impl JsonDecoder {
@@ -98,7 +98,7 @@ impl JsonDecoder {
         JsonDecoder {
             root: StructPlan::new(ordinary.into_iter(), "", &decoding.timestamps),
             rescued,
-            state: State::new(on_new_field, decoding),
+            state: RecordState::new(on_new_field, decoding),
         }
     }
 
@@ -125,7 +125,7 @@ impl JsonDecoder {
 }
 
 impl RescuedColumn {
-    fn fill(&self, column: &mut Column, state: &mut State) -> Result<(), BadRecord> {
+    fn fill(&self, column: &mut Column, state: &mut RecordState) -> Result<(), BadRecord> {
         let rescued = state.rescued.resolve();
         match column.open() {
             Data::String(slices) if rescued => {

@@ -79,7 +79,7 @@ impl DeadLetterLocations {
         identity: &Identity,
         main: &Snapshot,
         resolved: &BTreeMap<TopicPartition, Offset>,
-        mut seen: Option<Seen>,
+        mut seen: Option<SeenDeadLetters>,
         clock: &SharedClock,
     ) -> Result<TakenOver> {
         let mut taken = TakenOver::default();
@@ -136,7 +136,7 @@ pub struct TakenOver {
 }
 
 /// A table, and the boot time at which it was so.
-pub type Seen = (Snapshot, Duration);
+pub type SeenDeadLetters = (Snapshot, Duration);
 
 /// Moves our `txn`s in a dead-letter table to where they stand, so that a
 /// commit of another instance loses. `None` where there is no table; else as it is, and when it was looked at.
@@ -145,9 +145,9 @@ async fn claim(
     identity: &Identity,
     resolved: &Settling,
     may_create: bool,
-    mut seen: Option<Seen>,
+    mut seen: Option<SeenDeadLetters>,
     clock: &SharedClock,
-) -> Result<Option<Seen>> {
+) -> Result<Option<SeenDeadLetters>> {
     loop {
         let now = clock.boot();
         let (snapshot, begun) = match seen.take() {

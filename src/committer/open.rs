@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Identity;
 use super::body::body;
-use super::dead_letters::{DeadLetterLocations, Seen, TakenOver};
+use super::dead_letters::{DeadLetterLocations, SeenDeadLetters, TakenOver};
 use super::log_tip::{TIP_TRUSTED_FOR, apply_foreign_commit};
 use super::relation;
 use crate::clock::SharedClock;
@@ -49,9 +49,9 @@ pub struct Preview<'a> {
     /// To create it with; `None`: it must be there.
     pub schema_if_new: Option<&'a Schema>,
     /// The table, not replaced, as it was at this boot time: it is not loaded once more.
-    pub seen: Option<Seen>,
+    pub seen: Option<SeenDeadLetters>,
     /// The same of the table of its dead letters.
-    pub dead_letters: Option<Seen>,
+    pub dead_letters: Option<SeenDeadLetters>,
 }
 
 impl<'a> From<Option<&'a Schema>> for Preview<'a> {

@@ -1,4 +1,4 @@
-//! A file that is no text, and text that is no TOML: what it looks like to a
+//! A file that is not a text, and text that is not TOML: what it looks like to a
 //! person, and what to write instead.
 //!
 //! It owns the search for the mistake. The parser says where it gave up and
@@ -43,7 +43,7 @@ const PACKED: [(&[u8], &str, &str); 5] = [
     (&[0xfd, b'7', b'z', b'X', b'Z'], "xz", "unxz"),
 ];
 
-/// A file that is no UTF-8 text, from the byte `at` on: what it looks like.
+/// A file that is not UTF-8 text, from the byte `at` on: what it looks like.
 pub fn no_text(name: &str, bytes: &[u8], at: usize) -> Error {
     let before = String::from_utf8_lossy(&bytes[..at]);
     let line = before.matches('\n').count() + 1;
@@ -64,7 +64,7 @@ pub fn no_text(name: &str, bytes: &[u8], at: usize) -> Error {
     } else if bytes.contains(&0) {
         ("the file is binary, and no config".to_owned(), "name the config file with `-c FILE`".to_owned())
     } else {
-        let what = format!("the byte 0x{:02x} is no UTF-8", bytes[at]);
+        let what = format!("the byte 0x{:02x} is not UTF-8", bytes[at]);
         (what, format!("save the file as UTF-8; from Latin-1: `iconv -f latin1 -t utf-8 {name}`"))
     };
     Error::new(ErrorKind::Config, what).context(format_args!("{name}:{line}:{column}")).remedy(remedy)
@@ -96,7 +96,7 @@ pub fn mistake(source: &Source<'_>, error: &toml::de::Error) -> Mistake {
     if message.starts_with("duplicate key") {
         return twice(source, &span, line);
     }
-    let seen = Line::of(text, line.clone(), span.start);
+    let seen = SourceLine::of(text, line.clone(), span.start);
     let (what, remedy) = seen.mistake(message).unwrap_or_else(|| general(message));
     let trimmed = seen.text.trim_start();
     let is_alone = !trimmed.starts_with('[') && !CONFLICT.iter().any(|mark| trimmed.starts_with(mark));
@@ -182,7 +182,7 @@ fn twice(source: &Source<'_>, span: &Range<usize>, line: Range<usize>) -> Mistak
 }
 
 /// A line, what is before and behind its first `=`, and where the parser gave up.
-struct Line<'a> {
+struct SourceLine<'a> {
     text: &'a str,
     key: &'a str,
     /// Without a comment behind it, as far as quotes tell.
@@ -191,8 +191,8 @@ struct Line<'a> {
     shown: Option<String>,
 }
 
-impl<'a> Line<'a> {
-    fn of(text: &'a str, range: Range<usize>, position: usize) -> Line<'a> {
+impl<'a> SourceLine<'a> {
+    fn of(text: &'a str, range: Range<usize>, position: usize) -> SourceLine<'a> {
         let line = &text[range.clone()];
         let end = position.clamp(range.start, range.end);
         let hidden = without_secrets(text, end);
@@ -205,7 +205,7 @@ impl<'a> Line<'a> {
         let secret =
             names_a_secret(key) || hidden != line || value.is_some_and(|value| value.contains(['"', '\\']));
         let shown = value.filter(|_| !secret).map(str::to_owned);
-        Line { text: line, key, value, shown }
+        SourceLine { text: line, key, value, shown }
     }
 
     fn mistake(&self, message: &str) -> Option<(String, String)> {
@@ -256,7 +256,7 @@ impl<'a> Line<'a> {
         }
         if line.starts_with(['}', '{']) {
             let remedy = "write sections as in `[kafka]`; a `{…}` stands on one line";
-            return Some(("the line is no key of TOML".to_owned(), remedy.to_owned()));
+            return Some(("the line is not a TOML key".to_owned(), remedy.to_owned()));
         }
         let first = line.split_whitespace().next().filter(|word| words::example(word).is_some());
         match first {
@@ -283,10 +283,7 @@ impl<'a> Line<'a> {
         if let Some((first, _)) = key.split_once(char::is_whitespace)
             && ["export", "set", "let", "var", "const"].contains(&first)
         {
-            return Some((
-                format!("`{first}` is no word of TOML"),
-                "write only `key = \"value\"`".to_owned(),
-            ));
+            return Some((format!("`{first}` is not valid TOML"), "write only `key = \"value\"`".to_owned()));
         }
         // More than a word before the sign may be anything.
         if !is_bare_key(key) && !key.contains(['"', '\'']) {
@@ -295,7 +292,7 @@ impl<'a> Line<'a> {
             } else {
                 "keys have letters, digits, `-` and `_`; put others in quotes"
             };
-            return Some(("this is no key".to_owned(), remedy.to_owned()));
+            return Some(("this is not a key".to_owned(), remedy.to_owned()));
         }
         None
     }
@@ -330,11 +327,11 @@ impl<'a> Line<'a> {
             } else {
                 written(words::example(key).unwrap_or_default())
             };
-            return Some((format!("`{key}` is `{word}`, which is no value of TOML"), remedy));
+            return Some((format!("`{key}` is `{word}`, which is not a TOML value"), remedy));
         }
         if NOTHINGS.contains(&word) {
             return Some((
-                format!("`{key}` is `{word}`, which is no value of TOML"),
+                format!("`{key}` is `{word}`, which is not a TOML value"),
                 "leave the key out".to_owned(),
             ));
         }
@@ -344,7 +341,7 @@ impl<'a> Line<'a> {
         let plain: String = word.chars().filter(|c| *c != ',').collect();
         let plain = plain.trim_start_matches('0');
         if !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_digit()) && self.shown.is_some() {
-            return Some((format!("`{key}` is no number of TOML"), written(plain)));
+            return Some((format!("`{key}` is not a TOML number"), written(plain)));
         }
         let remedy = match &self.shown {
             Some(_) if !word.is_empty() => written(&format!("\"{word}\"")),
@@ -431,7 +428,7 @@ fn general(message: &str) -> (String, String) {
         message if message.contains("overflow") => "the number is too large",
         message if message.contains("carriage return") => "the line ends with a carriage return alone",
         message if message.contains("comment") => "the comment has a control character",
-        _ => "this is no TOML",
+        _ => "this is not valid TOML",
     };
     (what.to_owned(), remedy.to_owned())
 }

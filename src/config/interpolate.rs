@@ -67,7 +67,7 @@ fn resolve(reference: &str, environment: Environment<'_>) -> Result<String, (Str
             } else {
                 "write `${env:NAME}` or `${file:/path}`, or `$$` for a dollar sign".to_owned()
             };
-            Err((format!("`${{{reference}}}` is no reference"), remedy))
+            Err((format!("`${{{reference}}}` is not a valid reference"), remedy))
         }
     }
 }
@@ -76,7 +76,7 @@ fn from_environment(variable: &str, environment: Environment<'_>) -> Result<Stri
     let (name, rest) = variable.split_once(':').map_or((variable, None), |(name, rest)| (name, Some(rest)));
     if !is_name(name) {
         let remedy = "a name has letters, digits and underscores: `${env:NAME}`".to_owned();
-        return Err((format!("`{name}` is no name of an environment variable"), remedy));
+        return Err((format!("`{name}` is not the name of an environment variable"), remedy));
     }
     let set = environment(name).map(|value| without_final_newline(&value).to_owned());
     let filled = set.clone().filter(|value| !value.is_empty());
@@ -166,10 +166,10 @@ mod tests {
             ("a${env:ABSENT}", 1, 14, "environment variable ABSENT is not set"),
             ("${env:EMPTY:?give a host}", 0, 25, "give a host"),
             ("${env:EMPTY:?}", 0, 14, "environment variable EMPTY is empty or not set"),
-            ("${HOST}", 0, 7, "`${HOST}` is no reference"),
+            ("${HOST}", 0, 7, "`${HOST}` is not a valid reference"),
             ("${env:HOST", 0, 10, "`${` has no closing `}`"),
             ("${env:HOST:+x}", 0, 14, "`:+x` is not understood after the name of a variable"),
-            ("${env:A B}", 0, 10, "`A B` is no name of an environment variable"),
+            ("${env:A B}", 0, 10, "`A B` is not the name of an environment variable"),
             ("${file:secret}", 0, 14, "cannot read `secret`: the path is not absolute"),
         ];
         for (text, start, end, message) in cases {

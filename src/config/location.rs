@@ -111,7 +111,7 @@ fn file_url(path: &str) -> Result<Url, LocationError> {
         return refuse("a `file://` location has a `?` or `#`", "write `%3F` or `%23`, or a plain path");
     }
     let url = Url::parse(&format!("file://{path}")).map_err(|error| LocationError {
-        message: format!("a location is no URL: {error}"),
+        message: format!("a location is not a valid URL: {error}"),
         remedy: "write `file:///path`".to_owned(),
     })?;
     no_shell(path.trim_start_matches('/'))?;
@@ -122,7 +122,7 @@ fn file_url(path: &str) -> Result<Url, LocationError> {
             segments(&path.to_string_lossy())?;
             local(&path)
         }
-        Err(()) => refuse("a `file://` location is no path", "write `file:///path`"),
+        Err(()) => refuse("a `file://` location is not a valid path", "write `file:///path`"),
     }
 }
 
@@ -178,7 +178,7 @@ fn bucket(scheme: &str, rest: &str) -> Result<Url, LocationError> {
     let host = format!("https://{bucket}.s3.amazonaws.com");
     if scheme == "s3" && (Url::parse(&host).is_err() || host.parse::<http::Uri>().is_err()) {
         return refuse(
-            format!("the bucket `{bucket}` is no part of a host's name"),
+            format!("the bucket `{bucket}` cannot be part of a host name"),
             "check the name of the bucket",
         );
     }
@@ -201,7 +201,7 @@ fn bucket(scheme: &str, rest: &str) -> Result<Url, LocationError> {
         format!("{scheme}://{bucket}/{prefix}")
     };
     Url::parse(&text).map_err(|error| LocationError {
-        message: format!("a location is no URL: {error}"),
+        message: format!("a location is not a valid URL: {error}"),
         remedy: format!("write `{scheme}://bucket/prefix`"),
     })
 }
@@ -337,7 +337,7 @@ mod tests {
             ("s3://", "an `s3://` location has no bucket"),
             ("s3:/b/x", "an `s3:` location has no `//`"),
             ("s3://key:secret@b/x", "the bucket `***@b` has the character `:`"),
-            ("s3://xn--a/x", "the bucket `xn--a` is no part of a host's name"),
+            ("s3://xn--a/x", "the bucket `xn--a` cannot be part of a host name"),
             ("s3://b/x?versionId=1", "an `s3://` location has the character `?`"),
             ("s3://b/%2e%2e/x", "an `s3://` location has the character `%`"),
             ("s3://b/my orders", "an `s3://` location has the character ` `"),

@@ -236,7 +236,7 @@ impl Reader<'_> {
             if !fits {
                 let message = match broker {
                     "" => "a broker's address is empty".to_owned(),
-                    broker => format!("`{}` is no broker address", redact::without_userinfo(broker)),
+                    broker => format!("`{}` is not a valid broker address", redact::without_userinfo(broker)),
                 };
                 let place = self.within(brokers, start..start + broker.len().max(1));
                 let remedy = match broker.split_once("://") {
@@ -305,7 +305,10 @@ impl Reader<'_> {
         match given.text.parse::<i64>() {
             Ok(cores) if (1..=SHARDS_MAX).contains(&cores) => Ok(cores as usize),
             _ => Err(self
-                .at(&given, format!("`limits.cores` is `{}`, which is no number of cores", given.text))
+                .at(
+                    &given,
+                    format!("`limits.cores` is `{}`, which is not a valid number of cores", given.text),
+                )
                 .remedy(format!("write \"auto\" or a number from 1 to {SHARDS_MAX}"))),
         }
     }
@@ -317,7 +320,7 @@ impl Reader<'_> {
         match listen.text.parse() {
             Ok(address) => Ok(Admin { listen: address, explicit: true }),
             Err(_) => Err(self
-                .at(&listen, format!("`admin.listen` is `{}`, which is no address", listen.text))
+                .at(&listen, format!("`admin.listen` is `{}`, which is not a valid address", listen.text))
                 .remedy(
                     "write an IP address and a port: `127.0.0.1:9600`, or `0.0.0.0:9600` for every interface",
                 )),

@@ -227,7 +227,7 @@ impl Reader<'_> {
 
     fn readable(&self, file: &Given) -> Result<()> {
         let what = match std::fs::metadata(&file.text) {
-            Ok(found) if !found.is_file() => "it is no file".to_owned(),
+            Ok(found) if !found.is_file() => "it is not a file".to_owned(),
             Ok(_) => match File::open(&file.text) {
                 Ok(_) => return Ok(()),
                 Err(error) => reason(&error),

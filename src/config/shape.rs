@@ -123,7 +123,7 @@ impl Grammar {
     }
 }
 
-/// Takes out what is no section where one belongs; serde would read a list as a section's values in a row.
+/// Takes out what is not a section where one belongs; serde would read a list as a section's values in a row.
 fn sections(source: &Source<'_>, root: &mut Spanned<DeTable<'_>>) -> Vec<(String, Error)> {
     let mut found = Vec::new();
     let mut look = |table: &mut DeTable<'_>, key: &str, header: &str| {
@@ -131,7 +131,7 @@ fn sections(source: &Source<'_>, root: &mut Spanned<DeTable<'_>>) -> Vec<(String
             None | Some((DeValue::Table(_), _)) => return,
             Some((DeValue::Array(_), at)) if source.text[at.clone()].starts_with("[[") => (
                 at,
-                format!("`[[{header}]]` is no list"),
+                format!("`[[{header}]]` is not a list"),
                 format!("write one bracket, `[{header}]`, and write it once"),
             ),
             Some((_, at)) => (

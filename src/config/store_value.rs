@@ -203,8 +203,8 @@ impl Written<'_> {
         // The client reads addresses with another library, which is stricter in places.
         match (Url::parse(self.value), self.value.parse::<http::Uri>()) {
             (Ok(url), Ok(uri)) if uri.host().is_some_and(|host| !host.is_empty()) => Ok(url),
-            (Err(error), _) => self.wrong(format!("is no address: {error}"), example),
-            (_, Err(error)) => self.wrong(format!("is no address: {error}"), example),
+            (Err(error), _) => self.wrong(format!("is not a valid address: {error}"), example),
+            (_, Err(error)) => self.wrong(format!("is not a valid address: {error}"), example),
             _ => self.wrong("names no host", example),
         }
     }
@@ -213,12 +213,16 @@ impl Written<'_> {
         let host = format!("https://s3.{}.amazonaws.com", self.value);
         let sound = self.is_name() && Url::parse(&host).is_ok() && host.parse::<http::Uri>().is_ok();
         self.visible()?;
-        if sound { Ok(()) } else { self.wrong("is no region", "write a region such as `eu-west-1`") }
+        if sound { Ok(()) } else { self.wrong("is not a valid region", "write a region such as `eu-west-1`") }
     }
 
     fn name(&self) -> Result<(), Wrong> {
         self.visible()?;
-        if self.is_name() { Ok(()) } else { self.wrong("is no name", "use letters, digits, `.` and `-`") }
+        if self.is_name() {
+            Ok(())
+        } else {
+            self.wrong("is not a valid name", "use letters, digits, `.` and `-`")
+        }
     }
 
     fn is_name(&self) -> bool {
@@ -234,7 +238,7 @@ impl Written<'_> {
         if self.value.starts_with('/') && format!("http://h{}", self.value).parse::<http::Uri>().is_ok() {
             return Ok(());
         }
-        self.wrong("is no path of an address", "unset it, or write a path such as `/v2/credentials/id`")
+        self.wrong("is not the path of a URL", "unset it, or write a path such as `/v2/credentials/id`")
     }
 
     fn word(&self, words: &[&str], remedy: &str) -> Result<(), Wrong> {
@@ -252,7 +256,7 @@ impl Written<'_> {
                 let number = !self.value.is_empty() && self.value.bytes().all(|b| b.is_ascii_digit());
                 let (what, example) = match number {
                     true => ("has no unit", format!("{}s", self.value)),
-                    false => ("is no duration", "30s".to_owned()),
+                    false => ("is not a valid duration", "30s".to_owned()),
                 };
                 self.wrong(what, format!("write a number and a unit: `{} = \"{example}\"`", self.key))
             }
@@ -264,7 +268,7 @@ impl Written<'_> {
             Ok(number) if range.contains(&number) => Ok(()),
             _ => {
                 let remedy = format!("write a number from {} to {}", range.start(), range.end());
-                self.wrong("is no number in its range", remedy)
+                self.wrong("is out of range", remedy)
             }
         }
     }
@@ -277,7 +281,7 @@ impl Written<'_> {
         if self.value.len() == 44 && body.len() == 43 && body.chars().all(sign) {
             return Ok(());
         }
-        self.wrong("is no key of 256 bits in base64", "make one with `openssl rand -base64 32`")
+        self.wrong("is not a base64 key of 256 bits", "make one with `openssl rand -base64 32`")
     }
 }
 
@@ -297,9 +301,9 @@ mod tests {
             ("", "is empty", "write `http://host:port`"),
             ("http://a b:9000", "has a blank in it", "write `http://host:port`"),
             (" http://a:9000", "begins or ends with a blank", "remove the blank"),
-            ("http://a:99999", "is no address: invalid port number", "write `http://host:port`"),
+            ("http://a:99999", "is not a valid address: invalid port number", "write `http://host:port`"),
             ("http://a:9000\n", "has a control character", "remove it"),
-            ("http://", "is no address", "write `http://host:port`"),
+            ("http://", "is not a valid address", "write `http://host:port`"),
             ("http:///x", "names no host", "write `http://host:port`"),
             ("s3://a", "begins with `s3://`", "write `http://host:port`"),
             ("http://u:p@a:9000", "has a user in it", "access_key_id"),

@@ -2,7 +2,7 @@
 //! of another type.
 //!
 //! It owns the translation. serde gives these errors as text, so the key and
-//! the choice are read back from between its backquotes. Text that is no TOML
+//! the choice are read back from between its backquotes. Text that is not a TOML
 //! at all is `grammar`'s.
 
 use super::redact::names_a_secret;

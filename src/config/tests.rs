@@ -169,7 +169,7 @@ fn the_environment_is_above_the_file() {
 #[test]
 fn a_wrong_variable_is_named() {
     let cases = [
-        ("THALWEG__LIMITS__MEMORY", "x", "`limits.memory` is `x`, which is no size"),
+        ("THALWEG__LIMITS__MEMORY", "x", "`limits.memory` is `x`, which is not a valid size"),
         ("THALWEG__LIMITS__CORES", "-1", "`limits.cores` is `-1`"),
         ("THALWEG__LIMITS__PIN", "yes", "unknown value `yes` for `limits.pin`"),
         ("THALWEG__KAFKA__BROKERS", "", "`kafka.brokers` is empty"),
@@ -280,7 +280,7 @@ fn a_file_that_is_no_config_is_named_for_what_it_is() {
     let cases: [(Vec<u8>, &str, &str); 8] = [
         (bare(MINIMAL), ":2:1: the file is UTF-16", "iconv -f utf-16le -t utf-8"),
         (b"PK\x03\x04\0\xff".to_vec(), ":1:6: the file is compressed with zip", "`unzip`"),
-        (latin, ":6:9: the byte 0xf6 is no UTF-8", "iconv -f latin1 -t utf-8"),
+        (latin, ":6:9: the byte 0xf6 is not UTF-8", "iconv -f latin1 -t utf-8"),
         (wide(MINIMAL), ":1:1: the file is UTF-16", "iconv -f utf-16 -t utf-8"),
         (
             b"PAR1\0\0\x01".to_vec(),
@@ -288,7 +288,7 @@ fn a_file_that_is_no_config_is_named_for_what_it_is() {
             "name the config file with `-c FILE`",
         ),
         (vec![0x1f, 0x8b, 8, 0, 0xff], ":1:2: the file is compressed with gzip", "`gunzip`"),
-        (vec![0xff; 300], ":1:1: the byte 0xff is no UTF-8", "save the file as UTF-8"),
+        (vec![0xff; 300], ":1:1: the byte 0xff is not UTF-8", "save the file as UTF-8"),
         (
             vec![b'#'; 20 << 20],
             "it is larger than 4MiB, and no config",

@@ -45,7 +45,7 @@ impl Reader<'_> {
         let name = topic.text.as_str();
         let remedy = "Kafka's topics have letters, digits, `.`, `_` and `-`";
         if name.is_empty() || name == "." || name == ".." {
-            return Err(self.at(topic, format!("`{name}` is no topic")).remedy(remedy));
+            return Err(self.at(topic, format!("`{name}` is not a topic")).remedy(remedy));
         }
         if name.len() > TOPIC_CHARS_MAX {
             let message = format!("a topic has {} characters", name.len());
@@ -88,7 +88,7 @@ impl Reader<'_> {
             text => match text.parse::<jiff::Timestamp>() {
                 Ok(time) => Ok(Start::Time(time.as_millisecond())),
                 Err(_) if text.starts_with(|c: char| c.is_ascii_digit()) => Err(self
-                    .at(given, format!("`start` is `{text}`, which is no time with a zone"))
+                    .at(given, format!("`start` is `{text}`, which is not a valid time with a zone"))
                     .remedy("write it as in `2026-11-22T00:00:00Z`")),
                 Err(_) => {
                     Err(self.unknown_word(given, "start", &["earliest", "latest", "2026-11-22T00:00:00Z"]))
@@ -183,7 +183,7 @@ impl Reader<'_> {
         match given.text.parse() {
             Ok(depth) if (1..=Decoding::DEPTH_MAX).contains(&depth) => Ok(Some(depth)),
             _ => Err(self
-                .at(&given, format!("`max_depth` is `{}`, which is no depth", given.text))
+                .at(&given, format!("`max_depth` is `{}`, which is not a valid depth", given.text))
                 .remedy(format!("write a number from 1 to {}", Decoding::DEPTH_MAX))),
         }
     }
@@ -219,7 +219,10 @@ impl Reader<'_> {
                 let number = !given.text.is_empty() && given.text.bytes().all(|byte| byte.is_ascii_digit());
                 let (what, remedy) = match number {
                     true => ("has no unit", format!("write `{0}s`, `{0}ms` or `{0}m`", given.text)),
-                    false => ("is no duration", "write a number and a unit: `10s`, `500ms`, `5m`".to_owned()),
+                    false => (
+                        "is not a valid duration",
+                        "write a number and a unit: `10s`, `500ms`, `5m`".to_owned(),
+                    ),
                 };
                 Err(self.at(given, format!("`max_latency` is `{}`, which {what}", given.text)).remedy(remedy))
             }
@@ -241,7 +244,9 @@ impl Reader<'_> {
                 fail(", which is too large", format!("choose at most `{}`", plain(max)))
             }
             Ok(size) => Ok(size.0),
-            Err(_) => fail(", which is no size", "write a number and a unit: `128MiB`, `1GiB`".to_owned()),
+            Err(_) => {
+                fail(", which is not a valid size", "write a number and a unit: `128MiB`, `1GiB`".to_owned())
+            }
         }
     }
 
@@ -254,7 +259,7 @@ impl Reader<'_> {
             ("zstd", _) => Ok(Compression::Zstd(1)),
             (_, Some(Ok(level))) if (1..=22).contains(&level) => Ok(Compression::Zstd(level)),
             (_, Some(_)) => Err(self
-                .at(given, format!("`compression` is `{text}`, which is no level of zstd"))
+                .at(given, format!("`compression` is `{text}`, which is not a zstd level"))
                 .remedy("choose from `zstd(1)` to `zstd(22)`")),
             _ => Err(self.unknown_word(given, "compression", &["zstd(1)", "snappy", "none"])),
         }

@@ -324,7 +324,7 @@ const CALLED: [(&str, &str, &[&str]); 26] = [
     ),
 ];
 
-/// Words for a whole section, or for what is no key at all: the words and what to do.
+/// Words for a whole section, or for what is not a key at all: the words and what to do.
 const ELSEWHERE: [(&[&str], &str); 11] = [
     (
         &["partition_by", "partitions", "partition_columns", "partition"],
@@ -427,7 +427,7 @@ pub struct Meant {
 /// `key` as it is written, with its dots; `known` are the keys of its section.
 pub fn meant(key: &str, known: &[&str]) -> Option<Meant> {
     let section = SECTIONS.iter().find(|section| known.contains(&section.mark))?;
-    // A section's own words first: `type` under [kafka.sasl] is no key of a table.
+    // A section's own words first: `type` under [kafka.sasl] is not a key of a table.
     let of_section = |(header, ..): &&(&str, &str, &[&str])| *header == section.header;
     let called = |(_, _, words): &&(&str, &str, &[&str])| words.iter().any(|word| same(word, key));
     let mut found = CALLED.iter().filter(called);

@@ -72,7 +72,7 @@ impl Proof {
 
 /// Reads every live row once.
 pub async fn prove(store: &Store, produced: &[Produced]) -> Result<Proof> {
-    let mut seen: Vec<Seen> = produced.iter().map(Seen::new).collect();
+    let mut seen: Vec<SeenRows> = produced.iter().map(SeenRows::new).collect();
     let mut proof = Proof { produced: produced.iter().map(|of| of.next).sum(), ..Proof::default() };
     let inventory = inventory::take(store).await?;
     for add in inventory.files.values() {
@@ -99,7 +99,7 @@ pub async fn prove(store: &Store, produced: &[Produced]) -> Result<Proof> {
     Ok(proof)
 }
 
-fn read(batch: &RecordBatch, seen: &mut [Seen], proof: &mut Proof) -> Option<()> {
+fn read(batch: &RecordBatch, seen: &mut [SeenRows], proof: &mut Proof) -> Option<()> {
     let partitions = batch.column_by_name("_partition")?.as_primitive_opt::<Int32Type>()?;
     let offsets = batch.column_by_name("_offset")?.as_primitive_opt::<Int64Type>()?;
     let ids = batch.column_by_name("id")?.as_primitive_opt::<Int64Type>()?;
@@ -123,7 +123,7 @@ fn read(batch: &RecordBatch, seen: &mut [Seen], proof: &mut Proof) -> Option<()>
 }
 
 /// What was met of one partition: a bit for each offset.
-struct Seen {
+struct SeenRows {
     next: i64,
     bits: Vec<u64>,
     checksum: u64,
@@ -131,10 +131,16 @@ struct Seen {
     wrong: Vec<i64>,
 }
 
-impl Seen {
-    fn new(produced: &Produced) -> Seen {
+impl SeenRows {
+    fn new(produced: &Produced) -> SeenRows {
         let words = usize::try_from(produced.next).unwrap_or(0).div_ceil(64);
-        Seen { next: produced.next, bits: vec![0; words], checksum: 0, twice: Vec::new(), wrong: Vec::new() }
+        SeenRows {
+            next: produced.next,
+            bits: vec![0; words],
+            checksum: 0,
+            twice: Vec::new(),
+            wrong: Vec::new(),
+        }
     }
 
     fn row(&mut self, partition: i32, offset: i64, id: Option<i64>) {

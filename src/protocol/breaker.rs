@@ -25,12 +25,12 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Breaker {
-    state: State,
+    state: BreakerState,
     rest: Backoff,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum State {
+enum BreakerState {
     Closed { failures: u32 },
     Open { since: Duration, until: Duration },
     Probing { since: Duration, lost_at: Duration },
@@ -57,19 +57,19 @@ pub enum Turn {
 
 impl Default for Breaker {
     fn default() -> Breaker {
-        Breaker { state: State::Closed { failures: 0 }, rest: Backoff::new(REST_FIRST, REST_MAX) }
+        Breaker { state: BreakerState::Closed { failures: 0 }, rest: Backoff::new(REST_FIRST, REST_MAX) }
     }
 }
 
 impl Breaker {
     pub fn check(&mut self, now: Duration) -> Admission {
         match self.state {
-            State::Closed { .. } => Admission::Pass,
-            State::Open { until: at, since } | State::Probing { lost_at: at, since } => {
+            BreakerState::Closed { .. } => Admission::Pass,
+            BreakerState::Open { until: at, since } | BreakerState::Probing { lost_at: at, since } => {
                 if now < at {
                     return Admission::Refuse;
                 }
-                self.state = State::Probing { since, lost_at: now + PROBE_TIMEOUT };
+                self.state = BreakerState::Probing { since, lost_at: now + PROBE_TIMEOUT };
                 Admission::Probe
             }
         }
@@ -77,10 +77,10 @@ impl Breaker {
 
     /// The service answered, with whatever.
     pub fn answered(&mut self, now: Duration) -> Turn {
-        let was = std::mem::replace(&mut self.state, State::Closed { failures: 0 });
+        let was = std::mem::replace(&mut self.state, BreakerState::Closed { failures: 0 });
         match was {
-            State::Closed { .. } => Turn::None,
-            State::Open { since, .. } | State::Probing { since, .. } => {
+            BreakerState::Closed { .. } => Turn::None,
+            BreakerState::Open { since, .. } | BreakerState::Probing { since, .. } => {
                 self.rest.reset();
                 Turn::Closed(now.saturating_sub(since))
             }
@@ -89,8 +89,8 @@ impl Breaker {
 
     /// Nobody waits for the probe's answer any more: another one may go.
     pub fn abandoned(&mut self, now: Duration) {
-        if let State::Probing { since, .. } = self.state {
-            self.state = State::Open { since, until: now };
+        if let BreakerState::Probing { since, .. } = self.state {
+            self.state = BreakerState::Open { since, until: now };
         }
     }
 
@@ -99,20 +99,20 @@ impl Breaker {
     pub fn failed(&mut self, now: Duration, jitter: f64) -> Turn {
         let mut rest = || self.rest.pause().mul_f64(0.75 + jitter / 2.0);
         match self.state {
-            State::Closed { failures } if failures + 1 < FAILURES_MAX => {
-                self.state = State::Closed { failures: failures + 1 };
+            BreakerState::Closed { failures } if failures + 1 < FAILURES_MAX => {
+                self.state = BreakerState::Closed { failures: failures + 1 };
                 Turn::None
             }
-            State::Closed { .. } => {
-                self.state = State::Open { since: now, until: now + rest() };
+            BreakerState::Closed { .. } => {
+                self.state = BreakerState::Open { since: now, until: now + rest() };
                 Turn::Opened
             }
-            State::Probing { since, .. } => {
-                self.state = State::Open { since, until: now + rest() };
+            BreakerState::Probing { since, .. } => {
+                self.state = BreakerState::Open { since, until: now + rest() };
                 Turn::None
             }
             // Sent before it opened: known already.
-            State::Open { .. } => Turn::None,
+            BreakerState::Open { .. } => Turn::None,
         }
     }
 }

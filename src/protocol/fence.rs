@@ -63,7 +63,7 @@ const PEER_WAIT: Duration = Duration::from_millis(50);
 /// Longer than a group takes to tell a member that it is out.
 const PEER_WAIT_MAX: Duration = Duration::from_secs(4);
 /// Peers that meet within this time may be at odds; later it is another hand-over.
-const PEERS_MEET_AGAIN: Duration = Duration::from_secs(10);
+const PEER_SEEN_AGAIN: Duration = Duration::from_secs(10);
 
 impl Fence {
     /// Our offsets were moved by another, at boot time `now`.
@@ -76,7 +76,7 @@ impl Fence {
     /// A peer moved our offsets at boot time `now`; take the table's after so long.
     pub fn hit_by_peer(&mut self, now: Duration) -> Duration {
         let before = self.last_by_peer.replace(now);
-        let soon_again = before.is_some_and(|before| now.saturating_sub(before) < PEERS_MEET_AGAIN);
+        let soon_again = before.is_some_and(|before| now.saturating_sub(before) < PEER_SEEN_AGAIN);
         self.in_a_row = if soon_again { self.in_a_row + 1 } else { 0 };
         (PEER_WAIT * (1 << self.in_a_row.min(10))).min(PEER_WAIT_MAX)
     }

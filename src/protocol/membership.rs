@@ -346,7 +346,7 @@ mod tests {
         Unit { id, starts: starts(of) }
     }
 
-    fn voided(units: &[Unit], open: &[(i32, i64)], lost: &[i32]) -> (Vec<u64>, bool, Vec<(i32, i64)>) {
+    fn discarded(units: &[Unit], open: &[(i32, i64)], lost: &[i32]) -> (Vec<u64>, bool, Vec<(i32, i64)>) {
         let lost = lost.iter().map(|&partition| source(partition)).collect();
         let Discarded { kept, open, rewound } = discard(units, &starts(open), &lost);
         let rewound = rewound.iter().map(|(source, at)| (source.partition.0, at.0)).collect();
@@ -356,8 +356,8 @@ mod tests {
     #[test]
     fn files_without_a_lost_partition_stay() {
         let units = [unit(1, &[(0, 0), (1, 0)]), unit(2, &[(1, 10)]), unit(3, &[(1, 20), (2, 0)])];
-        assert_eq!(voided(&units, &[(1, 30)], &[2]), (vec![1, 2], true, vec![(1, 20)]));
-        assert_eq!(voided(&units, &[(1, 30)], &[7]), (vec![1, 2, 3], false, vec![]));
+        assert_eq!(discarded(&units, &[(1, 30)], &[2]), (vec![1, 2], true, vec![(1, 20)]));
+        assert_eq!(discarded(&units, &[(1, 30)], &[7]), (vec![1, 2, 3], false, vec![]));
     }
 
     #[test]
@@ -368,13 +368,13 @@ mod tests {
             unit(3, &[(3, 0)]),
             unit(4, &[(2, 10), (3, 10)]),
         ];
-        assert_eq!(voided(&units, &[(3, 20)], &[0]), (vec![3], true, vec![(1, 0), (2, 0), (3, 10)]));
+        assert_eq!(discarded(&units, &[(3, 20)], &[0]), (vec![3], true, vec![(1, 0), (2, 0), (3, 10)]));
     }
 
     #[test]
     fn a_chain_that_leads_back_to_an_earlier_file_is_followed() {
         // 3 holds the lost one and begins partition 1 anew; the earlier file of partition 1 stays.
         let units = [unit(1, &[(1, 0)]), unit(2, &[(2, 0)]), unit(3, &[(1, 10), (0, 0)])];
-        assert_eq!(voided(&units, &[], &[0]), (vec![1, 2], false, vec![(1, 10)]));
+        assert_eq!(discarded(&units, &[], &[0]), (vec![1, 2], false, vec![(1, 10)]));
     }
 }

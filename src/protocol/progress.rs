@@ -22,7 +22,7 @@ pub struct Progress {
 
 /// What became of a record that was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Outcome {
+pub enum RecordFate {
     Row,
     Skipped,
     DeadLetter,
@@ -55,14 +55,14 @@ impl Progress {
     }
 
     /// Accounts for a due record.
-    pub fn take(&mut self, offset: Offset, outcome: Outcome) {
+    pub fn take(&mut self, offset: Offset, outcome: RecordFate) {
         assert!(self.is_due(offset), "offset {offset} is below the position {}", self.position);
         match outcome {
-            Outcome::Row => self.rows += 1,
-            Outcome::Skipped if planted(Bug::CountsSkippedAsRows) => self.rows += 1,
-            Outcome::Skipped => self.skipped += 1,
-            Outcome::DeadLetter => self.dead_letters += 1,
-            Outcome::Tombstone => self.tombstones += 1,
+            RecordFate::Row => self.rows += 1,
+            RecordFate::Skipped if planted(Bug::CountsSkippedAsRows) => self.rows += 1,
+            RecordFate::Skipped => self.skipped += 1,
+            RecordFate::DeadLetter => self.dead_letters += 1,
+            RecordFate::Tombstone => self.tombstones += 1,
         }
         self.position = Offset(offset.0 + 1);
     }
@@ -125,8 +125,8 @@ mod tests {
     #[test]
     fn ranges_chain_over_holes() {
         let mut progress = progress(10);
-        progress.take(Offset(12), Outcome::Row);
-        progress.take(Offset(13), Outcome::Skipped);
+        progress.take(Offset(12), RecordFate::Row);
+        progress.take(Offset(13), RecordFate::Skipped);
         let first = progress.cut().unwrap();
         assert_eq!((first.start, first.next, first.rows, first.skipped), (Offset(10), Offset(14), 1, 1));
         progress.pass(Offset(20));
@@ -140,7 +140,7 @@ mod tests {
     fn what_was_delivered_before_is_not_due_again() {
         let mut progress = progress(10);
         assert!(!progress.is_due(Offset(9)));
-        progress.take(Offset(10), Outcome::Row);
+        progress.take(Offset(10), RecordFate::Row);
         assert!(!progress.is_due(Offset(10)));
         progress.pass(Offset(5));
         assert_eq!(progress.position(), Offset(11));
@@ -149,10 +149,10 @@ mod tests {
     #[test]
     fn a_rewind_forgets_the_open_range() {
         let mut progress = progress(10);
-        progress.take(Offset(10), Outcome::Row);
+        progress.take(Offset(10), RecordFate::Row);
         progress.rewind(Offset(4));
         assert!(!progress.is_open());
-        progress.take(Offset(4), Outcome::Tombstone);
+        progress.take(Offset(4), RecordFate::Tombstone);
         let range = progress.cut().unwrap();
         assert_eq!((range.start, range.next, range.rows, range.tombstones), (Offset(4), Offset(5), 0, 1));
     }

@@ -68,7 +68,7 @@ pub fn due(dead_letter: Offset, standing: Standing, again: bool) -> Due {
 
 /// A dead letter, and where it is to be read: row `row` of file `file`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct DeadLetter {
+pub struct DeadLetterRow {
     /// The number of its partition among those of the replay.
     pub partition: u32,
     pub offset: Offset,
@@ -78,12 +78,12 @@ pub struct DeadLetter {
 
 /// Puts dead letters into the order of the replay: each partition's by offset, and as far as that allows file
 /// by file. Of dead letters that stand twice the first is taken.
-pub fn order(dead_letters: &mut Vec<DeadLetter>) {
+pub fn order(dead_letters: &mut Vec<DeadLetterRow>) {
     dead_letters.sort_unstable();
     dead_letters.dedup_by_key(|dead_letter| (dead_letter.partition, dead_letter.offset));
     // A dead letter waits for the last file that holds an earlier one of its partition.
     let mut last: Option<(u32, u32)> = None;
-    let mut ranked: Vec<(u32, DeadLetter)> = dead_letters
+    let mut ranked: Vec<(u32, DeadLetterRow)> = dead_letters
         .iter()
         .map(|&dead_letter| {
             let rank = match last {
@@ -100,7 +100,7 @@ pub fn order(dead_letters: &mut Vec<DeadLetter>) {
 }
 
 /// Where the replay `txn` of each partition stands once these dead letters are tried: never lower than before.
-pub fn moves(batch: &[DeadLetter], tried: impl Fn(u32) -> Offset) -> BTreeMap<u32, Offset> {
+pub fn moves(batch: &[DeadLetterRow], tried: impl Fn(u32) -> Offset) -> BTreeMap<u32, Offset> {
     let mut moves = BTreeMap::new();
     for dead_letter in batch.iter().filter(|_| !planted(Bug::ReplayMovesNoTxn)) {
         let at = moves.entry(dead_letter.partition).or_insert_with(|| tried(dead_letter.partition));
@@ -154,8 +154,8 @@ mod tests {
         );
     }
 
-    fn dead_letter(partition: u32, offset: i64, file: u32, row: u32) -> DeadLetter {
-        DeadLetter { partition, offset: Offset(offset), file, row }
+    fn dead_letter(partition: u32, offset: i64, file: u32, row: u32) -> DeadLetterRow {
+        DeadLetterRow { partition, offset: Offset(offset), file, row }
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
                     Due::UnlessRow => !rows.contains(&(partition, offset)),
                     Due::Tried | Due::Unresolved => false,
                 };
-                let mut dead_letters: Vec<DeadLetter> = placed
+                let mut dead_letters: Vec<DeadLetterRow> = placed
                     .iter()
                     .map(|(&(partition, offset), &(file, row))| dead_letter(partition, offset, file, row))
                     .filter(|dead_letter| is_due((dead_letter.partition, dead_letter.offset)))

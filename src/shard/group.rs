@@ -137,8 +137,8 @@ impl<S: Source> Shard<S> {
             .map(|partition| (partition.progress.source().clone(), partition.progress.start()))
             .collect();
         let lost: BTreeSet<TopicPartition> = sources.into_iter().collect();
-        let voided = discard(&self.tables[place].uncommitted, &open, &lost);
-        if voided.open {
+        let discarded = discard(&self.tables[place].uncommitted, &open, &lost);
+        if discarded.open {
             self.tables[place].forget();
         }
         for source in &lost {
@@ -150,7 +150,7 @@ impl<S: Source> Shard<S> {
         }
         let request_id = self.next_request();
         let mut rewound = Vec::new();
-        for (source, from) in voided.rewound {
+        for (source, from) in discarded.rewound {
             if let Some(index) = self.index_of(table, &source) {
                 self.partitions[index].progress.rewind(from);
             }
@@ -169,13 +169,13 @@ impl<S: Source> Shard<S> {
             }
         }
         let state = &mut self.tables[place];
-        state.uncommitted.retain(|unit| voided.kept.contains(&unit.id));
+        state.uncommitted.retain(|unit| discarded.kept.contains(&unit.id));
         let abandoned = Abandoned {
             shard: self.dependencies.index,
             reset_epoch: state.reset_epoch,
             lost: Vec::from_iter(lost),
             since: state.next_unit,
-            kept: voided.kept,
+            kept: discarded.kept,
             rewound,
             request_id,
         };

@@ -362,7 +362,7 @@ impl Watch for Watched {
     fn goes_on(&self, error: &object_store::Error) -> bool {
         let error = explain(&self.url, error);
         // The board logs it where it lasts.
-        tracing::debug!(component = %self.part, %error, "a request of an upload failed; it is repeated");
+        tracing::debug!(component = %self.part, %error, "upload failed, retrying");
         self.board.set(self.part.clone(), State::Waiting((&error).into()));
         !self.to_committer.is_closed()
     }

@@ -65,11 +65,11 @@ pub struct ClientError {
 /// Hears what a client of librdkafka's says.
 pub struct ClientErrors {
     is_logged: bool,
-    state: Mutex<State>,
+    state: Mutex<ClientState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ClientState {
     heard: Vec<ClientError>,
     /// When a line was last logged, in boot time, and how often it was held back since.
     logged: HashMap<String, (Duration, u64)>,
@@ -132,7 +132,7 @@ impl ClientErrors {
         state.heard.push(read(code, line));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ClientState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -100,8 +100,12 @@ impl IdentityCheck {
     pub async fn ask(&self) -> Confirmed {
         let Some(asks) = &self.asks else { return Confirmed::Same };
         let (answer, answered) = oneshot::channel();
-        let gone =
-            || Confirmed::Unanswered(Error::new(ErrorKind::Unavailable, "nobody asks for topics any more"));
+        let gone = || {
+            Confirmed::Unanswered(Error::new(
+                ErrorKind::Unavailable,
+                "topics are no longer checked: thalweg is stopping",
+            ))
+        };
         // Half of the queue is for committers: it has room for a question of each.
         if asks.try_send(Ask::Confirm { table: self.table, answer }).is_err() {
             return gone();
@@ -372,8 +376,10 @@ fn compare(known: &Known, now: &Result<Option<Topic>>) -> (Confirmed, Option<Cha
         return (Confirmed::Same, grown(was, now));
     }
     if now.id.is_unknown() {
-        let error =
-            Error::new(ErrorKind::Unavailable, format!("the broker does not tell the id of `{}`", was.name));
+        let error = Error::new(
+            ErrorKind::Unavailable,
+            format!("the broker does not report the id of `{}`", was.name),
+        );
         return (Confirmed::Unanswered(error), None);
     }
     if now.id != was.id {

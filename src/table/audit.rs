@@ -132,7 +132,7 @@ pub async fn audit(store: &Store, inventory: &Inventory, depth: Depth, listener:
         homes: homes(inventory),
         offset_overrides: OffsetOverrides::of(&inventory.snapshot.txns),
         memory: Semaphore::new(READ_MIB_MAX),
-        state: Mutex::new(State { audit: Audit { depth, not_done, ..Audit::default() }, progress }),
+        state: Mutex::new(AuditState { audit: Audit { depth, not_done, ..Audit::default() }, progress }),
         listener,
     });
     let mut reads = futures::stream::iter(adds)
@@ -194,12 +194,12 @@ struct Job {
     offset_overrides: OffsetOverrides,
     /// MiB of row groups that may still be read.
     memory: Semaphore,
-    state: Mutex<State>,
+    state: Mutex<AuditState>,
     listener: Listener,
 }
 
 #[derive(Default)]
-struct State {
+struct AuditState {
     audit: Audit,
     progress: Progress,
 }
@@ -219,7 +219,7 @@ impl From<Error> for Stop {
 
 impl Job {
     /// A panic while the lock was held leaves whole counts: the table is judged by them or not at all.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, AuditState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -37,20 +37,20 @@ pub struct CircuitBreaker {
     name: String,
     /// The same with its endpoint, where one is given.
     place: String,
-    state: Mutex<State>,
+    state: Mutex<CallState>,
     /// Whether it arbitrates, once that was asked.
     raced: OnceCell<Raced>,
 }
 
 #[derive(Default)]
-struct State {
+struct CallState {
     breaker: Breaker,
     board: Option<Arc<Board>>,
     /// What the store said last, while it is down.
     said: String,
 }
 
-impl State {
+impl CallState {
     /// The board logs an outage, and counts what it is told.
     fn waits(&self, name: &str) {
         if let Some(board) = &self.board {
@@ -183,12 +183,12 @@ impl CircuitBreaker {
     }
 
     fn note(&self, op: Op, error: Option<&Error>) {
-        let outcome = Outcome::of(op, error);
+        let outcome = CallOutcome::of(op, error);
         metrics::store_request(op.as_str(), outcome.as_str());
         let now = SystemClock.boot();
         let mut state = self.lock();
         let turn = match (outcome, error) {
-            (Outcome::Trouble, Some(error)) => {
+            (CallOutcome::Trouble, Some(error)) => {
                 state.said = innermost(error);
                 state.breaker.failed(now, jitter())
             }
@@ -211,7 +211,7 @@ impl CircuitBreaker {
     }
 
     /// A panic while the lock was held leaves a whole state.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CallState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -236,17 +236,17 @@ impl Drop for Probe<'_> {
 
 /// What an answer says of the store, not of the object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Outcome {
+enum CallOutcome {
     Fine,
     /// It answers, and says no: there is nothing, or there is something, or this may not be.
     No,
     Trouble,
 }
 
-impl Outcome {
-    fn of(op: Op, error: Option<&Error>) -> Outcome {
+impl CallOutcome {
+    fn of(op: Op, error: Option<&Error>) -> CallOutcome {
         match error {
-            None => Outcome::Fine,
+            None => CallOutcome::Fine,
             Some(
                 Error::NotFound { .. }
                 | Error::AlreadyExists { .. }
@@ -255,22 +255,22 @@ impl Outcome {
                 | Error::NotImplemented { .. }
                 | Error::NotSupported { .. }
                 | Error::InvalidPath { .. },
-            ) => Outcome::No,
+            ) => CallOutcome::No,
             // Who may write need not be allowed to delete.
             Some(Error::PermissionDenied { .. } | Error::Unauthenticated { .. })
                 if matches!(op, Op::Delete | Op::Abort) =>
             {
-                Outcome::No
+                CallOutcome::No
             }
-            Some(_) => Outcome::Trouble,
+            Some(_) => CallOutcome::Trouble,
         }
     }
 
     fn as_str(self) -> &'static str {
         match self {
-            Outcome::Fine => "ok",
-            Outcome::No => "no",
-            Outcome::Trouble => "failed",
+            CallOutcome::Fine => "ok",
+            CallOutcome::No => "no",
+            CallOutcome::Trouble => "failed",
         }
     }
 }
@@ -474,7 +474,7 @@ mod tests {
         }
     }
 
-    fn guarded(name: &str) -> (Arc<Moody>, BehindCircuitBreaker<dyn ObjectStore>, Arc<Board>) {
+    fn behind_breaker(name: &str) -> (Arc<Moody>, BehindCircuitBreaker<dyn ObjectStore>, Arc<Board>) {
         let url = Url::parse(&format!("s3://{name}/t")).unwrap();
         let circuit_breaker = of(&url, &BTreeMap::new());
         let board = Arc::new(Board::new(Arc::new(SystemClock)));
@@ -486,7 +486,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_that_is_down_is_spared_and_readiness_names_it_until_it_answers() {
-        let (moody, store, board) = guarded("spared");
+        let (moody, store, board) = behind_breaker("spared");
         moody.ill.store(true, Ordering::Relaxed);
         for _ in 0..100 {
             let error = store.get(&Path::from("x")).await.unwrap_err();
@@ -504,7 +504,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_probe_that_nobody_waits_for_holds_nobody_up() {
-        let (moody, store, _) = guarded("abandoned");
+        let (moody, store, _) = behind_breaker("abandoned");
         moody.ill.store(true, Ordering::Relaxed);
         for _ in 0..FAILURES_MAX {
             assert!(store.get(&Path::from("x")).await.is_err());
@@ -517,7 +517,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_list_counts_once_and_is_refused_like_any_request() {
-        let (moody, store, _) = guarded("listed");
+        let (moody, store, _) = behind_breaker("listed");
         moody.ill.store(true, Ordering::Relaxed);
         for _ in 0..20 {
             assert!(store.list(None).next().await.unwrap().is_err());
@@ -527,7 +527,7 @@ mod tests {
 
     #[tokio::test]
     async fn answers_that_say_no_are_answers() {
-        let (moody, store, board) = guarded("answers");
+        let (moody, store, board) = behind_breaker("answers");
         for _ in 0..100 {
             assert!(matches!(store.get(&Path::from("x")).await, Err(Error::NotFound { .. })));
         }

@@ -38,7 +38,8 @@ pub struct DeadLetterFile {
 pub fn files(store: &Store, inventory: &Inventory) -> Result<Vec<DeadLetterFile>> {
     let files = inventory.files.values().map(|add| {
         if add.deletion_vector.is_some() {
-            let message = format!("{}: {}: a deletion vector hides some of its letters", store.url, add.path);
+            let message =
+                format!("{}: {}: a deletion vector hides some of its dead letters", store.url, add.path);
             return Err(Error::new(ErrorKind::CannotWrite, message)
                 .remedy("rewrite the file: REORG TABLE … APPLY (PURGE) with Spark"));
         }
@@ -68,7 +69,7 @@ struct Payload {
 
 /// One dead letter. What another engine made null is empty or absent.
 #[derive(Clone, Copy, Debug)]
-pub struct DeadLetter<'a> {
+pub struct StoredDeadLetter<'a> {
     pub topic: &'a str,
     pub partition: Partition,
     pub offset: Offset,
@@ -118,13 +119,13 @@ impl Batch {
     }
 
     /// `None` for a row that says not where it is from.
-    pub fn dead_letter(&self, row: usize) -> Option<DeadLetter<'_>> {
+    pub fn dead_letter(&self, row: usize) -> Option<StoredDeadLetter<'_>> {
         if self.topics.is_null(row) || self.partitions.is_null(row) || self.offsets.is_null(row) {
             return None;
         }
         let times = self.times.as_primitive::<TimestampMicrosecondType>();
         let payload = self.payload.as_ref();
-        Some(DeadLetter {
+        Some(StoredDeadLetter {
             topic: self.topics.value(row),
             partition: Partition(i32::try_from(self.partitions.value(row)).ok()?),
             offset: Offset(self.offsets.value(row)),
@@ -171,7 +172,7 @@ pub async fn open<'a>(
     rows: Option<&'a [u32]>,
 ) -> Result<DeadLetters<'a>> {
     let whole = columns.contains(&"value");
-    let remedy = "its letters tell which records are settled: restore the file, or remove it from the \
+    let remedy = "its rows say which records are dead-lettered: restore the file, or remove it from the \
                   dead-letter table";
     let batch_rows = if whole { BATCH_ROWS } else { PLAIN_ROWS };
     let rows = Rows::of(store, add, Wanted { columns, rows, batch_rows, remedy }).await?;

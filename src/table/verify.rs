@@ -273,7 +273,7 @@ impl History {
             self.wrong(
                 source,
                 format!(
-                    "version {version} says that {source} was moved by hand from {from} to {}: it stood at {stood} and went to {txn}",
+                    "version {version} says that {source} was overridden from {from} to {}: it stood at {stood} and went to {txn}",
                     offset_override.to
                 ),
             );
@@ -459,8 +459,9 @@ impl Facts<'_> {
         for (range, path) in
             replayed().filter(|(range, _)| range.next > history.offset_overrides.reach(source, next))
         {
-            violations
-                .push(format!("{path} holds replayed letters of {range}, beyond the table's offset {next}"));
+            violations.push(format!(
+                "{path} holds replayed dead letters of {range}, beyond the table's offset {next}"
+            ));
         }
         check_overlap(files, history.offset_overrides.reach(source, next), &read_again, violations);
         let base = history.base.get(source).copied().unwrap_or(next);

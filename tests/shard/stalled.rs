@@ -32,13 +32,13 @@ const BEYOND: usize = 12 << 20;
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Objects whose parts wait at a gate.
-struct Gated {
+struct HeldBack {
     inner: Arc<InMemory>,
     open: watch::Receiver<bool>,
 }
 
 #[async_trait]
-impl MultipartStore for Gated {
+impl MultipartStore for HeldBack {
     async fn create_multipart(&self, path: &Path) -> Result<MultipartId> {
         self.inner.create_multipart(path).await
     }
@@ -80,7 +80,7 @@ fn a_stalled_upload_blocks_no_turn_and_bounds_memory_and_loses_nothing() {
     let objects = Arc::new(InMemory::new());
     let store = Store {
         objects: Arc::clone(&objects) as Arc<dyn ObjectStore>,
-        parts: Some(Arc::new(Gated { inner: Arc::clone(&objects), open })),
+        parts: Some(Arc::new(HeldBack { inner: Arc::clone(&objects), open })),
         root: "table".into(),
         url: "memory:///table".parse().unwrap(),
     };

@@ -101,7 +101,7 @@ fn a_topic_that_was_created_again_is_adopted_from_its_first_record() {
     running.until("table open");
     set(&config, &["--to", "20", "--execute", "--accept-duplicates"]).with(0);
     story.produce(&topic, 0, 30..40);
-    running.until("offsets were set by hand");
+    running.until("offsets were overridden");
     committed(&mut running, &address, 20.0);
     running.signal("-TERM");
     running.end(Duration::from_secs(10)).with(0);

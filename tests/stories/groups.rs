@@ -319,7 +319,7 @@ fn partitions_that_a_group_knows_first_are_read_from_their_first_record() {
     shared.caught_up(&mut running);
     shared.story.grow(&shared.topic, PARTITIONS as usize + 1);
     shared.story.produce(&shared.topic, PARTITIONS, 0..100);
-    running.until("starting over");
+    running.until("reopening from the tables' offsets");
     running.until(&format!("[{PARTITIONS}]"));
     running.watch_until("the new partition's rows", || {
         judge::offsets(&shared.location).len() as i64 == shared.produced * i64::from(PARTITIONS) + 100

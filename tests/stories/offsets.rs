@@ -90,7 +90,7 @@ fn a_running_writer_reads_on_from_offsets_that_were_set_by_an_administrator() {
 
     (0..2).for_each(|partition| story.produce(&topic, partition, 100..110));
     // The line names the entry of the log.
-    assert!(running.until("offsets were set by hand").contains("/0/100-40"));
+    assert!(running.until("offsets were overridden").contains("/0/100-40"));
     committed(&mut running, &address, 280.0);
     running.signal("-TERM");
     running.end(Duration::from_secs(10)).with(0);
@@ -127,7 +127,7 @@ fn nothing_that_a_writer_had_read_lands_after_its_offsets_were_moved() {
         .saying("50 offsets would never be read: set-fences-events [0] 50..100");
     set(&quick, &["--to", "latest", "--execute", "--accept-loss"]).with(0).saying("50 offsets are given up");
     running.signal("-TERM");
-    running.end(Duration::from_secs(10)).with(0).saying("offsets were set by hand");
+    running.end(Duration::from_secs(10)).with(0).saying("offsets were overridden");
     story.produce(&topic, 0, 100..120);
     run_until_end(&quick).with(0);
     assert_eq!(judge::offsets(&location), range(0, 0..50).chain(range(0, 100..120)).collect());
@@ -287,7 +287,7 @@ fn the_member_of_a_group_that_owns_the_moved_partition_reads_on_from_there_and_n
     set(&config, &["--to", "150", "--partition", "2", "--execute", "--accept-duplicates"]).with(0);
     (0..4).for_each(|partition| story.produce(&topic, partition, 200..250));
     rows([&mut first, &mut second], 800.0 + 50.0 + 4.0 * 50.0);
-    let told = [&mut first, &mut second].map(|member| member.times_said("offsets were set by hand"));
+    let told = [&mut first, &mut second].map(|member| member.times_said("offsets were overridden"));
     assert_eq!(told.iter().sum::<usize>(), 1, "only its owner is told: {told:?}");
     for member in [first, second] {
         member.signal("-TERM");
@@ -330,7 +330,7 @@ fn dead_letters_that_are_read_again_stay_the_dead_letters_that_they_are() {
     let expected: BTreeMap<(i64, i64), i64> =
         rows.map(|number| ((0, number), if number < 30 { 1 } else { 2 })).collect();
     assert_eq!(counts(&location), expected);
-    start(&["dlq", "stats"], &mild).end(TIMEOUT).with(0).saying("30 letters");
+    start(&["dlq", "stats"], &mild).end(TIMEOUT).with(0).saying("30 dead letters");
 
     // The same under a running ingester.
     let mut running = run(&mild);
@@ -338,15 +338,15 @@ fn dead_letters_that_are_read_again_stay_the_dead_letters_that_they_are() {
     running.until("table open");
     set(&mild, &["--to", "60", "--execute", "--accept-duplicates"]).with(0);
     story.produce_texts(&topic, 0, (90..93).map(strange));
-    running.until("offsets were set by hand");
+    running.until("offsets were overridden");
     committed(&mut running, &address, 20.0 + 3.0);
     running.signal("-TERM");
     running.end(Duration::from_secs(10)).with(0);
     assert_eq!(counts(&location).values().sum::<i64>(), 60 + 40 + 20 + 3);
-    start(&["dlq", "stats"], &mild).end(TIMEOUT).with(0).saying("30 letters");
+    start(&["dlq", "stats"], &mild).end(TIMEOUT).with(0).saying("30 dead letters");
 
     // Trying them again is a replay's, and each becomes one row.
-    start(&["dlq", "replay"], &mild).end(TIMEOUT).with(0).saying("30 of 30 letters became rows");
+    start(&["dlq", "replay"], &mild).end(TIMEOUT).with(0).saying("30 of 30 dead letters became rows");
     assert_eq!(counts(&location).values().sum::<i64>(), 60 + 40 + 20 + 3 + 30);
     verified(&location);
 }

@@ -67,28 +67,28 @@ fn dead_letters_that_fit_a_changed_schema_are_the_rows_of_a_fresh_ingest() {
     let strict = "on_new_field = \"fail\"\n";
     let old = story.config("old", &table(&topic, &location, FLAT, strict));
     run_until_end(&old).with(0);
-    let dead_letters = [" 20 ", " 4 ", "48 letters", "unknown_field"];
+    let dead_letters = [" 20 ", " 4 ", "48 dead letters", "unknown_field"];
     dead_letters.iter().fold(dlq("stats", &old, &[]).with(0), |ended, said| ended.saying(said));
     dlq("show", &old, &["--reason", "syntax", "--limit", "1"])
         .with(0)
         .saying("events [0] offset 7")
         .saying(r#"value   {"id":7 (7 bytes)"#)
-        .saying("1 of 8 letters");
-    dlq("replay", &old, &[]).with(0).saying("0 of 48 letters became rows").saying("8 syntax");
+        .saying("1 of 8 dead letters");
+    dlq("replay", &old, &[]).with(0).saying("0 of 48 dead letters became rows").saying("8 syntax");
 
     // Another engine adds the column: what was refused for it fits now.
     python(ADD_COLUMN, &[&location]);
     let wider = format!("{FLAT}, extra STRING");
     let new = story.config("new", &table(&topic, &location, &wider, strict));
     dlq("replay", &new, &[]).with(0).saying("0 of 0").saying("48 were tried by an earlier replay");
-    dlq("replay", &new, &["--again", "--dry-run"]).with(0).saying("40 of 48 letters would become rows");
+    dlq("replay", &new, &["--again", "--dry-run"]).with(0).saying("40 of 48 dead letters would become rows");
     assert_eq!(judge::offsets(&location).len(), 352);
     dlq("replay", &new, &["--again"])
         .with(0)
-        .saying("40 of 48 letters became rows")
-        .saying("8 failed again and stay letters: 8 syntax")
+        .saying("40 of 48 dead letters became rows")
+        .saying("8 failed again and stay dead letters: 8 syntax")
         .saying("events [1] offset 7: syntax");
-    dlq("replay", &new, &["--again"]).with(0).saying("0 of 8 letters").saying("40 are rows already");
+    dlq("replay", &new, &["--again"]).with(0).saying("0 of 8 dead letters").saying("40 are rows already");
 
     run_until_end(&story.config("fresh", &table(&topic, &fresh, &wider, strict))).with(0);
     let same = || python(SAME, &[&location, &fresh]);
@@ -100,7 +100,7 @@ fn dead_letters_that_fit_a_changed_schema_are_the_rows_of_a_fresh_ingest() {
     story.produce_texts(&topic, 0, (200..220).map(record));
     run_until_end(&new).with(0);
     python(OPTIMIZE, &[&location]);
-    dlq("replay", &new, &["--again"]).with(0).saying("0 of 9 letters").saying("40 are rows already");
+    dlq("replay", &new, &["--again"]).with(0).saying("0 of 9 dead letters").saying("40 are rows already");
     let verdict = verified(&location);
     assert_eq!(verdict["partitions"][1]["verdict"], "rows only", "{verdict:#}");
     assert_eq!(judge::offsets(&location).len(), 411);
@@ -133,7 +133,7 @@ fn a_replay_that_is_killed_and_run_again_doubles_no_dead_letter_beside_a_running
     loop {
         let mut replay = start(&["dlq", "replay"], &mild);
         // Killed after a commit, or on the way to the next.
-        replay.until("letters replayed");
+        replay.until("dead letters replayed");
         replay.watch(Duration::from_millis(kills * 3));
         replay.kill();
         kills += 1;

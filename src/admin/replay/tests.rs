@@ -77,12 +77,12 @@ impl World {
         Replay::begin(&self.table, (store, self.dead_letters.store.clone()), asked, &clock).await
     }
 
-    async fn replay_on(&self, store: Store, asked: Asked) -> Result<Outcome> {
+    async fn replay_on(&self, store: Store, asked: Asked) -> Result<ReplayOutcome> {
         let clock: SharedClock = Arc::new(SystemClock);
         replay_in(store, self.dead_letters.store.clone(), &self.table, asked, &clock).await
     }
 
-    async fn replay(&self, asked: Asked) -> Outcome {
+    async fn replay(&self, asked: Asked) -> ReplayOutcome {
         self.replay_on(self.main.store.clone(), asked).await.unwrap()
     }
 

@@ -155,7 +155,9 @@ fn nul(payload: &[u8]) -> Option<String> {
             "NUL bytes stand behind the JSON, from byte {at} on: let the producer send the text without its terminator"
         ),
         false => {
-            format!("a NUL byte at byte {at}: it is no text, or JSON in which NUL must be written \\u0000")
+            format!(
+                "a NUL byte at byte {at}: this is not text, or it is JSON in which NUL must be written \\u0000"
+            )
         }
     })
 }

@@ -22,7 +22,7 @@ const VALUES_MAX: usize = 4 << 20;
 const RESCUED_BYTES_MIN: usize = 1 << 20;
 
 /// Buffers that live from record to record.
-pub(super) struct State {
+pub(super) struct RecordState {
     pub(super) on_new_field: OnNewField,
     /// The keys of the maps that are open.
     pub(super) keys: String,
@@ -50,7 +50,7 @@ pub(super) struct Frame<'f> {
     pub(super) container: Container<'f>,
     /// Objects and arrays open here, this one counted.
     pub(super) depth: usize,
-    /// Where in it we are: a field, an element, or where in [`State::keys`] the entry's key begins.
+    /// Where in it we are: a field, an element, or where in [`RecordState::keys`] the entry's key begins.
     pub(super) at: Cell<usize>,
 }
 
@@ -92,9 +92,9 @@ impl<'f> Frame<'f> {
     }
 }
 
-impl State {
-    pub(super) fn new(on_new_field: OnNewField, decoding: &Decoding) -> State {
-        State {
+impl RecordState {
+    pub(super) fn new(on_new_field: OnNewField, decoding: &Decoding) -> RecordState {
+        RecordState {
             on_new_field,
             keys: String::new(),
             scratch: Vec::new(),

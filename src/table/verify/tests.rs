@@ -467,7 +467,7 @@ async fn a_move_back_that_did_not_start_where_the_partition_stood_is_named() {
     moved_by_an_administrator(&mut table, 9, 4, 1).await;
     assert_violations(
         &table,
-        &["was moved by hand from 9 to 4: it stood at 10 and went to 4", "beyond the table"],
+        &["was overridden from 9 to 4: it stood at 10 and went to 4", "beyond the table"],
     )
     .await;
 }
