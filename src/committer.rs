@@ -289,7 +289,7 @@ impl Committer {
                         fits = self.follow().await;
                     }
                     if !matches!(fits, Ok(true)) {
-                        // The version is another's for sure: our files are void.
+                        // The version is another's for sure: our files are discarded.
                         self.discard(work);
                         fits?;
                         return self.reset().await;

@@ -41,7 +41,7 @@ pub struct DataFile {
     pub oldest_ms: Option<i64>,
 }
 
-/// Rises with every reset of a table; work from before a reset is void.
+/// Rises with every reset of a table; work from before a reset is discarded.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct ResetEpoch(pub u64);
 
@@ -79,7 +79,7 @@ pub struct Abandoned {
     /// Of what the shard handed over under numbers below this, only `kept` counts.
     pub since: u64,
     pub kept: BTreeSet<u64>,
-    /// Partitions of void files: read again from there, or from the table's offset if that is further.
+    /// Partitions of discarded files: read again from there, or from the table's offset if that is further.
     pub rewound: Vec<(TopicPartition, Offset)>,
     pub request_id: RequestId,
 }

@@ -42,7 +42,7 @@ use crate::table::orphan_cleaner::OrphanCleaner;
 
 /// A drain that takes longer is given up; nothing is lost, it is read again.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
-/// A drain whose commits took long still gets this much for deleting void files.
+/// A drain whose commits took long still gets this much for deleting discarded files.
 const SWEEP_AT_LEAST: Duration = Duration::from_millis(500);
 /// How long the consumer group may take to hear that we leave.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -235,7 +235,7 @@ impl<'a> Ingestion<'a> {
         Ok(ingestion)
     }
 
-    /// Waits for whatever ends the ingestion, and ends it in order: nothing void stays in a store.
+    /// Waits for whatever ends the ingestion, and ends it in order: no orphan stays in a store.
     fn supervise(mut self) -> Result<Ended> {
         let ended = self.watch();
         std::mem::replace(&mut self.members, Members::none()).leave(LEAVE_TIMEOUT);

@@ -41,13 +41,35 @@
 //! | layer | modules | own |
 //! |---|---|---|
 //! | 7 | [`cli`] | arguments, exit codes, what a person sees |
-//! | 6 | [`ingester`], [`demo`], [`admin`] | threads, signals, drain; the whole shown without Kafka; what a person does to a table |
-//! | 5 | [`shard`], [`committer`], [`member`], [`preflight`], [`http_server`] | the two loops; a shard's place in a consumer group; what must hold before they start; the administration port |
+//! | 6 | [`ingester`], [`demo`], [`admin`] | threads, signals, drain; the whole shown without Kafka; administrative operations on a table |
+//! | 5 | [`shard`], [`committer`], [`member`], [`preflight`], [`http_server`] | the two loops; a shard's place in a consumer group; what must hold before they start; the port of readiness and metrics |
 //! | 4 | [`exchange`] | the loops' messages, and what they must know of a table |
 //! | 3 | [`source`], [`columnar`], [`table`], [`host`] | Kafka; decoding and Parquet; Delta and stores; this process |
 //! | 2 | [`protocol`], [`config`], [`status`] | every exactly-once decision, pure; the checked config; what each part does now |
 //! | 1 | [`schema`], [`record`], [`metrics`], [`stdout`] | what a column is, what a record is; what is seen from outside |
 //! | 0 | [`error`], [`clock`], [`ids`], [`budget`], [`backoff`] | what everything may use |
+//!
+//! # Words
+//!
+//! The names are Kafka's, Delta's and Parquet's. Beside these, one name for one thing:
+//!
+//! | name | means |
+//! |---|---|
+//! | dead letter | a record that cannot become a row, kept in the table's dead-letter table |
+//! | already dead-lettered | offsets with a dead letter above the table's own offset |
+//! | offset override, identity transfer | an administrative operation moved offsets, or adopted them under another id |
+//! | identity check | whether a topic is still the one that the table knows; *confirmed* if it is |
+//! | table context | what a loop must know of a table; its *dependencies* are what it runs on |
+//! | assignment epoch, request id | the number of a group's assignment to a member; the number of a question to a committer |
+//! | log tip | the newest version of a Delta log |
+//! | next offset | where a partition is read on |
+//! | reset epoch | rises each time that a table is read again from its offsets; a *run* is one life of shards and committers |
+//! | resolve a commit | find out whether a version is ours, however unclear the store's answers were |
+//! | apply a foreign commit | take over what another writer committed, and judge it |
+//! | write compatibility | whether we may append to a table |
+//! | orphan | a file that no commit names; the *orphan cleaner* deletes ours |
+//!
+//! `tests/tidy.rs` refuses the words that these have replaced.
 //!
 //! # Where to begin reading
 //!

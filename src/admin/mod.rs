@@ -1,4 +1,4 @@
-//! What a person does to a table by hand, beside whoever writes it.
+//! Administrative operations on a table, beside whoever writes it.
 //!
 //! | file | owns |
 //! |---|---|

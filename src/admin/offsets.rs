@@ -1,4 +1,4 @@
-//! Where partitions stand, and moving them by hand.
+//! Where partitions stand, and overriding their offsets.
 //!
 //! It owns the look at a table and its topic, and the commit of a move. What a
 //! move means, and what must be said for it, is `protocol::offsets`.

@@ -53,7 +53,7 @@ const FAILURES_TOLD: usize = 20;
 const FILE_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 const NOT_KNOWN: &str =
     "it is not known whether the last dead letters became rows: run it again, the table has the answer";
-/// How long an end waits for void files to be deleted.
+/// How long an end waits for discarded files to be deleted.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -109,7 +109,7 @@ pub enum Command {
     /// Look at a table
     #[command(subcommand)]
     Table(TableCommand),
-    /// Show where each partition stands, and move it by hand
+    /// Show where each partition stands, and override offsets
     #[command(subcommand)]
     Offsets(OffsetsCommand),
     /// Look at a table's dead letters, and try them again

@@ -34,7 +34,7 @@ use crate::stdout;
 
 #[derive(Subcommand, Clone, Debug)]
 pub enum OffsetsCommand {
-    /// Print where each partition stands, what the topic holds, and what was moved by hand
+    /// Print where each partition stands, what the topic holds, and what was overridden
     #[command(after_long_help = SHOW_EXAMPLES)]
     Show(ShowArguments),
     /// Move partitions to other offsets, by a commit that fences a running ingester

@@ -32,7 +32,7 @@ pub(super) struct GroupAssignments {
     leaving: BTreeMap<TopicPartition, Leaving>,
     /// Of each shard that dropped something: which of its units count.
     valid: BTreeMap<usize, Valid>,
-    /// Partitions of void files, to be handed to their shards again.
+    /// Partitions of discarded files, to be handed to their shards again.
     rewound: Vec<Rewound>,
     /// What stands and what does not can only be told by a fresh look.
     pub(super) must_reset: bool,
@@ -53,7 +53,7 @@ struct Leaving {
     at: Offset,
 }
 
-/// A partition that its shard reads again, from where its void files began.
+/// A partition that its shard reads again, from where its discarded files began.
 struct Rewound {
     shard: usize,
     reset_epoch: ResetEpoch,
@@ -94,7 +94,7 @@ impl Committer {
                     self.tell_left(source, shard, assignment_epoch);
                     return None;
                 }
-                // What was handed over before a reset is void: nothing is waited for.
+                // What was handed over before a reset is discarded: nothing is waited for.
                 let at = at.filter(|_| reset_epoch == self.reset_epoch).unwrap_or(Offset(i64::MIN));
                 self.group_assignments.leaving.insert(source, Leaving { shard, assignment_epoch, at });
                 self.see_off();
@@ -169,7 +169,7 @@ impl Committer {
         self.tell_next_offsets();
         debug!(table = self.identity.table_id, shard, rewound = rewound.len(), "partitions were dropped");
         self.group_assignments.must_reset |= in_doubt && !rewound.is_empty();
-        // Of a partition that was dropped before, the earlier question is void.
+        // Of a partition that was dropped before, the earlier request is discarded.
         self.group_assignments
             .rewound
             .retain(|of| of.shard != shard || !rewound.iter().any(|(again, _)| *again == of.source));
@@ -183,7 +183,7 @@ impl Committer {
         self.group_assignments.rewound.extend(rewound);
     }
 
-    /// Lets shards read on where their void files began.
+    /// Lets shards read on where their discarded files began.
     async fn hand_back(&mut self) {
         for Rewound { shard, reset_epoch, source, request_id, from } in
             std::mem::take(&mut self.group_assignments.rewound)
@@ -305,7 +305,7 @@ impl Committer {
         Ok(if self.catch_up().await? { Some(held) } else { None })
     }
 
-    /// Before a reset: what was handed over is void, and what the group decided meanwhile counts.
+    /// Before a reset: what was handed over is discarded, and what the group decided meanwhile counts.
     pub(super) fn heed_what_waits(&mut self) -> Result<()> {
         while let Ok(message) = self.dependencies.inbox.try_recv() {
             match self.heed(message) {

@@ -19,7 +19,7 @@ use crate::protocol::fence::Writer;
 use crate::protocol::verdict::{Entries, Relation};
 use crate::table::{action, log};
 
-/// A quiet committer looks this often for offsets that were set by hand.
+/// A quiet committer looks this often for offsets that were overridden.
 const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);
 
 impl Committer {
@@ -70,7 +70,7 @@ pub(super) fn transferred(table_id: &str, by: Option<Writer>, entries: &Entries)
         .remedy("go on under the table id and the topic that took them over: `thalweg offsets show` tells")
 }
 
-/// A handover, or a topic id that the broker began to tell, may stand in versions that nobody judged: a
+/// An identity transfer, or a topic id that the broker began to tell, may stand in versions that nobody judged: a
 /// fresh look passes them by.
 pub(super) fn refuse_transferred(
     table_id: &str,

@@ -1,6 +1,6 @@
 //! What a run with a consumer group does differently.
 //!
-//! It owns the wiring: who is told where a table stands, and which partitions
+//! It owns the wiring: which loop learns where a table stands, and which partitions
 //! a member may be assigned. Nothing is read before the group assigns it.
 
 use std::collections::{BTreeMap, BTreeSet};

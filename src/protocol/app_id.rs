@@ -50,11 +50,11 @@ impl fmt::Display for AppId {
     }
 }
 
-/// A deliberate jump of one partition: from the next offset that the table had to another one.
+/// A deliberate override of one partition: from the next offset that the table had to another one.
 ///
 /// `thalweg/gap/<table id>/<topic>/<topic id or ->/<partition>/<from>-<to>`. It is a `txn` of its own, so
-/// that it survives checkpoints: without it a jump is damage. Forward, offsets are given up; back, they are
-/// read again. Its version counts how often this very jump was made.
+/// that it survives checkpoints: without it a override is damage. Forward, offsets are given up; back, they are
+/// read again. Its version counts how often this very override was made.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct OffsetOverride {
     pub id: AppId,
@@ -94,7 +94,7 @@ impl OffsetOverride {
 /// topic, or from a table whose `txn` are gone (a clone).
 ///
 /// `thalweg/adopt/<table id>/<topic>/<topic id or ->/<former table id>/<former topic id>`; `-/-` stands for
-/// a clone's former, of which nothing is known. Its version is the table's count of handovers: the latest
+/// a clone's former, of which nothing is known. Its version is the table's count of identity transfers: the latest
 /// one that names an ingestion says whether it may go on.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct IdentityTransfer {

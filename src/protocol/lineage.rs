@@ -12,7 +12,7 @@ use super::app_id::{AppId, Former, IdentityTransfer};
 use super::planted::{Bug, planted};
 use crate::ids::{Offset, Partition, TopicId, TopicPartition};
 
-/// The handovers of a table.
+/// The identity transfers of a table.
 #[derive(Debug, Default)]
 pub struct Lineage(Vec<IdentityTransfer>);
 

@@ -1,7 +1,7 @@
 //! What a consumer group's decisions mean for the partitions that a shard reads.
 //!
 //! It owns the life of an assignment as one member of the group sees it, and
-//! which of a shard's uncommitted files are void when partitions are lost. It
+//! which of a shard's uncommitted files are discarded when partitions are lost. It
 //! does not talk to the group, and nothing here keeps rows exact: that is the
 //! `txn` of a partition, which only one of two commits can move. A member that
 //! is wrong about what it holds wastes work, nothing else.
@@ -10,7 +10,7 @@
 //! |---|---|
 //! | assigned | accept; the shard reads on from the table's `txn`, never from the group's offsets |
 //! | revoked | the shard hands over what it read; given up once that is committed, or at the deadline |
-//! | revoked, deadline passed | what is uncommitted of it is void, then given up |
+//! | revoked, deadline passed | what is uncommitted of it is discarded, then given up |
 //! | lost (session over, fenced) | the same at once: another member may read it already |
 //!
 //! # How a simulation drives this
@@ -193,7 +193,7 @@ pub struct Discarded {
     pub rewound: BTreeMap<TopicPartition, Offset>,
 }
 
-/// Rows of a lost partition cannot be cut out of a file: every file that holds one is void, with what
+/// Rows of a lost partition cannot be cut out of a file: every file that holds one is discarded, with what
 /// follows it in each of its partitions, and so on. `open` is where the ranges of the open file begin.
 pub fn discard(
     units: &[Unit],

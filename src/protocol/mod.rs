@@ -15,10 +15,10 @@
 //! | [`attempt`] | what an unclear answer of the store means for a commit |
 //! | [`verdict`] | what another writer's commit means for ours |
 //! | [`dead_letters`] | which offsets are in doubt between a table and its dead letters |
-//! | [`offsets`] | what offsets moved by hand mean, and what must be said for them |
+//! | [`offsets`] | what offsets overridden mean, and what must be said for them |
 //! | [`replay`] | which dead letters are tried again, in which order |
 //! | [`balance`] | which partition moves to another shard |
-//! | [`membership`] | what a consumer group's assignments mean, and what is void without them |
+//! | [`membership`] | what a consumer group's assignments mean, and what is discarded without them |
 //! | [`contention`] | how writers of one table share its log |
 //! | [`breaker`] | whether a service that does not answer is asked again now |
 //! | [`fence`] | whether a moved offset is a predecessor's late commit or a live rival |

@@ -9,7 +9,7 @@
 //! | back | the offsets between are read again: rows that are there stand twice | consent to duplicates |
 //! | of another's offsets (`adopt`) | a changed table id, a topic that was created again, a clone: they go on under our name | to be asked for |
 //!
-//! Each move leaves a [`OffsetOverride`] beside the offset that it moves, each handover
+//! Each move leaves a [`OffsetOverride`] beside the offset that it moves, each identity transfer
 //! a [`IdentityTransfer`]: a running ingester is told by them that this was meant, and
 //! `verify` that it is no damage. All go in one commit, put-if-absent, so a
 //! commit of whoever reads the table now lands before them or not at all.
@@ -216,7 +216,7 @@ fn target(wish: &Wish, partition: Partition, from: Option<Offset>, marks: &Water
         To::Stay => Some(stay()),
         To::PastLost => from.filter(|from| *from < marks.low).map(|_| marks.low),
     };
-    // A handover is of all partitions: those that are not named stay where they are.
+    // An identity transfer is of all partitions: those that are not named stay where they are.
     named.or_else(|| wish.adopt.then(stay))
 }
 

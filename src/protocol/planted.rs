@@ -184,7 +184,7 @@ bugs! {
     OffsetOverrideLeavesNoEntry,
     /// A move back does not remember where dead letters stand.
     MoveBackForgetsDeadLetters,
-    /// A handover leaves the last partition with who had it.
+    /// An identity transfer leaves the last partition with who had it.
     AdoptForgetsAPartition,
     /// A topic that was created again is begun where the one before it stood.
     AdoptsOffsetsOfAFormerTopic,
@@ -194,7 +194,7 @@ bugs! {
     ReplaysDeadLettersOfAFormerTopic,
     /// Dead letters of a topic stand for records of the one that was created again.
     TakesDeadLettersOfAFormerTopic,
-    /// A handover leaves no entry: who had the offsets is not told.
+    /// An identity transfer leaves no entry: who had the offsets is not told.
     AdoptLeavesNoEntry,
     /// A replay adds rows and does not say which dead letters it has tried.
     ReplayMovesNoTxn,

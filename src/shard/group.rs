@@ -2,11 +2,11 @@
 //!
 //! It owns the shard's half: begin where the committer says, hand over before
 //! leaving, forget what is lost. What the group's words mean, and which files
-//! are void, is `protocol::membership`; who speaks to the group is above.
+//! are discarded, is `protocol::membership`; who speaks to the group is above.
 //!
 //! Invariant: ranges of one assignment epoch chain onto the table's offset that its
 //! first [`Owned`] named. What is handed over after a partition was dropped
-//! has numbers from `since` on, so that the committer tells void work from
+//! has numbers from `since` on, so that the committer tells discarded work from
 //! work that counts, in whatever order uploads arrive. A partition that waits
 //! for the committer is read from the answer to its last question, and from no
 //! other: an earlier one may be on its way.

@@ -293,7 +293,7 @@ fn begin_upload(store: &Store, path: String, carrier: Carrier<'_>) -> Upload {
 }
 
 /// Hands work to the committer once all its files are in the store. If one of
-/// them is lost, the others are void.
+/// them is lost, the others are discarded.
 pub(super) fn hand_over(
     unit: u64,
     rows: Option<Finished>,

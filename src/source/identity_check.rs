@@ -158,7 +158,7 @@ impl Known {
     }
 }
 
-/// What is seen of the topics. The desk closes when this and every identity check are gone.
+/// What is seen of the topics. The identity checker closes when this and every identity check are gone.
 pub struct Watch {
     pub changes: Receiver<(usize, Change)>,
     asks: Sender<Ask>,
@@ -220,7 +220,7 @@ impl Watch {
     /// A table is read from now on, in place of what was known of it.
     pub fn watch(&self, table: usize, table_id: &str, known: Known) -> IdentityCheck {
         let asks = (!known.topic.id.is_unknown()).then(|| self.asks.clone());
-        // The desk goes on for as long as this does. It is asked in order: whoever vouches knows the topic.
+        // The identity checker goes on for as long as this does. It is asked in order: whoever confirms knows the topic.
         let _ = self.asks.send(Ask::Watch { table, known, table_id: table_id.to_owned() });
         IdentityCheck { asks, table }
     }

@@ -104,9 +104,9 @@ pub struct Audit {
 #[derive(Debug, Default)]
 pub struct Counted {
     pub rows: u64,
-    /// Rows whose offset was seen before, oftener than it was read again by hand.
+    /// Rows whose offset was seen before, oftener than it was read again after an override.
     pub doubled: u64,
-    /// Rows whose offset was seen before, and was read again by hand.
+    /// Rows whose offset was seen before, and was read again after an override.
     pub again: u64,
     /// Rows whose offset lies outside of their file's ranges, or, in a file of another writer, beyond the
     /// table's next offset.
@@ -397,7 +397,7 @@ impl Counted {
         self.seen.first().map_or(0, |seen| seen.count(start.0, next.0))
     }
 
-    /// Rows of these offsets; more than there are offsets where some were read again by hand.
+    /// Rows of these offsets; more than there are offsets where some were read again after an override.
     pub fn rows_in(&self, start: Offset, next: Offset) -> u64 {
         self.seen.iter().map(|seen| seen.count(start.0, next.0)).sum()
     }

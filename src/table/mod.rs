@@ -22,12 +22,12 @@
 //! | [`rows`] | some columns of a file, batch by batch |
 //! | [`places`] | where the rows of a table come from, told by the rows |
 //! | [`upload`] | the way of a file's parts into the store |
-//! | [`orphan_cleaner`] | void files, deleted until they are gone |
+//! | [`orphan_cleaner`] | discarded files, deleted until they are gone |
 //! | [`retention`] | how long a table wants remembered what is gone |
 //! | [`checkpoint`] | checkpoints and log clean-up, off the commit path |
 //! | [`inventory`] | every live file, for those who ask: never on the commit path |
 //! | [`verify`] | what is proven, unknown or wrong in a table |
-//! | [`offset_overrides`] | which jumps and handovers of offsets were meant |
+//! | [`offset_overrides`] | which offset overrides and identity transfers were meant |
 //! | [`audit`] | every row counted by its offset, every byte compared where asked |
 //! | [`info`] | what a table is: schema, sizes, next offsets, leftovers |
 

@@ -1,7 +1,7 @@
 //! Files that must not stay: deleted until they are gone.
 //!
-//! It owns the clean-up of void files: uploads that failed or were let go,
-//! and whole files whose work was discarded. It does not decide what is void.
+//! It owns the clean-up of discarded files: uploads that failed or were let go,
+//! and whole files whose work was discarded. It does not decide what is discarded.
 //! Whoever hands a file over must be sure that no commit names it and that
 //! none can come to name it: a file of an unresolved commit is not void.
 //!
@@ -40,7 +40,7 @@ pub struct Orphan {
     pub path: Path,
     /// An upload in parts that may still be open.
     pub upload: Option<MultipartId>,
-    /// The file under that name is void, too, not only the upload.
+    /// The file under that name is discarded, too, not only the upload.
     pub whole: bool,
     /// A write of it got no clear answer.
     pub unclear: bool,
@@ -108,7 +108,7 @@ impl OrphanCleaner {
         Hold { shared: Arc::clone(&self.shared), number }
     }
 
-    /// Deletes a void file, however often that takes.
+    /// Deletes a discarded file, however often that takes.
     pub fn sweep(&self, store: &Store, orphan: Orphan) {
         if self.shared.lock().names.len() >= WAITING_MAX {
             return self.shared.left_behind(&orphan, "too many files wait to be deleted");

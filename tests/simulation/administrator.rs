@@ -1,4 +1,4 @@
-//! What a person does to the table beside whoever writes it: offsets set by hand, losses accepted, the
+//! What a person does to the table beside whoever writes it: offsets overridden, losses accepted, the
 //! table id changed, dead letters replayed.
 //!
 //! It is the code of `thalweg offsets set` and `thalweg dlq replay` on a runtime of its own, moved on

@@ -17,7 +17,7 @@ use crate::dead_letters::DeadLetters;
 use crate::log::Log;
 use crate::store::SimStore;
 
-/// Under which the table is written: the first, and after each handover the other.
+/// Under which the table is written: the first, and after each identity transfer the other.
 pub const TABLE_IDS: [&str; 2] = ["sim", "mis"];
 pub const TOPIC: &str = "t";
 pub const ROOT: &str = "table";

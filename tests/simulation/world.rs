@@ -505,7 +505,7 @@ impl World {
             }
             End::Failed(error)
                 if self.may_end(&ended, error.kind)
-                    // What lands late, or is set by hand, may settle what was out of its reach.
+                    // What lands late, or is overridden, may settle what was out of its reach.
                     || (error.kind == ErrorKind::Disagree && self.out_of_reach.contains(&ended.name)) =>
             {
                 // Whoever gave way to a late commit of one that was killed is started again.

@@ -1,4 +1,4 @@
-//! The machine's wall clock jumps by years, and nobody's rows depend on it.
+//! The machine's wall clock overrides by years, and nobody's rows depend on it.
 
 use std::fs;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Offsets moved by hand: to each kind of place, under a running writer, in a
+//! Offsets overridden: to each kind of place, under a running writer, in a
 //! group, past what is gone.
 
 use std::collections::BTreeMap;

@@ -260,7 +260,7 @@ async fn files_with_a_lost_partition_never_count_and_the_others_do() {
     let again = stage.owned(0);
     let answer = (again.source.partition, again.start, again.request_id);
     assert_eq!(answer, (Partition(1), Offset(10), RequestId(2)));
-    // 2 was void before it arrived.
+    // 2 was discarded before it arrived.
     stage.finish(reset_epoch, 2, &[full(0, 5, 9), full(1, 20, 30)]);
     stage.finish(reset_epoch, 3, &[full(1, 10, 15)]);
     stage.finish(reset_epoch, 0, &[full(1, 0, 10)]);

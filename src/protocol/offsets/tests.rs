@@ -1,4 +1,4 @@
-//! Moves by hand: each kind by itself, then any of them against what a run makes of the table.
+//! Overrides: each kind by itself, then any of them against what a run makes of the table.
 
 use proptest::prelude::*;
 
@@ -87,7 +87,7 @@ fn a_move_back_doubles_rows_and_must_be_meant() {
     assert_eq!(txns(&decision), [("thalweg/gap/orders/t/A/0/20-5", 1), ("thalweg/orders/t/A/0", 5)]);
     assert_eq!(decision.needs(Consent { loss: true, duplicates: false }), ["--accept-duplicates"]);
     decision.permit(BOTH).unwrap();
-    // The same jump again is counted.
+    // The same override again is counted.
     world.apply(&decision);
     world.table.txns.insert("thalweg/orders/t/A/0".into(), 20);
     let again = world.decide(there(&[(0, 5)]), false).unwrap();
@@ -308,7 +308,7 @@ proptest! {
                 let now = world.table.txns[name];
                 prop_assert!(now == *version || is_moved || (AppId::parse(name).is_none() && now > *version));
             }
-            // Each jump says where it came from and where it went.
+            // Each override says where it came from and where it went.
             for one in &decision.moves {
                 let offset_overrides: Vec<OffsetOverride> = decision.txns.keys().filter_map(|name| OffsetOverride::parse(name)).collect();
                 let own: Vec<&OffsetOverride> = offset_overrides.iter().filter(|offset_override| offset_override.id.source == one.source).collect();
