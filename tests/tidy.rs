@@ -426,3 +426,35 @@ fn no_type_name_is_given_four_times() {
     let many: Vec<_> = given.iter().filter(|(_, files)| files.len() > 3).collect();
     assert!(many.is_empty(), "one name for one thing: {many:#?}");
 }
+
+/// A page that somebody opens first is read to its end only if it is short.
+#[test]
+fn the_readme_is_a_front_door() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    assert!(text.lines().count() <= 150, "{} lines: reference belongs into docs/", text.lines().count());
+}
+
+/// Relative links of a Markdown text, without their anchors.
+fn links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let files = targets.map(|target| target.split('#').next().unwrap_or_default());
+    files.filter(|file| !file.is_empty() && !file.contains("://")).collect()
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    assert_eq!(links("[a](b.md#c) [d](https://e) [f](#g) ![h](i/j.svg)"), ["b.md", "i/j.svg"]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = vec![root.join("README.md"), root.join("CHANGELOG.md"), root.join("tools/README.md")];
+    for entry in fs::read_dir(root.join("docs")).unwrap() {
+        documents
+            .extend(Some(entry.unwrap().path()).filter(|path| path.extension().is_some_and(|of| of == "md")));
+    }
+    let mut wrong = Vec::new();
+    for document in &documents {
+        let text = fs::read_to_string(document).unwrap();
+        let lost = links(&text).into_iter().filter(|link| !document.parent().unwrap().join(link).exists());
+        wrong.extend(lost.map(|link| format!("{}: {link}", document.display())));
+    }
+    assert!(wrong.is_empty(), "links to nothing: {wrong:#?}");
+}

@@ -215,7 +215,9 @@ impl Stage {
         print(&format!(
             "Try:   duckdb -c \"select count(*), max(_offset) from delta_scan('{dir}/events')\""
         ))?;
-        print("Next:  write a config for a topic of yours (README.md), then: thalweg check -c thalweg.toml")?;
+        print(
+            "Next:  write a config for a topic of yours (docs/config.md), then: thalweg check -c thalweg.toml",
+        )?;
         if proof.holds() {
             return Ok(());
         }

@@ -11,7 +11,7 @@ use crate::story::{EPOCH_MS, Story};
 
 /// Every cell of the table, as pyarrow reads it, by offset.
 fn cells(location: &str) -> Value {
-    let script = format!("{}/tools/oracle/cells.py", env!("CARGO_MANIFEST_DIR"));
+    let script = format!("{}/tests/oracle/cells.py", env!("CARGO_MANIFEST_DIR"));
     let printed = tool("python", &[&script, location, "--reader", "pyarrow", "--key", "_offset"]);
     serde_json::from_str(printed.lines().last().unwrap()).unwrap()
 }

@@ -30,7 +30,7 @@ fn topics(story: &Story) -> Vec<(String, String)> {
 }
 
 fn script() -> String {
-    format!("{}/tools/oracle/produce.py", env!("CARGO_MANIFEST_DIR"))
+    format!("{}/tests/oracle/produce.py", env!("CARGO_MANIFEST_DIR"))
 }
 
 fn produce_nested(story: &Story, topic: &str, seed: &str) {

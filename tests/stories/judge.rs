@@ -1,4 +1,4 @@
-//! What independent readers say of a table: `tools/oracle`.
+//! What independent readers say of a table: `tests/oracle`.
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,7 @@ pub fn sound(location: &str) -> Value {
     oracle_on(location, "table.py")
 }
 
-/// Runs a script of `tools/oracle` on a table; its findings fail.
+/// Runs a script of `tests/oracle` on a table; its findings fail.
 pub fn oracle_on(location: &str, script: &str) -> Value {
     let storage = storage(location);
     let storage: Vec<&str> = storage.iter().map(String::as_str).collect();
@@ -81,9 +81,9 @@ fn storage(location: &str) -> Vec<String> {
     }
 }
 
-/// Runs a script of `tools/oracle` and reads its JSON line. A finding fails.
+/// Runs a script of `tests/oracle` and reads its JSON line. A finding fails.
 pub fn oracle(arguments: &[&str]) -> Value {
-    let script = format!("{}/tools/oracle/{}", env!("CARGO_MANIFEST_DIR"), arguments[0]);
+    let script = format!("{}/tests/oracle/{}", env!("CARGO_MANIFEST_DIR"), arguments[0]);
     let printed = tool("python", &[&[script.as_str()], &arguments[1..]].concat());
     serde_json::from_str(printed.trim()).unwrap_or_else(|error| panic!("{script}: {error}: {printed}"))
 }

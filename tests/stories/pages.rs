@@ -167,7 +167,7 @@ fn every_reader_sees_in_our_pages_what_it_sees_in_those_of_the_stock_writer() {
     let (ours, theirs) = (directory.path().join("ours.parquet"), directory.path().join("theirs.parquet"));
     write(&schema(), &ours, &theirs);
     for reader in ["pyarrow", "duckdb", "polars"] {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tools/oracle/pages.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle/pages.py");
         let said: serde_json::Value =
             serde_json::from_str(&tool("python", &[script, reader, &path(&ours), &path(&theirs)])).unwrap();
         assert_eq!(said["rows"], ROWS);

@@ -17,7 +17,7 @@ impl OpenTransaction {
     fn begin(story: &Story, topic: &str, mode: &str) -> OpenTransaction {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut child = Command::new(root.join("tools/python"))
-            .arg(root.join("tools/oracle/produce.py"))
+            .arg(root.join("tests/oracle/produce.py"))
             .args(["--brokers", story.brokers, "--topic", topic, "--mode", mode, "--records", "3000"])
             .args(["--partitions", "3", "--fill", "2", "--leave-open"])
             .stdin(Stdio::piped())
@@ -41,7 +41,7 @@ impl Drop for OpenTransaction {
 #[test]
 fn a_bounded_run_ends_at_the_last_stable_offset() {
     let Some(story) = Story::begin("transactions") else { return };
-    let nested = format!("{}/tools/oracle/produce.py", env!("CARGO_MANIFEST_DIR"));
+    let nested = format!("{}/tests/oracle/produce.py", env!("CARGO_MANIFEST_DIR"));
     let nested = tool("python", &[&nested, "--ddl"]).trim().to_owned();
     // Aborted transactions between good ones; long holes of aborted ones; nothing at all; markers at the very end.
     let (mixed, gaps) = ("transactions-mixed".to_owned(), "transactions-gaps".to_owned());
@@ -49,7 +49,7 @@ fn a_bounded_run_ends_at_the_last_stable_offset() {
     let _open = OpenTransaction::begin(&story, &mixed, "transactional");
     let _holes = OpenTransaction::begin(&story, &gaps, "gaps");
     let closed = "transactions-closed".to_owned();
-    let script = format!("{}/tools/oracle/produce.py", env!("CARGO_MANIFEST_DIR"));
+    let script = format!("{}/tests/oracle/produce.py", env!("CARGO_MANIFEST_DIR"));
     tool(
         "python",
         &[

@@ -12,7 +12,7 @@ import sys
 import time
 
 os.environ["POLARS_MAX_THREADS"] = "1"
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "oracle"))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tests", "oracle"))
 import lake  # noqa: E402
 
 

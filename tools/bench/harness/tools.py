@@ -72,7 +72,7 @@ class Tools:
 
     def spark_jars(self):
         """Delta's and Kafka's jars for Spark, fetched once."""
-        location = TOOLS / "oracle" / "spark.py"
+        location = ROOT / "tests" / "oracle" / "spark.py"
         specification = importlib.util.spec_from_file_location("oracle_spark", location)
         module = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(module)

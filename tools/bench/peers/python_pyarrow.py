@@ -190,7 +190,7 @@ if __name__ == "__main__":
     import argparse
     import time
 
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "oracle"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests" / "oracle"))
     parser = argparse.ArgumentParser()
     for name in ("brokers", "topic", "table", "schema"):
         parser.add_argument(f"--{name}", required=True)

@@ -1,7 +1,7 @@
 """One round: tables of one topic, instances that die and freeze, services that fail, and the verdict.
 
 Owns what happens to the instances, and the order of it. What happens to the
-services meanwhile is `weather`; whether all is well afterwards `verdict`.
+services meanwhile is `service_faults`; whether all is well afterwards `verdict`.
 """
 import glob
 import json
@@ -20,7 +20,7 @@ import load
 import verdict
 from bench import TOOLS, Failure, call, expect, say, toml
 from instances import COULD_NOT_START, Instance, can_inject
-from weather import Weather
+from service_faults import ServiceFaults
 
 MEMORY_MIB = 192
 SESSION_MS, FROZEN_SECONDS = 1_000, (1.6, 2.8)
@@ -64,7 +64,7 @@ class Round:
         """Returns how many records of tables were verified."""
         began = time.monotonic()
         producer = None
-        weather = None
+        faults = None
         try:
             if not self.plan.topic:
                 self.create_topic()
@@ -73,19 +73,19 @@ class Round:
                 self.write_config(table)
             if not self.plan.topic:
                 producer = self.produce()
-            weather = Weather(self.bench.work, f"{self.topic}/{self.number}", self.proxy(), self.tmpfs,
+            faults = ServiceFaults(self.bench.work, f"{self.topic}/{self.number}", self.proxy(), self.tmpfs,
                               None if self.plan.topic else lambda: self.grow(producer), self.plan.broker_deaths).begin()
             self.act(began + seconds, kills)
-            weather.end()
-            self.done.update({f"weather {name}": count for name, count in weather.met.items()})
-            weather = None
+            faults.end()
+            self.done.update({f"faults {name}": count for name, count in faults.met.items()})
+            faults = None
             self.finish(producer)
             producer = None
             verified = self.judge()
         finally:
-            if weather:
-                weather.stop.set()
-                weather.thread.join()
+            if faults:
+                faults.stop.set()
+                faults.thread.join()
             for instance in self.all:
                 instance.kill()
             if producer:
@@ -288,7 +288,7 @@ class Round:
                 self.done["kills"] += instance.kill()
                 self.running.remove(instance)
             else:
-                # In bad weather a drain may fail, and says so.
+                # In bad faults a drain may fail, and says so.
                 instance.signal(signal.SIGTERM)
                 instance.leaving = True
                 self.done["leaves"] += 1

@@ -13,8 +13,8 @@ import sys
 import time
 
 
-TOOLS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ROOT = os.path.dirname(TOOLS)
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TOOLS = f"{ROOT}/tools"
 COMPARED = ("missing", "doubled", "extra", "different")
 DRAIN_SECONDS, REFUSE_SECONDS = 10, 15
 
@@ -42,7 +42,7 @@ def call(*command, **options):
 
 def oracle(script, *arguments):
     """An oracle's JSON line; its findings are a Failure with the examples that it printed."""
-    command = [f"{TOOLS}/python", f"{TOOLS}/oracle/{script}", *map(str, arguments)]
+    command = [f"{TOOLS}/python", f"{ROOT}/tests/oracle/{script}", *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     expect(done.returncode == 0, f"{script} {arguments[:2]}: exit {done.returncode}\n{done.stdout}{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -127,7 +127,7 @@ class Bench:
 
     def produce(self, topic, *arguments):
         oracle("produce.py", "--brokers", self.broker(), "--topic", topic, *arguments)
-        return call(f"{TOOLS}/python", f"{TOOLS}/oracle/produce.py", "--ddl").strip()
+        return call(f"{TOOLS}/python", f"{ROOT}/tests/oracle/produce.py", "--ddl").strip()
 
     def dump(self, topic):
         if topic not in self._dumps:

@@ -202,8 +202,8 @@ def full_topic(bench, options):
 
 def figures(bench, options, began, rounds, total, broken):
     version = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short=8", "HEAD"], stdout=subprocess.PIPE, text=True)
-    faults = {name.removeprefix("weather "): count for name, count in sorted(total.items())
-              if name.startswith("weather ") or name in ("starts of another version", "freezes", "could not start", "gave way", "leaves", "starts")}
+    faults = {name.removeprefix("faults "): count for name, count in sorted(total.items())
+              if name.startswith("faults ") or name in ("starts of another version", "freezes", "could not start", "gave way", "leaves", "starts")}
     return {
         "date": time.strftime("%Y-%m-%d"), "commit": version.stdout.strip(), "seed": options.seed,
         "minutes": round((time.monotonic() - began) / 60, 1), "rounds": rounds, "kills": total["kills"],

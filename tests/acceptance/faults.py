@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.request
 
-from bench import TOOLS, call, drain, expect, oracle, say, tail, text_of, wait
+from bench import ROOT, TOOLS, call, drain, expect, oracle, say, tail, text_of, wait
 
 KINDS = ["503", "500", "500-after", "cut-before", "cut-request", "cut-after", "cut-reply"]
 # Kinds whose request took effect although nobody was told.
@@ -117,7 +117,7 @@ def killed(bench, schema, endpoint):
 
 
 def orphans_by_oracle(bench, place):
-    command = [f"{TOOLS}/python", f"{TOOLS}/oracle/orphans.py", place, *bench.storage("s3")]
+    command = [f"{TOOLS}/python", f"{ROOT}/tests/oracle/orphans.py", place, *bench.storage("s3")]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     expect(done.returncode in (0, 1), f"orphans.py {place}: exit {done.returncode}")
     return json.loads(done.stdout)["orphans"]

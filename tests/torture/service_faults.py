@@ -17,7 +17,7 @@ from bench import TOOLS, call
 
 SHORT = ["503", "500", "429", "500-after", "cut-before", "cut-request", "cut-after", "cut-reply", "slow", "slow-reply"]
 # (name, the proxy's settings, seconds)
-S3_WEATHER = [
+S3_FAULTS = [
     ("s3 mixed", {"rate": "0.2", "kinds": ",".join(SHORT)}, 4.0),
     ("s3 storm of 503", {"rate": "1", "kinds": "503"}, 4.0),
     ("s3 replies lost", {"rate": "0.5", "kinds": "500-after,cut-after", "only": "(PUT|POST) "}, 3.0),
@@ -29,10 +29,10 @@ S3_WEATHER = [
 CALM = {"rate": "0", "only": "", "slow": "0.2", "stall": "60"}
 
 
-class Weather:
+class ServiceFaults:
     def __init__(self, work, seed, proxy, tmpfs, grow, broker_deaths=True):
         self.work, self.proxy, self.tmpfs, self.grow = work, proxy, tmpfs, grow
-        self.random = random.Random(f"weather {seed}")
+        self.random = random.Random(f"faults {seed}")
         self.met, self.lock = Counter(), threading.Lock()
         self.stop, self.failed = threading.Event(), None
         self.kinds = [self.broker_pause]
@@ -84,7 +84,7 @@ class Weather:
         call(f"{TOOLS}/kafka", "start", "--dir", f"{self.work}/kafka", "--while", os.getpid(), stderr=subprocess.DEVNULL)
 
     def s3(self):
-        name, settings, seconds = self.random.choice(S3_WEATHER)
+        name, settings, seconds = self.random.choice(S3_FAULTS)
         self.met[name] += 1
         self.set(settings | {"seed": str(self.random.randrange(1 << 30))})
         self.stop.wait(self.random.uniform(0.3, 1.0) * seconds)

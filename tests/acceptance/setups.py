@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 
-from bench import REFUSE_SECONDS, TOOLS, call, drain, expect, say, tail, text_of, toml, wait
+from bench import ROOT, REFUSE_SECONDS, TOOLS, call, drain, expect, say, tail, text_of, toml, wait
 
 sys.path.append(TOOLS)
 import broken_setups as broken  # noqa: E402
@@ -185,7 +185,7 @@ def reads(bench, name, kafka, schema, outputs):
             outputs.append((f"{name}: {entry.name}", log.read()))
     verified = subprocess.run([bench.thalweg(), "table", "verify", "--json", place], stdout=subprocess.PIPE, text=True)
     expect(verified.returncode == 0, f"{name}: verify exits {verified.returncode}")
-    count = call(f"{TOOLS}/python", f"{TOOLS}/oracle/table.py", place)
+    count = call(f"{TOOLS}/python", f"{ROOT}/tests/oracle/table.py", place)
     return json.loads(count.splitlines()[-1])["rows"]
 
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pyarrow.parquet as pq
 
-from bench import TOOLS, call, drain, expect, oracle, say
+from bench import ROOT, TOOLS, call, drain, expect, oracle, say
 
 RECORDS, RATE = 45_000, 1_500  # thirty seconds
 VERSIONS = 320  # three checkpoints of ours
@@ -106,7 +106,7 @@ def spark(place, rows):
 
 
 def run_spark(place):
-    said = call(f"{TOOLS}/python", "--spark", "-c", SPARK, place, f"{TOOLS}/oracle", stderr=subprocess.DEVNULL)
+    said = call(f"{TOOLS}/python", "--spark", "-c", SPARK, place, f"{ROOT}/tests/oracle", stderr=subprocess.DEVNULL)
     return json.loads(said.splitlines()[-1])
 
 

@@ -105,7 +105,7 @@ def ends(bench):
     }
     for topic, arguments in cases.items():
         ddl = bench.produce(f"row4-{topic}", *arguments)
-    command = [f"{TOOLS}/python", f"{TOOLS}/oracle/produce.py", "--brokers", bench.broker(), "--topic", "row4-open",
+    command = [f"{TOOLS}/python", f"{ROOT}/tests/oracle/produce.py", "--brokers", bench.broker(), "--topic", "row4-open",
                "--mode", "transactional", "--records", str(records), "--leave-open"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         try:
@@ -128,7 +128,7 @@ def ends(bench):
 
 def compacted(bench, topic, place, ddl):
     file, _ = bench.dump(topic)
-    command = [f"{TOOLS}/python", f"{TOOLS}/oracle/compare.py", "--dump", file, "--table", place, "--schema", ddl]
+    command = [f"{TOOLS}/python", f"{ROOT}/tests/oracle/compare.py", "--dump", file, "--table", place, "--schema", ddl]
     result = json.loads(subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
     expect(not any(result[name] for name in ("missing", "doubled", "different")), f"{place}: {result}")
     return oracle("table.py", place)
@@ -252,7 +252,7 @@ def readers(bench):
             bench.run_to_end(bench.config([(topic, topic, place, schema)], store, max_latency="1s"), 300)
             table = bench.judge(topic, place, schema, store, ["duckdb", "deltalake", "polars"])
             if store == "local":
-                spark = json.loads(call(f"{TOOLS}/python", "--spark", f"{TOOLS}/oracle/spark.py", place,
+                spark = json.loads(call(f"{TOOLS}/python", "--spark", f"{ROOT}/tests/oracle/spark.py", place,
                                         stderr=subprocess.DEVNULL).splitlines()[-1])
                 sums = lake.duck().execute(f"SELECT count(*), sum(_offset) FROM delta_scan({lake.literal(place)})")
                 expect((spark["count"], int(spark["sum _offset"])) == tuple(map(int, sums.fetchone())),

@@ -18,9 +18,9 @@ import pyarrow as pa
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from bench import TOOLS, expect, oracle, refused, say
+from bench import ROOT, TOOLS, expect, oracle, refused, say
 
-sys.path.append(f"{TOOLS}/oracle")
+sys.path.append(f"{ROOT}/tests/oracle")
 from cells import plain  # noqa: E402
 
 UTC = datetime.timezone.utc
@@ -243,7 +243,7 @@ def produce(bench, topic, records, partitions=1, **settings):
 
 def cells(place, reader, key):
     python = [f"{TOOLS}/python"] + (["--spark"] if reader == "spark" else [])
-    command = python + [f"{TOOLS}/oracle/cells.py", place, "--reader", reader, "--key", key]
+    command = python + [f"{ROOT}/tests/oracle/cells.py", place, "--reader", reader, "--key", key]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     expect(done.returncode == 0, f"{reader} on {place}: exit {done.returncode}\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
