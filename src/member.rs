@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
-use rdkafka::error::KafkaError;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -320,7 +319,7 @@ impl<M: Seat> Delegate<M> {
     }
 
     /// The group waits for ever for an answer that could not be given.
-    fn answered(&mut self, what: &str, outcome: Result<(), KafkaError>) {
+    fn answered(&mut self, what: &str, outcome: Result<()>) {
         if let Err(error) = outcome {
             warn!(
                 group = self.settings.group.name, shard = self.index, %error,

@@ -116,6 +116,14 @@ fn what_others_wrote_reaches_a_terminal_through_one_function() {
 }
 
 #[test]
+fn only_the_source_speaks_to_the_kafka_client() {
+    let outside = sources().into_iter().filter(|source| source.module != "source");
+    let names_it = |source: &Source| identifiers(&source.text).contains("rdkafka");
+    let wrong: Vec<String> = outside.filter(names_it).map(|source| source.name).collect();
+    assert!(wrong.is_empty(), "`source` has no type of rdkafka for others: {wrong:?}");
+}
+
+#[test]
 fn imports_point_down() {
     let layers: BTreeMap<&str, usize> = LAYERS
         .iter()

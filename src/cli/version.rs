@@ -2,11 +2,12 @@
 
 use super::VersionArguments;
 use crate::error::Result;
+use crate::source;
 use crate::stdout;
 
 pub fn version(arguments: &VersionArguments) -> Result<()> {
     let ours = env!("CARGO_PKG_VERSION");
-    let (_, librdkafka) = rdkafka::util::get_rdkafka_version();
+    let librdkafka = source::client_version();
     if arguments.json {
         let value = serde_json::json!({"thalweg": ours, "librdkafka": librdkafka});
         return stdout::print_text(&value.to_string());

@@ -1,36 +1,26 @@
-//! A Kafka broker in this process, and the producer that fills it.
+//! The demo's broker, and the thread that produces to it.
 //!
-//! It owns librdkafka's mock cluster and its limits: it keeps
-//! [`KEPT_BYTES`] and [`KEPT_RECORDS`] of a partition and drops the oldest
-//! without a word. The producer therefore never runs further ahead of the
-//! table than a part of that. What counts as produced is what the broker
-//! acknowledged, offset by offset.
+//! It owns what is produced, and how fast: never further ahead of the table
+//! than a part of what the broker keeps. What counts as produced is what the
+//! broker acknowledged, offset by offset. The broker is `source::embedded`.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{
-    BaseProducer, BaseRecord, DefaultProducerContext, DeliveryResult, Producer as _, ProducerContext,
-};
-
 use super::record;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ids::Partition;
+use crate::source::embedded::{
+    Delivered, Deliveries, EmbeddedBroker, EmbeddedProducer, KEPT_BYTES, KEPT_RECORDS,
+};
 
 pub const TOPIC: &str = "events";
 pub const PARTITIONS: usize = 4;
 
-/// What the mock cluster keeps of a partition.
-const KEPT_BYTES: usize = 5 << 20;
-const KEPT_RECORDS: usize = 100_000;
-/// The part of it that may be ahead of the table, in percent.
+/// The part of what the broker keeps that may be ahead of the table, in percent.
 const AHEAD_PERCENT: usize = 40;
 /// What Kafka's record format adds to a record, at most.
 const FRAMING: usize = 16;
@@ -43,26 +33,6 @@ const AHEAD_MAX: i64 = {
 /// Records sent to a partition before the next one has its turn.
 const BURST: i64 = 500;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
-
-pub struct Broker {
-    cluster: MockCluster<'static, DefaultProducerContext>,
-}
-
-impl Broker {
-    pub fn start() -> Result<Broker> {
-        let cluster = MockCluster::new(1).map_err(|error| failed(&error))?;
-        cluster.create_topic(TOPIC, PARTITIONS as i32, 1).map_err(|error| failed(&error))?;
-        Ok(Broker { cluster })
-    }
-
-    pub fn address(&self) -> String {
-        self.cluster.bootstrap_servers()
-    }
-}
-
-fn failed(error: &KafkaError) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("the demo's broker: {error}"))
-}
 
 /// What was acknowledged of one partition, and how far the table has it.
 #[derive(Default)]
@@ -106,34 +76,27 @@ impl Shared {
     }
 }
 
-/// Hears of every record's fate.
-struct Reports(Arc<Shared>);
+/// Counts what the broker acknowledges.
+struct Counts(Arc<Shared>);
 
-impl ClientContext for Reports {}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let message = match result {
-            Ok(message) => message,
-            Err((error, _)) => return self.0.failed(format!("a record was not taken: {error}")),
+impl Deliveries for Counts {
+    fn delivered(&self, outcome: Result<Delivered<'_>>) {
+        let record = match outcome {
+            Ok(record) => record,
+            Err(error) => return self.0.failed(format!("a record was not taken: {error}")),
         };
-        let of = &self.0.partitions[message.partition() as usize];
+        let Partition(partition) = record.partition;
+        let of = &self.0.partitions[partition as usize];
         let expected = of.produced.load(Ordering::Relaxed);
-        let payload = message.payload().unwrap_or_default();
-        match record::id_in(payload) {
-            Some(id)
-                if message.offset() == expected && id == record::id_at(message.partition(), expected) =>
-            {
+        match record::id_in(record.value) {
+            Some(id) if record.offset.0 == expected && id == record::id_at(partition, expected) => {
                 of.produced.store(expected + 1, Ordering::Relaxed);
                 of.checksum.fetch_add(id as u64, Ordering::Relaxed);
-                of.bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
+                of.bytes.fetch_add(record.value.len() as u64, Ordering::Relaxed);
             }
             _ => self.0.failed(format!(
-                "record {expected} of partition {} stands at offset {}",
-                message.partition(),
-                message.offset()
+                "record {expected} of partition {partition} stands at offset {}",
+                record.offset
             )),
         }
     }
@@ -146,17 +109,9 @@ pub struct Producer {
 }
 
 impl Producer {
-    pub fn start(broker: &Broker) -> Result<Producer> {
+    pub fn start(broker: &EmbeddedBroker) -> Result<Producer> {
         let shared = Arc::new(Shared::default());
-        let client: BaseProducer<Reports> = ClientConfig::new()
-            .set("bootstrap.servers", broker.address())
-            .set("linger.ms", "5")
-            .set("batch.size", "524288")
-            // Order is what makes an offset predictable.
-            .set("max.in.flight.requests.per.connection", "1")
-            .set("acks", "all")
-            .create_with_context(Reports(Arc::clone(&shared)))
-            .map_err(|error| failed(&error))?;
+        let client = EmbeddedProducer::connect(broker, TOPIC, Counts(Arc::clone(&shared)))?;
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("producer".to_owned())
@@ -184,7 +139,7 @@ impl Drop for Producer {
     }
 }
 
-fn produce(client: &BaseProducer<Reports>, shared: &Shared) {
+fn produce(client: &EmbeddedProducer<Counts>, shared: &Shared) {
     let mut sent = [0; PARTITIONS];
     let mut record = Vec::with_capacity(record::BYTES_MAX);
     while !shared.stop.load(Ordering::Relaxed) && shared.check().is_ok() {
@@ -196,11 +151,10 @@ fn produce(client: &BaseProducer<Reports>, shared: &Shared) {
             while *sent < until {
                 record.clear();
                 record::write(&mut record, partition as i32, *sent, &time);
-                let message = BaseRecord::<(), [u8]>::to(TOPIC).partition(partition as i32).payload(&record);
-                match client.send(message) {
-                    Ok(()) => *sent += 1,
-                    Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => break,
-                    Err((error, _)) => return shared.failed(error.to_string()),
+                match client.send(Partition(partition as i32), &record) {
+                    Ok(true) => *sent += 1,
+                    Ok(false) => break,
+                    Err(error) => return shared.failed(error.to_string()),
                 }
             }
         }

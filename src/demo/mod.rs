@@ -30,9 +30,10 @@ use crossbeam_channel::Receiver;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
+use crate::source::embedded::EmbeddedBroker;
 use crate::stdout::print;
 use crate::table::store::Store;
-use broker::{Broker, PARTITIONS, Producer, Shared};
+use broker::{PARTITIONS, Producer, Shared};
 use child::Ingester;
 use follow::Follower;
 use place::DemoDirectory;
@@ -77,7 +78,7 @@ pub fn run(demo: &Demo, stop: &Receiver<()>) -> Result<()> {
 struct Stage {
     ingester: Ingester,
     producer: Producer,
-    _broker: Broker,
+    _broker: EmbeddedBroker,
     place: DemoDirectory,
     table: Follower,
     screen: Screen,
@@ -96,7 +97,7 @@ impl Stage {
         let began = SystemClock.boot();
         let place = DemoDirectory::prepare(&demo.dir)?;
         let table = Follower::new(Store::open(&place.table_url()?, &Default::default())?)?;
-        let broker = Broker::start()?;
+        let broker = EmbeddedBroker::start(broker::TOPIC, PARTITIONS)?;
         place.write_config(&broker.address())?;
         let ingester = Ingester::start(&place.config, &place.log)?;
         let producer = Producer::start(&broker)?;

@@ -434,7 +434,7 @@ mod tests {
             }
             return;
         }
-        let name = "source::complaints::tests::every_line_of_a_client_goes_through_tracing";
+        let name = "source::client_errors::tests::every_line_of_a_client_goes_through_tracing";
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
         let output = again.args(["--exact", name, "--nocapture"]).env(IS_CHILD, "1").output().unwrap();
         assert!(output.status.success());

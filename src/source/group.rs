@@ -63,11 +63,11 @@ pub trait Seat {
 
     /// # Errors
     /// The group waits for an answer still, and decides nothing before it has one.
-    fn accept(&self, places: &[GroupPartition]) -> KafkaResult<()>;
+    fn accept(&self, places: &[GroupPartition]) -> Result<()>;
 
     /// # Errors
     /// As of [`Seat::accept`].
-    fn give_up(&self, places: &[GroupPartition]) -> KafkaResult<()>;
+    fn give_up(&self, places: &[GroupPartition]) -> Result<()>;
 
     /// Tells the group where partitions stand, for those who look at its lag.
     fn tell(&self, offsets: &BTreeMap<GroupPartition, Offset>);
@@ -164,18 +164,19 @@ impl Seat for Member {
         self.consumer.assignment_lost()
     }
 
-    fn accept(&self, places: &[GroupPartition]) -> KafkaResult<()> {
+    fn accept(&self, places: &[GroupPartition]) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for (topic, partition) in places {
             // The end is an offset: nobody asks the group for one. Nothing is fetched there.
             let _ = list.add_partition_offset(topic, partition.0, rdkafka::Offset::End);
         }
-        take(&self.consumer, &list)?;
-        if places.is_empty() { Ok(()) } else { self.consumer.pause(&list) }
+        let taken = take(&self.consumer, &list);
+        let paused = taken.and_then(|()| if places.is_empty() { Ok(()) } else { self.consumer.pause(&list) });
+        paused.map_err(|error| unanswered(&error))
     }
 
-    fn give_up(&self, places: &[GroupPartition]) -> KafkaResult<()> {
-        release(&self.consumer, places)
+    fn give_up(&self, places: &[GroupPartition]) -> Result<()> {
+        release(&self.consumer, places).map_err(|error| unanswered(&error))
     }
 
     fn tell(&self, offsets: &BTreeMap<GroupPartition, Offset>) {
@@ -188,6 +189,10 @@ impl Seat for Member {
             tracing::debug!(group = self.group.name, %error, "offsets were not told to the group");
         }
     }
+}
+
+fn unanswered(error: &KafkaError) -> Error {
+    Error::new(ErrorKind::Unavailable, error.to_string())
 }
 
 fn denied(group: &str) -> Error {

@@ -6,17 +6,20 @@
 //! | [`kafka`] | librdkafka as a [`Source`]: one client per shard |
 //! | `messages` | messages taken from librdkafka in batches, and given back: the unsafe part |
 //! | [`prefetch`] | how much a client may fetch ahead, within its share of memory |
+//! | [`embedded`] | a broker in this process and a producer for it: the demo's |
 //! | [`group`] | a member of a consumer group: what it is assigned, nothing of it fetched |
 //! | [`catalog`] | what a broker says of topics: identity, partitions, offsets |
 //! | [`identity_check`] | whether the topics are still the ones that are read |
 //! | [`client_errors`] | why a broker cannot be talked to, and what the operator does |
 //!
 //! Architecture invariant: nothing above this seam sees a single message or a
-//! librdkafka type, so that the client behind it can be replaced.
+//! librdkafka type, so that the client behind it can be replaced; `tests/tidy.rs`
+//! refuses `rdkafka::` elsewhere.
 
 pub mod batch;
 pub mod catalog;
 mod client_errors;
+pub mod embedded;
 pub mod group;
 pub mod identity_check;
 pub mod kafka;
@@ -29,6 +32,11 @@ pub use batch::{RecordBatch, Slot};
 
 use crate::error::Error;
 use crate::ids::{Offset, Partition};
+
+/// The version of the library that speaks to Kafka.
+pub fn client_version() -> String {
+    rdkafka::util::get_rdkafka_version().1
+}
 
 /// What a source has to say.
 #[derive(Debug)]

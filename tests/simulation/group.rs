@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::error::KafkaResult;
 use thalweg::clock::Clock;
 use thalweg::error::Result;
 use thalweg::ids::{Offset, Partition};
@@ -287,11 +286,11 @@ impl Seat for SimSeat {
         self.coordinator.lock().unwrap().members.get(&self.id).is_none_or(|member| member.is_out)
     }
 
-    fn accept(&self, _places: &[GroupPartition]) -> KafkaResult<()> {
+    fn accept(&self, _places: &[GroupPartition]) -> Result<()> {
         Ok(())
     }
 
-    fn give_up(&self, places: &[GroupPartition]) -> KafkaResult<()> {
+    fn give_up(&self, places: &[GroupPartition]) -> Result<()> {
         let mut inner = self.coordinator.lock().unwrap();
         inner.due = true;
         let Some(member) = inner.members.get_mut(&self.id) else { return Ok(()) };
