@@ -371,7 +371,7 @@ impl Opener {
             &ready.store,
             &identity(table, &self.writer),
             &ready.topic,
-            || self.catalog.watermarks(&ready.topic, table.start),
+            || self.catalog.watermarks_of_the_same(&ready.topic, table.start),
             Preview {
                 schema_if_new: Some(&ready.schema),
                 seen: ready.seen.take(),

@@ -54,6 +54,17 @@ pub struct Topic {
     pub partitions: Vec<Partition>,
 }
 
+impl Topic {
+    /// Whether this is the topic that now has the name. An id that is not told says nothing.
+    pub fn is_still(&self, now: &TopicId) -> Result<()> {
+        if self.id == *now || self.id.is_unknown() || now.is_unknown() {
+            return Ok(());
+        }
+        let message = format!("topic `{}` was created again just now: its id is {now}", self.name);
+        Err(Error::new(ErrorKind::Unavailable, message).remedy("nothing was read of it: it is opened anew"))
+    }
+}
+
 impl Catalog {
     /// Connects, and fails if no broker answers.
     pub fn connect(kafka: &Kafka) -> Result<Catalog> {
@@ -184,6 +195,19 @@ impl Catalog {
     /// Whether a broker says, in one short question, that the topic has this id. No says nothing.
     pub fn confirms(&self, topic: &Topic) -> bool {
         !topic.id.is_unknown() && self.topic_id(&topic.name).is_ok_and(|id| id == topic.id)
+    }
+
+    /// The same of the topic that is meant: of one that was created again meanwhile nothing is said.
+    pub fn watermarks_of_the_same(
+        &self,
+        topic: &Topic,
+        start: Start,
+    ) -> Result<BTreeMap<Partition, Watermarks>> {
+        let watermarks = self.watermarks(topic, start)?;
+        if !topic.id.is_unknown() {
+            topic.is_still(&self.topic_id(&topic.name)?)?;
+        }
+        Ok(watermarks)
     }
 
     /// Offsets of every partition; `start` says where a first run begins.

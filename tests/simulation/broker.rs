@@ -266,6 +266,18 @@ impl Broker {
         log.low += chance.below((log.end() - log.low + 1) as u64) as i64;
     }
 
+    /// As the catalog does it: asked for the offsets, then once more for the topic.
+    pub fn watermarks_of_the_same(
+        &self,
+        known: &Topic,
+        latest: bool,
+    ) -> Result<BTreeMap<Partition, Watermarks>> {
+        if let Some(now) = self.topic() {
+            known.is_still(&now.id)?;
+        }
+        Ok(self.watermarks(latest))
+    }
+
     pub fn watermarks(&self, latest: bool) -> BTreeMap<Partition, Watermarks> {
         let marks = |log: &PartitionLog| Watermarks {
             low: Offset(log.low),

@@ -203,7 +203,8 @@ impl Instance {
             let (store, clock, identity) = (store.clone(), clock.clone(), identity(&name, &plan));
             let (broker, latest, places) = (Arc::clone(broker), plan.latest, places.clone());
             let topic = topic.clone();
-            let watermarks = move || Ok(broker.lock().unwrap().watermarks(latest));
+            let known = topic.clone();
+            let watermarks = move || broker.lock().unwrap().watermarks_of_the_same(&known, latest);
             runtime.spawn(async move {
                 let schema = Schema::from_ddl("id BIGINT, _partition INT, _offset BIGINT").unwrap();
                 let clock: SharedClock = clock;

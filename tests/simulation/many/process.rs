@@ -317,11 +317,12 @@ impl Process {
         let (store, places) = self.places(config);
         let (identity, clock) = (identity(&self.name, config.table_id), Arc::clone(&self.clock));
         let broker = Arc::clone(&config.broker);
+        let known = topic.clone();
         let watermarks = move || {
             let broker = broker.lock().unwrap();
             match broker.is_silent {
                 true => Err(Error::new(ErrorKind::Unavailable, "the broker does not answer")),
-                false => Ok(broker.watermarks(false)),
+                false => broker.watermarks_of_the_same(&known, false),
             }
         };
         self.runtime.spawn(async move {
