@@ -122,9 +122,9 @@ impl Members {
     }
 
     /// Has all of them leave the group, within a time: a broker that is down is not waited for.
-    pub fn leave(mut self, retry_policy: Duration) {
+    pub fn leave(mut self, timeout: Duration) {
         self.renounced.clear();
-        let deadline = crossbeam_channel::after(retry_policy);
+        let deadline = crossbeam_channel::after(timeout);
         while self.running > 0 {
             crossbeam_channel::select! {
                 recv(self.news) -> news => match news {
@@ -176,13 +176,13 @@ impl<M: Seat> Delegate<M> {
         index: usize,
         dependencies: MemberDependencies,
     ) -> Delegate<M> {
-        let retry_policy = drain_timeout(settings.group.session, settings.group.max_poll, HAND_OVER_MAX);
+        let timeout = drain_timeout(settings.group.session, settings.group.max_poll, HAND_OVER_MAX);
         let MemberDependencies { shard, left, renounces, news } = dependencies;
         Delegate {
             member,
             topics: settings.topics.keys().cloned().collect(),
             renounces,
-            membership: Membership::new(retry_policy),
+            membership: Membership::new(timeout),
             settings,
             shard,
             left,

@@ -77,8 +77,8 @@ impl Columns {
     }
 
     /// Writes the nulls that are owed: from now on every column holds its rows in memory.
-    pub(super) fn resolve(&mut self) {
-        self.columns.iter_mut().for_each(Column::resolve);
+    pub(super) fn write_nulls(&mut self) {
+        self.columns.iter_mut().for_each(Column::write_nulls);
     }
 
     /// The rows as an Arrow batch; none are left here. Nothing is copied.
@@ -285,13 +285,13 @@ impl Column {
     }
 
     /// The same here and in all columns below.
-    fn resolve(&mut self) {
+    fn write_nulls(&mut self) {
         match self.open() {
-            Data::Struct { children, .. } => children.iter_mut().for_each(Column::resolve),
-            Data::Array { element, .. } => element.resolve(),
+            Data::Struct { children, .. } => children.iter_mut().for_each(Column::write_nulls),
+            Data::Array { element, .. } => element.write_nulls(),
             Data::Map { key, value, .. } => {
-                key.resolve();
-                value.resolve();
+                key.write_nulls();
+                value.write_nulls();
             }
             _ => {}
         }

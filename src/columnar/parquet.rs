@@ -78,7 +78,7 @@ impl ParquetFile {
 
     /// Appends rows; the caller may clear them afterwards.
     pub fn write(&mut self, rows: &mut Columns) -> Result<()> {
-        rows.resolve();
+        rows.write_nulls();
         self.encoder.append(rows, self.row_group_bytes)?;
         self.rows += rows.rows() as u64;
         self.open_rows += rows.rows();

@@ -151,12 +151,12 @@ impl Committer {
         let Abandoned { shard, reset_epoch, lost, since, kept, rewound, request_id } = abandoned;
         self.group_assignments.valid.insert(shard, Valid { since, kept });
         let group_assignments = &self.group_assignments;
-        let orphan = self.ledger.discard(|work| work.shard == shard && !group_assignments.count(work));
+        let discarded = self.ledger.discard(|work| work.shard == shard && !group_assignments.count(work));
         // Dead letters that stand while their offsets do not: only a fresh look tells what is settled.
-        let in_doubt = orphan.iter().any(|unit| {
+        let in_doubt = discarded.iter().any(|unit| {
             unit.dead_letters.is_none() && unit.ranges.iter().any(|range| range.dead_letters > 0)
         });
-        self.discard(orphan);
+        self.discard(discarded);
         for source in lost {
             if !self.group_assignments.withdraw(shard, &source) {
                 continue;

@@ -53,7 +53,7 @@ impl fmt::Display for AppId {
 /// A deliberate override of one partition: from the next offset that the table had to another one.
 ///
 /// `thalweg/gap/<table id>/<topic>/<topic id or ->/<partition>/<from>-<to>`. It is a `txn` of its own, so
-/// that it survives checkpoints: without it a override is damage. Forward, offsets are given up; back, they are
+/// that it survives checkpoints: without it an override is damage. Forward, offsets are given up; back, they are
 /// read again. Its version counts how often this very override was made.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct OffsetOverride {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_offset_override_is_read_back_and_is_no_next_offset() {
+    fn an_offset_override_is_read_back_and_is_no_next_offset() {
         let text = "thalweg/gap/orders/shop.orders/mDp1Ot3CTkWoEyMOVyTBcA/7/100-250";
         let offset_override = OffsetOverride::parse(text).unwrap();
         assert_eq!(
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_identity_transfer_is_read_back_and_is_no_next_offset() {
+    fn an_identity_transfer_is_read_back_and_is_no_next_offset() {
         for text in
             ["thalweg/adopt/returns/t/A/orders/A", "thalweg/adopt/orders/t/A/-/-", "thalweg/adopt/o/t/A/o/-"]
         {

@@ -75,7 +75,7 @@ pub struct Membership<P> {
     held: BTreeMap<P, AssignmentEpoch>,
     last: AssignmentEpoch,
     leaving: Option<Leaving<P>>,
-    retry_policy: Duration,
+    timeout: Duration,
 }
 
 /// Partitions that are given up together: the group hears of all of them at once.
@@ -87,8 +87,8 @@ struct Leaving<P> {
 }
 
 impl<P: Ord + Clone> Membership<P> {
-    pub fn new(retry_policy: Duration) -> Membership<P> {
-        Membership { held: BTreeMap::new(), last: AssignmentEpoch::default(), leaving: None, retry_policy }
+    pub fn new(timeout: Duration) -> Membership<P> {
+        Membership { held: BTreeMap::new(), last: AssignmentEpoch::default(), leaving: None, timeout }
     }
 
     /// Partitions that the shard has, those on their way out included.
@@ -138,7 +138,7 @@ impl<P: Ord + Clone> Membership<P> {
         let leaving = self.leaving.get_or_insert_with(|| Leaving {
             all: Vec::new(),
             waiting: BTreeMap::new(),
-            until: now + self.retry_policy,
+            until: now + self.timeout,
         });
         let known: Vec<(P, AssignmentEpoch)> =
             partitions.iter().filter_map(|of| Some((of.clone(), *self.held.get(of)?))).collect();

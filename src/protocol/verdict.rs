@@ -31,7 +31,7 @@ pub enum Relation {
     Ours,
     /// A partition that we read, under another topic id or table id: its offsets were handed over.
     Successor,
-    /// The entry of a override of a partition that we read.
+    /// The entry of an override of a partition that we read.
     OffsetOverride,
 }
 

@@ -126,8 +126,8 @@ impl TableState {
 
     /// When what waits must be handed over; `None` while nothing waits.
     pub(super) fn due(&self) -> Option<Duration> {
-        let retry_policy = if self.waiting_records { self.table_context.max_latency } else { IDLE_TAIL };
-        self.waiting_since.map(|since| since + retry_policy)
+        let latency = if self.waiting_records { self.table_context.max_latency } else { IDLE_TAIL };
+        self.waiting_since.map(|since| since + latency)
     }
 
     pub(super) fn outputs_mut(&mut self) -> impl Iterator<Item = &mut Output> {

@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_known_id_is_confirmed_for() {
+    fn only_the_known_id_is_confirmed() {
         let was = known("A", "A");
         assert!(matches!(compare(&was, &Ok(Some(topic("A", 2)))), (Confirmed::Same, None)));
         let (confirmed, change) = compare(&was, &Ok(Some(topic("B", 2))));

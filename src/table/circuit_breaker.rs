@@ -162,7 +162,7 @@ impl CircuitBreaker {
         let probe = self.checked(op)?;
         let outcome = request.await;
         self.note(op, outcome.as_ref().err());
-        probe.resolve();
+        probe.answered();
         outcome
     }
 
@@ -221,7 +221,7 @@ struct Probe<'a>(Option<&'a CircuitBreaker>);
 
 impl Probe<'_> {
     /// Its answer was noted.
-    fn resolve(mut self) {
+    fn answered(mut self) {
         self.0 = None;
     }
 }
@@ -307,7 +307,7 @@ impl<S: ?Sized> BehindCircuitBreaker<S> {
         match self.circuit_breaker.checked(op) {
             Err(refused) => return futures::stream::once(async { Err(refused) }).boxed(),
             // Streams are read to their first item at least, or time lets the next probe go.
-            Ok(probe) => probe.resolve(),
+            Ok(probe) => probe.answered(),
         }
         let circuit_breaker = Arc::clone(&self.circuit_breaker);
         let mut noted = false;

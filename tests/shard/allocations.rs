@@ -13,7 +13,7 @@ use crate::workload::{self, Workload};
 const FILE: usize = 64;
 
 /// Allocations of each turn between two files, after `files` files.
-fn permits_between_files(workload: Workload, files: usize) -> Vec<u64> {
+fn batches_between_files(workload: Workload, files: usize) -> Vec<u64> {
     let mut scripted = Scripted::new(Setting {
         workload,
         store: in_memory(),
@@ -53,11 +53,11 @@ fn a_shard_allocates_nothing_for_a_batch_between_two_files() {
     let mut wrong = Vec::new();
     for name in workload::NAMES.into_iter().filter(|name| is_steady(name)) {
         let workload = workload::named(name, workload::ROWS);
-        let permits = permits_between_files(workload, 2);
-        let allocating = permits.iter().filter(|&&count| count > 0).count();
-        println!("{name}: {} batches, {allocating} of which allocate", permits.len());
+        let batches = batches_between_files(workload, 2);
+        let allocating = batches.iter().filter(|&&count| count > 0).count();
+        println!("{name}: {} batches, {allocating} of which allocate", batches.len());
         if allocating > 0 {
-            wrong.push(format!("{name}: allocations by batch {permits:?}"));
+            wrong.push(format!("{name}: allocations by batch {batches:?}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -76,7 +76,7 @@ fn watched<T: Send + 'static>(story: impl FnOnce() -> T + Send + 'static) -> T {
 
 #[test]
 fn a_stalled_upload_blocks_no_turn_and_bounds_memory_and_loses_nothing() {
-    let (write_compatibility, open) = watch::channel(false);
+    let (released, open) = watch::channel(false);
     let objects = Arc::new(InMemory::new());
     let store = Store {
         objects: Arc::clone(&objects) as Arc<dyn ObjectStore>,
@@ -94,9 +94,9 @@ fn a_stalled_upload_blocks_no_turn_and_bounds_memory_and_loses_nothing() {
         });
 
         // While the gate is shut, until nothing is taken in any more.
-        let (mut peak, mut permits) = (0, 0);
+        let (mut peak, mut passes) = (0, 0);
         while scripted.turn() == Turn::Worked {
-            permits += 1;
+            passes += 1;
             peak = peak.max(scripted.budget.used());
         }
         assert!(scripted.budget.held(Holding::Parts) >= BUDGET / 4, "the budget went to what waits");
@@ -107,12 +107,12 @@ fn a_stalled_upload_blocks_no_turn_and_bounds_memory_and_loses_nothing() {
         }
         assert_eq!(scripted.polls.load(Ordering::Relaxed), polls, "and nothing is polled");
         assert!(scripted.commit_finished().is_none(), "no file is whole before the store has it");
-        println!("{permits} turns before the budget was spent, {peak} bytes held at most, of {BUDGET}");
+        println!("{passes} turns before the budget was spent, {peak} bytes held at most, of {BUDGET}");
 
         // Afterwards as much again, and more. Uploads may end in another order than they began.
-        write_compatibility.send_replace(true);
+        released.send_replace(true);
         let (mut whole, mut ended, mut next) = (Vec::new(), BTreeMap::new(), 0);
-        while next < 3 * permits * BATCH as i64 {
+        while next < 3 * passes * BATCH as i64 {
             // Idle while parts are on their way: the runtime's thread has them.
             if scripted.turn() == Turn::Idle {
                 std::thread::yield_now();

@@ -240,7 +240,7 @@ impl Broker {
     }
 
     /// Every transaction comes to its end, and a deleted topic is there again.
-    pub fn resolve(&mut self, chance: &mut Chance) {
+    pub fn calm_down(&mut self, chance: &mut Chance) {
         if !self.exists {
             self.delete_or_create(chance);
         }

@@ -151,16 +151,16 @@ impl Coordinator {
         let target = self.target(&all);
         let owned: BTreeSet<i32> =
             self.members.values().flat_map(|member| member.owned.iter().copied()).collect();
-        let (mut is_resolved, mut is_new) = (true, false);
+        let (mut is_stable, mut is_new) = (true, false);
         for (id, member) in &mut self.members {
             let Some(wanted) = target.get(id) else { continue };
             let gone: BTreeSet<i32> = member.owned.difference(wanted).copied().collect();
-            is_resolved &= gone.is_empty();
+            is_stable &= gone.is_empty();
             if !gone.is_empty() && member.asked.is_none() {
                 member.ask(gone, now);
             }
             let fresh: BTreeSet<i32> = wanted.difference(&owned).copied().collect();
-            is_resolved &= wanted.iter().all(|of| member.owned.contains(of) || fresh.contains(of));
+            is_stable &= wanted.iter().all(|of| member.owned.contains(of) || fresh.contains(of));
             if !fresh.is_empty() || self.options.eager {
                 member.owned.extend(&fresh);
                 member.unheard.push_back(Decision::Assigned(places(&fresh)));
@@ -168,7 +168,7 @@ impl Coordinator {
             }
         }
         self.rebalances += usize::from(is_new);
-        self.due = !is_resolved;
+        self.due = !is_stable;
     }
 
     /// Who is to have what: as even as can be, and where it is if that is as good.

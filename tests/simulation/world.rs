@@ -169,7 +169,7 @@ impl World {
             self.something_happens()?;
             self.look()?;
         }
-        self.resolve_down()
+        self.calm_down()
     }
 
     fn look(&mut self) -> Outcome {
@@ -556,10 +556,10 @@ impl World {
 
     /// Faults stop. Whoever runs goes on, or one new instance does, for ever or to the end: all there is
     /// must be committed. A table that is to be written no more must be refused.
-    fn resolve_down(&mut self) -> Outcome {
+    fn calm_down(&mut self) -> Outcome {
         self.hand = None;
         self.store.heal();
-        self.broker.lock().unwrap().resolve(&mut self.chance);
+        self.broker.lock().unwrap().calm_down(&mut self.chance);
         // Who has nothing more to commit does not look whether it may.
         let broker = self.broker.lock().unwrap();
         let is_stopped = self.oracle.is_over(&broker) || self.oracle.is_out_of_reach(&broker);
@@ -579,7 +579,7 @@ impl World {
             let index = self.chance.index(self.running.len());
             self.step(index)?;
             self.look()?;
-            if let Some(end) = self.is_resolved(until_end) {
+            if let Some(end) = self.is_through(until_end) {
                 self.finish_removing();
                 self.oracle.conclude(&self.store, &self.broker.lock().unwrap())?;
                 return end;
@@ -590,7 +590,7 @@ impl World {
     }
 
     /// What the world has come to, if nothing more will happen in it.
-    fn is_resolved(&self, until_end: bool) -> Option<Outcome> {
+    fn is_through(&self, until_end: bool) -> Option<Outcome> {
         let broker = self.broker.lock().unwrap();
         if self.oracle.is_over(&broker) {
             let wrong = || Err("a run ended well on a table that it must not write".to_owned().into());

@@ -1,4 +1,4 @@
-//! The machine's wall clock overrides by years, and nobody's rows depend on it.
+//! The machine's wall clock jumps by years, and nobody's rows depend on it.
 
 use std::fs;
 use std::process::Command;
@@ -31,7 +31,7 @@ int clock_gettime(clockid_t id, struct timespec *at) {
 const YEAR_SECONDS: i64 = 365 * 24 * 3600;
 
 #[test]
-fn a_clock_that_offset_overrides_by_years_under_a_run_and_between_runs_loses_and_doubles_nothing() {
+fn a_clock_that_jumps_by_years_under_a_run_and_between_runs_loses_and_doubles_nothing() {
     let Some(story) = Story::begin("clock") else { return };
     let (source, library, shift) =
         (story.dir.join("shifted.c"), story.dir.join("shifted.so"), story.dir.join("shift"));

@@ -14,7 +14,7 @@ impl Columns {
 }
 
 impl Column {
-    /// The values; nulls must not be owed ([`Columns::resolve`]).
+    /// The values; nulls must not be owed ([`Columns::write_nulls`]).
     pub(in crate::columnar) fn data(&self) -> &Data {
         debug_assert_eq!(self.owed, 0, "columns are settled before they are read");
         &self.data

@@ -59,7 +59,7 @@ proptest! {
                 Action::Resolve => {
                     // What is owed ends a batch as soon as what is written.
                     let used = columns.bytes_used();
-                    columns.resolve();
+                    columns.write_nulls();
                     prop_assert_eq!(columns.bytes_used(), used);
                 }
                 Action::Recover => {

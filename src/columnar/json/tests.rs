@@ -712,7 +712,7 @@ proptest! {
     #[test]
     fn shapes_that_come_again_are_read_as_if_they_were_new(
         shapes in vec(vec((0..4_usize, 0..3_usize), 0..5), 1..3),
-        permits in vec((any::<prop::sample::Index>(), prop::option::of((any::<prop::sample::Index>(), "[{},:\" ]?"))), 1..8),
+        picks in vec((any::<prop::sample::Index>(), prop::option::of((any::<prop::sample::Index>(), "[{},:\" ]?"))), 1..8),
     ) {
         let written = |shape: &Vec<(usize, usize)>| {
             let members = shape.iter().map(|&(member, space)| {
@@ -722,7 +722,7 @@ proptest! {
             });
             format!("{{{}}}", members.collect::<Vec<_>>().join(","))
         };
-        let payloads: Vec<String> = permits.iter().map(|(shape, broken)| {
+        let payloads: Vec<String> = picks.iter().map(|(shape, broken)| {
             let mut text = written(shape.get(&shapes));
             if let Some((at, with)) = broken {
                 let at = at.index(text.len());

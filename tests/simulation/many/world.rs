@@ -487,11 +487,11 @@ impl World {
                 }
             }
             if step == self.mix.flood / 2 {
-                self.resolve_topics();
+                self.calm_topics();
             }
             self.step()?;
         }
-        self.resolve_topics();
+        self.calm_topics();
         self.reach_the_end(|world, table| !sick.contains(&table) && world.goes_on(table), "is well")?;
         Ok(sick)
     }
@@ -500,9 +500,9 @@ impl World {
         (0..steps).try_for_each(|_| self.step())
     }
 
-    fn resolve_topics(&mut self) {
+    fn calm_topics(&mut self) {
         for site in &self.sites {
-            site.broker.lock().unwrap().resolve(&mut self.chance);
+            site.broker.lock().unwrap().calm_down(&mut self.chance);
         }
     }
 
@@ -542,7 +542,7 @@ impl World {
             self.get_well(table);
             self.sites[table].store.heal();
         }
-        self.resolve_topics();
+        self.calm_topics();
         self.reach_the_end(World::goes_on, "has healed")?;
         self.ends_when_it_is_drained()?;
         self.is_alone = true;
