@@ -86,7 +86,7 @@ impl ClientErrors {
         ClientErrors { is_logged: true, state: Mutex::default() }
     }
 
-    /// The surest client error since the last [`forget`](Complaints::forget); of equals the newest.
+    /// The surest client error since the last [`forget`](ClientErrors::forget); of equals the newest.
     pub fn worst(&self) -> Option<ClientError> {
         self.lock().heard.iter().rev().min_by_key(|client_error| client_error.cause).cloned()
     }
