@@ -32,6 +32,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 const RACES: usize = 24;
 const RACERS: usize = 8;
+/// Races before a store that answers only some requests is given up.
+const RACE_TRIES_MAX: u32 = 5;
 /// A mark that is older counts for nothing.
 const KNOWN_FOR_MS: i64 = 30 * 24 * 3600 * 1000;
 const MARK: &str = "_thalweg_probe/held.json";
@@ -42,11 +44,11 @@ const REMOVALS: u32 = 6;
 /// What a race told.
 enum Race {
     /// At most one writer won, and its body stands.
-    PassedProbe,
+    Held,
     /// So many writers won.
     Lost(usize),
-    /// The store gave no clear answer to somebody.
-    Unclear(Error),
+    /// The store gave no clear answer to somebody, and perhaps one to others.
+    Unclear { error: Error, answered: bool },
 }
 
 /// A place that was raced, as a mark names it.
@@ -159,19 +161,25 @@ async fn is_marked(store: &Store, circuit_breaker: &CircuitBreaker) -> Result<bo
     }
 }
 
+/// Races until one is clear. A store that answers some requests and cuts others is asked again a few times;
+/// one that answers nothing is not.
 async fn race(store: &Store, unique: &str, races: usize) -> Result<()> {
-    let races = (0..races).map(|race| race_once(store, format!("_thalweg_probe/{unique}-{race}")));
-    let (mut held, mut unclear) = (false, None);
-    for race in join_all(races).await {
-        match race {
-            Race::PassedProbe => held = true,
-            Race::Lost(winners) => return Err(loses(store, winners)),
-            Race::Unclear(error) => unclear = Some(error),
+    let mut tries = 1;
+    loop {
+        let keys = (0..races).map(|race| format!("_thalweg_probe/{unique}-{tries}-{race}"));
+        let (mut held, mut unclear) = (false, None);
+        for race in join_all(keys.map(|key| race_once(store, key))).await {
+            match race {
+                Race::Held => held = true,
+                Race::Lost(winners) => return Err(loses(store, winners)),
+                Race::Unclear { error, answered } => unclear = Some((error, answered)),
+            }
         }
-    }
-    match unclear {
-        Some(error) if !held => Err(error),
-        _ => Ok(()),
+        match unclear {
+            Some((_, true)) if !held && tries < RACE_TRIES_MAX => tries += 1,
+            Some((error, _)) if !held => return Err(error),
+            _ => return Ok(()),
+        }
     }
 }
 
@@ -189,19 +197,23 @@ async fn race_once(store: &Store, key: String) -> Race {
     if winners.len() > 1 {
         return Race::Lost(winners.len());
     }
+    let is_clear = |answer: &object_store::Result<_>| {
+        matches!(answer, Ok(_) | Err(object_store::Error::AlreadyExists { .. }))
+    };
+    let answered = answers.iter().any(is_clear);
     let trouble = |answer: object_store::Result<_>| match answer {
         Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => None,
-        Err(error) => Some(Race::Unclear(explain(&store.url, &error))),
+        Err(error) => Some(Race::Unclear { error: explain(&store.url, &error), answered }),
     };
     if let Some(unclear) = answers.into_iter().find_map(trouble) {
         return unclear;
     }
     match (stands, winners.first()) {
-        (Err(error), _) => Race::Unclear(explain(&store.url, &error)),
+        (Err(error), _) => Race::Unclear { error: explain(&store.url, &error), answered },
         // Our own retry after a lost answer meets itself and looks like a loss, so
         // no winner at all is a flaky network, not a broken store.
-        (Ok(_), None) => Race::PassedProbe,
-        (Ok(body), Some(winner)) if body == format!("racer {winner}") => Race::PassedProbe,
+        (Ok(_), None) => Race::Held,
+        (Ok(body), Some(winner)) if body == format!("racer {winner}") => Race::Held,
         (Ok(_), Some(_)) => Race::Lost(2),
     }
 }

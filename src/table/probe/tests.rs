@@ -21,6 +21,8 @@ struct Bucket {
     inner: InMemory,
     requests: AtomicUsize,
     takes_every_put: AtomicBool,
+    /// Puts whose answer is cut off before the first one that is whole.
+    cut: AtomicUsize,
 }
 
 impl fmt::Display for Bucket {
@@ -33,6 +35,13 @@ impl fmt::Display for Bucket {
 impl ObjectStore for Bucket {
     async fn put_opts(&self, to: &Path, payload: PutPayload, mut options: PutOptions) -> Result<PutResult> {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        let is_cut = |left: usize| left.checked_sub(1);
+        if self.cut.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_cut).is_ok() {
+            return Err(object_store::Error::Generic {
+                store: "bucket",
+                source: "the answer was cut".into(),
+            });
+        }
         if self.takes_every_put.load(Ordering::Relaxed) {
             options.mode = PutMode::Overwrite;
         }
@@ -100,6 +109,19 @@ async fn a_bucket_is_raced_once_for_all_its_tables_and_by_little_when_it_is_know
     assert!(second <= 30, "{second}");
     let elsewhere = start(&bucket, "http://other:9000").await.unwrap();
     assert!(elsewhere >= RACES * RACERS, "a copy of the bucket at another place is not known: {elsewhere}");
+}
+
+#[tokio::test]
+async fn a_known_bucket_that_cuts_an_answer_now_and_then_is_raced_again_and_one_that_answers_nothing_is_not()
+{
+    let bucket = Arc::new(Bucket::default());
+    start(&bucket, "").await.unwrap();
+    let store = table(&bucket, 0);
+    bucket.cut.store(RACERS + RACERS / 2, Ordering::Relaxed);
+    race(&store, "flaky", 1).await.expect_err("nobody had an answer");
+    assert_eq!(bucket.cut.load(Ordering::Relaxed), RACERS / 2, "and nobody asked again");
+    race(&store, "flaky", 1).await.expect("half of a race had one, and the next race is clear");
+    assert_eq!(bucket.cut.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
