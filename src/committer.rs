@@ -9,7 +9,6 @@
 //! On the commit path nothing is listed and no file list is kept: a commit is
 //! one put of a few kilobytes, however large the table.
 
-mod body;
 mod dead_letters;
 mod group;
 mod log_tip;
@@ -17,10 +16,9 @@ mod offset_overrides;
 mod open;
 mod reset;
 
-pub use body::{Ours, Told, add, told};
 pub use dead_letters::{DeadLetterLocations, SeenDeadLetters};
-pub use log_tip::{CHECKPOINT_EVERY, TIP_TRUSTED_FOR, apply_foreign_commit};
-pub use open::{Opened, Preview, at_start, open};
+pub use log_tip::CHECKPOINT_EVERY;
+pub use open::{Opened, Preview, open};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,7 +28,6 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
-use self::body::body;
 use self::dead_letters::{DeadLetters, Posted};
 use self::group::GroupAssignments;
 use self::log_tip::{LogTip, RetryPolicy};
@@ -39,7 +36,7 @@ use crate::backoff::Backoff;
 use crate::clock::SharedClock;
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{DataFile, NextOffsets, ResetEpoch, ToCommitter, ToShard};
+use crate::exchange::{NextOffsets, ResetEpoch, ToCommitter, ToShard};
 use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
 use crate::metrics::{self, Stage};
 use crate::protocol::contention::Contention;
@@ -49,12 +46,15 @@ use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
 use crate::source::identity_check::{Confirmed, IdentityCheck};
-use crate::status::{Board, Part};
+use crate::status::Board;
 use crate::table::action::{Action, RANGES_TAG};
 use crate::table::checkpoint::CheckpointPermits;
-use crate::table::log::{self, Found, Resolved};
+use crate::table::commit_body::{CommitBody, Description};
+use crate::table::data_file::DataFile;
+use crate::table::log::{self, Found};
 use crate::table::orphan_cleaner::{Orphan, OrphanCleaner};
 use crate::table::store::Store;
+use crate::table::transaction::{self, Outcome, Tip, Transaction};
 use crate::table::{create, write_compatibility};
 
 /// Units of work in one commit; more wait for the next.
@@ -137,12 +137,14 @@ impl Committer {
         let starts = opened.plan.starts;
         let (dead_letters, forget) =
             DeadLetters::new(opened.dead_letters, &identity, &opened.snapshot, &dependencies);
-        let part = Part::Commits(identity.table_id.clone());
         let seen =
             if planted(Bug::TrustsALookThatTookLong) { dependencies.clock.boot() } else { opened.seen };
         Committer {
-            log_tip: LogTip::new(store, opened.snapshot, seen, &dependencies),
-            retry_policy: RetryPolicy { board: Arc::clone(&dependencies.board), part },
+            log_tip: LogTip::new(Tip::new(store, Some(opened.snapshot), seen), &dependencies),
+            retry_policy: RetryPolicy {
+                board: Arc::clone(&dependencies.board),
+                table_id: identity.table_id.clone(),
+            },
             schema: opened.schema,
             ledger: Ledger::new(starts),
             dead_letters,
@@ -168,7 +170,7 @@ impl Committer {
     }
 
     async fn work(&mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
-        let part = self.retry_policy.part.clone();
+        let part = self.retry_policy.part();
         self.show_offsets(self.ledger.next_offsets());
         loop {
             self.dependencies.board.heartbeat(&part, ALIVE_FOR);
@@ -242,82 +244,45 @@ impl Committer {
             may_go?;
             return self.reset().await;
         }
-        loop {
-            // Whatever came before may have taken days: a broker that was down, a machine that stood still.
-            let still_fits = self.still_fits(&work).await;
-            if !matches!(still_fits, Ok(true)) {
-                self.discard(work);
-                still_fits?;
-                return self.reset().await;
-            }
-            let ours = self.commit_body(&work);
-            let resolved = self.put(ours).await;
-            if resolved.is_err() && planted(Bug::DeletesFilesOfAnUnknownCommit) {
-                self.discard(work);
-                return self.reset().await;
-            }
-            match resolved? {
-                Resolved::Won => {
-                    // After so long the version may have been another's, cleaned up, and free again: the
-                    // table says whether this commit is in it. If it is, its files are live.
-                    let is_late = !self.log_tip.is_trusted(self.dependencies.clock.boot());
-                    if is_late && !(self.log_tip.counts(&self.retry_policy).await? && self.catch_up().await?)
-                    {
-                        return self.reset().await;
-                    }
-                    metrics::stage(Stage::Commit, self.dependencies.clock.boot().saturating_sub(begun));
-                    if planted(Bug::DeadLettersAfterOffsets) && !self.post_dead_letters(&mut work).await? {
-                        return self.reset().await;
-                    }
-                    self.committed(work);
-                    let others_first = self.contention.won();
-                    self.rest_within(others_first).await;
-                    return Ok(());
-                }
-                // Ours may have been there, and cleaned up, before the winner came: its files may be live.
-                Resolved::Lost(_) if !self.log_tip.is_trusted(self.dependencies.clock.boot()) => {
+        let clock = Arc::clone(&self.dependencies.clock);
+        let outcome = transaction::commit(&mut Append { committer: self, work: &work }, &clock).await;
+        if outcome.is_err() && planted(Bug::DeletesFilesOfAnUnknownCommit) {
+            self.discard(work);
+            return self.reset().await;
+        }
+        match outcome? {
+            // A late one is live, and what came after it may have taken the table from us.
+            Outcome::Landed { late: true } if !self.catch_up().await? => self.reset().await,
+            Outcome::Landed { .. } => {
+                metrics::stage(Stage::Commit, clock.boot().saturating_sub(begun));
+                if planted(Bug::DeadLettersAfterOffsets) && !self.post_dead_letters(&mut work).await? {
                     return self.reset().await;
                 }
-                Resolved::Lost(winner) => {
-                    metrics::commit_conflict(&self.identity.table_id);
-                    let lost = self.contention.lost();
-                    let mut fits = self.give_way(&winner).await;
-                    if matches!(fits, Ok(true)) {
-                        self.rest_within(lost.wait_within).await;
-                    }
-                    if matches!(fits, Ok(true)) && lost.looks_to_tip {
-                        fits = self.follow().await;
-                    }
-                    if !matches!(fits, Ok(true)) {
-                        // The version is another's for sure: our files are discarded.
-                        self.discard(work);
-                        fits?;
-                        return self.reset().await;
-                    }
-                    if lost.looks_to_tip {
-                        self.ledger.give_back(work);
-                        return Ok(());
-                    }
-                }
+                self.committed(work);
+                let others_first = self.contention.won();
+                self.rest_within(others_first).await;
+                Ok(())
+            }
+            Outcome::Unsure => self.reset().await,
+            Outcome::Moved(NotCommitted::Waits) => {
+                self.ledger.give_back(work);
+                Ok(())
+            }
+            Outcome::Moved(NotCommitted::Misfits) => {
+                self.discard(work);
+                self.reset().await
+            }
+            Outcome::Moved(NotCommitted::Failed(error)) => {
+                self.discard(work);
+                Err(error)
             }
         }
-    }
-
-    /// Puts the next version, and notes how long it took.
-    async fn put(&mut self, ours: Ours) -> Result<Resolved> {
-        let begun = self.dependencies.clock.boot();
-        let resolved = self
-            .log_tip
-            .put(ours, &self.identity.table_id, &self.retry_policy, &self.dependencies.clock)
-            .await?;
-        self.contention.took(self.dependencies.clock.boot().saturating_sub(begun));
-        Ok(resolved)
     }
 
     /// Follows the log to its tip, as far as it is to be had. False: what we hold no longer fits.
     async fn follow(&mut self) -> Result<bool> {
         while let Found::Commit(body) =
-            log::get(&self.log_tip.store, self.log_tip.snapshot.version.next()).await
+            log::get(self.log_tip.store(), self.log_tip.snapshot().version.next()).await
         {
             if !self.give_way(&body).await? {
                 return Ok(false);
@@ -415,7 +380,8 @@ impl Committer {
     /// Takes the winner of our version over. False: what we hold no longer fits the table.
     async fn give_way(&mut self, winner: &Bytes) -> Result<bool> {
         let (table_id, next_offsets) = (&self.identity.table_id, self.ledger.next_offsets());
-        match self.log_tip.apply_foreign_commit(winner, |app_id| relation(table_id, next_offsets, app_id))? {
+        let stake = |app_id: &str| relation(table_id, next_offsets, app_id);
+        match self.log_tip.tip.apply_foreign_commit(winner, &stake)? {
             Verdict::Fenced(by) => self.fenced(by).await.map(|()| false),
             Verdict::Transferred(by, entries) => Err(offset_overrides::transferred(table_id, by, &entries)),
             Verdict::OffsetsSet(by, entries) => {
@@ -424,10 +390,8 @@ impl Committer {
                 Ok(false)
             }
             Verdict::Reload => {
-                let schema = write_compatibility::check(
-                    &self.log_tip.snapshot.protocol,
-                    &self.log_tip.snapshot.metadata,
-                )?;
+                let snapshot = self.log_tip.snapshot();
+                let schema = write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?;
                 Ok(write_compatibility::still_fits(&self.schema, &schema)
                     || planted(Bug::IgnoresASchemaChange))
             }
@@ -488,7 +452,7 @@ impl Committer {
         self.forget.clear();
         self.reading_again.reset();
         self.ledger.committed(&work);
-        self.report(self.log_tip.snapshot.version, &work);
+        self.report(self.log_tip.snapshot().version, &work);
         for range in work.iter().flat_map(|unit| &unit.ranges) {
             self.dependencies.board.committed(&self.identity.table_id, &range.source, range.next);
         }
@@ -547,7 +511,7 @@ impl Committer {
         info!(table = self.identity.table_id, %version, rows, files = count, bytes, "committed");
     }
 
-    fn commit_body(&self, work: &[Work<DataFile>]) -> Ours {
+    fn commit_body(&self, work: &[Work<DataFile>]) -> CommitBody {
         let now = self.dependencies.clock.wall_ms();
         let mut next: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
         for range in work.iter().flat_map(|unit| &unit.ranges) {
@@ -555,11 +519,12 @@ impl Committer {
         }
         let mut actions = create::txns(&self.identity.table_id, &next, now);
         actions.extend(
-            work.iter().filter_map(|unit| unit.file.as_ref().map(|file| add(file, RANGES_TAG, &unit.ranges))),
+            work.iter().filter_map(|unit| unit.file.as_ref().map(|file| file.add(RANGES_TAG, &unit.ranges))),
         );
         actions.extend(self.forget.iter().cloned());
         let ranges = work.iter().flat_map(|unit| unit.ranges.iter().cloned()).collect();
-        body(&self.identity, "STREAMING UPDATE", actions, ranges, &self.dependencies.clock)
+        let description = Description::streaming_update(ranges);
+        CommitBody::new(&self.identity.writer, description, actions, &self.dependencies.clock)
     }
 
     /// Has files deleted that no commit names or can come to name.
@@ -568,7 +533,7 @@ impl Committer {
             if let Some(file) = unit.file {
                 self.dependencies
                     .orphan_cleaner
-                    .sweep(&self.log_tip.store, Orphan::whole(self.log_tip.store.path(&file.path)));
+                    .sweep(self.log_tip.store(), Orphan::whole(self.log_tip.store().path(&file.path)));
             }
             self.discard_dead_letters(unit.dead_letters);
         }
@@ -576,7 +541,8 @@ impl Committer {
 
     /// The same for files of dead letters.
     fn discard_dead_letters(&self, dead_letters: impl IntoIterator<Item = DataFile>) {
-        if let Some(DeadLetters { log_tip: LogTip { store, .. }, .. }) = &self.dead_letters {
+        if let Some(table) = &self.dead_letters {
+            let store = table.log_tip.store();
             for file in dead_letters {
                 self.dependencies.orphan_cleaner.sweep(store, Orphan::whole(store.path(&file.path)));
             }
@@ -614,6 +580,67 @@ impl Committer {
         let id = self.dependencies.clock.fresh_id();
         let part = id.bytes().fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         tokio::time::sleep(limit.mul_f64(f64::from(part) / f64::from(u32::MAX))).await;
+    }
+}
+
+/// Units of work on their way into the table.
+struct Append<'a> {
+    committer: &'a mut Committer,
+    work: &'a [Work<DataFile>],
+}
+
+/// Why units of work are not committed now. Nothing of them is in the table.
+enum NotCommitted {
+    /// They go with what else is ready by now.
+    Waits,
+    /// They no longer fit the table.
+    Misfits,
+    Failed(Error),
+}
+
+impl NotCommitted {
+    fn unless(fits: Result<bool>) -> Result<(), NotCommitted> {
+        match fits {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NotCommitted::Misfits),
+            Err(error) => Err(NotCommitted::Failed(error)),
+        }
+    }
+}
+
+impl Transaction for Append<'_> {
+    type Moved = NotCommitted;
+    type Waits = RetryPolicy;
+
+    fn tip(&mut self) -> &mut Tip {
+        &mut self.committer.log_tip.tip
+    }
+
+    async fn body(&mut self) -> Result<CommitBody, NotCommitted> {
+        // Whatever came before may have taken days: a broker that was down, a machine that stood still.
+        NotCommitted::unless(self.committer.still_fits(self.work).await)?;
+        Ok(self.committer.commit_body(self.work))
+    }
+
+    async fn judge(&mut self, winner: &Bytes) -> Result<(), NotCommitted> {
+        let committer = &mut *self.committer;
+        metrics::commit_conflict(&committer.identity.table_id);
+        let lost = committer.contention.lost();
+        NotCommitted::unless(committer.give_way(winner).await)?;
+        committer.rest_within(lost.wait_within).await;
+        if lost.looks_to_tip {
+            NotCommitted::unless(committer.follow().await)?;
+            return Err(NotCommitted::Waits);
+        }
+        Ok(())
+    }
+
+    fn waits(&self) -> &RetryPolicy {
+        &self.committer.retry_policy
+    }
+
+    fn resolved(&mut self, took: Duration) {
+        self.committer.contention.took(took);
     }
 }
 

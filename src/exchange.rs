@@ -20,26 +20,9 @@ use crate::protocol::membership::AssignmentEpoch;
 use crate::schema::Schema;
 use crate::source::identity_check::IdentityCheck;
 use crate::status::Board;
+use crate::table::data_file::DataFile;
 use crate::table::orphan_cleaner::OrphanCleaner;
 use crate::table::store::Store;
-
-/// A file that is whole and in the store.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DataFile {
-    /// Relative to the table's root.
-    pub path: String,
-    pub size: u64,
-    pub rows: u64,
-    /// Delta's statistics, JSON.
-    pub stats: String,
-    /// CRC-32 of its bytes.
-    pub checksum: u32,
-    /// Boot time at which it was begun.
-    pub begun: Duration,
-    pub modified_ms: i64,
-    /// The oldest timestamp of a record in it.
-    pub oldest_ms: Option<i64>,
-}
 
 /// Rises with every reset of a table; work from before a reset is discarded.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

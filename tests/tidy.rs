@@ -115,6 +115,22 @@ fn what_others_wrote_reaches_a_terminal_through_one_function() {
     assert!(found.is_empty(), "`stdout` prints, and shows nothing that acts: {found:#?}");
 }
 
+/// A store is asked to create what is not there by these; the probe races for a name of its own.
+const CREATES: [&str; 3] = ["table/disk.rs", "table/probe.rs", "table/transaction.rs"];
+
+#[test]
+fn a_version_of_a_log_is_put_in_one_place() {
+    let sources = sources();
+    let holding = |word: &str| -> Vec<&str> {
+        sources.iter().filter(|of| of.text.contains(word)).map(|of| of.name.as_str()).collect()
+    };
+    assert_eq!(holding("PutMode::Create"), CREATES, "who else creates what must not be there?");
+    assert_eq!(holding("version_path("), ["table/log.rs", "table/store.rs", "table/transaction.rs"]);
+    let transaction = sources.iter().find(|of| of.name == "table/transaction.rs").unwrap();
+    let calls = |of: &str| transaction.text.matches(of).count();
+    assert_eq!((calls("version_path("), calls(" put(&store"), calls(" resolve(transaction")), (1, 1, 1));
+}
+
 #[test]
 fn only_the_source_speaks_to_the_kafka_client() {
     let outside = sources().into_iter().filter(|source| source.module != "source");

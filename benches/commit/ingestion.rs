@@ -9,7 +9,7 @@ use thalweg::committer::{
     self, CHECKPOINT_EVERY, Committer, CommitterDependencies, DeadLetterLocations, Identity,
 };
 use thalweg::config::Compression;
-use thalweg::exchange::{DataFile, ResetEpoch, ToCommitter, ToShard};
+use thalweg::exchange::{ResetEpoch, ToCommitter, ToShard};
 use thalweg::ids::{Offset, Partition};
 use thalweg::protocol::anchor::Watermarks;
 use thalweg::protocol::fence::Writer;
@@ -18,6 +18,7 @@ use thalweg::source::catalog::Topic;
 use thalweg::source::identity_check::IdentityCheck;
 use thalweg::status::Board;
 use thalweg::table::checkpoint::CheckpointPermits;
+use thalweg::table::data_file::DataFile;
 use thalweg::table::orphan_cleaner::OrphanCleaner;
 use thalweg::table::store::Store;
 use tokio::sync::mpsc;

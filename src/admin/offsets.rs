@@ -8,13 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::warn;
 
 use super::identity;
 use crate::clock::SharedClock;
-use crate::committer::{TIP_TRUSTED_FOR, Told, at_start, told};
+use crate::committer::Identity;
 use crate::config::{Config, Start, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, Version};
@@ -23,10 +24,13 @@ use crate::protocol::app_id::{AppId, IdentityTransfer, OffsetOverride};
 use crate::protocol::lineage;
 use crate::protocol::offsets::{self, Consent, Decision, Facts, To, Wish};
 use crate::protocol::planted::{Bug, planted};
+use crate::protocol::verdict::Relation;
 use crate::source::catalog::{Catalog, Topic};
-use crate::table::log::{self, Resolved, Snapshot};
+use crate::table::commit_body::{CommitBody, Description};
+use crate::table::log::{self, Snapshot};
 use crate::table::places::rows_end;
 use crate::table::store::Store;
+use crate::table::transaction::{self, Beaten, FewTries, Outcome, Tip, Transaction};
 use crate::table::{create, since, write_compatibility};
 
 /// Where to, as a person says it.
@@ -61,17 +65,23 @@ pub struct Moved {
 
 /// A table and its topic as they are now.
 struct SeenOffsets {
-    snapshot: Snapshot,
+    tip: Tip,
     facts: TableFacts,
     watermarks: BTreeMap<Partition, Watermarks>,
     rows_end: Option<BTreeMap<Partition, Offset>>,
 }
 
 /// What a move would do now. Nothing is changed.
-pub async fn look_ahead(table: &Table, catalog: &Catalog, asked: &Asked) -> Result<Moved> {
+pub async fn look_ahead(
+    table: &Table,
+    catalog: &Catalog,
+    asked: &Asked,
+    clock: &SharedClock,
+) -> Result<Moved> {
     let store = Store::open(&table.location, &table.storage_options)?;
     let topic = catalog.topic(&table.topic)?;
-    let seen = look(&store, &topic, asked, || catalog.watermarks(&topic, asked.start())).await?;
+    let watermarks = || catalog.watermarks(&topic, asked.start());
+    let seen = look(&store, &topic, asked, watermarks, clock).await?;
     let decision = seen.decide(table, &topic, &asked.wish(&seen.watermarks))?;
     Ok(Moved { decision, version: None })
 }
@@ -106,13 +116,19 @@ pub async fn set_in(
     clock: &SharedClock,
 ) -> Result<Moved> {
     loop {
-        let begun = clock.boot();
-        let seen = look(store, topic, asked, &watermarks).await?;
+        let mut seen = look(store, topic, asked, &watermarks, clock).await?;
         let decision = seen.decide(table, topic, &asked.wish(&seen.watermarks))?;
         decision.permit(consent)?;
-        let Some(moved) = commit(store, table, &seen.snapshot, decision, clock).await? else { continue };
-        if clock.boot().saturating_sub(begun) <= TIP_TRUSTED_FOR || stands(store, &moved).await? {
-            return Ok(moved);
+        if decision.txns.is_empty() {
+            return Ok(Moved { decision, version: None });
+        }
+        let outcome = commit(&mut seen.tip, table, &decision, clock).await?;
+        let version = Some(seen.tip.snapshot().version);
+        match outcome {
+            Outcome::Landed { .. } => return Ok(Moved { decision, version }),
+            Outcome::Unsure if stands(store, &decision).await? => return Ok(Moved { decision, version }),
+            // Somebody else committed meanwhile.
+            Outcome::Moved(Beaten) | Outcome::Unsure => {}
         }
     }
 }
@@ -127,11 +143,11 @@ fn still_the_same(before: &Topic, now: &Topic) -> Result<()> {
 }
 
 /// Whether the table as it is now holds the move.
-async fn stands(store: &Store, moved: &Moved) -> Result<bool> {
+async fn stands(store: &Store, decision: &Decision) -> Result<bool> {
     let Some(snapshot) = log::load(store).await? else { return Ok(false) };
     // An offset may have been read on from since; an entry only counts up.
-    let entries = moved.decision.txns.iter();
-    let mut entries = entries.filter(|(name, _)| AppId::parse(name).is_none() || moved.decision.is_plain());
+    let entries = decision.txns.iter();
+    let mut entries = entries.filter(|(name, _)| AppId::parse(name).is_none() || decision.is_plain());
     Ok(entries.all(|(name, version)| snapshot.txns.get(name).is_some_and(|now| now >= version)))
 }
 
@@ -208,13 +224,16 @@ async fn look(
     topic: &Topic,
     asked: &Asked,
     watermarks: impl Fn() -> Result<BTreeMap<Partition, Watermarks>>,
+    clock: &SharedClock,
 ) -> Result<SeenOffsets> {
-    let Some(snapshot) = log::load(store).await? else {
+    let tip = Tip::load(store, clock).await?;
+    if !tip.exists() {
         return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table yet", store.url))
             .remedy("`start` in the config says where its first run begins"));
-    };
+    }
+    let snapshot = tip.snapshot();
     let schema = write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?;
-    refuse_replaced(store, &snapshot).await?;
+    refuse_replaced(store, snapshot).await?;
     let facts = snapshot.facts(write_compatibility::has_offset_columns(&schema));
     let watermarks = watermarks()?;
     let known: BTreeSet<String> =
@@ -224,7 +243,7 @@ async fn look(
         true => Some(rows_end(store, &topic.name, &topic.id, !known.is_empty()).await?),
         false => None,
     };
-    Ok(SeenOffsets { snapshot, facts, watermarks, rows_end })
+    Ok(SeenOffsets { tip, facts, watermarks, rows_end })
 }
 
 /// A commit of ours would hide from the next start that rows were taken away, also those of partitions
@@ -251,39 +270,62 @@ impl SeenOffsets {
     }
 }
 
-/// `None`: somebody else committed meanwhile.
+/// Commits a move that was decided from the table as it is at its tip.
 async fn commit(
-    store: &Store,
+    tip: &mut Tip,
     table: &Table,
-    snapshot: &Snapshot,
-    decision: Decision,
+    decision: &Decision,
     clock: &SharedClock,
-) -> Result<Option<Moved>> {
-    if decision.txns.is_empty() {
-        return Ok(Some(Moved { decision, version: None }));
+) -> Result<Outcome<Beaten>> {
+    let (identity, waits) = (identity(table, clock), FewTries::default());
+    let outcome = transaction::commit(&mut Override { tip, identity, decision, clock, waits }, clock).await;
+    outcome.map_err(|error| {
+        error.remedy("whether the offsets were moved is not known: look with `thalweg offsets show`")
+    })
+}
+
+/// The commit of a move.
+struct Override<'a> {
+    tip: &'a mut Tip,
+    identity: Identity,
+    decision: &'a Decision,
+    clock: &'a SharedClock,
+    waits: FewTries,
+}
+
+impl Transaction for Override<'_> {
+    type Moved = Beaten;
+    type Waits = FewTries;
+
+    fn tip(&mut self) -> &mut Tip {
+        self.tip
     }
-    let now = clock.wall_ms();
-    let actions =
-        decision.txns.iter().map(|(name, &version)| create::txn(name.clone(), version, now)).collect();
-    let moves: Vec<String> = decision.moves.iter().map(told_of).collect();
-    let parameters = Map::from_iter([
-        ("tableId".to_owned(), Value::from(table.id.as_str())),
-        ("moves".to_owned(), Value::from(moves.join(", "))),
-    ]);
-    let operation = if decision.identity_transfers.is_empty() { "SET OFFSETS" } else { "ADOPT OFFSETS" };
-    let identity = identity(table, clock);
-    let ours = told(&identity, Told { operation, parameters, ..Told::default() }, actions, clock);
-    let mut version = snapshot.version.next();
-    loop {
-        let resolved =
-            log::resolve(store, version, &ours.id, &ours.bytes, at_start(store)).await.map_err(|error| {
-                error.remedy("whether the offsets were moved is not known: look with `thalweg offsets show`")
-            })?;
-        match resolved {
-            Resolved::Won => return Ok(Some(Moved { decision, version: Some(version) })),
-            Resolved::Lost(_) if planted(Bug::MovesFromAnOldLook) => version = version.next(),
-            Resolved::Lost(_) => return Ok(None),
+
+    async fn body(&mut self) -> Result<CommitBody, Beaten> {
+        let Override { decision, clock, identity, .. } = self;
+        let now = clock.wall_ms();
+        let actions =
+            decision.txns.iter().map(|(name, &version)| create::txn(name.clone(), version, now)).collect();
+        let moves: Vec<String> = decision.moves.iter().map(told_of).collect();
+        let parameters = Map::from_iter([
+            ("tableId".to_owned(), Value::from(identity.table_id.as_str())),
+            ("moves".to_owned(), Value::from(moves.join(", "))),
+        ]);
+        let operation = if decision.identity_transfers.is_empty() { "SET OFFSETS" } else { "ADOPT OFFSETS" };
+        let description = Description { operation, parameters, ..Description::default() };
+        Ok(CommitBody::new(&identity.writer, description, actions, clock))
+    }
+
+    async fn judge(&mut self, winner: &Bytes) -> Result<(), Beaten> {
+        if planted(Bug::MovesFromAnOldLook) {
+            let _ = self.tip.apply_foreign_commit(winner, &|_: &str| Relation::Foreign);
+            return Ok(());
         }
+        Err(Beaten)
+    }
+
+    fn waits(&self) -> &FewTries {
+        &self.waits
     }
 }
 
@@ -448,18 +490,19 @@ mod tests {
     async fn a_move_that_was_decided_before_another_commit_is_not_made() {
         let mut table = HandMade::new().await;
         table.append(&[full(0, 0, 10)]).await;
-        let before = log::load(&table.store).await.unwrap().unwrap();
+        let clock: SharedClock = std::sync::Arc::new(SystemClock);
+        let mut before = Tip::load(&table.store, &clock).await.unwrap();
         table.append(&[full(0, 10, 20)]).await;
         let txns = BTreeMap::from([("thalweg/t/orders/id/0".to_owned(), 4)]);
         let decision = Decision { txns, ..Decision::default() };
-        let clock: SharedClock = std::sync::Arc::new(SystemClock);
         let of = of(&table, TABLE_ID);
-        let made = commit(&table.store, &of, &before, decision.clone(), &clock).await.unwrap();
-        assert!(made.is_none());
-        let now = log::load(&table.store).await.unwrap().unwrap();
-        assert_eq!((now.version, now.txns["thalweg/t/orders/id/0"]), (table.tip(), 20));
-        let made = commit(&table.store, &of, &now, decision, &clock).await.unwrap().unwrap();
-        assert_eq!(made.version, Some(now.version.next()));
+        let made = commit(&mut before, &of, &decision, &clock).await.unwrap();
+        assert_eq!(made, Outcome::Moved(Beaten));
+        let mut now = Tip::load(&table.store, &clock).await.unwrap();
+        let snapshot = now.snapshot();
+        assert_eq!((snapshot.version, snapshot.txns["thalweg/t/orders/id/0"]), (table.tip(), 20));
+        let made = commit(&mut now, &of, &decision, &clock).await.unwrap();
+        assert_eq!((made, now.snapshot().version), (Outcome::Landed { late: false }, table.tip().next()));
     }
 
     #[tokio::test]

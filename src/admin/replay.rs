@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -19,10 +20,9 @@ use super::identity;
 use crate::budget::{Budget, Holding};
 use crate::clock::SharedClock;
 use crate::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
-use crate::committer::{Identity, Ours, TIP_TRUSTED_FOR, Told, add, apply_foreign_commit, at_start, told};
+use crate::committer::Identity;
 use crate::config::Table;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::DataFile;
 use crate::ids::{Offset, OffsetRange, Partition, TopicPartition, Version};
 use crate::protocol::app_id::{AppId, IdentityTransfer, is_told_an_id, superseded, took_an_id};
 use crate::protocol::lineage::Lineage;
@@ -32,11 +32,14 @@ use crate::protocol::verdict::{Relation, Verdict};
 use crate::record::{Headers, Padded, Record};
 use crate::schema::Schema;
 use crate::table::action::Action;
+use crate::table::commit_body::{CommitBody, Description};
+use crate::table::data_file::DataFile;
 use crate::table::dead_letter_rows::{self, DeadLetterFile};
 use crate::table::dead_letters::{DeadLettersTag, REPLAYED_TAG};
-use crate::table::log::{self, Resolved, Snapshot};
+use crate::table::log::{self, Snapshot};
 use crate::table::orphan_cleaner::{Orphan, OrphanCleaner};
 use crate::table::store::{Store, explain};
+use crate::table::transaction::{self, FewTries, Outcome, Tip, Transaction};
 use crate::table::upload::{self, Name, PART_BYTES, Part, Uploaded};
 use crate::table::{create, inventory, places, since, write_compatibility};
 
@@ -122,10 +125,7 @@ struct Replay<'a> {
     asked: Asked,
     clock: SharedClock,
     identity: Identity,
-    store: Store,
-    snapshot: Snapshot,
-    /// When the log's tip was last seen, boot time.
-    tip_seen: Duration,
+    tip: Tip,
     schema: Arc<Schema>,
     dead_letters: Store,
     files: Vec<DeadLetterFile>,
@@ -144,13 +144,14 @@ impl<'a> Replay<'a> {
         asked: Asked,
         clock: &SharedClock,
     ) -> Result<Replay<'a>> {
-        let tip_seen = clock.boot();
-        let Some(snapshot) = log::load(&store).await? else {
+        let tip = Tip::load(&store, clock).await?;
+        if !tip.exists() {
             return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table", store.url)));
-        };
+        }
+        let snapshot = tip.snapshot();
         let schema = Arc::new(write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?);
-        since::not_replaced(&store, &snapshot, &table.id).await?;
-        refuse_transferred(table, &snapshot)?;
+        since::not_replaced(&store, snapshot, &table.id).await?;
+        refuse_transferred(table, snapshot)?;
         let inventory = inventory::take(&dead_letters).await?;
         let files = dead_letter_rows::files(&dead_letters, &inventory)?;
         let mut replay = Replay {
@@ -158,9 +159,7 @@ impl<'a> Replay<'a> {
             asked,
             clock: Arc::clone(clock),
             identity: identity(table, clock),
-            store,
-            snapshot,
-            tip_seen,
+            tip,
             schema,
             dead_letters,
             files,
@@ -176,7 +175,7 @@ impl<'a> Replay<'a> {
 
     /// Looks at every dead letter, and keeps those that may be due.
     async fn find_due(&mut self) -> Result<()> {
-        let places = DeadLetterOwners::of(&self.table.id, &self.snapshot.txns);
+        let places = DeadLetterOwners::of(&self.table.id, &self.tip.snapshot().txns);
         let mut sources: Vec<TopicPartition> = Vec::new();
         let mut standings: Vec<Option<Standing>> = Vec::new();
         let mut numbers: BTreeMap<TopicPartition, u32> = BTreeMap::new();
@@ -240,7 +239,7 @@ impl<'a> Replay<'a> {
     }
 
     fn standing(&self, source: &TopicPartition) -> Option<Standing> {
-        let txns = &self.snapshot.txns;
+        let txns = &self.tip.snapshot().txns;
         let at = |name: String| txns.get(&name).copied().map(Offset);
         let resolved = at(AppId::new(&self.table.id, source.clone()).to_string())?;
         // What was tried under a former name stays tried.
@@ -259,7 +258,7 @@ impl<'a> Replay<'a> {
 
     /// The same of all partitions.
     fn all_names(&self) -> BTreeSet<String> {
-        let lineage = Lineage::of(&self.snapshot.txns);
+        let lineage = Lineage::of(&self.tip.snapshot().txns);
         self.sources.iter().flat_map(|source| self.names(&lineage, source)).collect()
     }
 
@@ -272,7 +271,7 @@ impl<'a> Replay<'a> {
         &self,
         dead_letters: impl Iterator<Item = &DeadLetterRow>,
     ) -> Result<BTreeSet<(u32, Offset)>> {
-        let lineage = Lineage::of(&self.snapshot.txns);
+        let lineage = Lineage::of(&self.tip.snapshot().txns);
         let own = self.sources.iter().map(|source| AppId::new(&self.table.id, source.clone()));
         let names: Vec<Vec<AppId>> = own.map(|own| lineage.names(&own)).collect();
         let places = dead_letters.flat_map(|dead_letter| {
@@ -284,13 +283,14 @@ impl<'a> Replay<'a> {
             return Ok(BTreeSet::new());
         }
         if !write_compatibility::has_offset_columns(&self.schema) {
-            let message = format!("{}: the table has no columns `_partition` and `_offset`", self.store.url);
+            let message =
+                format!("{}: the table has no columns `_partition` and `_offset`", self.tip.store.url);
             return Err(Error::new(ErrorKind::CannotWrite, message).remedy(
                 "without them it cannot be known which dead letters are rows: replay without `--again`",
             ));
         }
         let wanted: BTreeSet<(TopicPartition, Offset)> = asked.keys().cloned().collect();
-        let found = places::replayed_rows(&self.store, &wanted).await?;
+        let found = places::replayed_rows(&self.tip.store, &wanted).await?;
         Ok(found.into_iter().filter_map(|place| Some((*asked.get(&place)?, place.1))).collect())
     }
 
@@ -319,7 +319,7 @@ impl<'a> Replay<'a> {
     async fn batch(&mut self, batch: &[DeadLetterRow]) -> Result<bool> {
         let decoded = self.decode(batch).await?;
         if !self.asked.dry_run {
-            let path = decoded.file.as_ref().map(|file| self.store.path(&file.path));
+            let path = decoded.file.as_ref().map(|file| self.tip.store.path(&file.path));
             let put = self.commit(batch, &decoded).await;
             // What is not sure is left where it is.
             if put.is_err() && planted(Bug::ReplayDeletesFilesInDoubt) {
@@ -344,7 +344,7 @@ impl<'a> Replay<'a> {
 
     fn sweep(&self, path: Option<object_store::path::Path>) {
         if let Some(path) = path {
-            self.orphan_cleaner.sweep(&self.store, Orphan::whole(path));
+            self.orphan_cleaner.sweep(&self.tip.store, Orphan::whole(path));
         }
     }
 
@@ -430,44 +430,23 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// Only the table can tell whether they are in it.
     async fn commit(&mut self, batch: &[DeadLetterRow], decoded: &Decoded) -> Result<Put> {
-        loop {
-            let now = self.clock.boot();
-            let is_old = |file: &DataFile| now.saturating_sub(file.begun) > FILE_AGE_MAX;
-            if decoded.file.as_ref().is_some_and(is_old) {
-                return Ok(Put::Orphan(None));
+        let clock = Arc::clone(&self.clock);
+        let waits = FewTries::default();
+        let mut rows = Rows { replay: self, batch, decoded, waits };
+        let outcome =
+            transaction::commit(&mut rows, &clock).await.map_err(|error| error.remedy(NOT_KNOWN))?;
+        match outcome {
+            Outcome::Landed { .. } => {
+                self.is_at_the_tip().await?;
+                let version = self.tip.snapshot().version;
+                self.outcome.commits += 1;
+                self.outcome.version = Some(version);
+                let rows: u64 = decoded.ranges.iter().map(|range| range.rows).sum();
+                info!(table = self.table.id, %version, dead_letters = batch.len(), rows, "dead letters replayed");
+                Ok(Put::Landed)
             }
-            match self.is_at_the_tip().await {
-                Ok(true) => {}
-                Ok(false) => return Ok(Put::Orphan(None)),
-                Err(error) => return Ok(Put::Orphan(Some(error))),
-            }
-            let begun = self.clock.boot();
-            let ours = self.body(batch, decoded);
-            let version = self.snapshot.version.next();
-            let resolved =
-                log::resolve(&self.store, version, &ours.id, &ours.bytes, at_start(&self.store)).await;
-            match resolved.map_err(|error| error.remedy(NOT_KNOWN))? {
-                Resolved::Won => {
-                    self.snapshot.apply(version, ours.commit);
-                    // What took longer says nothing of the tip.
-                    self.tip_seen = begun;
-                    self.is_at_the_tip().await?;
-                    self.outcome.commits += 1;
-                    self.outcome.version = Some(version);
-                    let rows: u64 = decoded.ranges.iter().map(|range| range.rows).sum();
-                    info!(table = self.table.id, %version, dead_letters = batch.len(), rows, "dead letters replayed");
-                    return Ok(Put::Landed);
-                }
-                // Ours may have been there, and cleaned up, before the winner came: its file may be live.
-                Resolved::Lost(_) if self.clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR => {
-                    return Err(moved_on(self.table).remedy(NOT_KNOWN));
-                }
-                Resolved::Lost(winner) => match self.give_way(&winner).await {
-                    Ok(true) => {}
-                    Ok(false) => return Ok(Put::Orphan(None)),
-                    Err(error) => return Ok(Put::Orphan(Some(error))),
-                },
-            }
+            Outcome::Unsure => Err(moved_on(self.table).remedy(NOT_KNOWN)),
+            Outcome::Moved(why) => Ok(Put::Orphan(why)),
         }
     }
 
@@ -475,26 +454,26 @@ impl<'a> Replay<'a> {
     /// looks again, and finds that its last commit counts, or ends.
     async fn is_at_the_tip(&mut self) -> Result<bool> {
         let now = self.clock.boot();
-        if now.saturating_sub(self.tip_seen) <= TIP_TRUSTED_FOR {
+        if self.tip.is_trusted(now) {
             return Ok(true);
         }
-        let Some(snapshot) = log::load(&self.store).await? else { return Err(moved_on(self.table)) };
-        since::not_replaced(&self.store, &snapshot, &self.table.id).await?;
+        let Some(snapshot) = log::load(&self.tip.store).await? else { return Err(moved_on(self.table)) };
+        since::not_replaced(&self.tip.store, &snapshot, &self.table.id).await?;
         refuse_transferred(self.table, &snapshot)?;
         let tried = |snapshot: &Snapshot, name: &String| snapshot.txns.get(name).copied();
         let took_an_id = |source| took_an_id(&self.table.id, source, &snapshot.txns).is_some();
-        if self.all_names().iter().any(|name| tried(&snapshot, name) != tried(&self.snapshot, name))
+        if self.all_names().iter().any(|name| tried(&snapshot, name) != tried(self.tip.snapshot(), name))
             || self.sources.iter().any(took_an_id)
         {
             return Err(moved_on(self.table));
         }
         self.schema = Arc::new(write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?);
-        let same = snapshot.metadata == self.snapshot.metadata;
-        (self.snapshot, self.tip_seen) = (snapshot, now);
+        let same = snapshot.metadata == self.tip.snapshot().metadata;
+        self.tip = Tip::new(self.tip.store.clone(), Some(snapshot), now);
         Ok(same)
     }
 
-    fn body(&self, batch: &[DeadLetterRow], decoded: &Decoded) -> Ours {
+    fn body(&self, batch: &[DeadLetterRow], decoded: &Decoded) -> CommitBody {
         let now = self.clock.wall_ms();
         let tried = |partition: u32| {
             self.standing(&self.sources[partition as usize]).map_or(Offset(0), |standing| standing.tried)
@@ -503,19 +482,19 @@ impl<'a> Replay<'a> {
         let mut actions: Vec<Action> =
             moves.into_iter().map(|(partition, at)| create::txn(self.app_id(partition), at.0, now)).collect();
         let tag = DeadLettersTag { table_id: self.table.id.clone(), ranges: decoded.ranges.clone() };
-        actions.extend(decoded.file.as_ref().map(|file| add(file, REPLAYED_TAG, &tag)));
+        actions.extend(decoded.file.as_ref().map(|file| file.add(REPLAYED_TAG, &tag)));
         let parameters = Map::from_iter([("outputMode".to_owned(), Value::from("Append"))]);
-        let told_of = Told {
+        let description = Description {
             operation: "REPLAY DEAD LETTERS",
             parameters,
             replayed: decoded.ranges.clone(),
-            ..Told::default()
+            ..Description::default()
         };
-        told(&self.identity, told_of, actions, &self.clock)
+        CommitBody::new(&self.identity.writer, description, actions, &self.clock)
     }
 
     /// Takes the winner of our version over. False: what was decoded no longer fits.
-    async fn give_way(&mut self, winner: &bytes::Bytes) -> Result<bool> {
+    fn give_way(&mut self, winner: &Bytes) -> Result<bool> {
         let names = self.all_names();
         let (id, sources) = (&self.table.id, &self.sources);
         let takes_over = |of: &TopicPartition, name: &str| {
@@ -523,12 +502,12 @@ impl<'a> Replay<'a> {
                 .is_some_and(|identity_transfer| identity_transfer.is_from(id, &of.topic, &of.topic_id))
                 || AppId::parse(name).is_some_and(|name| is_told_an_id(id, of, &name))
         };
-        let relation = |name: &str| match names.contains(name) && !planted(Bug::ReplayIgnoresAnother) {
+        let stake = |name: &str| match names.contains(name) && !planted(Bug::ReplayIgnoresAnother) {
             true => Relation::Ours,
             false if sources.iter().any(|of| takes_over(of, name)) => Relation::Successor,
             false => Relation::Foreign,
         };
-        match apply_foreign_commit(&self.store, &mut self.snapshot, winner, relation)? {
+        match self.tip.apply_foreign_commit(winner, &stake)? {
             Verdict::Fenced(by) | Verdict::Transferred(by, _) => {
                 let by = by.map_or_else(|| "an unknown writer".to_owned(), |writer| writer.to_string());
                 let message = format!("table `{id}`: its dead letters are being replayed by {by}, too");
@@ -536,12 +515,56 @@ impl<'a> Replay<'a> {
                     .remedy("what was committed stays: run it again once the other one has ended"))
             }
             Verdict::Reload => {
-                self.schema =
-                    Arc::new(write_compatibility::check(&self.snapshot.protocol, &self.snapshot.metadata)?);
+                let snapshot = self.tip.snapshot();
+                self.schema = Arc::new(write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?);
                 Ok(false)
             }
             _ => Ok(true),
         }
+    }
+}
+
+/// The rows of a batch on their way into the table.
+struct Rows<'a, 'b> {
+    replay: &'a mut Replay<'b>,
+    batch: &'a [DeadLetterRow],
+    decoded: &'a Decoded,
+    waits: FewTries,
+}
+
+impl Transaction for Rows<'_, '_> {
+    /// With an error: the table is another one's. Without: it has changed.
+    type Moved = Option<Error>;
+    type Waits = FewTries;
+
+    fn tip(&mut self) -> &mut Tip {
+        &mut self.replay.tip
+    }
+
+    async fn body(&mut self) -> Result<CommitBody, Option<Error>> {
+        let now = self.replay.clock.boot();
+        let is_old = |file: &DataFile| now.saturating_sub(file.begun) > FILE_AGE_MAX;
+        if self.decoded.file.as_ref().is_some_and(is_old) {
+            return Err(None);
+        }
+        fits(self.replay.is_at_the_tip().await)?;
+        Ok(self.replay.body(self.batch, self.decoded))
+    }
+
+    async fn judge(&mut self, winner: &Bytes) -> Result<(), Option<Error>> {
+        fits(self.replay.give_way(winner))
+    }
+
+    fn waits(&self) -> &FewTries {
+        &self.waits
+    }
+}
+
+fn fits(fits: Result<bool>) -> Result<(), Option<Error>> {
+    match fits {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(None),
+        Err(error) => Err(Some(error)),
     }
 }
 
@@ -625,7 +648,7 @@ impl<'a> Writer<'a> {
     }
 
     fn begin(&self) -> Result<Open> {
-        let Replay { table, clock, schema, store, orphan_cleaner, .. } = self.replay;
+        let Replay { table, clock, schema, tip: Tip { store, .. }, orphan_cleaner, .. } = self.replay;
         let parquet = ParquetFile::create(schema, table.compression, ROW_GROUP_BYTES)?.parts_of(PART_BYTES);
         let path = format!("part-{}.{}.parquet", clock.fresh_id_in_order(), table.compression.name());
         let (parts, mut arriving) = mpsc::channel(PARTS_WAITING);
@@ -650,7 +673,7 @@ impl<'a> Writer<'a> {
             let _ = parts.send(Part { bytes, charge, last: number == count }).await;
         }
         drop(parts);
-        let Replay { store, clock, .. } = self.replay;
+        let Replay { tip: Tip { store, .. }, clock, .. } = self.replay;
         match upload.await {
             Ok(Uploaded::Done) => {}
             Ok(Uploaded::Failed(error)) => return Err(explain(&store.url, &error)),
@@ -675,7 +698,7 @@ impl<'a> Writer<'a> {
 }
 
 impl Open {
-    async fn send(&mut self, bytes: bytes::Bytes, last: bool, budget: &Budget) {
+    async fn send(&mut self, bytes: Bytes, last: bool, budget: &Budget) {
         let charge = budget.charge(Holding::Parts, bytes.len());
         // An upload that ended says why when the file does.
         let _ = self.parts.send(Part { bytes, charge, last }).await;

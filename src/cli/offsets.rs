@@ -207,7 +207,7 @@ pub fn set(arguments: &SetArguments) -> Result<()> {
     let moved = runtime()?.block_on(async {
         match arguments.execute {
             true => offsets::set(table, &catalog, &asked, consent, &clock).await,
-            false => offsets::look_ahead(table, &catalog, &asked).await,
+            false => offsets::look_ahead(table, &catalog, &asked, &clock).await,
         }
     })?;
     if arguments.json {

@@ -8,14 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::body::{Ours, add, body};
-use super::log_tip::{LogTip, RetryPolicy, TIP_TRUSTED_FOR};
-use super::open::at_start;
+use bytes::Bytes;
+
+use super::log_tip::{LogTip, RetryPolicy};
 use super::{CommitterDependencies, Identity, is_old};
 use crate::clock::SharedClock;
 use crate::error::Result;
-use crate::exchange::DataFile;
-use crate::ids::{Offset, OffsetRange, TopicPartition, Version};
+use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::protocol::app_id::AppId;
 use crate::protocol::dead_letters::{self, AlreadyDeadLettered};
 use crate::protocol::fence::Writer;
@@ -24,10 +23,13 @@ use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::{Relation, Verdict};
 use crate::schema::Schema;
 use crate::table::action::Action;
+use crate::table::commit_body::{CommitBody, Description};
 use crate::table::create;
+use crate::table::data_file::DataFile;
 use crate::table::dead_letters::{DEAD_LETTERS_TAG, DeadLettersTag, check, held};
-use crate::table::log::{self, Resolved, Snapshot};
+use crate::table::log::Snapshot;
 use crate::table::store::Store;
+use crate::table::transaction::{self, FewTries, Outcome, Tip, Transaction};
 
 pub type Reach = Arc<dyn Fn(&str) -> Result<Store> + Send + Sync>;
 
@@ -97,7 +99,8 @@ impl DeadLetterLocations {
             let seen = seen.take_if(|_| may_create);
             let claimed = claim(&store, identity, &resolved, may_create, seen, clock).await?;
             let mut in_doubt = BTreeMap::new();
-            if let Some((snapshot, _)) = &claimed {
+            if let Some(tip) = &claimed {
+                let snapshot = tip.snapshot();
                 in_doubt = resolved
                     .iter()
                     .filter_map(|(source, (offset, names))| {
@@ -113,7 +116,7 @@ impl DeadLetterLocations {
                 }
             }
             if current.is_some() {
-                taken.current = claimed.map(|(snapshot, seen)| (store, snapshot, seen));
+                taken.current = claimed;
             } else if in_doubt.is_empty() || planted(Bug::ForgetsAPlaceInDoubt) {
                 taken.spent.push(place);
             }
@@ -129,8 +132,8 @@ type Settling = BTreeMap<TopicPartition, (Offset, Vec<AppId>)>;
 #[derive(Debug, Default)]
 pub struct TakenOver {
     pub held: AlreadyDeadLettered,
-    /// And when its tip was last known for sure.
-    current: Option<(Store, Snapshot, Duration)>,
+    /// The place of the config.
+    current: Option<Tip>,
     /// Former places without a dead letter in doubt: the main table may forget them.
     spent: Vec<String>,
 }
@@ -139,7 +142,7 @@ pub struct TakenOver {
 pub type SeenDeadLetters = (Snapshot, Duration);
 
 /// Moves our `txn`s in a dead-letter table to where they stand, so that a
-/// commit of another instance loses. `None` where there is no table; else as it is, and when it was looked at.
+/// commit of another instance loses. `None` where there is no table.
 async fn claim(
     store: &Store,
     identity: &Identity,
@@ -147,25 +150,23 @@ async fn claim(
     may_create: bool,
     mut seen: Option<SeenDeadLetters>,
     clock: &SharedClock,
-) -> Result<Option<SeenDeadLetters>> {
+) -> Result<Option<Tip>> {
     loop {
-        let now = clock.boot();
-        let (snapshot, begun) = match seen.take() {
-            Some((snapshot, when)) => (Some(snapshot), when),
-            None => (log::load(store).await?, now),
+        let mut tip = match seen.take() {
+            Some((snapshot, when)) => Tip::new(store.clone(), Some(snapshot), when),
+            None => Tip::load(store, clock).await?,
         };
-        let (version, operation, mut actions) = match &snapshot {
-            Some(snapshot) => {
-                check(store, snapshot)?;
-                (snapshot.version.next(), "STREAMING UPDATE", Vec::new())
-            }
-            None if may_create => {
-                let actions = create::actions(&Schema::of_dead_letters(), clock.fresh_id(), clock.wall_ms());
-                (Version(0), "CREATE TABLE", actions)
-            }
-            None => return Ok(None),
+        let (description, mut actions) = if tip.exists() {
+            check(store, tip.snapshot())?;
+            (Description::streaming_update(Vec::new()), Vec::new())
+        } else if may_create {
+            let actions = create::actions(&Schema::of_dead_letters(), clock.fresh_id(), clock.wall_ms());
+            (Description::create_table(), actions)
+        } else {
+            return Ok(None);
         };
-        let stands = |app_id: &str| snapshot.as_ref().and_then(|snapshot| snapshot.txns.get(app_id).copied());
+        let stands =
+            |app_id: &str| if tip.exists() { tip.snapshot().txns.get(app_id).copied() } else { None };
         for (source, (offset, names)) in resolved {
             for name in names {
                 let app_id = dead_letters::app_id(&name.table_id, &name.source);
@@ -176,17 +177,10 @@ async fn claim(
                 }
             }
         }
-        let ours = body(identity, operation, actions, Vec::new(), clock);
-        let resolved = log::resolve(store, version, &ours.id, &ours.bytes, at_start(store)).await?;
-        let is_late = clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR;
-        match (resolved, snapshot) {
-            (Resolved::Won, _) if is_late && !log::counts(store, version).await? => {}
-            (Resolved::Won, None) => return Ok(Some((create::snapshot(ours.commit), begun))),
-            (Resolved::Won, Some(mut snapshot)) => {
-                snapshot.apply(version, ours.commit);
-                return Ok(Some((snapshot, begun)));
-            }
-            (Resolved::Lost(_), _) => {}
+        let body = CommitBody::new(&identity.writer, description, actions, clock);
+        let claimed = transaction::commit_once(&mut tip, body, FewTries::default(), clock).await?;
+        if let Outcome::Landed { .. } = claimed {
+            return Ok(Some(tip));
         }
     }
 }
@@ -216,10 +210,7 @@ impl DeadLetters {
         main: &Snapshot,
         dependencies: &CommitterDependencies,
     ) -> (Option<DeadLetters>, Vec<Action>) {
-        let dead_letters = |(store, snapshot, seen)| DeadLetters {
-            log_tip: LogTip::new(store, snapshot, seen, dependencies),
-        };
-        let current = taken.current.map(dead_letters);
+        let current = taken.current.map(|tip| DeadLetters { log_tip: LogTip::new(tip, dependencies) });
         // Of a group, others may write to a former place still, by a config of before.
         if identity.writer.group.is_some() {
             return (current, Vec::new());
@@ -247,34 +238,18 @@ impl DeadLetters {
     ) -> Result<Posted> {
         let own: BTreeSet<String> =
             ours.keys().map(|source| dead_letters::app_id(&identity.table_id, source)).collect();
-        if let Some(trouble) = self.keep_up(&own, retry_policy, clock).await? {
-            return Ok(trouble);
-        }
-        loop {
-            // The look at the log may have taken its time.
-            if files.iter().any(|(file, _)| is_old(file, clock.boot())) {
-                return Ok(Posted::Changed);
+        let mut post = Post { table: self, files, own: &own, identity, retry_policy, clock };
+        match transaction::commit(&mut post, clock).await? {
+            // Who took the table over since may have read that these are not in it.
+            Outcome::Landed { .. } if self.keep_up(&own, retry_policy, clock).await?.is_some() => {
+                Ok(Posted::Unsure)
             }
-            let ours = self.body(files, identity, clock);
-            match self.log_tip.put(ours, &identity.table_id, retry_policy, clock).await? {
-                Resolved::Won => {
-                    let is_late = !self.log_tip.is_trusted(clock.boot());
-                    if (is_late && !self.log_tip.counts(retry_policy).await?)
-                        || self.keep_up(&own, retry_policy, clock).await?.is_some()
-                    {
-                        return Ok(Posted::Unsure);
-                    }
-                    self.log_tip.checkpoint_when_due(clock);
-                    return Ok(Posted::Landed);
-                }
-                // Ours may have been there, and cleaned up, before the winner came.
-                Resolved::Lost(_) if !self.log_tip.is_trusted(clock.boot()) => return Ok(Posted::Unsure),
-                Resolved::Lost(winner) => {
-                    if let Some(trouble) = self.apply_foreign_commit(&winner, &own)? {
-                        return Ok(trouble);
-                    }
-                }
+            Outcome::Landed { .. } => {
+                self.log_tip.checkpoint_when_due(clock);
+                Ok(Posted::Landed)
             }
+            Outcome::Unsure => Ok(Posted::Unsure),
+            Outcome::Moved(trouble) => trouble,
         }
     }
 
@@ -298,27 +273,28 @@ impl DeadLetters {
         Ok(None)
     }
 
-    fn apply_foreign_commit(
-        &mut self,
-        body: &bytes::Bytes,
-        own: &BTreeSet<String>,
-    ) -> Result<Option<Posted>> {
-        let relation = |app_id: &str| if own.contains(app_id) { Relation::Ours } else { Relation::Foreign };
-        Ok(match self.log_tip.apply_foreign_commit(body, relation)? {
+    fn apply_foreign_commit(&mut self, body: &Bytes, own: &BTreeSet<String>) -> Result<Option<Posted>> {
+        let stake = |app_id: &str| if own.contains(app_id) { Relation::Ours } else { Relation::Foreign };
+        Ok(match self.log_tip.tip.apply_foreign_commit(body, &stake)? {
             Verdict::Harmless => None,
             Verdict::Fenced(by) => Some(Posted::Fenced(by)),
             _ => {
-                check(&self.log_tip.store, &self.log_tip.snapshot)?;
+                check(self.log_tip.store(), self.log_tip.snapshot())?;
                 Some(Posted::Changed)
             }
         })
     }
 
-    fn body(&self, files: &[(DataFile, Vec<OffsetRange>)], identity: &Identity, clock: &SharedClock) -> Ours {
+    fn body(
+        &self,
+        files: &[(DataFile, Vec<OffsetRange>)],
+        identity: &Identity,
+        clock: &SharedClock,
+    ) -> CommitBody {
         let mut reach: BTreeMap<String, i64> = BTreeMap::new();
         for range in files.iter().flat_map(|(_, ranges)| ranges) {
             let app_id = dead_letters::app_id(&identity.table_id, &range.source);
-            let stands = self.log_tip.snapshot.txns.get(&app_id).copied().unwrap_or(0);
+            let stands = self.log_tip.snapshot().txns.get(&app_id).copied().unwrap_or(0);
             let reach = reach.entry(app_id).or_insert(stands);
             let floor = if planted(Bug::DeadLetterOffsetsGoBack) { 0 } else { *reach };
             *reach = range.next.0.max(floor);
@@ -328,8 +304,47 @@ impl DeadLetters {
             reach.into_iter().map(|(app_id, version)| create::txn(app_id, version, now)).collect();
         actions.extend(files.iter().map(|(file, ranges)| {
             let tag = DeadLettersTag { table_id: identity.table_id.clone(), ranges: ranges.clone() };
-            add(file, DEAD_LETTERS_TAG, &tag)
+            file.add(DEAD_LETTERS_TAG, &tag)
         }));
-        body(identity, "STREAMING UPDATE", actions, Vec::new(), clock)
+        CommitBody::new(&identity.writer, Description::streaming_update(Vec::new()), actions, clock)
+    }
+}
+
+/// Files of dead letters on their way into their table.
+struct Post<'a> {
+    table: &'a mut DeadLetters,
+    files: &'a [(DataFile, Vec<OffsetRange>)],
+    own: &'a BTreeSet<String>,
+    identity: &'a Identity,
+    retry_policy: &'a RetryPolicy,
+    clock: &'a SharedClock,
+}
+
+impl Transaction for Post<'_> {
+    /// Never [`Posted::Landed`], never [`Posted::Unsure`].
+    type Moved = Result<Posted>;
+    type Waits = RetryPolicy;
+
+    fn tip(&mut self) -> &mut Tip {
+        &mut self.table.log_tip.tip
+    }
+
+    async fn body(&mut self) -> Result<CommitBody, Result<Posted>> {
+        if let Some(trouble) = self.table.keep_up(self.own, self.retry_policy, self.clock).await.transpose() {
+            return Err(trouble);
+        }
+        // The look at the log may have taken its time.
+        if self.files.iter().any(|(file, _)| is_old(file, self.clock.boot())) {
+            return Err(Ok(Posted::Changed));
+        }
+        Ok(self.table.body(self.files, self.identity, self.clock))
+    }
+
+    async fn judge(&mut self, winner: &Bytes) -> Result<(), Result<Posted>> {
+        self.table.apply_foreign_commit(winner, self.own).transpose().map_or(Ok(()), Err)
+    }
+
+    fn waits(&self) -> &RetryPolicy {
+        self.retry_policy
     }
 }

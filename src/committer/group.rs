@@ -11,17 +11,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tracing::{debug, info};
 
-use super::Committer;
+use super::log_tip::RetryPolicy;
+use super::{Committer, NotCommitted};
 use crate::error::Result;
-use crate::exchange::{Abandoned, DataFile, Owned, RequestId, ResetEpoch, ToCommitter, ToShard};
+use crate::exchange::{Abandoned, Owned, RequestId, ResetEpoch, ToCommitter, ToShard};
 use crate::ids::{Offset, TopicPartition};
 use crate::protocol::dead_letters::AlreadyDeadLettered;
 use crate::protocol::ledger::Work;
 use crate::protocol::membership::AssignmentEpoch;
 use crate::protocol::planted::{Bug, planted};
-use crate::table::log::Resolved;
+use crate::table::commit_body::CommitBody;
+use crate::table::data_file::DataFile;
+use crate::table::transaction::{self, Outcome, Tip, Transaction};
 
 /// What is known of the group's decisions.
 #[derive(Default)]
@@ -286,18 +290,18 @@ impl Committer {
         if self.ledger.next_offsets().is_empty() || !self.catch_up().await? {
             return Ok(None);
         }
-        let next_offsets = self.next_offsets_in(&self.log_tip.snapshot, sources.iter())?;
+        let next_offsets = self.next_offsets_in(self.log_tip.snapshot(), sources.iter())?;
         self.ledger.join(next_offsets.clone());
-        while let Some(claim) = self.claim(&next_offsets).filter(|_| !planted(Bug::NoClaimOfAnAssignment)) {
-            if !self.still_fits(&[]).await? {
-                return Ok(None);
-            }
-            match self.put(claim).await? {
-                Resolved::Won if self.log_tip.is_trusted(self.dependencies.clock.boot()) => break,
+        if self.claim(&next_offsets).is_some() && !planted(Bug::NoClaimOfAnAssignment) {
+            let clock = Arc::clone(&self.dependencies.clock);
+            let mut claim = Claim { committer: self, next_offsets: &next_offsets };
+            match transaction::commit(&mut claim, &clock).await? {
+                Outcome::Landed { .. } => {}
                 // It may have landed where nobody looks any more.
-                Resolved::Won => return Ok(None),
-                Resolved::Lost(winner) if self.give_way(&winner).await? => {}
-                Resolved::Lost(_) => return Ok(None),
+                Outcome::Unsure | Outcome::Moved(NotCommitted::Misfits | NotCommitted::Waits) => {
+                    return Ok(None);
+                }
+                Outcome::Moved(NotCommitted::Failed(error)) => return Err(error),
             }
         }
         let held = self.take_dead_letters_over(&next_offsets).await?;
@@ -316,6 +320,34 @@ impl Committer {
             }
         }
         Ok(())
+    }
+}
+
+/// The claim of partitions beside those that are read, whose work goes on.
+struct Claim<'a> {
+    committer: &'a mut Committer,
+    next_offsets: &'a BTreeMap<TopicPartition, Offset>,
+}
+
+impl Transaction for Claim<'_> {
+    type Moved = NotCommitted;
+    type Waits = RetryPolicy;
+
+    fn tip(&mut self) -> &mut Tip {
+        &mut self.committer.log_tip.tip
+    }
+
+    async fn body(&mut self) -> Result<CommitBody, NotCommitted> {
+        NotCommitted::unless(self.committer.still_fits(&[]).await)?;
+        self.committer.claim(self.next_offsets).ok_or(NotCommitted::Misfits)
+    }
+
+    async fn judge(&mut self, winner: &Bytes) -> Result<(), NotCommitted> {
+        NotCommitted::unless(self.committer.give_way(winner).await)
+    }
+
+    fn waits(&self) -> &RetryPolicy {
+        &self.committer.retry_policy
     }
 }
 

@@ -51,7 +51,7 @@ impl Committer {
 impl Committer {
     /// Where there are too many versions to judge each, the table itself says whether it stands where we do.
     async fn look_at_the_whole(&mut self) -> Result<()> {
-        let store = self.log_tip.store.clone();
+        let store = self.log_tip.store().clone();
         let Some(snapshot) = self.retry_policy.ask(|| log::load(&store)).await? else { return Ok(()) };
         if self.next_offsets_in(&snapshot, self.ledger.next_offsets().keys())? != *self.ledger.next_offsets()
         {

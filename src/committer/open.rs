@@ -8,25 +8,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Identity;
-use super::body::body;
 use super::dead_letters::{DeadLetterLocations, SeenDeadLetters, TakenOver};
-use super::log_tip::{TIP_TRUSTED_FOR, apply_foreign_commit};
 use super::relation;
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Offset, Partition, Version};
+use crate::ids::{Offset, Partition};
 use crate::protocol::anchor::{self, Plan, Watermarks};
 use crate::protocol::fence::Writer;
 use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
 use crate::source::catalog::Topic;
-use crate::table::log::{self, Found, Meanwhile, Resolved, Snapshot};
-use crate::table::store::{Store, explain, is_disk_trouble, is_hopeless};
+use crate::table::commit_body::{CommitBody, Description};
+use crate::table::log::{self, Found, Snapshot};
+use crate::table::store::{Store, explain};
+use crate::table::transaction::{self, Beaten, FewTries, Outcome, Tip};
 use crate::table::{create, since, write_compatibility};
 
-/// Answers that are none before a start is given up: the store may be flaky, or down.
-const UNCLEAR_AT_START_MAX: u32 = 4;
 /// Other instances may claim the table so often while it is opened.
 const CLAIMS_LOST_MAX: u32 = 20;
 
@@ -82,10 +80,11 @@ pub async fn open<'a>(
     loop {
         let now = clock.boot();
         let asked_first = if planted(Bug::AsksForTheEndFirst) { Some(watermarks()?) } else { None };
-        let (snapshot, begun) = match seen.take() {
-            Some((snapshot, when)) => (Some(snapshot), when),
-            None => (load(store, identity).await?, now),
+        let mut tip = match seen.take() {
+            Some((snapshot, when)) => Tip::new(store.clone(), Some(snapshot), when),
+            None => Tip::new(store.clone(), load(store, identity).await?, now),
         };
+        let snapshot = tip.exists().then(|| tip.snapshot());
         let facts = match &snapshot {
             Some(snapshot) => {
                 let schema = write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?;
@@ -98,7 +97,7 @@ pub async fn open<'a>(
         // Another instance may have read on since the table was loaded: what seems out of reach is settled then.
         if !plan.stopped.is_empty()
             && !planted(Bug::StopsOnAnOldLook)
-            && let Some(snapshot) = &snapshot
+            && let Some(snapshot) = snapshot
         {
             match log::get(store, snapshot.version.next()).await {
                 Found::Commit(_) => continue,
@@ -107,16 +106,19 @@ pub async fn open<'a>(
             }
         }
         let created = snapshot.is_none();
-        let (version, mut actions) = match (&snapshot, schema_if_new) {
-            (Some(snapshot), _) => (snapshot.version.next(), Vec::new()),
-            (None, Some(schema)) => (Version(0), create::actions(schema, clock.fresh_id(), clock.wall_ms())),
+        let (description, mut actions) = match (snapshot, schema_if_new) {
+            (Some(_), _) => (Description::streaming_update(Vec::new()), Vec::new()),
+            (None, Some(schema)) => {
+                let actions = create::actions(schema, clock.fresh_id(), clock.wall_ms());
+                (Description::create_table(), actions)
+            }
             (None, None) => {
                 return Err(Error::new(ErrorKind::Unavailable, format!("{}: there is no table", store.url)));
             }
         };
         // Members of a group claim what they are assigned, when they are: others read now.
         let claims_all = identity.writer.group.is_none();
-        let claim = claims_all.then(|| places.claim(identity, snapshot.as_ref(), clock.wall_ms())).flatten();
+        let claim = claims_all.then(|| places.claim(identity, snapshot, clock.wall_ms())).flatten();
         let claims = claim.is_some() && !planted(Bug::NoClaim);
         let to_move = if claims { &plan.starts } else { &plan.to_anchor };
         if !planted(Bug::NoAnchor) {
@@ -124,47 +126,29 @@ pub async fn open<'a>(
         }
         actions.extend(claim.into_iter().flatten());
         if actions.is_empty() && !planted(Bug::NoClaim) {
-            let snapshot = snapshot.expect("no action is needed only where there is a table");
-            return opened((snapshot, begun), plan, watermarks, false, TakenOver::default());
+            return opened(tip, plan, watermarks, false, TakenOver::default());
         }
-        let operation = if created { "CREATE TABLE" } else { "STREAMING UPDATE" };
-        let ours = body(identity, operation, actions, Vec::new(), clock);
-        let resolved = log::resolve(store, version, &ours.id, &ours.bytes, at_start(store)).await?;
-        let is_late =
-            clock.boot().saturating_sub(begun) > TIP_TRUSTED_FOR && !planted(Bug::BelievesALateCommit);
-        match resolved {
-            // Others may have gone far beyond that version meanwhile: the table says whether it counts.
-            Resolved::Won if is_late && !log::counts(store, version).await? => {}
-            Resolved::Won => {
-                let snapshot = match snapshot {
-                    None => create::snapshot(ours.commit),
-                    Some(mut snapshot) => {
-                        snapshot.apply(version, ours.commit);
-                        snapshot
-                    }
-                };
-                let dead_letters = match claims_all {
-                    true => {
-                        places
-                            .take_over(identity, &snapshot, &plan.starts, dead_letters_seen.take(), clock)
-                            .await?
-                    }
-                    false => TakenOver::default(),
-                };
-                match claim_stands(store, snapshot, identity, topic, &plan).await? {
-                    Claim::Stands(snapshot) => {
-                        return opened((*snapshot, begun), plan, watermarks, created, dead_letters);
-                    }
-                    Claim::Lost(rival) => {
-                        claims_lost += 1;
-                        if claims_lost == CLAIMS_LOST_MAX {
-                            return Err(busy(store, rival));
-                        }
-                    }
+        let body = CommitBody::new(&identity.writer, description, actions, clock);
+        match transaction::commit_once(&mut tip, body, FewTries::default(), clock).await? {
+            Outcome::Landed { .. } => {}
+            // Somebody created or moved the table meanwhile: begin from what stands there.
+            Outcome::Moved(Beaten) | Outcome::Unsure => continue,
+        }
+        let dead_letters = match claims_all {
+            true => {
+                let seen = dead_letters_seen.take();
+                places.take_over(identity, tip.snapshot(), &plan.starts, seen, clock).await?
+            }
+            false => TakenOver::default(),
+        };
+        match claim_stands(&mut tip, identity, topic, &plan).await? {
+            Claim::Stands => return opened(tip, plan, watermarks, created, dead_letters),
+            Claim::Lost(rival) => {
+                claims_lost += 1;
+                if claims_lost == CLAIMS_LOST_MAX {
+                    return Err(busy(store, rival));
                 }
             }
-            // Somebody created or moved the table meanwhile: begin from what stands there.
-            Resolved::Lost(_) => {}
         }
     }
 }
@@ -182,45 +166,29 @@ async fn load(store: &Store, identity: &Identity) -> Result<Option<Snapshot>> {
 
 /// What became of a claim while dead letters were taken over.
 enum Claim {
-    /// Nobody moved our offsets; the table as it is by now.
-    Stands(Box<Snapshot>),
+    /// Nobody moved our offsets.
+    Stands,
     /// A later claim is somebody else's, and so may be what was taken over since.
     Lost(Option<Writer>),
 }
 
-async fn claim_stands(
-    store: &Store,
-    mut snapshot: Snapshot,
-    identity: &Identity,
-    topic: &Topic,
-    plan: &Plan,
-) -> Result<Claim> {
+/// Follows the log to its tip.
+async fn claim_stands(tip: &mut Tip, identity: &Identity, topic: &Topic, plan: &Plan) -> Result<Claim> {
     // Who moves a partition that seemed out of reach makes another start of it, too.
     let stopped = plan.stopped.iter().map(|(partition, _)| (plan.source(&topic.name, *partition), Offset(0)));
     let own = plan.starts.clone().into_iter().chain(stopped).collect();
     loop {
-        let body = match log::get(store, snapshot.version.next()).await {
-            Found::Missing => return Ok(Claim::Stands(Box::new(snapshot))),
-            Found::Unclear(error) => return Err(explain(&store.url, &error)),
+        let body = match log::get(&tip.store, tip.snapshot().version.next()).await {
+            Found::Missing => return Ok(Claim::Stands),
+            Found::Unclear(error) => return Err(explain(&tip.store.url, &error)),
             Found::Commit(body) => body,
         };
-        let relation = |app_id: &str| relation(&identity.table_id, &own, app_id);
+        let stake = |app_id: &str| relation(&identity.table_id, &own, app_id);
         if let Verdict::Fenced(by) | Verdict::Transferred(by, _) | Verdict::OffsetsSet(by, _) =
-            apply_foreign_commit(store, &mut snapshot, &body, relation)?
+            tip.apply_foreign_commit(&body, &stake)?
         {
             return Ok(Claim::Lost(by));
         }
-    }
-}
-
-/// Waits for a flaky store, not for one that is down.
-pub fn at_start(store: &Store) -> impl FnMut(Meanwhile<'_>) -> Result<()> {
-    let mut unclear = 0;
-    move |heard| {
-        let Meanwhile::Unclear(error) = heard else { return Ok(()) };
-        unclear += 1;
-        let give_up = unclear >= UNCLEAR_AT_START_MAX || is_hopeless(error) || is_disk_trouble(error);
-        if give_up { Err(explain(&store.url, error)) } else { Ok(()) }
     }
 }
 
@@ -234,12 +202,14 @@ fn busy(store: &Store, rival: Option<Writer>) -> Error {
 }
 
 fn opened(
-    (snapshot, seen): (Snapshot, Duration),
+    tip: Tip,
     plan: Plan,
     watermarks: BTreeMap<Partition, Watermarks>,
     created: bool,
     dead_letters: TakenOver,
 ) -> Result<Opened> {
+    let seen = tip.seen;
+    let snapshot = tip.into_snapshot().expect("the table is there by now");
     let schema = Arc::new(write_compatibility::check(&snapshot.protocol, &snapshot.metadata)?);
     Ok(Opened { snapshot, seen, schema, plan, watermarks, created, dead_letters })
 }
@@ -252,7 +222,7 @@ mod tests {
 
     use super::*;
     use crate::clock::testing::ManualClock;
-    use crate::ids::Offset;
+    use crate::ids::{Offset, Version};
     use crate::protocol::dead_letters::{app_id, place_app_id};
     use crate::table::action::{self, Action, encode};
     use crate::table::dead_letters::DeadLettersTag;

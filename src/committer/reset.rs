@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::body::{Ours, body};
 use super::dead_letters::DeadLetters;
 use super::{Committer, offset_overrides};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,7 +15,9 @@ use crate::ids::{Offset, TopicPartition};
 use crate::protocol::app_id::AppId;
 use crate::protocol::dead_letters::AlreadyDeadLettered;
 use crate::protocol::planted::{Bug, planted};
-use crate::table::log::{self, Resolved, Snapshot};
+use crate::table::commit_body::{CommitBody, Description};
+use crate::table::log::{self, Snapshot};
+use crate::table::transaction::{self, Outcome, Tip};
 use crate::table::{create, since, write_compatibility};
 
 impl Committer {
@@ -34,7 +35,7 @@ impl Committer {
                 break (next_offsets, held);
             }
         };
-        let Snapshot { protocol, metadata, .. } = &self.log_tip.snapshot;
+        let Snapshot { protocol, metadata, .. } = self.log_tip.snapshot();
         self.schema = Arc::new(write_compatibility::check(protocol, metadata)?);
         let dropped = self.ledger.reset(next_offsets.clone());
         self.discard(dropped);
@@ -58,7 +59,7 @@ impl Committer {
     /// Loads the table as it is now, claims it where dead letters may stand,
     /// and returns our offsets in it.
     async fn look_again(&mut self) -> Result<BTreeMap<TopicPartition, Offset>> {
-        let store = self.log_tip.store.clone();
+        let store = self.log_tip.store().clone();
         loop {
             let begun = self.dependencies.clock.boot();
             let snapshot = self.retry_policy.ask(|| log::load(&store)).await?;
@@ -73,29 +74,32 @@ impl Committer {
             }
             let next_offsets = self.next_offsets_in(&snapshot, self.ledger.next_offsets().keys())?;
             let now = self.dependencies.clock.boot();
-            self.log_tip.replace(snapshot, if planted(Bug::TrustsALookThatTookLong) { now } else { begun });
+            let seen = if planted(Bug::TrustsALookThatTookLong) { now } else { begun };
+            self.log_tip.tip = Tip::new(store.clone(), Some(snapshot), seen);
             if !self.still_fits(&[]).await? {
                 continue;
             }
             let Some(claim) = self.claim(&next_offsets) else { return Ok(next_offsets) };
-            let resolved = self.put(claim).await?;
-            // One that took too long may have landed where nobody looks any more.
-            if matches!(resolved, Resolved::Won) && self.log_tip.is_trusted(self.dependencies.clock.boot()) {
+            let (tip, waits) = (&mut self.log_tip.tip, self.retry_policy.clone());
+            let claimed = transaction::commit_once(tip, claim, waits, &self.dependencies.clock).await?;
+            // One that took long may have been followed by another's.
+            if claimed == (Outcome::Landed { late: false }) {
                 return Ok(next_offsets);
             }
         }
     }
 
     /// The commit that claims these partitions; `None` where none is needed.
-    pub(super) fn claim(&self, next_offsets: &BTreeMap<TopicPartition, Offset>) -> Option<Ours> {
+    pub(super) fn claim(&self, next_offsets: &BTreeMap<TopicPartition, Offset>) -> Option<CommitBody> {
         if next_offsets.is_empty() {
             return None;
         }
         let now = self.dependencies.clock.wall_ms();
-        let claim = self.places.claim(&self.identity, Some(&self.log_tip.snapshot), now)?;
+        let claim = self.places.claim(&self.identity, Some(self.log_tip.snapshot()), now)?;
         let mut actions = create::txns(&self.identity.table_id, next_offsets, now);
         actions.extend(claim);
-        Some(body(&self.identity, "STREAMING UPDATE", actions, Vec::new(), &self.dependencies.clock))
+        let description = Description::streaming_update(Vec::new());
+        Some(CommitBody::new(&self.identity.writer, description, actions, &self.dependencies.clock))
     }
 
     pub(super) fn next_offsets_in<'a>(
@@ -110,7 +114,7 @@ impl Committer {
             let Some(&offset) = snapshot.txns.get(&app_id) else {
                 return Err(Error::new(
                     ErrorKind::Disagree,
-                    format!("{}: the offset of {source} is gone", self.log_tip.store.url),
+                    format!("{}: the offset of {source} is gone", self.log_tip.store().url),
                 )
                 .remedy("the table was restored or replaced: look at its history"));
             };
@@ -134,7 +138,7 @@ impl Committer {
             self.dead_letters = None;
             return Ok(AlreadyDeadLettered::new());
         }
-        let main = &self.log_tip.snapshot;
+        let main = self.log_tip.snapshot();
         let (places, identity, clock) = (&self.places, &self.identity, &self.dependencies.clock);
         let mut taken =
             self.retry_policy.ask(|| places.take_over(identity, main, next_offsets, None, clock)).await?;

@@ -4,6 +4,7 @@
 //! reads the live files only, no counter and no statistics.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
@@ -11,16 +12,17 @@ use futures::StreamExt;
 use object_store::ObjectStoreExt;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
-use serde_json::{Value, json};
 
 use super::record;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{SharedClock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::protocol::attempt::PutReply;
-use crate::table::action::Add;
+use crate::host;
+use crate::table::action::{Action, Add, Remove};
+use crate::table::commit_body::{CommitBody, Description};
+use crate::table::inventory;
 use crate::table::parquet_object::ParquetObject;
 use crate::table::store::{Store, explain};
-use crate::table::{inventory, log};
+use crate::table::transaction::{self, Beaten, FewTries, Outcome, Tip};
 
 /// Offset ranges that are named; the rest is counted.
 const FINDINGS_MAX: usize = 12;
@@ -199,26 +201,26 @@ pub async fn tamper(store: &Store, how: Tamper) -> Result<()> {
     let file = *files
         .get(files.len() / 2)
         .ok_or_else(|| Error::new(ErrorKind::Unavailable, "the table has no file to tamper with"))?;
-    let now = SystemClock.wall_ms();
-    let action: Value = match how {
-        Tamper::Lose => {
-            json!({"remove": {"path": file.path, "deletionTimestamp": now, "dataChange": true}})
-        }
+    let clock: SharedClock = Arc::new(SystemClock);
+    let action = match how {
+        Tamper::Lose => Action::Remove(Remove::of(file, clock.wall_ms(), true)),
         Tamper::Double => {
             let failed = |error| explain(&store.url, &error);
             let found = store.objects.get(&store.path(&file.path)).await.map_err(failed)?;
             let body = found.bytes().await.map_err(failed)?;
             let copy = Add { path: format!("tampered-{}", file.path), ..file.clone() };
             store.objects.put(&store.path(&copy.path), body.into()).await.map_err(failed)?;
-            json!({ "add": copy })
+            Action::Add(copy)
         }
     };
-    let info = json!({"commitInfo": {"timestamp": now, "operation": "TAMPER"}});
-    let body = format!("{info}\n{action}\n");
-    match log::put(store, inventory.snapshot.version.next(), body.into()).await {
-        (PutReply::Created, _) => Ok(()),
-        (_, Some(error)) => Err(explain(&store.url, &error)),
-        (_, None) => Err(Error::new(ErrorKind::Fenced, "somebody else writes to the demo's table")),
+    let description = Description { operation: "TAMPER", ..Description::default() };
+    let body = CommitBody::new(&host::this_process(&*clock), description, vec![action], &clock);
+    let mut tip = Tip::new(store.clone(), Some(inventory.snapshot), clock.boot());
+    match transaction::commit_once(&mut tip, body, FewTries::default(), &clock).await? {
+        Outcome::Landed { .. } => Ok(()),
+        Outcome::Moved(Beaten) | Outcome::Unsure => {
+            Err(Error::new(ErrorKind::Fenced, "somebody else writes to the demo's table"))
+        }
     }
 }
 
@@ -229,10 +231,9 @@ fn unreadable(store: &Store, path: &str, why: impl std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Int32Array, Int64Array};
     use parquet::arrow::ArrowWriter;
+    use serde_json::{Value, json};
 
     use super::*;
 

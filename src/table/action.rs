@@ -101,6 +101,22 @@ pub struct Remove {
     pub deletion_vector: Option<DeletionVector>,
 }
 
+impl Remove {
+    /// Takes this file out of the table.
+    pub fn of(add: &Add, now_ms: i64, data_change: bool) -> Remove {
+        Remove {
+            path: add.path.clone(),
+            deletion_timestamp: Some(now_ms),
+            data_change,
+            extended_file_metadata: Some(true),
+            partition_values: Some(add.partition_values.clone()),
+            size: Some(add.size),
+            tags: add.tags.clone(),
+            deletion_vector: add.deletion_vector.clone(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct DomainMetadata {
     pub domain: String,
@@ -167,6 +183,8 @@ pub enum Action {
     MetaData(MetaData),
     Txn(Txn),
     Add(Add),
+    Remove(Remove),
+    DomainMetadata(DomainMetadata),
 }
 
 /// The body of a version file.
@@ -258,6 +276,8 @@ impl Commit {
                 Action::MetaData(metadata) => commit.metadata = Some(metadata),
                 Action::Txn(txn) => commit.txns.push(txn),
                 Action::Add(_) => commit.adds += 1,
+                Action::Remove(remove) => commit.winner.removes.push(remove.path),
+                Action::DomainMetadata(_) => {}
             }
         }
         commit.note_winner();
@@ -311,12 +331,22 @@ pub fn past_commit(body: &[u8]) -> Result<Commit, serde_json::Error> {
                 commit.txns.push(txn);
             }
             Line::Add(_) => commit.adds += 1,
-            Line::Remove(_) | Line::DomainMetadata(_) | Line::Sidecar(_) | Line::Other => {}
+            Line::Remove(text) => commit.winner.removes.extend(path_of(text)),
+            Line::DomainMetadata(_) | Line::Sidecar(_) | Line::Other => {}
             Line::Unknown(name) => commit.winner.unknown_actions.push(name),
         }
     }
     commit.note_winner();
     Ok(commit)
+}
+
+/// The path of a `remove`. One that has none takes no file out of a table: who reads files names the damage.
+fn path_of(remove: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Path {
+        path: String,
+    }
+    serde_json::from_str::<Path>(remove.get()).ok().map(|remove| remove.path)
 }
 
 /// A `metaData` in which everything stands that readers want in every version, in whatever spelling.

@@ -1,12 +1,11 @@
-//! A table's log: its state at start, and one version put after the other.
+//! Reading a table's log.
 //!
 //! It owns reading `_last_checkpoint`, checkpoints and version files into a
-//! [`Snapshot`], and the put-if-absent of a version. The snapshot holds what a
-//! writer needs, protocol, schema and every `txn`, and never the file list:
-//! loading reads only the row groups and columns that can hold these.
+//! [`Snapshot`]. The snapshot holds what a writer needs, protocol, schema and
+//! every `txn`, and never the file list: loading reads only the row groups and
+//! columns that can hold these.
 //!
-//! It decides nothing: what an answer means is `protocol::attempt`, what a
-//! winner means is `protocol::verdict`.
+//! Versions are put by `transaction`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use arrow::datatypes::{DataType, Fields, TimeUnit};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectMeta, ObjectStoreExt, PutMode};
+use object_store::{ObjectMeta, ObjectStoreExt};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
@@ -33,7 +32,6 @@ use super::store::{Store, answered, explain};
 use crate::error::{Error, ErrorKind, Result, plain_json};
 use crate::ids::Version;
 use crate::protocol::anchor::TableFacts;
-use crate::protocol::attempt::{Attempt, GetReply, PutReply, Step, Wait};
 use crate::protocol::planted::{Bug, planted};
 
 /// Version files read at once while a table is loaded.
@@ -80,98 +78,6 @@ impl Snapshot {
     }
 }
 
-/// A sure outcome of a commit.
-#[derive(Debug)]
-#[must_use]
-pub enum Resolved {
-    /// The version is ours.
-    Won,
-    /// Another commit stands there: its bytes.
-    Lost(Bytes),
-}
-
-/// What happens between a put and its sure outcome.
-#[derive(Clone, Copy, Debug)]
-pub enum Meanwhile<'a> {
-    /// The store's answer is none.
-    Unclear(&'a object_store::Error),
-    /// The version is free as yet: the same bytes are about to be put there again.
-    PutsAgain,
-}
-
-/// Puts a version until it is sure whose it is, however long that takes.
-///
-/// `hears` may end the wait; it must not end it while the put may still take
-/// effect, unless the process ends with it.
-pub async fn resolve(
-    store: &Store,
-    version: Version,
-    commit_id: &str,
-    body: &Bytes,
-    mut hears: impl FnMut(Meanwhile<'_>) -> Result<()>,
-) -> Result<Resolved> {
-    let (mut version, mut body) = (version, body.clone());
-    let mut attempt = Attempt::new(commit_id);
-    let mut step = Step::Put { wait: Wait::No };
-    let (mut there, mut was_put) = (Bytes::new(), false);
-    loop {
-        step = match step {
-            Step::Won => return Ok(Resolved::Won),
-            Step::Lost => return Ok(Resolved::Lost(there)),
-            Step::Put { wait } => {
-                back_off(wait).await;
-                if std::mem::replace(&mut was_put, true) {
-                    hears(Meanwhile::PutsAgain)?;
-                }
-                let (reply, error) = put(store, version, body.clone()).await;
-                if let Some(error) = error {
-                    hears(Meanwhile::Unclear(&error))?;
-                }
-                attempt.after_put(reply)
-            }
-            Step::Get { wait } => {
-                back_off(wait).await;
-                let reply = match get(store, version).await {
-                    Found::Commit(body) => {
-                        // What is not JSON is not ours, and its judge will say so.
-                        let id = action::commit(&body).ok().and_then(|commit| commit.commit_id);
-                        there = body;
-                        GetReply::Found(id)
-                    }
-                    Found::Missing => {
-                        put_something_else(commit_id, &mut version, &mut body, &mut attempt);
-                        GetReply::Missing
-                    }
-                    Found::Unclear(error) => {
-                        hears(Meanwhile::Unclear(&error))?;
-                        GetReply::Unclear
-                    }
-                };
-                attempt.after_get(reply)
-            }
-        };
-    }
-}
-
-/// What must never happen between two puts of one commit, and does so only where a bug is planted.
-fn put_something_else(commit_id: &str, version: &mut Version, body: &mut Bytes, attempt: &mut Attempt) {
-    if planted(Bug::SameBytesAtAnotherVersion) {
-        *version = version.next();
-    }
-    if planted(Bug::OtherBytesAtTheSameVersion) {
-        let other: String = commit_id.chars().rev().collect();
-        *body = String::from_utf8_lossy(body).replace(commit_id, &other).into();
-        *attempt = Attempt::new(other);
-    }
-}
-
-/// From 50 ms, doubling, to at most 3 s.
-async fn back_off(wait: Wait) {
-    if let Wait::Backoff(times) = wait {
-        tokio::time::sleep(Duration::from_millis(50 << times.min(6)).min(Duration::from_secs(3))).await;
-    }
-}
-
 /// What stands at a version.
 #[derive(Debug)]
 pub enum Found {
@@ -187,16 +93,6 @@ pub struct Listing {
     pub versions: Vec<Version>,
     /// Complete checkpoints with their parts' file names.
     pub checkpoints: BTreeMap<Version, Vec<String>>,
-}
-
-/// Puts a version if it is absent.
-pub async fn put(store: &Store, version: Version, body: Bytes) -> (PutReply, Option<object_store::Error>) {
-    let path = store.version_path(version);
-    match in_time(store.objects.put_opts(&path, body.into(), PutMode::Create.into())).await {
-        Ok(_) => (PutReply::Created, None),
-        Err(object_store::Error::AlreadyExists { .. }) => (PutReply::Exists, None),
-        Err(error) => (PutReply::Unclear, Some(error)),
-    }
 }
 
 pub async fn get(store: &Store, version: Version) -> Found {
@@ -219,7 +115,9 @@ pub async fn find(store: &Store, version: Version) -> Result<Option<Bytes>> {
 
 /// A version file is small: who waits longer for it waits for nothing. What was
 /// asked may still take effect, as after any answer that was lost.
-async fn in_time<T>(request: impl Future<Output = object_store::Result<T>>) -> object_store::Result<T> {
+pub(super) async fn in_time<T>(
+    request: impl Future<Output = object_store::Result<T>>,
+) -> object_store::Result<T> {
     tokio::time::timeout(ANSWER_WITHIN, request).await.unwrap_or_else(|_| {
         let source = format!("no answer within {} s", ANSWER_WITHIN.as_secs()).into();
         Err(object_store::Error::Generic { store: "store", source })

@@ -10,7 +10,10 @@
 //! | [`probe`] | whether a store arbitrates between racing writers |
 //! | [`features`] | the protocol of a table and the features that it lists |
 //! | [`action`] | the lines of the log |
-//! | [`log`] | reading a table's state, putting a version |
+//! | [`log`] | reading a table's state |
+//! | [`transaction`] | putting a version: the one way in which a table changes |
+//! | [`commit_body`] | the bytes of a commit of ours |
+//! | [`data_file`] | a file that is in the store, and its line in a commit |
 //! | [`json_checkpoint`] | checkpoints whose top level is JSON |
 //! | [`parsed_stats`] | statistics that a checkpoint holds as columns |
 //! | [`parquet_object`] | reading Parquet from the store by ranges |
@@ -36,8 +39,10 @@ pub mod audit;
 pub mod checkpoint;
 pub mod circuit_breaker;
 pub mod client;
+pub mod commit_body;
 pub mod create;
 mod credentials;
+pub mod data_file;
 pub mod dead_letter_rows;
 pub mod dead_letters;
 pub mod disk;
@@ -59,6 +64,7 @@ pub mod since;
 pub mod store;
 #[cfg(test)]
 pub mod testing;
+pub mod transaction;
 pub mod upload;
 pub mod verify;
 pub mod write_compatibility;

@@ -34,7 +34,7 @@ pub async fn not_replaced(store: &Store, snapshot: &Snapshot, table_id: &str) ->
         if commit.txns.iter().any(|txn| is_ours(&txn.app_id)) {
             break;
         }
-        if let Verdict::Replaced(operation) = judge(&commit.winner, |_| Relation::Foreign) {
+        if let Verdict::Replaced(operation) = judge(&commit.winner, &|_: &str| Relation::Foreign) {
             return Err(replaced(store, version, &operation));
         }
     }

@@ -556,17 +556,17 @@ impl ObjectStore for CleanedUp {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_was_cleaned_up_while_the_log_was_looked_at_is_not_free() {
     let stage = Stage::with(async |committer, _| {
-        let log = committer.log_tip.store.url.to_file_path().unwrap().join("_delta_log");
+        let log = committer.log_tip.store().url.to_file_path().unwrap().join("_delta_log");
         let version =
-            |beyond: u64| log.join(format!("{:020}.json", committer.log_tip.snapshot.version.0 + beyond));
+            |beyond: u64| log.join(format!("{:020}.json", committer.log_tip.snapshot().version.0 + beyond));
         for beyond in [1, 2] {
             std::fs::copy(version(0), version(beyond)).unwrap();
         }
-        let store = &committer.log_tip.store;
+        let store = committer.log_tip.store();
         let cleaned_up = CleanedUp { inner: Arc::clone(&store.objects), version: version(1) };
         let store = Store { objects: Arc::new(cleaned_up), ..store.clone() };
         let now = committer.dependencies.clock.boot();
-        committer.log_tip.store = store;
+        committer.log_tip.tip.store = store;
         let unseen = committer.log_tip.unseen(&committer.retry_policy, now).await.unwrap();
         assert_eq!(unseen, None, "only a fresh look helps");
     })
