@@ -170,6 +170,3 @@ pub struct Owned {
     /// What stands as a dead letter already, from `start` on, growing; `None`: as the shard knows it.
     pub held: Option<Vec<Offset>>,
 }
-
-/// The next offset of each partition as the table has it, for who tells the group.
-pub type NextOffsets = BTreeMap<TopicPartition, Offset>;

@@ -4,6 +4,7 @@
 //! It owns their meaning and their printed form. It does not own any decision
 //! about them: those are in `protocol`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -110,3 +111,6 @@ impl fmt::Display for OffsetRange {
         write!(f, "{} {}..{}", self.source, self.start, self.next)
     }
 }
+
+/// Where partitions are read on.
+pub type NextOffsets = BTreeMap<TopicPartition, Offset>;

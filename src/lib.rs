@@ -23,7 +23,10 @@
 //!    │  DataFile + offset ranges                         exchange
 //!    ▼
 //!  committer ── one serial queue per table, decisions in protocol
-//!    │  add + txn, version V+1, put-if-absent            table::log
+//!    │  units of work, in order                          sink
+//!    ▼
+//!  delta_sink ── dead letters first, then rows and offsets in one commit
+//!    │  add + txn, version V+1, put-if-absent            table::transaction
 //!    ▼
 //!  Delta table on S3 or a local disk
 //! ```
@@ -42,8 +45,8 @@
 //! |---|---|---|
 //! | 7 | [`cli`] | arguments, exit codes, what a person sees |
 //! | 6 | [`ingester`], [`demo`], [`admin`] | threads, signals, drain; the whole shown without Kafka; administrative operations on a table |
-//! | 5 | [`shard`], [`committer`], [`member`], [`preflight`], [`http_server`] | the two loops; a shard's place in a consumer group; what must hold before they start; the port of readiness and metrics |
-//! | 4 | [`exchange`] | the loops' messages, and what they must know of a table |
+//! | 5 | [`shard`], [`committer`], [`delta_sink`], [`member`], [`preflight`], [`http_server`] | the two loops; what a commit to a Delta table is; a shard's place in a consumer group; what must hold before they start; the port of readiness and metrics |
+//! | 4 | [`exchange`], [`sink`] | the loops' messages, and what they must know of a table; where rows and offsets go in one step |
 //! | 3 | [`source`], [`columnar`], [`table`], [`host`] | Kafka; decoding and Parquet; Delta and stores; this process |
 //! | 2 | [`protocol`], [`config`], [`status`] | every exactly-once decision, pure; the checked config; what each part does now |
 //! | 1 | [`schema`], [`record`], [`metrics`], [`stdout`] | what a column is, what a record is; what is seen from outside |
@@ -87,6 +90,7 @@ pub mod clock;
 pub mod columnar;
 pub mod committer;
 pub mod config;
+pub mod delta_sink;
 pub mod demo;
 pub mod error;
 pub mod exchange;
@@ -101,6 +105,7 @@ pub mod protocol;
 pub mod record;
 pub mod schema;
 pub mod shard;
+pub mod sink;
 pub mod source;
 pub mod status;
 pub mod stdout;

@@ -30,6 +30,9 @@ use crate::error::Error;
 use crate::ids::{Offset, TopicPartition};
 use crate::metrics;
 
+/// A part that waits for a store or a broker is alive: a request may take a minute.
+pub const ALIVE_FOR: Duration = Duration::from_secs(180);
+
 /// What a state is of.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Part {
@@ -273,6 +276,12 @@ impl Board {
         let last = self.clock.boot();
         let beat = Beat { last, due: last.saturating_add(promise) };
         self.lock().beats.insert(part.clone(), beat);
+    }
+
+    /// A part waits for something outside: it lives, and it is not ready.
+    pub fn waits(&self, part: &Part, error: &Error) {
+        self.heartbeat(part, ALIVE_FOR);
+        self.set(part.clone(), State::Waiting(error.into()));
     }
 
     /// The table holds everything of the partition before this offset.

@@ -15,8 +15,8 @@ const LAYERS: [&[&str]; 8] = [
     &["metrics", "schema", "stdout", "record"],
     &["protocol", "config", "status"],
     &["source", "columnar", "table", "host"],
-    &["exchange"],
-    &["shard", "committer", "member", "preflight", "http_server"],
+    &["exchange", "sink"],
+    &["shard", "committer", "delta_sink", "member", "preflight", "http_server"],
     &["ingester", "demo", "admin"],
     &["cli"],
 ];

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, bounded};
 use thalweg::clock::{SharedClock, SystemClock};
-use thalweg::committer::{
-    self, CHECKPOINT_EVERY, Committer, CommitterDependencies, DeadLetterLocations, Identity,
-};
+use thalweg::committer::{Committer, CommitterDependencies};
 use thalweg::config::Compression;
+use thalweg::delta_sink::{self, CHECKPOINT_EVERY, DeadLetterLocations, DeltaSink, Identity, LogUpkeep};
 use thalweg::exchange::{ResetEpoch, ToCommitter, ToShard};
 use thalweg::ids::{Offset, Partition};
 use thalweg::protocol::anchor::Watermarks;
@@ -65,7 +64,7 @@ impl Ingestion {
         };
         let marks = Watermarks { low: Offset(0), end: Offset(i64::MAX), first_run: Offset(0) };
         let marks = || Ok((0..PARTITIONS).map(|partition| (Partition(partition), marks)).collect());
-        let opened = committer::open(&store, &identity, &topic, marks, None, &places, &clock);
+        let opened = delta_sink::open(&store, &identity, &topic, marks, None, &places, &clock);
         let opened = runtime.block_on(opened).expect("the table was made for this");
         let next = opened.plan.starts[&source(0)].0;
         #[expect(clippy::disallowed_methods, reason = "as the ingester wires it")]
@@ -73,18 +72,23 @@ impl Ingestion {
         let (shard, answers) = bounded(ANSWERS);
         let dependencies = CommitterDependencies {
             table: 0,
+            table_id: TABLE_ID.to_owned(),
             inbox,
             shards: vec![shard],
             board: Arc::new(Board::new(Arc::clone(&clock))),
-            clock,
+            clock: Arc::clone(&clock),
             identity_check: IdentityCheck::of_nothing(),
+            next_offsets: None,
+        };
+        let upkeep = LogUpkeep {
             orphan_cleaner: OrphanCleaner::new(runtime.handle().clone()),
             checkpoints: CheckpointPermits::default(),
             checkpoint_every: CHECKPOINT_EVERY,
             compression: Compression::Zstd(1),
-            next_offsets: None,
         };
-        let committer = Committer::new(store, identity, places, opened, dependencies);
+        let (starts, board) = (opened.plan.starts.clone(), Arc::clone(&dependencies.board));
+        let sink = DeltaSink::new(store, identity, places, opened, upkeep, clock, board);
+        let committer = Committer::new(sink, starts, dependencies);
         let (commits, mut handed) = mpsc::channel::<Vec<ToCommitter>>(1);
         let run = async move {
             let committer = tokio::spawn(committer.run());

@@ -13,8 +13,8 @@ pub mod offsets;
 pub mod replay;
 
 use crate::clock::SharedClock;
-use crate::committer::Identity;
 use crate::config::{Config, Table};
+use crate::delta_sink::Identity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host;
 

@@ -15,8 +15,8 @@ use tracing::warn;
 
 use super::identity;
 use crate::clock::SharedClock;
-use crate::committer::Identity;
 use crate::config::{Config, Start, Table};
+use crate::delta_sink::Identity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, Version};
 use crate::protocol::anchor::{self, TableFacts, Watermarks};

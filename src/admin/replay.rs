@@ -5,6 +5,8 @@
 //! the `txn` that a commit moves are `protocol::replay`'s. The dead-letter
 //! table is only read.
 
+mod file;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +14,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
 use tracing::info;
 
+use self::file::{FileWriter, Target};
 use super::dead_letters::DeadLetterOwners;
 use super::identity;
-use crate::budget::{Budget, Holding};
 use crate::clock::SharedClock;
-use crate::columnar::{Columns, Decoder, ParquetFile, RecordFacts};
-use crate::committer::Identity;
+use crate::columnar::{Decoder, RecordFacts};
 use crate::config::Table;
+use crate::delta_sink::Identity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, OffsetRange, Partition, TopicPartition, Version};
 use crate::protocol::app_id::{AppId, IdentityTransfer, is_told_an_id, superseded, took_an_id};
@@ -38,18 +39,12 @@ use crate::table::dead_letter_rows::{self, DeadLetterFile};
 use crate::table::dead_letters::{DeadLettersTag, REPLAYED_TAG};
 use crate::table::log::{self, Snapshot};
 use crate::table::orphan_cleaner::{Orphan, OrphanCleaner};
-use crate::table::store::{Store, explain};
+use crate::table::store::Store;
 use crate::table::transaction::{self, FewTries, Outcome, Tip, Transaction};
-use crate::table::upload::{self, Name, PART_BYTES, Part, Uploaded};
 use crate::table::{create, inventory, places, since, write_compatibility};
 
 /// Dead letters of one commit.
 const DEAD_LETTERS_MAX: usize = 20_000;
-/// Rows that are encoded at once.
-const ROWS_MAX: usize = 1_024;
-const ROW_GROUP_BYTES: usize = 16 << 20;
-/// Parts between the decoder and the store.
-const PARTS_WAITING: usize = 2;
 /// Dead letters that failed again and are told one by one.
 const FAILURES_TOLD: usize = 20;
 /// A file that nothing names yet may be vacuumed after a week: what is so old is decoded anew.
@@ -132,7 +127,6 @@ struct Replay<'a> {
     /// The partitions of the replay, by their numbers.
     sources: Vec<TopicPartition>,
     due: Vec<DeadLetterRow>,
-    budget: Budget,
     orphan_cleaner: OrphanCleaner,
     outcome: ReplayOutcome,
 }
@@ -165,7 +159,6 @@ impl<'a> Replay<'a> {
             files,
             sources: Vec::new(),
             due: Vec::new(),
-            budget: Budget::new(usize::MAX / 4),
             orphan_cleaner: OrphanCleaner::here(),
             outcome: ReplayOutcome::default(),
         };
@@ -354,7 +347,14 @@ impl<'a> Replay<'a> {
         for dead_letter in batch {
             by_file.entry(dead_letter.file).or_default().push(*dead_letter);
         }
-        let mut writer = Writer::new(self)?;
+        let mut writer = FileWriter::new(Target {
+            store: &self.tip.store,
+            schema: &self.schema,
+            compression: self.table.compression,
+            clock: &self.clock,
+            orphan_cleaner: &self.orphan_cleaner,
+            dry_run: self.asked.dry_run,
+        });
         let mut ranges: BTreeMap<u32, OffsetRange> = BTreeMap::new();
         let mut failures = Vec::new();
         let mut decoder = Decoder::new(&self.schema, &self.table.decoding);
@@ -598,111 +598,6 @@ struct Decoded {
     file: Option<DataFile>,
     ranges: Vec<OffsetRange>,
     failures: Vec<Failure>,
-}
-
-/// The file of a batch on its way: rows in, parts out.
-struct Writer<'a> {
-    replay: &'a Replay<'a>,
-    columns: Columns,
-    open: Option<Open>,
-}
-
-struct Open {
-    parquet: ParquetFile,
-    path: String,
-    begun: Duration,
-    parts: mpsc::Sender<Part>,
-    upload: tokio::task::JoinHandle<Uploaded>,
-}
-
-impl<'a> Writer<'a> {
-    fn new(replay: &'a Replay<'a>) -> Result<Writer<'a>> {
-        Ok(Writer { columns: Columns::new(&replay.schema), replay, open: None })
-    }
-
-    /// A row was appended to the columns.
-    async fn row(&mut self) -> Result<()> {
-        if self.columns.rows() < ROWS_MAX && self.columns.bytes_used() < ROW_GROUP_BYTES / 4 {
-            return Ok(());
-        }
-        self.encode().await
-    }
-
-    async fn encode(&mut self) -> Result<()> {
-        if self.replay.asked.dry_run {
-            self.columns.truncate(0);
-        }
-        if self.columns.rows() == 0 {
-            return Ok(());
-        }
-        if self.open.is_none() {
-            self.open = Some(self.begin()?);
-        }
-        let open = self.open.as_mut().expect("just begun");
-        open.parquet.write(&mut self.columns)?;
-        self.columns.truncate(0);
-        for bytes in open.parquet.take_parts() {
-            open.send(bytes, false, &self.replay.budget).await;
-        }
-        Ok(())
-    }
-
-    fn begin(&self) -> Result<Open> {
-        let Replay { table, clock, schema, tip: Tip { store, .. }, orphan_cleaner, .. } = self.replay;
-        let parquet = ParquetFile::create(schema, table.compression, ROW_GROUP_BYTES)?.parts_of(PART_BYTES);
-        let path = format!("part-{}.{}.parquet", clock.fresh_id_in_order(), table.compression.name());
-        let (parts, mut arriving) = mpsc::channel(PARTS_WAITING);
-        let (store, orphan_cleaner, name) = (store.clone(), orphan_cleaner.clone(), path.clone());
-        let upload = tokio::spawn(async move {
-            let arriving = futures::stream::poll_fn(move |context| arriving.poll_recv(context));
-            upload::file(&store, (&name, Name::Fresh), arriving, &(), &orphan_cleaner).await
-        });
-        Ok(Open { parquet, path, begun: clock.boot(), parts, upload })
-    }
-
-    /// The whole file, in the store.
-    async fn end(mut self) -> Result<Option<DataFile>> {
-        self.encode().await?;
-        let Some(open) = self.open.take() else { return Ok(None) };
-        let Open { parquet, path, begun, parts, upload } = open;
-        let closed = parquet.close()?;
-        let count = closed.parts.len();
-        for (number, bytes) in (1..).zip(closed.parts) {
-            let charge = self.replay.budget.charge(Holding::Parts, bytes.len());
-            // An upload that ended says why.
-            let _ = parts.send(Part { bytes, charge, last: number == count }).await;
-        }
-        drop(parts);
-        let Replay { tip: Tip { store, .. }, clock, .. } = self.replay;
-        match upload.await {
-            Ok(Uploaded::Done) => {}
-            Ok(Uploaded::Failed(error)) => return Err(explain(&store.url, &error)),
-            Ok(Uploaded::Abandoned) | Err(_) => {
-                return Err(Error::new(
-                    ErrorKind::Internal,
-                    format!("{}: the upload of {path} was let go", store.url),
-                ));
-            }
-        }
-        Ok(Some(DataFile {
-            path,
-            size: closed.size,
-            rows: closed.rows,
-            stats: closed.stats,
-            checksum: closed.checksum,
-            begun,
-            modified_ms: clock.wall_ms(),
-            oldest_ms: None,
-        }))
-    }
-}
-
-impl Open {
-    async fn send(&mut self, bytes: Bytes, last: bool, budget: &Budget) {
-        let charge = budget.charge(Holding::Parts, bytes.len());
-        // An upload that ended says why when the file does.
-        let _ = self.parts.send(Part { bytes, charge, last }).await;
-    }
 }
 
 /// Refuses a table whose dead letters are somebody else's by now.

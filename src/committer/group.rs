@@ -1,91 +1,27 @@
 //! Partitions that a consumer group assigns to this process and takes back.
 //!
-//! It owns taking a partition over (the log followed to its tip, dead letters
-//! claimed), seeing one off when all of it is committed, and dropping what is
-//! void. Whether that is so is decided in `protocol::membership`.
+//! It owns having a partition taken over, seeing one off when all of it is
+//! committed, and dropping what is discarded. Whether that is so is decided in
+//! `protocol::membership`.
 //!
 //! The ledger knows the partitions that are ours now, and no others: commits
 //! of the group's other members move partitions that are none of ours, and
 //! stand beside ours like any writer's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tracing::{debug, info};
 
-use super::log_tip::RetryPolicy;
-use super::{Committer, NotCommitted};
+use super::assignments::{Join, Leaving, Rewound, Valid};
+use super::queue::Committer;
 use crate::error::Result;
-use crate::exchange::{Abandoned, Owned, RequestId, ResetEpoch, ToCommitter, ToShard};
+use crate::exchange::{Abandoned, Owned, RequestId, ToCommitter, ToShard};
 use crate::ids::{Offset, TopicPartition};
-use crate::protocol::dead_letters::AlreadyDeadLettered;
-use crate::protocol::ledger::Work;
 use crate::protocol::membership::AssignmentEpoch;
-use crate::protocol::planted::{Bug, planted};
-use crate::table::commit_body::CommitBody;
-use crate::table::data_file::DataFile;
-use crate::table::transaction::{self, Outcome, Tip, Transaction};
+use crate::sink::Sink;
 
-/// What is known of the group's decisions.
-#[derive(Default)]
-pub(super) struct GroupAssignments {
-    joins: Vec<Join>,
-    /// Which of our shards has a partition. What the others say of it comes late.
-    owners: BTreeMap<TopicPartition, usize>,
-    leaving: BTreeMap<TopicPartition, Leaving>,
-    /// Of each shard that dropped something: which of its units count.
-    valid: BTreeMap<usize, Valid>,
-    /// Partitions of discarded files, to be handed to their shards again.
-    rewound: Vec<Rewound>,
-    /// What stands and what does not can only be told by a fresh look.
-    pub(super) must_reset: bool,
-    /// What the last reset found to be dead letters.
-    pub(super) held: Arc<AlreadyDeadLettered>,
-}
-
-/// A partition that a shard wants to read.
-struct Join {
-    shard: usize,
-    source: TopicPartition,
-    request_id: RequestId,
-}
-
-struct Leaving {
-    shard: usize,
-    assignment_epoch: AssignmentEpoch,
-    at: Offset,
-}
-
-/// A partition that its shard reads again, from where its discarded files began.
-struct Rewound {
-    shard: usize,
-    reset_epoch: ResetEpoch,
-    source: TopicPartition,
-    request_id: RequestId,
-    from: Offset,
-}
-
-struct Valid {
-    since: u64,
-    kept: BTreeSet<u64>,
-}
-
-impl GroupAssignments {
-    /// Whether the shard still stands behind this work.
-    pub(super) fn count(&self, work: &Work<DataFile>) -> bool {
-        let of = self.valid.get(&work.shard);
-        of.is_none_or(|valid| work.unit >= valid.since || valid.kept.contains(&work.unit))
-    }
-
-    /// A shard wants a partition no more. False: it never had it, or another one has it by now.
-    fn withdraw(&mut self, shard: usize, source: &TopicPartition) -> bool {
-        self.joins.retain(|join| (join.shard, &join.source) != (shard, source));
-        self.owners.get(source) == Some(&shard)
-    }
-}
-
-impl Committer {
+impl<S: Sink> Committer<S> {
     /// Takes in what a group's decision means here. Messages of other kinds come back.
     pub(super) fn heed(&mut self, message: ToCommitter) -> Option<ToCommitter> {
         match message {
@@ -160,7 +96,7 @@ impl Committer {
         let in_doubt = discarded.iter().any(|unit| {
             unit.dead_letters.is_none() && unit.ranges.iter().any(|range| range.dead_letters > 0)
         });
-        self.discard(discarded);
+        self.sink.discard(discarded);
         for source in lost {
             if !self.group_assignments.withdraw(shard, &source) {
                 continue;
@@ -171,7 +107,7 @@ impl Committer {
             }
         }
         self.tell_next_offsets();
-        debug!(table = self.identity.table_id, shard, rewound = rewound.len(), "partitions were dropped");
+        debug!(table = self.dependencies.table_id, shard, rewound = rewound.len(), "partitions were dropped");
         self.group_assignments.must_reset |= in_doubt && !rewound.is_empty();
         // Of a partition that was dropped before, the earlier request is discarded.
         self.group_assignments
@@ -249,8 +185,11 @@ impl Committer {
             return Ok(());
         }
         let sources: BTreeSet<TopicPartition> = joins.iter().map(|join| join.source.clone()).collect();
-        let held = match self.check(&sources).await? {
-            Some(held) => Arc::new(held),
+        let held = match self.sink.join(self.ledger.next_offsets(), &sources).await? {
+            Some(begun) => {
+                self.ledger.join(begun.starts);
+                Arc::new(begun.held)
+            }
             None => {
                 self.ledger.join(sources.iter().map(|source| (source.clone(), Offset(0))).collect());
                 self.reset().await?;
@@ -262,7 +201,7 @@ impl Committer {
         for Join { shard, source, request_id } in joins {
             // It may have been taken back meanwhile.
             let Some(&start) = self.ledger.next_offsets().get(&source) else { continue };
-            info!(table = self.identity.table_id, partition = %source, shard, offset = %start, "reading on");
+            info!(table = self.dependencies.table_id, partition = %source, shard, offset = %start, "reading on");
             let of_it = held.get(&source).cloned().unwrap_or_default();
             self.hand(shard, source, request_id, start, Some(of_it)).await;
         }
@@ -284,70 +223,17 @@ impl Committer {
         });
     }
 
-    /// Takes partitions over beside those that we have, whose work goes on. `None`: all must begin again.
-    async fn check(&mut self, sources: &BTreeSet<TopicPartition>) -> Result<Option<AlreadyDeadLettered>> {
-        // With nothing to keep, a fresh look is less than following the log.
-        if self.ledger.next_offsets().is_empty() || !self.catch_up().await? {
-            return Ok(None);
-        }
-        let next_offsets = self.next_offsets_in(self.log_tip.snapshot(), sources.iter())?;
-        self.ledger.join(next_offsets.clone());
-        if self.claim(&next_offsets).is_some() && !planted(Bug::NoClaimOfAnAssignment) {
-            let clock = Arc::clone(&self.dependencies.clock);
-            let mut claim = Claim { committer: self, next_offsets: &next_offsets };
-            match transaction::commit(&mut claim, &clock).await? {
-                Outcome::Landed { .. } => {}
-                // It may have landed where nobody looks any more.
-                Outcome::Unsure | Outcome::Moved(NotCommitted::Misfits | NotCommitted::Waits) => {
-                    return Ok(None);
-                }
-                Outcome::Moved(NotCommitted::Failed(error)) => return Err(error),
-            }
-        }
-        let held = self.take_dead_letters_over(&next_offsets).await?;
-        // A later claim is somebody else's, and so may be what was taken over since.
-        Ok(if self.catch_up().await? { Some(held) } else { None })
-    }
-
     /// Before a reset: what was handed over is discarded, and what the group decided meanwhile counts.
     pub(super) fn heed_what_waits(&mut self) -> Result<()> {
         while let Ok(message) = self.dependencies.inbox.try_recv() {
             match self.heed(message) {
-                Some(ToCommitter::Finished { work, .. }) => self.discard(vec![work]),
+                Some(ToCommitter::Finished { work, .. }) => self.sink.discard(vec![work]),
                 // Its records are read again anyway.
                 Some(ToCommitter::UploadFailed { error, hopeless: true, .. }) => return Err(error),
                 _ => {}
             }
         }
         Ok(())
-    }
-}
-
-/// The claim of partitions beside those that are read, whose work goes on.
-struct Claim<'a> {
-    committer: &'a mut Committer,
-    next_offsets: &'a BTreeMap<TopicPartition, Offset>,
-}
-
-impl Transaction for Claim<'_> {
-    type Moved = NotCommitted;
-    type Waits = RetryPolicy;
-
-    fn tip(&mut self) -> &mut Tip {
-        &mut self.committer.log_tip.tip
-    }
-
-    async fn body(&mut self) -> Result<CommitBody, NotCommitted> {
-        NotCommitted::unless(self.committer.still_fits(&[]).await)?;
-        self.committer.claim(self.next_offsets).ok_or(NotCommitted::Misfits)
-    }
-
-    async fn judge(&mut self, winner: &Bytes) -> Result<(), NotCommitted> {
-        NotCommitted::unless(self.committer.give_way(winner).await)
-    }
-
-    fn waits(&self) -> &RetryPolicy {
-        &self.committer.retry_policy
     }
 }
 

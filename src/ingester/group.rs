@@ -10,10 +10,10 @@ use tokio::sync::watch;
 use tracing::error;
 
 use super::{Ingestion, Run};
-use crate::committer::Opened;
+use crate::delta_sink::Opened;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{NextOffsets, ToShard};
-use crate::ids::{Partition, TopicPartition};
+use crate::exchange::ToShard;
+use crate::ids::{NextOffsets, Partition, TopicPartition};
 use crate::member::{GroupSettings, Known, Members, News};
 use crate::protocol::membership::AssignmentEpoch;
 use crate::shard::GroupLink;

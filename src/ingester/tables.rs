@@ -16,8 +16,11 @@ use super::{Ingestion, may_come_back};
 use crate::backoff::Backoff;
 use crate::clock::SharedClock;
 use crate::columnar::BadReason;
-use crate::committer::{self, Committer, DeadLetterLocations, Identity, Opened, Preview};
+use crate::committer::{Committer, CommitterDependencies};
 use crate::config::{Config, Table};
+use crate::delta_sink::{
+    self, CHECKPOINT_EVERY, DeadLetterLocations, DeltaSink, Identity, LogUpkeep, Opened, Preview,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Reading, TableContext, ToCommitter, ToShard};
 use crate::host;
@@ -28,6 +31,7 @@ use crate::protocol::fence::Writer;
 use crate::source::catalog::Catalog;
 use crate::source::identity_check::{Confirmed, IdentityCheck, Known};
 use crate::status::{Part, State, Why};
+use crate::table::orphan_cleaner::OrphanCleaner;
 use crate::table::store::Store;
 
 /// A table that could not be opened is tried again after this long, and ever less often.
@@ -201,23 +205,31 @@ impl Ingestion<'_> {
         of.reading = readings.iter().map(|reading| reading.source.clone()).collect();
         #[expect(clippy::disallowed_methods, reason = "bounded by the shards' uncommitted work")]
         let (to_committer, inbox) = mpsc::unbounded_channel();
-        let dependencies = committer::CommitterDependencies {
+        let dependencies = CommitterDependencies {
             table: index,
+            table_id: table.id.clone(),
             inbox,
             shards: self.shards.clone(),
             clock: Arc::clone(&self.run.clock),
             board: Arc::clone(&self.board),
             identity_check,
-            orphan_cleaner: self.orphan_cleaner.clone(),
-            checkpoints: self.checkpoints.clone(),
-            checkpoint_every: committer::CHECKPOINT_EVERY,
-            compression: table.compression,
             next_offsets,
         };
-        let table_context = table_context(table, &ready, &opened, to_committer, &dependencies);
+        let upkeep = LogUpkeep {
+            orphan_cleaner: self.orphan_cleaner.clone(),
+            checkpoints: self.checkpoints.clone(),
+            checkpoint_every: CHECKPOINT_EVERY,
+            compression: table.compression,
+        };
+        let orphan_cleaner = self.orphan_cleaner.clone();
+        let table_context =
+            table_context(table, &ready, &opened, to_committer, orphan_cleaner, &dependencies);
         self.board.set(Part::table(&table.id), State::Reading);
         let (identity, places) = (identity(table, &self.writer), places(table, &ready));
-        let committer = Committer::new(ready.store, identity, places, opened, dependencies);
+        let starts = opened.plan.starts.clone();
+        let (clock, board) = (Arc::clone(&self.run.clock), Arc::clone(&self.board));
+        let sink = DeltaSink::new(ready.store, identity, places, opened, upkeep, clock, board);
+        let committer = Committer::new(sink, starts, dependencies);
         let ended = self.committers_out.clone();
         let task = self.runtime.spawn(async move {
             let outcome = committer.run().await.map(|_| ());
@@ -367,7 +379,7 @@ impl Opener {
             info!(table = table.id, samples = inferred.samples_used, left_out, schema = %ready.schema, "schema inferred");
         }
         let places = places(table, &ready);
-        let opened = committer::open(
+        let opened = delta_sink::open(
             &ready.store,
             &identity(table, &self.writer),
             &ready.topic,
@@ -419,7 +431,8 @@ fn table_context(
     ready: &Ready,
     opened: &Opened,
     to_committer: mpsc::UnboundedSender<ToCommitter>,
-    committer: &committer::CommitterDependencies,
+    orphan_cleaner: OrphanCleaner,
+    committer: &CommitterDependencies,
 ) -> TableContext {
     TableContext {
         table: committer.table,
@@ -433,7 +446,7 @@ fn table_context(
         target_file_size: table.target_file_size,
         compression: table.compression,
         to_committer,
-        orphan_cleaner: committer.orphan_cleaner.clone(),
+        orphan_cleaner,
         board: Arc::clone(&committer.board),
         identity_check: committer.identity_check.clone(),
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::action::{Action, Add, CHECKSUM_TAG, checksum_text};
+use crate::protocol::planted::{Bug, planted};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DataFile {
@@ -24,7 +25,15 @@ pub struct DataFile {
     pub oldest_ms: Option<i64>,
 }
 
+/// Files that nothing names yet may be vacuumed after a week: stay well below.
+const AGE_MAX: Duration = Duration::from_secs(6 * 24 * 3600);
+
 impl DataFile {
+    /// A vacuum may have removed it.
+    pub fn is_old(&self, now: Duration) -> bool {
+        now.saturating_sub(self.begun) > AGE_MAX && !planted(Bug::CommitsFilesOfAnyAge)
+    }
+
     /// The file's `add`, with what it settles or holds under its tag.
     pub fn add(&self, tag: &str, value: &impl Serialize) -> Action {
         let value = serde_json::to_string(value).expect("tags are plain values");

@@ -184,8 +184,12 @@ pub async fn commit<T: Transaction>(transaction: &mut T, clock: &SharedClock) ->
         let now = clock.boot();
         transaction.resolved(now.saturating_sub(begun));
         let late = !transaction.tip().is_trusted(now) && !planted(Bug::BelievesALateCommit);
-        // What took longer says nothing of the tip.
-        transaction.tip().seen = if planted(Bug::BelievesALateCommit) { now } else { begun };
+        // What came late says nothing of the tip.
+        if planted(Bug::BelievesALateCommit) {
+            transaction.tip().seen = now;
+        } else if !late {
+            transaction.tip().seen = begun;
+        }
         match resolved {
             Resolved::Won => {
                 transaction.tip().landed(version, body);

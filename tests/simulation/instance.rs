@@ -9,11 +9,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use thalweg::budget::Budget;
 use thalweg::clock::SharedClock;
-use thalweg::committer::{self, Committer, DeadLetterLocations, Identity, Opened};
+use thalweg::committer::{Committer, CommitterDependencies};
 use thalweg::config::{Assignor, Compression, Decoding, Group, OnBadRecord, OnNewField};
+use thalweg::delta_sink::{self, DeadLetterLocations, DeltaSink, Identity, LogUpkeep, Opened};
 use thalweg::error::{Error, Result};
-use thalweg::exchange::{Moved, NextOffsets, ToShard};
-use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
+use thalweg::exchange::{Moved, ToShard};
+use thalweg::ids::{NextOffsets, Offset, Partition, TopicId, TopicPartition};
 use thalweg::member::{self, Delegate, Known, News};
 use thalweg::protocol::fence::Writer;
 use thalweg::schema::Schema;
@@ -208,7 +209,7 @@ impl Instance {
             runtime.spawn(async move {
                 let schema = Schema::from_ddl("id BIGINT, _partition INT, _offset BIGINT").unwrap();
                 let clock: SharedClock = clock;
-                committer::open(&store, &identity, &topic, watermarks, Some(&schema), &places, &clock).await
+                delta_sink::open(&store, &identity, &topic, watermarks, Some(&schema), &places, &clock).await
             })
         };
         Instance {
@@ -369,22 +370,26 @@ impl Instance {
             board: Arc::clone(&board),
             identity_check: identity_check.clone(),
         };
-        let dependencies = committer::CommitterDependencies {
+        let identity = identity(&self.name, &self.plan);
+        let dependencies = CommitterDependencies {
             table: 0,
+            table_id: identity.table_id.clone(),
             inbox,
             shards: inboxes.clone(),
             clock: Arc::clone(&clock),
-            board,
-            orphan_cleaner,
+            board: Arc::clone(&board),
             identity_check,
+            next_offsets: told,
+        };
+        let upkeep = LogUpkeep {
+            orphan_cleaner,
             checkpoints: CheckpointPermits::default(),
             checkpoint_every: self.plan.checkpoint_every,
             compression: Compression::Snappy,
-            next_offsets: told,
         };
-        let identity = identity(&self.name, &self.plan);
-        let committer =
-            Committer::new(self.store.clone(), identity, self.places.clone(), opened, dependencies);
+        let (store, places, starts) = (self.store.clone(), self.places.clone(), opened.plan.starts.clone());
+        let sink = DeltaSink::new(store, identity, places, opened, upkeep, Arc::clone(&clock), board);
+        let committer = Committer::new(sink, starts, dependencies);
         let committer = self.runtime.spawn(committer.run());
         let (mut shards, mut delegates, mut renounced) = (Vec::new(), Vec::new(), Vec::new());
         let mut chance = self.chance.clone();

@@ -1,39 +1,32 @@
 //! A committer of a group's member whose shards and whose peers the tests play.
 
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use crossbeam_channel::Receiver;
-use futures::StreamExt as _;
-use futures::stream::{self, BoxStream};
-use object_store::path::Path;
-use object_store::{
-    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result as StoreResult,
-};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, block_in_place};
 
 use super::*;
 use crate::clock::{SharedClock, SystemClock};
-use crate::committer::{CHECKPOINT_EVERY, CommitterDependencies, DeadLetterLocations, Identity, open};
+use crate::committer::CommitterDependencies;
 use crate::config::Compression;
+use crate::delta_sink::{CHECKPOINT_EVERY, DeadLetterLocations, DeltaSink, Identity, LogUpkeep, open};
 use crate::error::{Error, ErrorKind};
-use crate::exchange::NextOffsets;
-use crate::ids::{OffsetRange, Partition, Version};
+use crate::exchange::ResetEpoch;
+use crate::ids::{NextOffsets, OffsetRange, Partition, Version};
 use crate::protocol::anchor::Watermarks;
 use crate::protocol::app_id::{AppId, OffsetOverride};
 use crate::protocol::fence::Writer;
+use crate::protocol::ledger::Work;
 use crate::source::catalog::Topic;
 use crate::source::identity_check::IdentityCheck;
 use crate::status::Board;
 use crate::table::action::Action;
 use crate::table::checkpoint::CheckpointPermits;
+use crate::table::data_file::DataFile;
 use crate::table::orphan_cleaner::OrphanCleaner;
-use crate::table::store::Store;
 use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source, txn};
 use crate::table::{create, log};
 
@@ -51,7 +44,7 @@ struct Stage {
     next_offsets: watch::Receiver<NextOffsets>,
     /// Of the last reset that a shard heard.
     reset_epoch: Cell<ResetEpoch>,
-    ended: JoinHandle<Result<BTreeMap<TopicPartition, Offset>>>,
+    ended: JoinHandle<Result<NextOffsets>>,
 }
 
 impl Stage {
@@ -60,7 +53,9 @@ impl Stage {
     }
 
     /// `before` is what happens before the committer runs.
-    async fn with(before: impl AsyncFnOnce(&mut Committer, &UnboundedSender<ToCommitter>)) -> Stage {
+    async fn with(
+        before: impl AsyncFnOnce(&mut Committer<DeltaSink>, &UnboundedSender<ToCommitter>),
+    ) -> Stage {
         let mut table = HandMade::new().await;
         let clock: SharedClock = Arc::new(SystemClock);
         let places =
@@ -83,18 +78,24 @@ impl Stage {
         let (shards, inboxes): (Vec<_>, Vec<_>) = (0..2).map(|_| crossbeam_channel::bounded(64)).unzip();
         let dependencies = CommitterDependencies {
             table: 0,
+            table_id: TABLE_ID.to_owned(),
             inbox,
             shards,
             board: Arc::new(Board::new(Arc::clone(&clock))),
-            clock,
+            clock: Arc::clone(&clock),
             identity_check: IdentityCheck::of_nothing(),
+            next_offsets: Some(told),
+        };
+        let upkeep = LogUpkeep {
             orphan_cleaner: OrphanCleaner::new(tokio::runtime::Handle::current()),
             checkpoints: CheckpointPermits::default(),
             checkpoint_every: CHECKPOINT_EVERY,
             compression: Compression::None,
-            next_offsets: Some(told),
         };
-        let mut committer = Committer::new(table.store.clone(), identity, places, opened, dependencies);
+        let board = Arc::clone(&dependencies.board);
+        let starts = opened.plan.starts.clone();
+        let sink = DeltaSink::new(table.store.clone(), identity, places, opened, upkeep, clock, board);
+        let mut committer = Committer::new(sink, starts, dependencies);
         table.group = Some("g".to_owned());
         before(&mut committer, &to_committer).await;
         let ended = tokio::spawn(committer.run());
@@ -495,81 +496,4 @@ async fn a_peer_that_moved_our_partition_makes_us_begin_again_and_a_stranger_end
         }
     }
     assert_eq!(stage.ended.await.unwrap().unwrap_err().kind, ErrorKind::Fenced);
-}
-
-/// A log from which a version is cleaned up right after it was listed.
-#[derive(Debug)]
-struct CleanedUp {
-    inner: Arc<dyn ObjectStore>,
-    version: PathBuf,
-}
-
-impl std::fmt::Display for CleanedUp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("CleanedUp")
-    }
-}
-
-#[async_trait]
-impl ObjectStore for CleanedUp {
-    async fn put_opts(&self, at: &Path, payload: PutPayload, options: PutOptions) -> StoreResult<PutResult> {
-        self.inner.put_opts(at, payload, options).await
-    }
-
-    async fn put_multipart_opts(
-        &self,
-        at: &Path,
-        options: PutMultipartOptions,
-    ) -> StoreResult<Box<dyn MultipartUpload>> {
-        self.inner.put_multipart_opts(at, options).await
-    }
-
-    async fn get_opts(&self, at: &Path, options: GetOptions) -> StoreResult<GetResult> {
-        self.inner.get_opts(at, options).await
-    }
-
-    fn delete_stream(
-        &self,
-        paths: BoxStream<'static, StoreResult<Path>>,
-    ) -> BoxStream<'static, StoreResult<Path>> {
-        self.inner.delete_stream(paths)
-    }
-
-    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, StoreResult<ObjectMeta>> {
-        let version = self.version.clone();
-        let clean_up = async move {
-            let _ = std::fs::remove_file(version);
-            None
-        };
-        self.inner.list(prefix).map(Some).chain(stream::once(clean_up)).filter_map(std::future::ready).boxed()
-    }
-
-    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> StoreResult<ListResult> {
-        self.inner.list_with_delimiter(prefix).await
-    }
-
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> StoreResult<()> {
-        self.inner.copy_opts(from, to, options).await
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_version_that_was_cleaned_up_while_the_log_was_looked_at_is_not_free() {
-    let stage = Stage::with(async |committer, _| {
-        let log = committer.log_tip.store().url.to_file_path().unwrap().join("_delta_log");
-        let version =
-            |beyond: u64| log.join(format!("{:020}.json", committer.log_tip.snapshot().version.0 + beyond));
-        for beyond in [1, 2] {
-            std::fs::copy(version(0), version(beyond)).unwrap();
-        }
-        let store = committer.log_tip.store();
-        let cleaned_up = CleanedUp { inner: Arc::clone(&store.objects), version: version(1) };
-        let store = Store { objects: Arc::new(cleaned_up), ..store.clone() };
-        let now = committer.dependencies.clock.boot();
-        committer.log_tip.tip.store = store;
-        let unseen = committer.log_tip.unseen(&committer.retry_policy, now).await.unwrap();
-        assert_eq!(unseen, None, "only a fresh look helps");
-    })
-    .await;
-    drop(stage);
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use thalweg::budget::Budget;
 use thalweg::clock::SharedClock;
-use thalweg::committer::{self, Committer, DeadLetterLocations, Identity, Opened};
+use thalweg::committer::{Committer, CommitterDependencies};
 use thalweg::config::{Compression, Decoding, OnBadRecord, OnNewField};
+use thalweg::delta_sink::{self, DeadLetterLocations, DeltaSink, Identity, LogUpkeep, Opened};
 use thalweg::error::{Error, ErrorKind, Result};
 use thalweg::exchange::{Moved, Reading, TableContext, ToCommitter, ToShard};
 use thalweg::ids::{Offset, TopicPartition};
@@ -327,7 +328,7 @@ impl Process {
         };
         self.runtime.spawn(async move {
             let schema = Schema::from_ddl("id BIGINT, _partition INT, _offset BIGINT").unwrap();
-            committer::open(&store, &identity, &topic, watermarks, Some(&schema), &places, &clock).await
+            delta_sink::open(&store, &identity, &topic, watermarks, Some(&schema), &places, &clock).await
         })
     }
 
@@ -368,21 +369,26 @@ impl Process {
         let (to_committer, inbox) = mpsc::unbounded_channel();
         let table_context =
             self.table_context(table, &config, &store, &places, &opened, to_committer, &identity_check);
-        let dependencies = committer::CommitterDependencies {
+        let dependencies = CommitterDependencies {
             table,
+            table_id: config.table_id.to_owned(),
             inbox,
             shards: self.inboxes.clone(),
             clock: Arc::clone(&self.clock),
             board: Arc::clone(&self.board),
-            orphan_cleaner: self.orphan_cleaner.clone(),
             identity_check,
+            next_offsets: None,
+        };
+        let upkeep = LogUpkeep {
+            orphan_cleaner: self.orphan_cleaner.clone(),
             checkpoints: self.checkpoints.clone(),
             checkpoint_every: self.plan.checkpoint_every,
             compression: Compression::Snappy,
-            next_offsets: None,
         };
-        let identity = identity(&self.name, config.table_id);
-        let committer = Committer::new(store, identity, places, opened, dependencies);
+        let (identity, starts) = (identity(&self.name, config.table_id), opened.plan.starts.clone());
+        let (clock, board) = (Arc::clone(&self.clock), Arc::clone(&self.board));
+        let sink = DeltaSink::new(store, identity, places, opened, upkeep, clock, board);
+        let committer = Committer::new(sink, starts, dependencies);
         let task = self.runtime.spawn(committer.run());
         self.spread(&table_context, readings);
         Life::Running(task)

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Identity;
 use super::dead_letters::{DeadLetterLocations, SeenDeadLetters, TakenOver};
-use super::relation;
+use super::identity::Identity;
+use super::offset_overrides::relation;
 use crate::clock::SharedClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition};

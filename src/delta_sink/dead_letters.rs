@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::log_tip::{LogTip, RetryPolicy};
-use super::{CommitterDependencies, Identity, is_old};
+use super::identity::Identity;
+use super::log_tip::{LogTip, LogUpkeep};
+use super::retry_policy::RetryPolicy;
 use crate::clock::SharedClock;
 use crate::error::Result;
 use crate::ids::{Offset, OffsetRange, TopicPartition};
@@ -208,9 +209,10 @@ impl DeadLetters {
         taken: TakenOver,
         identity: &Identity,
         main: &Snapshot,
-        dependencies: &CommitterDependencies,
+        upkeep: &LogUpkeep,
+        clock: &SharedClock,
     ) -> (Option<DeadLetters>, Vec<Action>) {
-        let current = taken.current.map(|tip| DeadLetters { log_tip: LogTip::new(tip, dependencies) });
+        let current = taken.current.map(|tip| DeadLetters { log_tip: LogTip::new(tip, upkeep) });
         // Of a group, others may write to a former place still, by a config of before.
         if identity.writer.group.is_some() {
             return (current, Vec::new());
@@ -222,7 +224,7 @@ impl DeadLetters {
             .flat_map(|place| table_ids.iter().map(|table_id| dead_letters::place_app_id(table_id, place)));
         let forget = all.filter_map(|app_id| {
             let version = main.txns.get(&app_id).filter(|version| *version % 2 == 1)?;
-            Some(create::txn(app_id, version + 1, dependencies.clock.wall_ms()))
+            Some(create::txn(app_id, version + 1, clock.wall_ms()))
         });
         (current, forget.collect())
     }
@@ -334,7 +336,7 @@ impl Transaction for Post<'_> {
             return Err(trouble);
         }
         // The look at the log may have taken its time.
-        if self.files.iter().any(|(file, _)| is_old(file, self.clock.boot())) {
+        if self.files.iter().any(|(file, _)| file.is_old(self.clock.boot())) {
             return Err(Ok(Posted::Changed));
         }
         Ok(self.table.body(self.files, self.identity, self.clock))

@@ -11,22 +11,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use super::{ALIVE_FOR, CommitterDependencies};
-use crate::backoff::Backoff;
+use super::retry_policy::RetryPolicy;
 use crate::clock::SharedClock;
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
-use crate::metrics;
 use crate::protocol::planted::{Bug, planted};
-use crate::status::{Board, Part, State};
 use crate::table::action;
 use crate::table::checkpoint::{self, CheckpointOptions, CheckpointPermits};
 use crate::table::log::{self, Found, Snapshot};
 use crate::table::orphan_cleaner::OrphanCleaner;
 use crate::table::retention::Retention;
-use crate::table::store::{Store, is_hopeless};
-use crate::table::transaction::{Tip, WaitPolicy};
+use crate::table::store::Store;
+use crate::table::transaction::Tip;
 
 /// More versions than this are not followed one by one: a fresh look is less.
 const UNSEEN_MAX: usize = 256;
@@ -38,12 +35,22 @@ const CHECKPOINT_RESTS: u32 = 9;
 /// Old log files are looked for this often: it lists the whole log.
 const CLEAN_UP_EVERY: Duration = Duration::from_secs(3600);
 
+/// What a log's upkeep runs on.
+#[derive(Clone)]
+pub struct LogUpkeep {
+    /// What of discarded files must not stay in the store.
+    pub orphan_cleaner: OrphanCleaner,
+    /// When checkpoints may be written.
+    pub checkpoints: CheckpointPermits,
+    /// Versions between two of them: [`CHECKPOINT_EVERY`] in a run.
+    pub checkpoint_every: u64,
+    /// Of checkpoints; data files come compressed.
+    pub compression: Compression,
+}
+
 pub(super) struct LogTip {
     pub(super) tip: Tip,
-    orphan_cleaner: OrphanCleaner,
-    checkpoint_permits: CheckpointPermits,
-    checkpoint_every: u64,
-    compression: Compression,
+    upkeep: LogUpkeep,
     checkpointed: Version,
     cleaned_up: Option<Duration>,
     checkpointing: Option<tokio::task::JoinHandle<()>>,
@@ -62,12 +69,9 @@ fn is_first(failures: &AtomicU32) -> bool {
 }
 
 impl LogTip {
-    pub(super) fn new(tip: Tip, dependencies: &CommitterDependencies) -> LogTip {
+    pub(super) fn new(tip: Tip, upkeep: &LogUpkeep) -> LogTip {
         LogTip {
-            orphan_cleaner: dependencies.orphan_cleaner.clone(),
-            checkpoint_permits: dependencies.checkpoints.clone(),
-            checkpoint_every: dependencies.checkpoint_every,
-            compression: dependencies.compression,
+            upkeep: upkeep.clone(),
             checkpointed: tip.snapshot().checkpoint.unwrap_or(Version(0)),
             tip,
             cleaned_up: None,
@@ -157,7 +161,7 @@ impl LogTip {
         let version = self.snapshot().version;
         // With v2 checkpoints the table's other writers keep their own form.
         let v2 = self.snapshot().protocol.writer_features.iter().flatten().any(|name| name == "v2Checkpoint");
-        if busy || v2 || version.0 < self.checkpointed.0 + self.checkpoint_every {
+        if busy || v2 || version.0 < self.checkpointed.0 + self.upkeep.checkpoint_every {
             return;
         }
         self.checkpointed = version;
@@ -167,13 +171,11 @@ impl LogTip {
             self.cleaned_up = Some(now);
         }
         let (store, clock) = (self.store().clone(), Arc::clone(clock));
-        let (checkpoint_permits, orphan_cleaner) =
-            (self.checkpoint_permits.clone(), self.orphan_cleaner.clone());
+        let LogUpkeep { orphan_cleaner, checkpoints, checkpoint_every, compression } = self.upkeep.clone();
         let failures = Arc::clone(&self.failures);
-        let checkpoint_every = self.checkpoint_every;
-        let (kept, compression) = (Retention::of(&self.snapshot().metadata), self.compression);
+        let kept = Retention::of(&self.snapshot().metadata);
         self.checkpointing = Some(tokio::spawn(async move {
-            let turn = checkpoint_permits.take().await;
+            let turn = checkpoints.take().await;
             // Other writers of the table write checkpoints, too.
             let last = log::last_checkpoint(&store).await.ok().flatten();
             if last.is_some_and(|last| version.0 < last.0 + checkpoint_every / 2) {
@@ -217,89 +219,5 @@ impl LogTip {
     }
 }
 
-/// Waits for a store that gives no answer as long as it takes, seen from outside.
-#[derive(Clone)]
-pub(super) struct RetryPolicy {
-    pub(super) board: Arc<Board>,
-    pub(super) table_id: String,
-}
-
-impl RetryPolicy {
-    /// Commits to the table.
-    pub(super) fn part(&self) -> Part {
-        Part::Commits(self.table_id.clone())
-    }
-
-    /// Repeats a question until it is answered. What a person must mend is an answer, too.
-    pub(super) async fn ask<T, F: Future<Output = Result<T>>>(&self, question: impl Fn() -> F) -> Result<T> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
-        let mut waited = false;
-        loop {
-            match question().await {
-                Err(error) if matches!(error.kind, ErrorKind::Disagree | ErrorKind::CannotWrite) => {
-                    return Err(error);
-                }
-                Ok(answer) => {
-                    if waited {
-                        self.answered();
-                    }
-                    return Ok(answer);
-                }
-                Err(error) => {
-                    waited = true;
-                    self.waiting(&error);
-                    tokio::time::sleep(backoff.pause()).await;
-                }
-            }
-        }
-    }
-
-    /// It lives, and it is not ready.
-    pub(super) fn waiting(&self, error: &Error) {
-        self.board.heartbeat(&self.part(), ALIVE_FOR);
-        self.board.set(self.part(), State::Waiting(error.into()));
-    }
-}
-
-impl WaitPolicy for RetryPolicy {
-    fn unclear(&self, error: Error, cause: &object_store::Error) -> Result<()> {
-        metrics::commit_failed(&self.table_id);
-        if is_hopeless(cause) || planted(Bug::DeletesFilesOfAnUnknownCommit) {
-            return Err(error);
-        }
-        // The board logs it where it lasts.
-        debug!(table = self.table_id, %error, "the store gave no clear answer; it is asked again");
-        self.waiting(&error);
-        Ok(())
-    }
-
-    async fn counts(&self, store: &Store, version: Version) -> Result<bool> {
-        self.ask(|| log::counts(store, version)).await
-    }
-
-    fn answered(&self) {
-        self.board.set(self.part(), State::Reading);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::testing::ManualClock;
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waited_for_an_answer_is_ready_once_it_has_one() {
-        let board = Arc::new(Board::new(Arc::new(ManualClock::default())));
-        let retry_policy = RetryPolicy { board: Arc::clone(&board), table_id: "t".to_owned() };
-        let left = AtomicU32::new(2);
-        let question = async || {
-            if left.fetch_sub(1, Ordering::Relaxed) > 1 {
-                return Err(Error::new(ErrorKind::Unavailable, "503"));
-            }
-            assert_eq!(board.not_ready().len(), 1, "it waits");
-            Ok(7)
-        };
-        assert_eq!(retry_policy.ask(question).await.unwrap(), 7);
-        assert!(board.not_ready().is_empty());
-    }
-}
+mod tests;
