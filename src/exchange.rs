@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::columnar::RecordFormat;
 use crate::config::{Compression, Decoding, OnBadRecord};
 use crate::error::Error;
 use crate::ids::{Offset, TopicPartition};
@@ -78,6 +79,8 @@ pub struct TableContext {
     pub dead_letters: Option<Store>,
     pub schema: Arc<Schema>,
     pub decoding: Decoding,
+    /// What reads the records.
+    pub format: Arc<dyn RecordFormat>,
     pub on_bad_record: OnBadRecord,
     pub max_latency: Duration,
     pub target_file_size: u64,

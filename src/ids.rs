@@ -61,8 +61,8 @@ pub struct TopicPartition {
 ///
 /// Holes inside a range are normal (compaction, transaction markers, aborted
 /// records): a settled offset is a row, a skipped record, a tombstone, or
-/// a dead letter, or nothing. `rows + skipped + tombstones + dead_letters <=
-/// next - start`.
+/// a dead letter, or nothing. `rows - more_rows + skipped + tombstones +
+/// dead_letters <= next - start`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct OffsetRange {
     #[serde(flatten)]
@@ -70,10 +70,25 @@ pub struct OffsetRange {
     pub start: Offset,
     pub next: Offset,
     pub rows: u64,
+    /// Rows beyond the first of a record that became several.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub more_rows: u64,
     pub skipped: u64,
     pub tombstones: u64,
     #[serde(default)]
     pub dead_letters: u64,
+}
+
+impl OffsetRange {
+    /// The records that it tells of.
+    pub fn records(&self) -> u64 {
+        self.rows - self.more_rows.min(self.rows) + self.skipped + self.tombstones + self.dead_letters
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl fmt::Display for Offset {

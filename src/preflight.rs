@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::clock::SharedClock;
 use crate::columnar::{Columns, Decoder, Inferred, infer};
-use crate::config::{self, Config, Decoding, Format, OnNewField, RESCUED_COLUMN, Table};
+use crate::config::{ColumnsFrom, Config, Decoding, OnNewField, RESCUED_COLUMN, Table};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Partition;
 use crate::protocol::anchor::{self, Watermarks};
@@ -107,16 +107,16 @@ pub async fn table(
         None => {
             let columns = match &table.schema {
                 Some(columns) => columns.clone(),
-                None if table.decoding.format == Format::Raw => {
-                    Schema::of(vec![Field::new(config::RAW_COLUMN, DataType::Binary, true)])
-                }
-                None => {
-                    let found = infer_from(config, table, &topic, &watermarks, clock)?;
-                    if !found.left_out.is_empty() {
-                        listener.done("left out", &found.left_out_text());
+                None => match table.decoding.format.columns_from() {
+                    ColumnsFrom::Format(columns) => columns,
+                    ColumnsFrom::Samples => {
+                        let found = infer_from(config, table, &topic, &watermarks, clock)?;
+                        if !found.left_out.is_empty() {
+                            listener.done("left out", &found.left_out_text());
+                        }
+                        inferred.insert(found).schema.clone()
                     }
-                    inferred.insert(found).schema.clone()
-                }
+                },
             };
             listener.done("table", "does not exist yet and will be created");
             (complete(&columns, table), None)
@@ -220,7 +220,7 @@ fn contradicts(wanted: &Schema, table: &Schema) -> Result<()> {
 /// The record's columns with metadata columns before and `_rescued` behind.
 fn complete(columns: &Schema, table: &Table) -> Schema {
     let Decoding { format, on_new_field, .. } = &table.decoding;
-    let rescues = *format == Format::Json && *on_new_field == OnNewField::Rescue;
+    let rescues = format.can_rescue() && *on_new_field == OnNewField::Rescue;
     let rescued = rescues.then(|| Field::new(RESCUED_COLUMN, DataType::String, true));
     let fields = table.metadata_columns.iter().chain(&columns.fields).cloned().chain(rescued);
     Schema::of(fields.collect())
@@ -228,19 +228,10 @@ fn complete(columns: &Schema, table: &Table) -> Schema {
 
 /// The schema has what the decoding relies on.
 fn suits(schema: &Schema, decoding: &Decoding) -> Result<()> {
-    if decoding.format == Format::Raw && !schema.fields.iter().any(config::is_raw_column) {
-        let message = format!("the table has no column `{}` of BINARY or STRING", config::RAW_COLUMN);
-        return Err(Error::new(ErrorKind::CannotWrite, message)
-            .remedy("`format = \"raw\"` puts payloads there: add the column, or choose another location"));
-    }
-    if decoding.format == Format::Json
-        && let Some((path, data_type)) = schema.unfillable_by_json()
-    {
-        let message =
-            format!("column `{path} {data_type}` can hold no value of JSON: its keys are always text");
-        return Err(Error::new(ErrorKind::CannotWrite, message)
-            .remedy("make it a map with STRING keys, or choose another location"));
-    }
+    decoding
+        .format
+        .suits(schema)
+        .map_err(|unfit| Error::new(ErrorKind::CannotWrite, unfit.message).remedy(unfit.remedy))?;
     let known = schema.timestamps();
     let unknown = decoding.timestamps.keys().find(|path| !known.contains(path));
     unknown.map_or(Ok(()), |path| {

@@ -6,6 +6,9 @@
 //! does not decide what is committed; it only promises that every range it
 //! hands over starts where the one before ended.
 //!
+//! A partition whose next record needs a schema that is not known yet waits for
+//! it alone (`schemas`).
+//!
 //! Partitions come with their table (`tables`), come from another shard
 //! (`moves`), or are assigned by a consumer group (`group`).
 //!
@@ -18,6 +21,7 @@ mod group;
 mod memory;
 mod moves;
 mod output;
+mod schemas;
 mod table;
 mod tables;
 
@@ -32,10 +36,11 @@ use tokio::runtime::Handle;
 use self::group::GroupAssignment;
 pub use self::group::GroupLink;
 use self::output::{Carrier, Output};
+use self::schemas::Fetches;
 use self::table::TableState;
 use crate::budget::Budget;
 use crate::clock::SharedClock;
-use crate::columnar::{BadRecord, RecordFacts};
+use crate::columnar::{BadRecord, ReadRecord, RecordFacts, SchemaName};
 use crate::config::OnBadRecord;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Moved, RequestId, ResetEpoch, ToShard};
@@ -113,6 +118,7 @@ pub struct Shard<S> {
     reported: Duration,
     /// Time spent on taking and waiting for records since the last file.
     polling: Duration,
+    fetches: Fetches,
 }
 
 struct PartitionState {
@@ -126,6 +132,8 @@ struct PartitionState {
     troubled: Option<Duration>,
     /// Another one reads it now.
     moved: bool,
+    /// It is read on once this is known.
+    needs: Option<SchemaName>,
     /// Of the assignment by which it is read.
     assignment_epoch: AssignmentEpoch,
     /// Time that it took since the last report.
@@ -151,6 +159,7 @@ impl<S: Source> Shard<S> {
             draining: false,
             reported: Duration::ZERO,
             polling: Duration::ZERO,
+            fetches: Fetches::default(),
         };
         for table_context in table_contexts {
             let own = readings.extract_if(.., |reading| reading.table == table_context.table).collect();
@@ -180,6 +189,7 @@ impl<S: Source> Shard<S> {
             self.receive(message)?;
             worked = true;
         }
+        worked |= self.take_schemas()?;
         self.apply_backpressure()?;
         if self.may_poll() {
             worked |= self.poll(wait)?;
@@ -282,7 +292,8 @@ impl<S: Source> Shard<S> {
             Event::End { slot, next } => {
                 self.goes_on(slot.index());
                 let partition = &mut self.partitions[slot.index()];
-                if partition.reading && !planted(Bug::IgnoresTheEndOfAPartition) {
+                let goes_on = partition.reading && partition.needs.is_none();
+                if goes_on && !planted(Bug::IgnoresTheEndOfAPartition) {
                     let next = partition.end.map_or(next, |end| next.min(end));
                     partition.progress.pass(next);
                     self.note_progress(slot.index());
@@ -308,11 +319,11 @@ impl<S: Source> Shard<S> {
         let now = self.dependencies.clock.boot();
         let batch_bytes = self.dependencies.batch_bytes(BATCH_BYTES);
         let mut encoding = Duration::ZERO;
-        let mut failed = None;
+        let (mut failed, mut needed) = (None, None);
         let partition = &mut self.partitions[index];
         let table = &mut self.tables[partition.table];
         for (place, record) in batch.records().enumerate() {
-            if !partition.reading {
+            if !partition.reading || partition.needs.is_some() {
                 break;
             }
             if partition.end.is_some_and(|end| record.offset >= end) {
@@ -326,15 +337,17 @@ impl<S: Source> Shard<S> {
                 partition.progress.take(record.offset, RecordFate::DeadLetter);
                 continue;
             }
-            let Some(payload) = record.value else {
-                partition.progress.take(record.offset, RecordFate::Tombstone);
-                continue;
-            };
             let source = partition.progress.source();
             let facts = RecordFacts { topic: &source.topic, partition: source.partition.0, record };
-            match table.decoder.append(&mut table.rows.columns, payload, &facts) {
-                Ok(()) => {
-                    partition.progress.take(record.offset, RecordFate::Row);
+            match table.decoder.read(&mut table.rows.columns, &facts) {
+                Ok(ReadRecord::Tombstone) => partition.progress.take(record.offset, RecordFate::Tombstone),
+                Ok(ReadRecord::Skipped) => partition.progress.take(record.offset, RecordFate::Skipped),
+                Ok(ReadRecord::Needs(schema)) => {
+                    needed = Some(schema);
+                    break;
+                }
+                Ok(ReadRecord::Rows(rows)) => {
+                    partition.progress.take(record.offset, RecordFate::Rows(rows));
                     table.oldest_ms = [table.oldest_ms, record.timestamp_ms].into_iter().flatten().min();
                     encoding += table.encode_when_full(record.size(), batch_bytes, &self.dependencies)?;
                 }
@@ -371,6 +384,8 @@ impl<S: Source> Shard<S> {
         table.begin_waiting(now, partition.progress.has_records());
         if let Some(error) = failed {
             self.stop_partition(index, error);
+        } else if let Some(schema) = needed {
+            self.wait_for_schema(index, schema);
         } else {
             self.note_progress(index);
         }
@@ -480,6 +495,7 @@ impl<S: Source> Shard<S> {
                 partition.progress.rewind(start);
             }
             partition.held = held.get(partition.progress.source()).cloned().unwrap_or_default();
+            partition.needs = None;
             // What had ended for good stays ended; what had reached its end may have lost its tail.
             if !partition.reading && goes_on && partition.end.is_some_and(|end| start < end) {
                 partition.reading = true;
@@ -499,7 +515,7 @@ impl<S: Source> Shard<S> {
             // A paused table's are assigned when it has room again.
             .filter(|(_, partition)| {
                 let is_paused = self.tables[partition.table].paused && !planted(Bug::ReadsOnInAPause);
-                partition.reading && !is_paused
+                partition.reading && !is_paused && partition.needs.is_none()
             })
             .map(|(index, partition)| Assignment {
                 slot: slot(index),
@@ -583,6 +599,7 @@ impl PartitionState {
             held: reading.held,
             troubled: None,
             moved: false,
+            needs: None,
             assignment_epoch: AssignmentEpoch::default(),
             busy: Duration::ZERO,
         }

@@ -123,6 +123,7 @@ pub fn range(partition: i32, start: i64) -> OffsetRange {
         start: Offset(start),
         next: Offset(start + RANGE),
         rows: RANGE as u64,
+        more_rows: 0,
         skipped: 0,
         tombstones: 0,
         dead_letters: 0,

@@ -376,6 +376,7 @@ mod tests {
                 start: Offset(0),
                 next: Offset(9),
                 rows: 0,
+                more_rows: 0,
                 skipped: 0,
                 tombstones: 0,
                 dead_letters: 1,

@@ -419,6 +419,7 @@ impl<'a> Replay<'a> {
             start: dead_letter.offset,
             next: dead_letter.offset,
             rows: 0,
+            more_rows: 0,
             skipped: 0,
             tombstones: 0,
             dead_letters: 0,

@@ -125,7 +125,7 @@ impl Columns {
 }
 
 /// Values of one type and which of them are null. Null rows hold a placeholder.
-pub(super) struct Column {
+pub struct Column {
     data: Data,
     validity: Validity,
     /// Nulls behind the values that are not written yet.
@@ -210,6 +210,24 @@ impl Column {
         Column { data, validity: Validity::default(), owed: 0 }
     }
 
+    /// Appends a number to a BIGINT column; false where the column has another type.
+    pub fn push_long(&mut self, value: i64) -> bool {
+        match self.open() {
+            Data::Long(values) => values.push(value),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Appends text to a STRING column; false where the column has another type.
+    pub fn push_text(&mut self, text: &str) -> bool {
+        match self.open() {
+            Data::String(slices) => slices.push(text.as_bytes()),
+            _ => return false,
+        }
+        true
+    }
+
     /// An empty column of the same type.
     pub(super) fn empty_like(&self) -> Column {
         let data = match &self.data {
@@ -264,7 +282,7 @@ impl Column {
     }
 
     #[inline(always)]
-    pub(super) fn push_null(&mut self) {
+    pub fn push_null(&mut self) {
         self.owed += 1;
     }
 

@@ -1,89 +1,84 @@
-//! One record becomes one row, or a [`BadRecord`] and no trace of it.
+//! One record becomes rows, or a [`BadRecord`] and no trace of it.
 //!
-//! It owns that a row is whole or not there, and which part of the record
-//! fills which column: the payload through the table's format, the facts
-//! through the metadata columns. The formats are `json` and `raw`.
+//! It owns that rows are whole or not there, and what holds for every format:
+//! the size of a payload, tombstones, the metadata columns. What the payload
+//! means is the reader's.
 
 use super::bad::{BadReason, BadRecord};
-use super::columns::{Column, Columns};
+use super::columns::Columns;
 use super::facts::{FactColumn, RecordFacts};
-use super::json::JsonDecoder;
-use super::raw::RawDecoder;
-use crate::config::{Decoding, Format, MetadataColumn};
-use crate::record::Padded;
+use super::reader::{ReadRecord, RecordFormat, RecordReader, Rows};
+use crate::config::Decoding;
+use crate::record::{Padded, Record};
 use crate::schema::Schema;
 
 /// Turns records into rows of one table.
 pub struct Decoder {
-    payload: Payload,
+    reader: Box<dyn RecordReader>,
     facts: Vec<FactColumn>,
     size_max: usize,
-}
-
-enum Payload {
-    Json(Box<JsonDecoder>),
-    Raw(RawDecoder),
+    reads_tombstones: bool,
 }
 
 impl Decoder {
     /// A decoder for every column of a table.
     ///
-    /// Columns with the name and type of a [`MetadataColumn`] are filled from
+    /// Columns with the name and type of a metadata column are filled from
     /// the facts, all others by the format.
     pub fn new(table: &Schema, decoding: &Decoding) -> Decoder {
-        let columns = || table.fields.iter().enumerate();
-        let others = columns().filter(|(_, field)| MetadataColumn::of(field).is_none());
-        let payload = match decoding.format {
-            Format::Json => Payload::Json(Box::new(JsonDecoder::new(others, decoding))),
-            Format::Raw => Payload::Raw(RawDecoder::new(others)),
-        };
+        Decoder::of(&decoding.format, table, decoding)
+    }
+
+    /// The same with any format.
+    pub fn of(format: &dyn RecordFormat, table: &Schema, decoding: &Decoding) -> Decoder {
+        let reader = format.reader(table, decoding);
         Decoder {
-            payload,
-            facts: columns().filter_map(FactColumn::of).collect(),
+            reads_tombstones: reader.reads_tombstones(),
+            reader,
+            facts: table.fields.iter().enumerate().filter_map(FactColumn::of).collect(),
             size_max: decoding.max_record_size,
         }
     }
 
-    /// Appends the record as one row, or leaves the columns as they were.
+    /// Reads a record into rows, or leaves the columns as they were.
     ///
     /// The columns must have been made for the table's schema.
+    pub fn read(&mut self, columns: &mut Columns, record: &RecordFacts<'_>) -> Result<ReadRecord, BadRecord> {
+        match record.record.value {
+            None if !self.reads_tombstones => return Ok(ReadRecord::Tombstone),
+            Some(payload) if payload.len() > self.size_max => {
+                let detail = format!("{} bytes, and max_record_size is {}", payload.len(), self.size_max);
+                return Err(BadRecord { reason: BadReason::TooLarge, detail });
+            }
+            _ => {}
+        }
+        let before = columns.rows();
+        let read = self.reader.read(record, &mut Rows::of(record, columns, &self.facts));
+        if !matches!(read, Ok(ReadRecord::Rows(_))) {
+            columns.truncate(before);
+        }
+        read
+    }
+
+    /// Reads a payload that is one row, or no row.
     pub fn append(
         &mut self,
         columns: &mut Columns,
         payload: Padded<'_>,
         facts: &RecordFacts<'_>,
     ) -> Result<(), BadRecord> {
-        let rows = columns.rows();
-        let (children, row) = columns.open_row();
-        let outcome = self.fill(children, row, payload, facts);
-        match outcome {
-            Ok(()) => columns.close_row(),
-            Err(_) => columns.truncate(rows),
-        }
-        outcome
+        let record = Record { value: Some(payload), ..facts.record };
+        self.read(columns, &RecordFacts { record, ..*facts }).map(|_| ())
+    }
+
+    /// A column, or the format, needs the headers of records.
+    pub fn wants_headers(&self) -> bool {
+        self.reader.wants_headers() || self.facts.iter().any(FactColumn::is_headers)
     }
 
     /// Record timestamps outside of the years 0001 to 9999 that became null since this was last asked.
     pub fn take_unfit_timestamps(&mut self) -> u64 {
         self.facts.iter().map(FactColumn::take_unfit).sum()
-    }
-
-    fn fill(
-        &mut self,
-        children: &mut [Column],
-        row: usize,
-        payload: Padded<'_>,
-        facts: &RecordFacts<'_>,
-    ) -> Result<(), BadRecord> {
-        if payload.len() > self.size_max {
-            let detail = format!("{} bytes, and max_record_size is {}", payload.len(), self.size_max);
-            return Err(BadRecord { reason: BadReason::TooLarge, detail });
-        }
-        match &mut self.payload {
-            Payload::Json(json) => json.fill(children, row, payload)?,
-            Payload::Raw(raw) => raw.fill(children, payload.bytes())?,
-        }
-        self.facts.iter().try_for_each(|column| column.fill(&mut children[column.column], facts))
     }
 }
 

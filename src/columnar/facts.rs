@@ -39,6 +39,10 @@ impl FactColumn {
         })
     }
 
+    pub(super) fn is_headers(&self) -> bool {
+        self.fact == MetadataColumn::Headers
+    }
+
     /// How many timestamps no TIMESTAMP could hold since this was last asked.
     pub(super) fn take_unfit(&self) -> u64 {
         self.unfit.take()

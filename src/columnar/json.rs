@@ -56,6 +56,8 @@ use self::record::{Frame, RecordState};
 pub(super) use self::survey::{Observer, survey};
 use super::bad::{BadReason, BadRecord};
 use super::columns::{Column, Data};
+use super::facts::RecordFacts;
+use super::reader::{ReadRecord, RecordReader, Rows};
 use crate::config::{Decoding, OnNewField, RESCUED_COLUMN};
 use crate::record::Padded;
 use crate::schema::{DataType, Field};
@@ -103,12 +105,8 @@ impl JsonDecoder {
     }
 
     /// Appends a value to each of its columns; after an error some may hold one more than others.
-    pub(super) fn fill(
-        &mut self,
-        children: &mut [Column],
-        row: usize,
-        payload: Padded<'_>,
-    ) -> Result<(), BadRecord> {
+    #[inline]
+    fn fill(&mut self, children: &mut [Column], row: usize, payload: Padded<'_>) -> Result<(), BadRecord> {
         if !input::is_ascii(payload) && simdutf8::basic::from_utf8(&payload).is_err() {
             std::str::from_utf8(&payload).map_err(|error| explain::not_utf8(&payload, error))?;
         }
@@ -121,6 +119,14 @@ impl JsonDecoder {
             Some(rescued) => rescued.fill(&mut children[rescued.column], &mut self.state),
             None => Ok(()),
         }
+    }
+}
+
+impl RecordReader for JsonDecoder {
+    fn read(&mut self, record: &RecordFacts<'_>, rows: &mut Rows<'_>) -> Result<ReadRecord, BadRecord> {
+        let Some(payload) = record.record.value else { return Ok(ReadRecord::Tombstone) };
+        rows.push(|children, row| self.fill(children, row, payload))?;
+        Ok(rows.all())
     }
 }
 

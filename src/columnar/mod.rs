@@ -1,7 +1,7 @@
 //! From payload bytes to Parquet bytes.
 //!
 //! ```text
-//! payload ─ Decoder::append ─▶ Columns ─ ParquetFile::write ─▶ bytes + stats
+//! record ── Decoder::read ───▶ Columns ─ ParquetFile::write ─▶ bytes + stats
 //!              │ BadRecord        ▲            │
 //!              ▼                  └─ truncate ─┘
 //!        the caller's policy
@@ -9,7 +9,9 @@
 //! | file | owns |
 //! |---|---|
 //! | `columns` | the buffers of a batch; freezing and recovering them without copying |
-//! | `decoder` | one record → one row, or a [`BadRecord`] and no trace of it |
+//! | `decoder` | one record → rows, or a [`BadRecord`] and no trace of it |
+//! | `reader` | the seam that every format stands behind |
+//! | `formats` | the list of formats |
 //! | `json` | the members of a JSON object → the columns of a row |
 //! | `raw` | a payload as it is → the column `value` |
 //! | `facts` | partition, offset, timestamp … → the metadata columns |
@@ -32,22 +34,26 @@ pub mod dead_letters;
 mod decoder;
 mod encode;
 mod facts;
+mod formats;
 mod infer;
 mod json;
 #[cfg(test)]
 mod model;
 mod parquet;
 mod raw;
+mod reader;
 mod rescue;
 mod sink;
 mod stats;
 mod text;
 
 pub use bad::{BadReason, BadRecord};
-pub use columns::Columns;
+pub use columns::{Column, Columns};
 pub use decoder::Decoder;
 pub use encode::Encoder;
 pub use facts::RecordFacts;
+pub use formats::payload_columns;
 pub use infer::{Hint, InferError, Inferred, LeftOut, infer};
 
 pub use parquet::{ClosedFile, ParquetFile};
+pub use reader::{ReadRecord, RecordFormat, RecordReader, Rows, SchemaName};

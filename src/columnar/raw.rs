@@ -5,6 +5,8 @@
 
 use super::bad::{BadReason, BadRecord, invalid_utf8};
 use super::columns::{Column, Data};
+use super::facts::RecordFacts;
+use super::reader::{ReadRecord, RecordReader, Rows};
 use crate::config::{RAW_COLUMN, is_raw_column};
 use crate::schema::Field;
 
@@ -33,7 +35,7 @@ impl RawDecoder {
         RawDecoder { value, others }
     }
 
-    pub(super) fn fill(&self, children: &mut [Column], payload: &[u8]) -> Result<(), BadRecord> {
+    fn fill(&self, children: &mut [Column], payload: &[u8]) -> Result<(), BadRecord> {
         match self.value.map(|column| children[column].open()) {
             Some(Data::Binary(slices)) => slices.push(payload),
             Some(Data::String(slices)) => {
@@ -48,6 +50,14 @@ impl RawDecoder {
             children[other.column].push_null();
         }
         Ok(())
+    }
+}
+
+impl RecordReader for RawDecoder {
+    fn read(&mut self, record: &RecordFacts<'_>, rows: &mut Rows<'_>) -> Result<ReadRecord, BadRecord> {
+        let Some(payload) = record.record.value else { return Ok(ReadRecord::Tombstone) };
+        rows.push(|children, _| self.fill(children, payload.bytes()))?;
+        Ok(rows.all())
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::schema::{DataType, Field};
+use super::format::Format;
 
 /// The settings of a `[[table]]` that decide which payloads become rows, and how.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,22 +34,6 @@ impl Default for Decoding {
             max_depth: Decoding::DEPTH_MAX,
         }
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Format {
-    /// One JSON object is one row.
-    Json,
-    /// The payload as it is, in the column [`RAW_COLUMN`].
-    Raw,
-}
-
-/// The column that [`Format::Raw`] fills.
-pub const RAW_COLUMN: &str = "value";
-
-/// Whether [`Format::Raw`] can put payloads into this column: any bytes, or text.
-pub fn is_raw_column(field: &Field) -> bool {
-    field.name == RAW_COLUMN && matches!(field.data_type, DataType::Binary | DataType::String)
 }
 
 /// What happens to a field that the schema does not know.

@@ -6,6 +6,7 @@
 //! `resources`.
 
 mod decoding;
+mod format;
 mod grammar;
 mod group;
 mod interpolate;
@@ -26,7 +27,8 @@ mod tests;
 mod values;
 mod words;
 
-pub use decoding::{Decoding, EpochUnit, Format, OnNewField, RAW_COLUMN, is_raw_column};
+pub use decoding::{Decoding, EpochUnit, OnNewField};
+pub use format::{ColumnsFrom, Format, RAW_COLUMN, is_raw_column};
 pub use group::{Assignor, Group};
 pub use metadata::{MetadataColumn, RESCUED_COLUMN, is_reserved};
 pub use options::from_outside as store_value_from_outside;

@@ -13,7 +13,7 @@ use super::raw;
 use super::source::SourcePosition;
 use super::{
     Compression, Decoding, EpochUnit, Format, MetadataColumn, OnBadRecord, OnNewField, Start, Table,
-    is_raw_column, is_reserved,
+    is_reserved,
 };
 use crate::error::{Result, acts_on_a_terminal};
 use crate::schema::{Field, Schema};
@@ -58,13 +58,14 @@ impl Reader<'_> {
     }
 
     pub(super) fn format(&self, given: &Given) -> Result<Format> {
+        if let Some(known) = Format::ALL.into_iter().find(|format| format.as_str() == given.text) {
+            return Ok(known);
+        }
         match given.text.as_str() {
-            "json" => Ok(Format::Json),
-            "raw" => Ok(Format::Raw),
             "avro" | "protobuf" => Err(self
                 .at(given, format!("`format = \"{}\"` is not available in this version", given.text))
                 .remedy("use `format = \"raw\"` to keep the bytes, or `format = \"json\"`")),
-            _ => Err(self.unknown_word(given, "format", &["json", "raw"])),
+            _ => Err(self.unknown_word(given, "format", &Format::ALL.map(Format::as_str))),
         }
     }
 
@@ -280,13 +281,11 @@ impl Reader<'_> {
             let remedy = "leave it out of `schema`; `metadata_columns` says which of them the table gets";
             return Err(self.source.error(&place(), message, "").remedy(remedy));
         }
-        let raw_fits = matches!(schema.fields.as_slice(), [field] if is_raw_column(field));
-        if table.decoding.format == Format::Raw && !raw_fits {
-            let message = "a table of `format = \"raw\"` has one column for the payload";
-            let remedy = "leave `schema` out, or write `value BINARY` or, for UTF-8 text, `value STRING`";
-            return Err(self.source.error(&place(), message, "").remedy(remedy));
-        }
-        Ok(())
+        table
+            .decoding
+            .format
+            .suits_declared(schema)
+            .map_err(|unfit| self.source.error(&place(), unfit.message, "").remedy(unfit.remedy))
     }
 }
 

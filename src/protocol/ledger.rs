@@ -161,6 +161,7 @@ mod tests {
                 start: Offset(start),
                 next: Offset(next),
                 rows: (next - start) as u64,
+                more_rows: 0,
                 skipped: 0,
                 tombstones: 0,
                 dead_letters: 0,

@@ -15,6 +15,7 @@ pub struct Progress {
     start: Offset,
     position: Offset,
     rows: u64,
+    more_rows: u64,
     skipped: u64,
     tombstones: u64,
     dead_letters: u64,
@@ -23,7 +24,8 @@ pub struct Progress {
 /// What became of a record that was taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RecordFate {
-    Row,
+    /// So many, at least one.
+    Rows(u64),
     Skipped,
     DeadLetter,
     Tombstone,
@@ -31,7 +33,16 @@ pub enum RecordFate {
 
 impl Progress {
     pub fn new(source: TopicPartition, start: Offset) -> Progress {
-        Progress { source, start, position: start, rows: 0, skipped: 0, tombstones: 0, dead_letters: 0 }
+        Progress {
+            source,
+            start,
+            position: start,
+            rows: 0,
+            more_rows: 0,
+            skipped: 0,
+            tombstones: 0,
+            dead_letters: 0,
+        }
     }
 
     pub fn source(&self) -> &TopicPartition {
@@ -58,7 +69,10 @@ impl Progress {
     pub fn take(&mut self, offset: Offset, outcome: RecordFate) {
         assert!(self.is_due(offset), "offset {offset} is below the position {}", self.position);
         match outcome {
-            RecordFate::Row => self.rows += 1,
+            RecordFate::Rows(rows) => {
+                self.rows += rows;
+                self.more_rows += rows - 1;
+            }
             RecordFate::Skipped if planted(Bug::CountsSkippedAsRows) => self.rows += 1,
             RecordFate::Skipped => self.skipped += 1,
             RecordFate::DeadLetter => self.dead_letters += 1,
@@ -97,6 +111,7 @@ impl Progress {
             start: self.start,
             next,
             rows: std::mem::take(&mut self.rows),
+            more_rows: std::mem::take(&mut self.more_rows),
             skipped: std::mem::take(&mut self.skipped),
             tombstones: std::mem::take(&mut self.tombstones),
             dead_letters: std::mem::take(&mut self.dead_letters),
@@ -125,7 +140,7 @@ mod tests {
     #[test]
     fn ranges_chain_over_holes() {
         let mut progress = progress(10);
-        progress.take(Offset(12), RecordFate::Row);
+        progress.take(Offset(12), RecordFate::Rows(1));
         progress.take(Offset(13), RecordFate::Skipped);
         let first = progress.cut().unwrap();
         assert_eq!((first.start, first.next, first.rows, first.skipped), (Offset(10), Offset(14), 1, 1));
@@ -140,7 +155,7 @@ mod tests {
     fn what_was_delivered_before_is_not_due_again() {
         let mut progress = progress(10);
         assert!(!progress.is_due(Offset(9)));
-        progress.take(Offset(10), RecordFate::Row);
+        progress.take(Offset(10), RecordFate::Rows(1));
         assert!(!progress.is_due(Offset(10)));
         progress.pass(Offset(5));
         assert_eq!(progress.position(), Offset(11));
@@ -149,7 +164,7 @@ mod tests {
     #[test]
     fn a_rewind_forgets_the_open_range() {
         let mut progress = progress(10);
-        progress.take(Offset(10), RecordFate::Row);
+        progress.take(Offset(10), RecordFate::Rows(1));
         progress.rewind(Offset(4));
         assert!(!progress.is_open());
         progress.take(Offset(4), RecordFate::Tombstone);

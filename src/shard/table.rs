@@ -14,7 +14,6 @@ use super::{BATCH_BYTES, IDLE_TAIL, ShardDependencies, TableContext, carrier};
 use crate::budget::Budget;
 use crate::columnar::dead_letters::{self, DeadLetter};
 use crate::columnar::{BadRecord, Decoder};
-use crate::config::MetadataColumn;
 use crate::error::Result;
 use crate::exchange::ResetEpoch;
 use crate::ids::{Offset, OffsetRange, TopicPartition};
@@ -53,7 +52,7 @@ pub(super) struct TableState {
     /// Its committer hears nothing from here any more.
     pub(super) closed: bool,
     pub(super) last_reset: Option<LastReset>,
-    /// A column holds the headers of records.
+    /// A column, or the format, needs the headers of records.
     pub(super) wants_headers: bool,
     pub(super) counters: metrics::ShardCounters,
     /// Time that went into the open files.
@@ -64,8 +63,11 @@ pub(super) struct TableState {
 impl TableState {
     pub(super) fn new(table_context: TableContext, budget: &Budget) -> TableState {
         let budget = budget.of_table();
+        let TableContext { format, schema, decoding, .. } = &table_context;
+        let decoder = Decoder::of(&**format, schema, decoding);
         TableState {
-            decoder: Decoder::new(&table_context.schema, &table_context.decoding),
+            wants_headers: decoder.wants_headers(),
+            decoder,
             rows: Output::new(
                 table_context.store.clone(),
                 Arc::clone(&table_context.schema),
@@ -76,7 +78,6 @@ impl TableState {
                 Output::new(store, Arc::new(Schema::of_dead_letters()), table_context.compression, &budget)
             }),
             counters: metrics::ShardCounters::new(&table_context.table_id),
-            wants_headers: wants_headers(&table_context.schema),
             table_context,
             budget,
             waiting_since: None,
@@ -209,8 +210,8 @@ impl TableState {
         held: &Arc<AlreadyDeadLettered>,
     ) {
         self.last_reset = Some(LastReset { starts: starts.clone(), held: Arc::clone(held) });
-        self.decoder = Decoder::new(&schema, &self.table_context.decoding);
-        self.wants_headers = wants_headers(&schema);
+        self.decoder = Decoder::of(&*self.table_context.format, &schema, &self.table_context.decoding);
+        self.wants_headers = self.decoder.wants_headers();
         self.reset_epoch = reset_epoch;
         self.uncommitted.clear();
         if !planted(Bug::KeepsBuffersOverAReset) {
@@ -256,8 +257,4 @@ impl TableState {
         self.waiting_records = false;
         self.oldest_ms = None;
     }
-}
-
-fn wants_headers(schema: &Schema) -> bool {
-    schema.fields.iter().any(|field| MetadataColumn::of(field) == Some(MetadataColumn::Headers))
 }

@@ -106,6 +106,8 @@ pub struct Counted {
     pub rows: u64,
     /// Rows whose offset was seen before, oftener than it was read again after an override.
     pub doubled: u64,
+    /// Rows that stand at the same offset as another one by right: their record became several.
+    pub more_rows: u64,
     /// Rows whose offset was seen before, and was read again after an override.
     pub again: u64,
     /// Rows whose offset lies outside of their file's ranges, or, in a file of another writer, beyond the
@@ -288,6 +290,7 @@ impl Job {
         let mut state = self.state();
         let counted = state.audit.not_done.is_none();
         state.audit.faults.extend(tally.faults(counted));
+        tally.note_several_rows(&mut state.audit);
         state.audit.faults.extend(broken.into_iter().map(|what| format!("{}: {what}", add.path)));
         Ok(())
     }
@@ -460,6 +463,13 @@ impl Tally<'_> {
         audit.partitions.entry(source.clone()).or_default().take(offset, inside, copies);
     }
 
+    /// Rows that stand at one offset by right.
+    fn note_several_rows(&self, audit: &mut Audit) {
+        for range in self.ranges.iter().flatten().filter(|range| range.more_rows > 0) {
+            audit.partitions.entry(range.source.clone()).or_default().more_rows += range.more_rows;
+        }
+    }
+
     fn faults(&self, counted: bool) -> Vec<String> {
         let mut faults = Vec::new();
         let path = self.path;
@@ -490,8 +500,9 @@ impl Audit {
         // Files are read side by side: their order is nobody's business.
         violations.sort_unstable();
         for (source, counted) in &self.partitions {
-            if counted.doubled > 0 {
-                violations.push(format!("{} rows of {source} are there twice", counted.doubled));
+            if counted.doubled > counted.more_rows {
+                let twice = counted.doubled - counted.more_rows;
+                violations.push(format!("{twice} rows of {source} are there twice"));
             }
             if counted.out_of_range > 0 {
                 violations.push(format!(

@@ -50,6 +50,7 @@ pub fn with_rows(partition: i32, start: i64, next: i64, rows: u64) -> OffsetRang
         start: Offset(start),
         next: Offset(next),
         rows,
+        more_rows: 0,
         skipped: 0,
         tombstones: 0,
         dead_letters: 0,

@@ -302,7 +302,7 @@ impl History {
                 let (low, high) = (range.start.min(at), range.start.max(at));
                 self.wrong(source, format!("version {version} {what} offsets {low}..{high} of {source}"));
             }
-            let counted = range.rows + range.skipped + range.tombstones + range.dead_letters;
+            let counted = range.records();
             if range.next < range.start || counted > (range.next.0 - range.start.0) as u64 {
                 self.wrong(source, format!("version {version}: {range} cannot hold {counted} records"));
             }

@@ -10,7 +10,7 @@ use crossbeam_channel::{Sender, bounded};
 use object_store::memory::InMemory;
 use thalweg::budget::Budget;
 use thalweg::clock::{Clock, SharedClock};
-use thalweg::config::{Compression, Decoding, OnBadRecord};
+use thalweg::config::{Compression, Decoding, Format, OnBadRecord};
 use thalweg::error::{Error, ErrorKind};
 use thalweg::exchange::{ResetEpoch, ToCommitter, ToShard};
 use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
@@ -171,6 +171,7 @@ impl Scripted {
             dead_letters: None,
             schema: Arc::new(setting.workload.schema),
             decoding: Decoding::default(),
+            format: Arc::new(Format::Json),
             on_bad_record: OnBadRecord::Fail,
             max_latency: Duration::from_secs(10),
             target_file_size: setting.target_file_size,

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use thalweg::budget::Budget;
 use thalweg::clock::SharedClock;
 use thalweg::committer::{Committer, CommitterDependencies};
-use thalweg::config::{Assignor, Compression, Decoding, Group, OnBadRecord, OnNewField};
+use thalweg::config::{Assignor, Compression, Decoding, Format, Group, OnBadRecord, OnNewField};
 use thalweg::delta_sink::{self, DeadLetterLocations, DeltaSink, Identity, LogUpkeep, Opened};
 use thalweg::error::{Error, Result};
 use thalweg::exchange::{Moved, ToShard};
@@ -358,6 +358,7 @@ impl Instance {
                 on_new_field: if self.plan.strict { OnNewField::Fail } else { OnNewField::Ignore },
                 ..Decoding::default()
             },
+            format: Arc::new(Format::Json),
             on_bad_record: match self.plan.dead_letters {
                 Some(_) => OnBadRecord::DeadLetter,
                 None => OnBadRecord::Skip,

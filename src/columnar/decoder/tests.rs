@@ -1,6 +1,6 @@
 use super::*;
 use crate::columnar::model::{FACTS, Value, float, rows_of};
-use crate::config::OnNewField;
+use crate::config::{Format, OnNewField};
 use crate::record::{Header, Headers, Padded, Record};
 
 fn decode(ddl: &str, decoding: &Decoding, payload: &[u8]) -> Result<Vec<Value>, BadReason> {

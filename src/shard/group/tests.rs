@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::*;
 use crate::budget::Budget;
 use crate::clock::SystemClock;
-use crate::config::{Compression, Decoding, OnBadRecord};
+use crate::config::{Compression, Decoding, Format, OnBadRecord};
 use crate::error::Error;
 use crate::exchange::ToShard;
 use crate::ids::Partition;
@@ -108,6 +108,7 @@ impl Scene {
             dead_letters: None,
             schema: Arc::new(Schema::from_ddl("id BIGINT").unwrap()),
             decoding: Decoding::default(),
+            format: Arc::new(Format::Json),
             on_bad_record: OnBadRecord::Fail,
             // Files end when partitions leave.
             max_latency: Duration::from_secs(3600),

@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use thalweg::budget::Budget;
 use thalweg::clock::SharedClock;
 use thalweg::committer::{Committer, CommitterDependencies};
-use thalweg::config::{Compression, Decoding, OnBadRecord, OnNewField};
+use thalweg::config::{Compression, Decoding, Format, OnBadRecord, OnNewField};
 use thalweg::delta_sink::{self, DeadLetterLocations, DeltaSink, Identity, LogUpkeep, Opened};
 use thalweg::error::{Error, ErrorKind, Result};
 use thalweg::exchange::{Moved, Reading, TableContext, ToCommitter, ToShard};
@@ -415,6 +415,7 @@ impl Process {
                 on_new_field: if self.plan.strict { OnNewField::Fail } else { OnNewField::Ignore },
                 ..Decoding::default()
             },
+            format: Arc::new(Format::Json),
             on_bad_record: OnBadRecord::DeadLetter,
             max_latency: self.plan.max_latency,
             target_file_size: 1,

@@ -1,0 +1,97 @@
+//! Partitions that wait until a schema is known.
+//!
+//! It owns the wait. A record that needs a schema is not taken: its partition is
+//! released where it stands, the format fetches the schema on the I/O threads,
+//! and then the partition is assigned again, at that record. Others go on.
+//!
+//! Invariant: what is read before a wait and after it chains; nothing between
+//! them is passed. A schema that will never be known stops its partitions by
+//! name.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+use tracing::info;
+
+use super::{Shard, slot};
+use crate::columnar::SchemaName;
+use crate::error::{Error, Result};
+use crate::source::Source;
+use crate::status::State;
+
+/// Schemas that are being fetched, and those that have come.
+pub(super) struct Fetches {
+    under_way: Vec<(usize, SchemaName)>,
+    fetched: Sender<Fetched>,
+    arriving: Receiver<Fetched>,
+}
+
+struct Fetched {
+    /// The place of the table in the shard.
+    table: usize,
+    schema: SchemaName,
+    outcome: Result<(), Error>,
+}
+
+impl Default for Fetches {
+    fn default() -> Fetches {
+        #[expect(clippy::disallowed_methods, reason = "bounded by the partitions that wait")]
+        let (fetched, arriving) = crossbeam_channel::unbounded();
+        Fetches { under_way: Vec::new(), fetched, arriving }
+    }
+}
+
+impl<S: Source> Shard<S> {
+    /// Reads no more of the partition until the schema is known.
+    pub(super) fn wait_for_schema(&mut self, index: usize, schema: SchemaName) {
+        let partition = &mut self.partitions[index];
+        let table = partition.table;
+        partition.needs = Some(schema.clone());
+        self.source.release(slot(index));
+        self.show(index, State::Waiting(format!("schema {schema} is not known yet").as_str().into()));
+        if self.fetches.under_way.contains(&(table, schema.clone())) {
+            return;
+        }
+        self.fetches.under_way.push((table, schema.clone()));
+        let format = Arc::clone(&self.tables[table].table_context.format);
+        let fetched = self.fetches.fetched.clone();
+        self.dependencies.runtime.spawn(async move {
+            let outcome = format.fetch(schema.clone()).await;
+            // A shard that has ended waits for nothing.
+            let _ = fetched.send(Fetched { table, schema, outcome });
+        });
+    }
+
+    /// Reads on where a schema has come.
+    pub(super) fn take_schemas(&mut self) -> Result<bool> {
+        let mut worked = false;
+        while let Ok(Fetched { table, schema, outcome }) = self.fetches.arriving.try_recv() {
+            worked = true;
+            self.fetches.under_way.retain(|of| *of != (table, schema.clone()));
+            let waited: Vec<usize> = (0..self.partitions.len())
+                .filter(|&index| {
+                    let partition = &self.partitions[index];
+                    partition.table == table && partition.needs.as_ref() == Some(&schema)
+                })
+                .collect();
+            for &index in &waited {
+                self.partitions[index].needs = None;
+            }
+            match outcome {
+                Ok(()) => {
+                    let table_id = &self.tables[table].table_context.table_id;
+                    info!(table = table_id, %schema, partitions = waited.len(), "schema known; reading on");
+                    self.assign(&waited)?;
+                }
+                Err(error) => {
+                    for index in waited {
+                        if self.partitions[index].reading {
+                            self.stop_partition(index, error.clone());
+                        }
+                    }
+                }
+            }
+        }
+        Ok(worked)
+    }
+}
