@@ -77,7 +77,7 @@
 //! # Where to begin reading
 //!
 //! [`protocol`] for why nothing is lost, [`shard`] and [`committer`] for how
-//! it runs, [`table::log`] for what stands in the table.
+//! it runs, [`table::transaction`] for how a table changes.
 //!
 //! Architecture invariant: shards share nothing. What they know of each other
 //! and of the tables arrives as messages, and every queue has a limit.

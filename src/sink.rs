@@ -18,7 +18,7 @@ use crate::table::data_file::DataFile;
 /// A place that takes the files of units of work in together with their offsets.
 ///
 /// `own` are the partitions that are read here, and where they stand as far as the queue knows.
-pub trait Sink: Send + 'static {
+pub trait Sink: Send + Sync + 'static {
     /// Takes units of work in, all of them or none, with the offsets that they move. Their dead letters go first.
     ///
     /// # Errors

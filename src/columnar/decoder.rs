@@ -9,6 +9,7 @@ use super::columns::Columns;
 use super::facts::{FactColumn, RecordFacts};
 use super::reader::{ReadRecord, RecordFormat, RecordReader, Rows};
 use crate::config::Decoding;
+use crate::protocol::planted::{Bug, planted};
 use crate::record::{Padded, Record};
 use crate::schema::Schema;
 
@@ -54,7 +55,8 @@ impl Decoder {
         }
         let before = columns.rows();
         let read = self.reader.read(record, &mut Rows::of(record, columns, &self.facts));
-        if !matches!(read, Ok(ReadRecord::Rows(_))) {
+        let keeps = matches!(read, Ok(ReadRecord::Needs(_))) && planted(Bug::KeepsRowsThatNeedASchema);
+        if !matches!(read, Ok(ReadRecord::Rows(_))) && !keeps {
             columns.truncate(before);
         }
         read

@@ -32,6 +32,10 @@ bugs! {
     IgnoresTheEndOfAPartition,
     /// A skipped record is counted as a row.
     CountsSkippedAsRows,
+    /// A record that needs a schema first is passed.
+    PassesWhatNeedsASchema,
+    /// What was read of a record before it needed a schema stays.
+    KeepsRowsThatNeedASchema,
 
     // ---- where a partition begins
     /// Reading begins before the start of a partition is committed.

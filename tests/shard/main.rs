@@ -1,5 +1,5 @@
-//! The real shard on scripted records, and the real committer: what they allocate and keep, and what a shard
-//! does while the store, or the broker, stands still.
+//! The real shard on scripted records, and the real queue: what they allocate and keep, what a shard does while
+//! the store, or the broker, stands still, and formats and sinks that are none of ours.
 
 #![allow(clippy::unwrap_used, reason = "a test says with a panic what went wrong")]
 
@@ -12,6 +12,9 @@ mod stalled;
 mod stopped;
 #[path = "../../benches/commit/table.rs"]
 mod table;
+mod topic;
+mod toy_format;
+mod toy_sink;
 mod troubled;
 #[path = "../../benches/workload/mod.rs"]
 #[expect(dead_code, reason = "shared with the benches, which use all of it")]

@@ -17,6 +17,12 @@ pub type Aim = fn(&mut Setup);
 /// As it was drawn.
 pub fn anything(_: &mut Setup) {}
 
+/// Records need schemas that are fetched first.
+pub fn schemas_come_later(setup: &mut Setup) {
+    nobody_interferes(setup);
+    setup.plan.later_schemas = true;
+}
+
 /// No acts by hand, and nothing that ends the table or its topic.
 fn nobody_interferes(setup: &mut Setup) {
     setup.mix.hand = 0;

@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 use crate::broker::{SharedBroker, SimSource, SimTopics, SourceBug};
 use crate::chance::Chance;
 use crate::group::{self, SharedCoordinator, SimSeat};
+use crate::later_schemas::LaterSchemas;
 use crate::oracle::ROOT;
 use crate::store::SimStore;
 use crate::time::SimClock;
@@ -49,6 +50,8 @@ pub struct Plan {
     pub latest: bool,
     pub rivals_show: bool,
     pub lost_one_in: u64,
+    /// Records need schemas that are fetched first.
+    pub later_schemas: bool,
     /// A field that the schema does not know makes a bad record.
     pub strict: bool,
     /// Where bad records are kept; `None`: they are skipped.
@@ -358,7 +361,10 @@ impl Instance {
                 on_new_field: if self.plan.strict { OnNewField::Fail } else { OnNewField::Ignore },
                 ..Decoding::default()
             },
-            format: Arc::new(Format::Json),
+            format: match self.plan.later_schemas {
+                true => Arc::new(LaterSchemas::new(self.chance.clone().fork())),
+                false => Arc::new(Format::Json),
+            },
             on_bad_record: match self.plan.dead_letters {
                 Some(_) => OnBadRecord::DeadLetter,
                 None => OnBadRecord::Skip,

@@ -40,6 +40,7 @@ mod finding;
 mod foreign;
 mod group;
 mod instance;
+mod later_schemas;
 mod log;
 mod many;
 mod oracle;
@@ -89,6 +90,7 @@ fn run_aimed(seed: u64, aim: aims::Aim) -> Result<Tally, Finding> {
     caught(|| {
         let mut chance = chance::Chance::new(seed);
         let mut setup = Setup::drawn(&mut chance, Bugs::default());
+        setup.plan.later_schemas = false;
         aim(&mut setup);
         world::run_setup(chance, setup, false)
     })

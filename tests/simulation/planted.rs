@@ -67,6 +67,7 @@ fn world(bug: Bug) -> Where {
 
 fn aim(bug: Bug) -> Aim {
     match bug {
+        Bug::PassesWhatNeedsASchema | Bug::KeepsRowsThatNeedASchema => aims::schemas_come_later,
         Bug::CommitsFilesOfAnyAge | Bug::TrustsTheTipForEver => aims::weeks_pass,
         Bug::PutsAgainHoweverLate => aims::weeks_pass_over_a_vacuum,
         Bug::BelievesALateCommit => aims::weeks_pass_over_commits,

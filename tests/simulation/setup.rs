@@ -134,6 +134,7 @@ impl Setup {
             silent: if chance.one_in(2) { 0 } else { chance.below(30) },
             most_at_once: None,
             bug: bugs.source,
+            later_schemas: false,
             strict: chance.one_in(2),
             dead_letters: if chance.one_in(4) { None } else { Some(DEAD_LETTER_ROOTS[0]) },
             group: chance.one_in(3).then(|| group::GroupSettings {
@@ -152,7 +153,8 @@ impl Setup {
         if apart.one_in(3) {
             mix.hand = 1 + apart.below(8);
         }
-        Setup { faults, mix, plan, single: None, bugs }
+        let later_schemas = apart.one_in(4);
+        Setup { faults, mix, plan: Plan { later_schemas, ..plan }, single: None, bugs }
     }
 
     /// A short run in which nothing goes wrong.
@@ -198,6 +200,7 @@ impl Setup {
                 group: None,
                 most_at_once: None,
                 bug: SourceBug::None,
+                later_schemas: false,
                 strict: true,
                 dead_letters: Some(DEAD_LETTER_ROOTS[0]),
             },
