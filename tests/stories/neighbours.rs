@@ -6,12 +6,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rdkafka::producer::BaseProducer;
 use serde_json::Value;
 
 use crate::judge;
 use crate::program::{Running, TIMEOUT, get, metric, run, run_until_end};
 use crate::services::{self, Faults};
-use crate::story::{Choices, FLAT, Story};
+use crate::story::{Choices, FLAT, Story, flat};
 
 fn table(id: &str, topic: &str, location: &str) -> String {
     format!(
@@ -55,6 +56,7 @@ struct Neighbours {
     topics: Vec<String>,
     faults: Faults,
     config: PathBuf,
+    producer: BaseProducer,
 }
 
 const SICK: &str = "sick";
@@ -69,7 +71,8 @@ impl Neighbours {
         let healthy = topics[1..].iter().map(|topic| table(topic, topic, &story.place(topic)));
         let body = faults.options() + &sick + &healthy.collect::<String>();
         let config = story.config("config", &body);
-        Some(Neighbours { story, topics, faults, config })
+        let producer = story.producer();
+        Some(Neighbours { story, topics, faults, config, producer })
     }
 
     fn healthy(&self) -> &[String] {
@@ -77,7 +80,10 @@ impl Neighbours {
     }
 
     fn produce(&self, numbers: std::ops::Range<i64>) {
-        self.topics.iter().for_each(|topic| self.story.produce(topic, 0, numbers.clone()));
+        for topic in &self.topics {
+            let records = numbers.clone().map(|number| (number, flat(number)));
+            self.story.produce_by(&self.producer, topic, 0, records);
+        }
     }
 
     fn judge(&self, rows: u64) {

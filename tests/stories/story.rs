@@ -134,7 +134,21 @@ impl Story {
     }
 
     pub fn produce_texts(&self, topic: &str, partition: i32, records: impl Iterator<Item = (i64, String)>) {
-        let producer: BaseProducer = self.client().set("compression.type", "lz4").create().unwrap();
+        self.produce_by(&self.producer(), topic, partition, records);
+    }
+
+    /// For who produces again and again: a producer's first record takes half a second.
+    pub fn producer(&self) -> BaseProducer {
+        self.client().set("compression.type", "lz4").create().unwrap()
+    }
+
+    pub fn produce_by(
+        &self,
+        producer: &BaseProducer,
+        topic: &str,
+        partition: i32,
+        records: impl Iterator<Item = (i64, String)>,
+    ) {
         for (number, text) in records {
             loop {
                 let record = BaseRecord::<[u8], str>::to(topic)
@@ -195,7 +209,7 @@ pub fn wide(number: i64, more: &str) -> String {
     format!("{{\"id\":{number},\"name\":\"{name}\"{more}}}")
 }
 
-fn flat(number: i64) -> String {
+pub fn flat(number: i64) -> String {
     let price = number as f64 / 8.0;
     match number % 5 {
         0 => format!(r#"{{"id":{number}}}"#),
