@@ -159,6 +159,201 @@ fn imports_point_down() {
     assert!(wrong.is_empty(), "imports that do not point down:\n{}", wrong.join("\n"));
 }
 
+/// `table::log` for `table/log.rs` and for `table/log/mod.rs`.
+fn module_path(name: &str) -> Vec<String> {
+    let mut path: Vec<String> = name.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
+    path.pop_if(|last| last == "mod");
+    path
+}
+
+/// Rust without comments and the contents of literals, so that what looks like a path is one.
+fn code_only(text: &str) -> String {
+    let (mut code, mut rest) = (String::new(), text);
+    while let Some(first) = rest.chars().next() {
+        let is_literal = |prefix: &str| {
+            rest.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(['"', '#']))
+                && !code.ends_with(char::is_alphanumeric)
+        };
+        let (length, is_code) = if rest.starts_with("//") {
+            (rest.find('\n').unwrap_or(rest.len()), false)
+        } else if first == '"' {
+            (literal_length(rest), false)
+        } else if is_literal("r") && !rest.starts_with("r#\n") && raw_length(&rest[1..]) > 1 {
+            (1 + raw_length(&rest[1..]), false)
+        } else if first == '\'' {
+            (character_length(rest), false)
+        } else {
+            (first.len_utf8(), true)
+        };
+        if is_code {
+            code.push(first);
+        }
+        rest = &rest[length..];
+    }
+    code
+}
+
+/// The paths of a `use` tree, whole: `a::{b, c::{d, e}}` is `a::b`, `a::c::d` and `a::c::e`.
+fn use_paths(tree: &str) -> Vec<String> {
+    let tree = tree.split(" as ").next().unwrap().trim();
+    match tree.split_once('{') {
+        None => vec![tree.to_owned()],
+        Some((before, group)) => {
+            let items = top_level_items(group);
+            let items = items.iter().filter(|item| !item.trim().is_empty());
+            items.flat_map(|item| use_paths(item)).map(|item| format!("{}{item}", before.trim())).collect()
+        }
+    }
+}
+
+/// The paths that begin in this crate, as they are written in this code: of `use` trees, and elsewhere.
+fn crate_paths(code: &str) -> Vec<String> {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let (mut paths, mut rest) = (Vec::new(), String::new());
+    let mut left = code;
+    while let Some(at) = left.find("use ") {
+        let (before, tree) = left.split_at(at);
+        rest.push_str(before);
+        let end = tree.find(';').unwrap_or(tree.len());
+        if before.ends_with(is_name) {
+            rest.push_str(&tree[..4]);
+            left = &tree[4..];
+        } else {
+            paths.extend(use_paths(&tree[4..end]));
+            left = &tree[end..];
+        }
+    }
+    rest.push_str(left);
+    // How far something is visible is no use of it.
+    let rest = rest.replace("pub(in ", "pub(in_");
+    for start in ["crate::", "super::", "self::"] {
+        for (at, _) in rest.match_indices(start) {
+            if !rest[..at].ends_with(|c| is_name(c) || c == ':' || c == '$') {
+                paths.push(rest[at..].chars().take_while(|&c| is_name(c) || c == ':').collect());
+            }
+        }
+    }
+    paths.retain(|path| ["crate::", "super::", "self::"].iter().any(|start| path.starts_with(start)));
+    paths
+}
+
+/// The paths of a file, each with the module that it is written in: modules inside a file are modules, too.
+fn paths_of(module: &[String], code: &str) -> Vec<(Vec<String>, String)> {
+    let (mut own, mut paths, mut left) = (String::new(), Vec::new(), code);
+    while let Some(at) = left.find("mod ") {
+        let (before, rest) = left.split_at(at);
+        let name = leading_word(&rest[4..]);
+        own.push_str(before);
+        let body = &rest[4 + name.len()..];
+        if before.ends_with(|c: char| c.is_alphanumeric() || c == '_') || !body.starts_with(" {") {
+            own.push_str(&rest[..4]);
+            left = &rest[4..];
+            continue;
+        }
+        let mut depth = 0;
+        let closes = |(_, c): &(usize, char)| {
+            depth += i32::from(*c == '{') - i32::from(*c == '}');
+            depth == 0 && *c == '}'
+        };
+        let end = body.char_indices().find(closes).map_or(body.len(), |(at, _)| at);
+        let inner: Vec<String> = module.iter().cloned().chain([name]).collect();
+        paths.extend(paths_of(&inner, &body[2..end]));
+        left = &body[end..];
+    }
+    own.push_str(left);
+    paths.extend(crate_paths(&own).into_iter().map(|path| (module.to_vec(), path)));
+    paths
+}
+
+/// The file of this crate that a path written in `module` leads into.
+fn file_of(path: &str, module: &[String], files: &BTreeMap<Vec<String>, String>) -> Option<String> {
+    let mut whole = module.to_vec();
+    for (number, part) in path.split("::").map(str::trim).enumerate() {
+        match (number, part) {
+            (0, "crate") => whole.clear(),
+            (0, "self") => {}
+            (_, "super") => drop(whole.pop()),
+            _ => whole.push(part.to_owned()),
+        }
+    }
+    (1..=whole.len()).rev().find_map(|length| files.get(&whole[..length]).cloned())
+}
+
+/// Which files use which.
+fn uses(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
+    let files: BTreeMap<Vec<String>, String> =
+        sources.iter().map(|of| (module_path(&of.name), of.name.clone())).collect();
+    let used = |of: &Source| {
+        let paths = paths_of(&module_path(&of.name), &code_only(&of.text)).into_iter();
+        paths
+            .filter_map(|(module, path)| file_of(&path, &module, &files))
+            .filter(|file| *file != of.name)
+            .collect()
+    };
+    sources.iter().map(|of| (of.name.clone(), used(of))).collect()
+}
+
+/// A way from a file back to itself, if there is one.
+fn circle(from: &str, uses: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    let mut ways = vec![vec![from.to_owned()]];
+    let mut seen = BTreeSet::new();
+    while !ways.is_empty() {
+        let mut longer = Vec::new();
+        for way in ways {
+            for next in uses.get(way.last().unwrap()).into_iter().flatten() {
+                let way: Vec<String> = way.iter().cloned().chain([next.clone()]).collect();
+                if next == from {
+                    return Some(way);
+                }
+                if seen.insert(next.clone()) {
+                    longer.push(way);
+                }
+            }
+        }
+        ways = longer;
+    }
+    None
+}
+
+#[test]
+fn no_file_uses_one_that_uses_it() {
+    let sources: Vec<Source> =
+        sources().into_iter().filter(|of| !["lib.rs", "main.rs"].contains(&of.name.as_str())).collect();
+    let uses = uses(&sources);
+    assert!(uses.values().map(BTreeSet::len).sum::<usize>() > 500, "imports are seen");
+    let circles: BTreeSet<String> =
+        uses.keys().filter_map(|file| circle(file, &uses)).map(|way| way.join(" -> ")).collect();
+    assert!(
+        circles.is_empty(),
+        "move what both need into a file of its own:\n{}",
+        Vec::from_iter(circles).join("\n")
+    );
+}
+
+#[test]
+fn a_circle_is_seen_however_it_is_written() {
+    let source = |name: &str, text: &str| Source {
+        name: name.to_owned(),
+        module: String::new(),
+        text: text.to_owned(),
+    };
+    let sources = [
+        source("a.rs", "use crate::b::{c::{D, E}};"),
+        source("b.rs", "// crate::a\npub(in crate::a) fn f() { \"crate::a\"; self::c::g() }"),
+        source(
+            "b/c.rs",
+            "fn g(x: super::super::a::X<'_>) {} mod inside { use super::Y; use super::super::super::d::Z; }",
+        ),
+        source("d/mod.rs", "use self::e::X;"),
+        source("d/e.rs", "use super::X as _;"),
+    ];
+    let uses = uses(&sources);
+    let found = |from: &str| circle(from, &uses).map(|way| way.join(" "));
+    assert_eq!(found("a.rs").unwrap(), "a.rs b/c.rs a.rs");
+    assert_eq!(found("b.rs"), None);
+    assert_eq!(found("d/mod.rs").unwrap(), "d/mod.rs d/e.rs d/mod.rs");
+}
+
 #[test]
 fn every_way_to_name_a_module_is_seen() {
     let text = "use crate::ids::Offset;\nuse crate::{error::{A, B}, table::log,\n  config};\nfn f(x: crate::shard::S) {}\n// crate::cli\n";

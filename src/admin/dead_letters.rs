@@ -329,7 +329,7 @@ pub fn escaped(bytes: &[u8], characters: usize) -> String {
 mod tests {
     use super::*;
     use crate::ids::TopicId;
-    use crate::table::dead_letters::DeadLettersTag;
+    use crate::table::dead_letter_tags::DeadLettersTag;
     use crate::table::testing::HandMade;
 
     #[test]

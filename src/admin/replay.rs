@@ -36,7 +36,7 @@ use crate::table::action::Action;
 use crate::table::commit_body::{CommitBody, Description};
 use crate::table::data_file::DataFile;
 use crate::table::dead_letter_rows::{self, DeadLetterFile};
-use crate::table::dead_letters::{DeadLettersTag, REPLAYED_TAG};
+use crate::table::dead_letter_tags::{DeadLettersTag, REPLAYED_TAG};
 use crate::table::log::{self, Snapshot};
 use crate::table::orphan_cleaner::{Orphan, OrphanCleaner};
 use crate::table::store::Store;

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::io;
+use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::{LogArguments, LogFormat, screen};
+use super::{LogArguments, LogFormat};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result, one_line};
 use crate::stdout;
@@ -39,7 +40,7 @@ pub fn is_json() -> bool {
 pub fn start(arguments: &LogArguments) -> Result<()> {
     IS_JSON.store(arguments.log_format == LogFormat::Json, Ordering::Relaxed);
     let filter = filter(arguments.verbose, std::env::var("RUST_LOG").ok().as_deref())?;
-    let colour = screen::stderr_has_colour();
+    let colour = stderr_has_colour();
     let started = subscriber(arguments.log_format, filter, colour, io::stderr).try_init();
     started.map_err(|error| Error::new(ErrorKind::Internal, format!("logging was started twice: {error}")))
 }
@@ -143,6 +144,12 @@ impl FormatTime for Time {
         let now = Timestamp::from_millisecond(SystemClock.wall_ms()).map_err(|_| fmt::Error)?;
         write!(writer, "{}", now.strftime(self.pattern))
     }
+}
+
+/// On a terminal, unless NO_COLOR is set (<https://no-color.org>) or the terminal is dumb.
+pub fn stderr_has_colour() -> bool {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    wanted && std::env::var_os("TERM").is_none_or(|term| term != "dumb") && std::io::stderr().is_terminal()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! word anything: the error does.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
@@ -35,7 +35,7 @@ pub fn report(error: &Error, format: LogFormat) -> ExitCode {
                 line(&error.message, &json!({"exit_code": code, "remedy": error.remedy}));
             }
         }
-        LogFormat::Text => to_stderr(&render(error, stderr_has_colour())),
+        LogFormat::Text => to_stderr(&render(error, logging::stderr_has_colour())),
     }
     ExitCode::from(code)
 }
@@ -117,12 +117,6 @@ struct Paint {
     red: &'static str,
     cyan: &'static str,
     off: &'static str,
-}
-
-/// On a terminal, unless NO_COLOR is set (<https://no-color.org>) or the terminal is dumb.
-pub fn stderr_has_colour() -> bool {
-    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    wanted && std::env::var_os("TERM").is_none_or(|term| term != "dumb") && std::io::stderr().is_terminal()
 }
 
 #[cfg(test)]

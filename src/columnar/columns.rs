@@ -13,7 +13,7 @@
 //! follow from row count and offsets, so that `truncate` needs no journal.
 
 mod buffers;
-mod read;
+pub(super) mod read;
 
 use std::mem;
 use std::sync::Arc;
@@ -22,15 +22,14 @@ use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, ListArray, MapArray, PrimitiveArray, RecordBatch,
     RecordBatchOptions, StringArray, StructArray,
 };
-use arrow::buffer::{Buffer, NullBuffer};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    ArrowNativeType, ArrowPrimitiveType, DataType as ArrowType, Date32Type, Decimal128Type, Fields,
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType,
+    ArrowPrimitiveType, DataType as ArrowType, Date32Type, Decimal128Type, Fields, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType,
 };
 
-use self::buffers::Validity;
 pub(super) use self::buffers::{Bits, Offsets, Slices};
-pub(super) use self::read::Nulls;
+use self::buffers::{Validity, reclaim};
 use crate::schema::{DataType, Schema};
 
 /// The rows of one batch, column by column.
@@ -537,16 +536,6 @@ fn recover_primitive<T: ArrowPrimitiveType>(
 /// The array itself; its buffers are then owned once, if the caller held the only reference.
 fn owned<A: Array + Clone + 'static>(array: ArrayRef) -> Option<A> {
     array.as_any().downcast_ref::<A>().cloned()
-}
-
-/// Empties `values` into the larger of its own memory and the buffer's.
-fn reclaim<T: ArrowNativeType>(buffer: Buffer, values: &mut Vec<T>) {
-    if let Ok(mut returned) = buffer.into_vec::<T>()
-        && returned.capacity() > values.capacity()
-    {
-        returned.clear();
-        *values = returned;
-    }
 }
 
 #[cfg(test)]

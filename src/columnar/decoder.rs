@@ -62,7 +62,10 @@ impl Decoder {
         read
     }
 
-    /// Reads a payload that is one row, or no row.
+    /// Reads a payload that is to be one row, for callers that can count no other.
+    ///
+    /// What its format skips, makes several rows of, or cannot read without a schema is a bad record here and
+    /// leaves no trace: a record that no row stands for must not pass for one.
     pub fn append(
         &mut self,
         columns: &mut Columns,
@@ -70,7 +73,14 @@ impl Decoder {
         facts: &RecordFacts<'_>,
     ) -> Result<(), BadRecord> {
         let record = Record { value: Some(payload), ..facts.record };
-        self.read(columns, &RecordFacts { record, ..*facts }).map(|_| ())
+        let before = columns.rows();
+        match self.read(columns, &RecordFacts { record, ..*facts })? {
+            ReadRecord::Rows(1) => Ok(()),
+            other => {
+                columns.truncate(before);
+                Err(not_one_row(&other))
+            }
+        }
     }
 
     /// A column, or the format, needs the headers of records.
@@ -82,6 +92,16 @@ impl Decoder {
     pub fn take_unfit_timestamps(&mut self) -> u64 {
         self.facts.iter().map(FactColumn::take_unfit).sum()
     }
+}
+
+#[cold]
+fn not_one_row(read: &ReadRecord) -> BadRecord {
+    let detail = match read {
+        ReadRecord::Rows(rows) => format!("it would be {rows} rows, and must be one"),
+        ReadRecord::Skipped | ReadRecord::Tombstone => "its format makes no row of it".to_owned(),
+        ReadRecord::Needs(schema) => format!("schema {schema} is not known"),
+    };
+    BadRecord { reason: BadReason::Missing, detail }
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use parquet::file::writer::SerializedFileWriter;
 
 use super::Columns;
-use super::encode::{Encoder, internal};
+use super::encode::Encoder;
+use super::encode::scratch::internal;
 use super::sink::PartSink;
 use super::stats;
 use crate::config::Compression;

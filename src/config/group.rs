@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::parse::Reader;
+use super::reader::Reader;
 use super::{Secret, raw};
 use crate::error::{Result, acts_on_a_terminal};
 

@@ -13,11 +13,13 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use super::interpolate::{Environment, interpolate};
+use super::nearest::suggestion;
 use super::raw::{self, Value};
+use super::reader::{Given, Reader, kept};
 use super::redact;
 use super::resources::Machine;
 use super::shape::Shape;
-use super::source::{Source, SourcePosition, reason, suggestion};
+use super::source::{Source, SourcePosition, reason};
 use super::store_value::without_final_newline;
 use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN, plain};
 use super::{Admin, Config, Kafka, Limits, OnBadRecord, Security, Table, grammar, location, options};
@@ -94,7 +96,7 @@ pub fn check_variables(names: impl IntoIterator<Item = String>) -> Result<()> {
         None => Ok(()),
         Some(name) => {
             let message = format!("environment variable {name} replaces no key of the config");
-            let remedy = match super::source::nearest(&name, VARIABLES) {
+            let remedy = match super::nearest::nearest(&name, VARIABLES) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "unset it, or write the key into the file with `${env:NAME}`".to_owned(),
             };
@@ -140,10 +142,6 @@ pub(crate) fn parse_on(
     }
 }
 
-pub(super) fn kept<T>(section: Result<T>, wrong: &mut Vec<Error>) -> Option<T> {
-    section.map_err(|error| wrong.push(error)).ok()
-}
-
 /// A key's value where it is given and right.
 fn set<T>(
     target: &mut T,
@@ -154,20 +152,6 @@ fn set<T>(
     if let Some(value) = kept(given.and_then(|given| given.as_ref().map(read).transpose()), wrong).flatten() {
         *target = value;
     }
-}
-
-/// A string value after interpolation, and where it came from.
-#[derive(Clone)]
-pub(super) struct Given {
-    pub(super) text: String,
-    pub(super) place: SourcePosition,
-}
-
-/// Turns raw values into checked ones.
-pub struct Reader<'a> {
-    pub source: Source<'a>,
-    environment: Environment<'a>,
-    directory: PathBuf,
 }
 
 // The sections of the file.

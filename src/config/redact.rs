@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::source::nearest;
+use super::nearest::nearest;
 
 /// Words in a key whose value is not shown on a screen.
 const SECRET_WORDS: [&str; 9] = [

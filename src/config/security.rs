@@ -9,8 +9,8 @@ use std::fs::File;
 
 use toml::Spanned;
 
-use super::parse::{Given, Reader};
 use super::raw;
+use super::reader::{Given, Reader};
 use super::source::{SourcePosition, reason};
 use crate::error::{Error, Result};
 

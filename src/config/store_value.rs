@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::nearest::choice;
 use super::redact::{names_a_secret, without_userinfo};
-use super::source::choice;
 
 /// HTTP/2 knows no others.
 const FRAME_SIZE: std::ops::RangeInclusive<u32> = 16_384..=16_777_215;

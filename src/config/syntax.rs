@@ -5,8 +5,9 @@
 //! the choice are read back from between its backquotes. Text that is not a TOML
 //! at all is `grammar`'s.
 
+use super::nearest::suggestion;
 use super::redact::names_a_secret;
-use super::source::{Source, SourcePosition, suggestion};
+use super::source::{Source, SourcePosition};
 use super::words::{self, Meant};
 use crate::error::Error;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::parse::{Given, Reader};
 use super::raw;
+use super::reader::{Given, Reader};
 use super::source::SourcePosition;
 use super::{
     Compression, Decoding, EpochUnit, Format, MetadataColumn, OnBadRecord, OnNewField, Start, Table,

@@ -4,8 +4,8 @@
 //! Spark, Vector, Benthos), the sections with their keys, and an example of
 //! each. How an error is laid out is `source`.
 
-use super::options;
-use super::source::nearest;
+use super::librdkafka;
+use super::nearest::nearest;
 
 /// A value that each key takes, as it is written.
 const EXAMPLES: [(&str, &str); 32] = [
@@ -435,7 +435,7 @@ pub fn meant(key: &str, known: &[&str]) -> Option<Meant> {
         return Some(Meant { ours: Some(ours), remedy: of_key(ours, None) });
     }
     if section.header == "[kafka]" && key.contains('.') {
-        match options::refusal(key) {
+        match librdkafka::refusal(key) {
             Some(remedy) => return Some(Meant { ours: None, remedy: remedy.to_owned() }),
             None if found.clone().next().is_some() => {}
             None => {

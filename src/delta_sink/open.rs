@@ -225,7 +225,7 @@ mod tests {
     use crate::ids::{Offset, Version};
     use crate::protocol::dead_letters::{app_id, place_app_id};
     use crate::table::action::{self, Action, encode};
-    use crate::table::dead_letters::DeadLettersTag;
+    use crate::table::dead_letter_tags::DeadLettersTag;
     use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, source, txn, with_rows};
 
     /// A table that remembers a place of dead letters. Whenever the place is asked for, another

@@ -5,15 +5,14 @@
 //! come back (a store, a topic, a disk) is tried again, what a person must
 //! mend stops it by name.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use super::{Ingestion, may_come_back};
-use crate::backoff::Backoff;
+use super::ingestion::{Ingestion, may_come_back};
+use super::table_life::{Life, Outcome, Started, TableLife};
 use crate::clock::SharedClock;
 use crate::columnar::BadReason;
 use crate::committer::{Committer, CommitterDependencies};
@@ -29,66 +28,15 @@ use crate::metrics;
 use crate::preflight::{self, Ready, Silent};
 use crate::protocol::fence::Writer;
 use crate::source::catalog::Catalog;
-use crate::source::identity_check::{Confirmed, IdentityCheck, Known};
+use crate::source::identity_check::{Confirmed, Known};
 use crate::status::{Part, State, Why};
 use crate::table::orphan_cleaner::OrphanCleaner;
 use crate::table::store::Store;
 
-/// A table that could not be opened is tried again after this long, and ever less often.
-const TRY_AGAIN_FIRST: Duration = Duration::from_secs(3);
-const TRY_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// The same trouble is logged again after this long.
 const TOLD_AGAIN: Duration = Duration::from_secs(60);
 /// How long a partition's end waits for the broker to say whether the topic is still the one that was read.
 const CAUSE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// A table whose log and topic were looked at, with its partitions anchored.
-pub(super) struct Started {
-    ready: Ready,
-    opened: Opened,
-}
-
-/// What a thread that opens a table ends with.
-pub(super) type Outcome = (usize, Result<Box<Started>>);
-
-/// A table's state; which one follows is in `Ingestion`'s methods below.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Life {
-    /// A thread opens it.
-    Opening,
-    /// It could not be opened, and may be able to from this boot time on.
-    Retrying(Duration),
-    /// Its committer is at work.
-    Running,
-    /// Shards hand over what they have of it; then it is opened again.
-    Reopening,
-    /// All that was to be read is committed.
-    Ended,
-    /// A person must mend something.
-    Stopped,
-}
-
-pub(super) struct TableLife {
-    life: Life,
-    /// Partitions that are read.
-    reading: BTreeSet<TopicPartition>,
-    /// Why it was not opened when that was last tried, and when that was logged.
-    failed: Option<(Error, Duration)>,
-    backoff: Backoff,
-    identity_check: Option<IdentityCheck>,
-}
-
-impl TableLife {
-    pub(super) fn new() -> TableLife {
-        TableLife {
-            life: Life::Opening,
-            reading: BTreeSet::new(),
-            failed: None,
-            backoff: Backoff::new(TRY_AGAIN_FIRST, TRY_AGAIN_MAX),
-            identity_check: None,
-        }
-    }
-}
 
 impl Ingestion<'_> {
     // ---- opening ----
@@ -138,7 +86,7 @@ impl Ingestion<'_> {
         Ok(())
     }
 
-    fn not_opened(&mut self, index: usize, error: Error) {
+    pub(super) fn not_opened(&mut self, index: usize, error: Error) {
         let now = self.run.clock.boot();
         let table = &self.run.config.tables[index];
         let of = &mut self.tables[index];
@@ -184,7 +132,7 @@ impl Ingestion<'_> {
     }
 
     /// Gives the table to a committer of its own, and its partitions to shards.
-    fn opened(&mut self, index: usize, Started { ready, mut opened }: Started) {
+    pub(super) fn opened(&mut self, index: usize, Started { ready, mut opened }: Started) {
         let table = &self.run.config.tables[index];
         let known = Known::new(&ready.topic, &opened.plan.topic_id);
         let identity_check = self.topics.watch(index, &table.id, known);
@@ -241,7 +189,7 @@ impl Ingestion<'_> {
     }
 
     /// Spreads a table's partitions over as many shards as it can; the next table's begin where these end.
-    fn spread(&mut self, table_context: TableContext, readings: Vec<Reading>) {
+    pub(super) fn spread(&mut self, table_context: TableContext, readings: Vec<Reading>) {
         let count = self.shards.len();
         let mut shares: Vec<Vec<Reading>> = vec![Vec::new(); count];
         for reading in readings {
@@ -301,7 +249,7 @@ impl Ingestion<'_> {
 
     /// Offsets that are gone may be those of a topic that is gone: that is the cause then, and of more
     /// than one partition.
-    fn cause_of(&self, index: usize, error: &Error) -> Option<Error> {
+    pub(super) fn cause_of(&self, index: usize, error: &Error) -> Option<Error> {
         let identity_check =
             self.tables[index].identity_check.as_ref().filter(|_| error.kind == ErrorKind::Disagree)?;
         let answer =
@@ -329,7 +277,7 @@ impl Ingestion<'_> {
 
     // ---- what is left ----
 
-    fn is_opening(&self) -> bool {
+    pub(super) fn is_opening(&self) -> bool {
         self.tables.iter().any(|of| of.life == Life::Opening)
     }
 

@@ -10,8 +10,9 @@
 //! Invariant: a table is only paused while another one can be read, and a
 //! paused table is read on from exactly where it stood.
 
+use super::partition::slot;
 use super::table::TableState;
-use super::{Shard, slot};
+use super::turn::Shard;
 use crate::error::Result;
 use crate::ids::Offset;
 use crate::protocol::planted::{Bug, planted};

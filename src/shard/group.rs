@@ -13,26 +13,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{PartitionState, Reading, Shard};
+use super::assignments::GroupAssignment;
+use super::partition::PartitionState;
+use super::turn::Shard;
 use crate::error::Result;
+use crate::exchange::Reading;
 use crate::exchange::{Abandoned, Owned, RequestId, ToCommitter};
 use crate::ids::{Offset, TopicPartition};
 use crate::protocol::membership::{AssignmentEpoch, discard};
 use crate::protocol::planted::{Bug, planted};
 use crate::source::Source;
 use crate::status::Part;
-
-/// Where a shard says that it is through with a partition of a table. If nobody listens, or there is no
-/// room, the deadline does.
-pub type GroupLink = crossbeam_channel::Sender<(usize, TopicPartition, AssignmentEpoch)>;
-
-/// What a shard has of a partition that the group assigned and did not take back.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct GroupAssignment {
-    assignment_epoch: AssignmentEpoch,
-    /// What it waits for before it is read.
-    waits: Option<RequestId>,
-}
 
 impl<S: Source> Shard<S> {
     pub(super) fn join(

@@ -4,8 +4,9 @@
 //! nothing is polled until parts have arrived. It does not count: holders
 //! charge the budget, and [`crate::budget`] says what may be held.
 
-use super::output::Output;
-use super::{Shard, ShardDependencies, carrier};
+use super::dependencies::ShardDependencies;
+use super::output::{Output, carrier};
+use super::turn::Shard;
 use crate::error::Result;
 use crate::metrics;
 use crate::source::Source;

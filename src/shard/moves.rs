@@ -13,10 +13,13 @@ use std::time::Duration;
 
 use crossbeam_channel::TrySendError;
 
-use super::{PartitionState, Reading, Report, Shard};
+use super::dependencies::Report;
+use super::partition::PartitionState;
+use super::turn::Shard;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::Moved;
-use crate::ids::{Offset, TopicPartition};
+use crate::exchange::Reading;
+use crate::ids::TopicPartition;
 use crate::protocol::balance::Load;
 use crate::protocol::planted::{Bug, planted};
 use crate::source::Source;
@@ -103,10 +106,4 @@ impl<S: Source> Shard<S> {
         let is_it = |of: &PartitionState| of.table == place && of.progress.source() == source;
         self.partitions.iter().position(is_it)
     }
-}
-
-/// What a reset said, for a partition that was on its way meanwhile.
-pub(super) struct LastReset {
-    pub(super) starts: std::collections::BTreeMap<TopicPartition, Offset>,
-    pub(super) held: std::sync::Arc<crate::protocol::dead_letters::AlreadyDeadLettered>,
 }

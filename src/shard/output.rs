@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{ShardDependencies, TableContext};
+use super::dependencies::ShardDependencies;
 use crate::budget::{Budget, Charge, Holding};
 use crate::columnar::{Columns, Encoder, ParquetFile};
 use crate::config::Compression;
 use crate::error::Result;
+use crate::exchange::TableContext;
 use crate::exchange::{ResetEpoch, ToCommitter};
 use crate::ids::OffsetRange;
 use crate::metrics::{self, Stage};
@@ -79,6 +80,14 @@ pub(super) struct Carrier<'a> {
     pub(super) dependencies: &'a ShardDependencies,
     pub(super) table_context: &'a TableContext,
     pub(super) reset_epoch: ResetEpoch,
+}
+
+pub(super) fn carrier<'a>(
+    dependencies: &'a ShardDependencies,
+    table_context: &'a TableContext,
+    reset_epoch: ResetEpoch,
+) -> Carrier<'a> {
+    Carrier { dependencies, table_context, reset_epoch }
 }
 
 impl Output {

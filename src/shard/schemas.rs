@@ -10,38 +10,17 @@
 
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
 use tracing::info;
 
-use super::{Shard, slot};
+use super::fetches::Fetched;
+use super::partition::slot;
+use super::turn::Shard;
 use crate::columnar::SchemaName;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::Offset;
 use crate::protocol::planted::{Bug, planted};
 use crate::source::Source;
 use crate::status::State;
-
-/// Schemas that are being fetched, and those that have come.
-pub(super) struct Fetches {
-    under_way: Vec<(usize, SchemaName)>,
-    fetched: Sender<Fetched>,
-    arriving: Receiver<Fetched>,
-}
-
-struct Fetched {
-    /// The place of the table in the shard.
-    table: usize,
-    schema: SchemaName,
-    outcome: Result<(), Error>,
-}
-
-impl Default for Fetches {
-    fn default() -> Fetches {
-        #[expect(clippy::disallowed_methods, reason = "bounded by the partitions that wait")]
-        let (fetched, arriving) = crossbeam_channel::unbounded();
-        Fetches { under_way: Vec::new(), fetched, arriving }
-    }
-}
 
 impl<S: Source> Shard<S> {
     /// Reads no more of the partition until the schema is known.

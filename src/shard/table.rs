@@ -8,14 +8,14 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::moves::LastReset;
-use super::output::{Output, hand_over};
-use super::{BATCH_BYTES, IDLE_TAIL, ShardDependencies, TableContext, carrier};
+use super::dependencies::{BATCH_BYTES, IDLE_TAIL, ShardDependencies};
+use super::output::{Output, carrier, hand_over};
 use crate::budget::Budget;
 use crate::columnar::dead_letters::{self, DeadLetter};
 use crate::columnar::{BadRecord, Decoder};
 use crate::error::Result;
 use crate::exchange::ResetEpoch;
+use crate::exchange::TableContext;
 use crate::ids::{Offset, OffsetRange, TopicPartition};
 use crate::metrics::{self, Stage};
 use crate::protocol::dead_letters::AlreadyDeadLettered;
@@ -23,6 +23,12 @@ use crate::protocol::membership::Unit;
 use crate::protocol::planted::{Bug, planted};
 use crate::schema::Schema;
 use crate::source::batch::{Padded, Record};
+
+/// What a reset said, for a partition that was on its way meanwhile.
+pub(super) struct LastReset {
+    pub(super) starts: std::collections::BTreeMap<TopicPartition, Offset>,
+    pub(super) held: std::sync::Arc<crate::protocol::dead_letters::AlreadyDeadLettered>,
+}
 
 pub(super) struct TableState {
     pub(super) table_context: TableContext,

@@ -8,9 +8,11 @@
 //! when it goes no further. With the last shard that closes it, and the last
 //! upload, its committer's queue ends: that is how the committer ends.
 
+use super::partition::PartitionState;
 use super::table::TableState;
-use super::{PartitionState, Reading, Shard, TableContext};
+use super::turn::Shard;
 use crate::error::Result;
+use crate::exchange::{Reading, TableContext};
 use crate::protocol::planted::{Bug, planted};
 use crate::source::Source;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{Part, Why};
+use super::part::{Part, Why};
 
 /// A request that fails is sent again, and most often that is all: what lasts longer is told.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -27,9 +27,8 @@ mod changes;
 mod columns;
 mod old;
 mod output;
+mod part;
 mod plan;
-
-pub(super) use self::columns::conform;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -47,9 +46,10 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::debug;
 
 use self::changes::Changes;
-use self::columns::{BATCH_ROWS, Part};
+use self::columns::BATCH_ROWS;
 use self::old::{OldFile, Window};
 use self::output::{GroupMax, Output};
+use self::part::Part;
 use self::plan::{Chosen, Fate};
 use super::log::{self, LogFile};
 use super::orphan_cleaner::OrphanCleaner;
@@ -61,6 +61,7 @@ use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 use crate::protocol::planted::{Bug, planted};
+use crate::table::checkpoint_file;
 
 /// The checkpoints of one process are written one after the other: their memory does not add up.
 #[derive(Clone, Debug)]
@@ -289,13 +290,13 @@ impl Merge<'_> {
         let (held, checksum) = file.hold(self.store, group).await?;
         let spliced = self.output.splice(file.metadata().row_group(group), &held, checksum);
         drop(held);
-        spliced.map_err(|error| log::bad_checkpoint(self.store, &file.name, error))?;
+        spliced.map_err(|error| checkpoint_file::bad_checkpoint(self.store, &file.name, error))?;
         self.send_full().await
     }
 
     async fn rewrite(&mut self, file: &OldFile, group: usize, part: Part) -> Result<()> {
         let store = self.store;
-        let bad = |error: ParquetError| log::bad_checkpoint(store, &file.name, error);
+        let bad = |error: ParquetError| checkpoint_file::bad_checkpoint(store, &file.name, error);
         let mut batches = file.batches(store, group, part).await?;
         let mut left = file.metadata().row_group(group).num_rows();
         while let Some(batch) = batches.next().await {

@@ -23,13 +23,20 @@ use url::Url;
 
 use super::client::Client;
 use super::disk::Disk;
-use super::probe::Raced;
-use super::store::innermost;
+use super::store_error::{Refused, innermost};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Secret, without_userinfo};
 use crate::metrics;
 use crate::protocol::breaker::{Admission, Breaker, Turn};
 use crate::status::{Board, Part, State as PartState};
+
+/// What this process knows of a bucket: all its tables ask about it once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Raced {
+    pub(super) raced_ms: i64,
+    /// A mark said so, and not a race in full.
+    pub(super) by_mark: bool,
+}
 
 /// The breaker of one store, and who hears of it.
 pub struct CircuitBreaker {
@@ -88,18 +95,6 @@ impl Op {
         }
     }
 }
-
-/// Instead of a request to a store that is down: what it said last.
-#[derive(Debug)]
-pub struct Refused(String);
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// The guard of the store at this place: tables of one bucket share it, and a table on a disk has its own,
 /// for the next one may lie on another disk.

@@ -8,7 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit, TimestampMicrosecondType};
 
 use super::action::Add;
-use super::dead_letters::DeadLettersTag;
+use super::dead_letter_tags::DeadLettersTag;
 use super::inventory::Inventory;
 use super::rows::{Rows, Wanted};
 use super::store::Store;

@@ -6,49 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
-
-use super::action::Add;
+use super::dead_letter_tags::DeadLettersTag;
 use super::log::Snapshot;
 use super::store::Store;
 use super::{dead_letter_rows, inventory, write_compatibility};
 use crate::error::{Error, ErrorKind, Result};
-use crate::ids::{Offset, OffsetRange, TopicPartition};
+use crate::ids::{Offset, TopicPartition};
 use crate::protocol::app_id::AppId;
 use crate::protocol::dead_letters::{AlreadyDeadLettered, Doubt};
 use crate::protocol::planted::{Bug, planted};
 use crate::schema::Schema;
-
-/// The tag of a file of dead letters.
-pub const DEAD_LETTERS_TAG: &str = "thalweg.letters";
-
-/// Whose dead letters a file holds.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeadLettersTag {
-    /// The id of the main table.
-    pub table_id: String,
-    pub ranges: Vec<OffsetRange>,
-}
-
-impl DeadLettersTag {
-    pub fn of(add: &Add) -> Option<DeadLettersTag> {
-        tag(add, DEAD_LETTERS_TAG)
-    }
-}
-
-fn tag(add: &Add, name: &str) -> Option<DeadLettersTag> {
-    serde_json::from_str(add.tags.as_ref()?.get(name)?.as_ref()?).ok()
-}
-
-/// The tag of a file of the main table whose rows are dead letters that were replayed: a [`DeadLettersTag`]. Its
-/// ranges go from the first dead letter that was tried to behind the last one; they settle nothing.
-pub const REPLAYED_TAG: &str = "thalweg.replayed";
-
-/// What a replay made of its dead letters; `None` for every other file.
-pub fn replayed_of(add: &Add) -> Option<Vec<OffsetRange>> {
-    tag(add, REPLAYED_TAG).map(|tag| tag.ranges)
-}
 
 /// Whether dead letters fit into a table that is there.
 pub fn check(store: &Store, snapshot: &Snapshot) -> Result<()> {
@@ -127,7 +94,7 @@ impl DeadLettersTag {
 mod tests {
     use super::super::testing::{HandMade, source, with_rows};
     use super::*;
-    use crate::ids::TopicId;
+    use crate::ids::{OffsetRange, TopicId};
 
     /// A dead letter of some ingestion's partition 0, and nothing else, in a file of its own.
     async fn dead_letter(table: &mut HandMade, table_id: &str, topic_id: &str, offset: i64) {

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::action::{self, Add, Commit, Line, Remove};
 use super::log::{self, Found, Snapshot};
 use super::store::{Store, explain};
-use super::{checkpoint, json_checkpoint, parsed_stats};
+use super::{checkpoint_file, checkpoint_schema, json_checkpoint, parsed_stats};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 
@@ -158,22 +158,24 @@ impl Inventory {
     async fn read_json_checkpoint(&mut self, store: &Store, name: &str) -> Result<Vec<String>> {
         let body = json_checkpoint::read(store, name).await?;
         let sidecars = self.take_lines(&body).and_then(|()| json_checkpoint::sidecars(&body));
-        sidecars.map_err(|error| log::bad_checkpoint(store, name, error))
+        sidecars.map_err(|error| checkpoint_file::bad_checkpoint(store, name, error))
     }
 
     async fn read_parquet_checkpoint(&mut self, store: &Store, name: &str) -> Result<Vec<String>> {
-        let builder = log::open_checkpoint(store, name).await?;
-        let bad = |error: ParquetError| log::bad_checkpoint(store, name, error);
+        let builder = checkpoint_file::open_checkpoint(store, name).await?;
+        let bad = |error: ParquetError| checkpoint_file::bad_checkpoint(store, name, error);
         let mask = files_of(builder.metadata());
         let mut batches = builder.with_projection(mask).build().map_err(bad)?;
         let mut sidecars: Vec<String> = Vec::new();
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(bad)?;
-            let named = log::member_strings(&batch, "sidecar", "path").map_err(|error| bad(error.into()))?;
+            let named = checkpoint_file::member_strings(&batch, "sidecar", "path")
+                .map_err(|error| bad(error.into()))?;
             sidecars.extend(named.into_iter().flatten().map(str::to_owned));
-            let text = checkpoint::conform(&batch).and_then(|batch| log::to_json_lines(&batch));
+            let text =
+                checkpoint_schema::conform(&batch).and_then(|batch| checkpoint_file::to_json_lines(&batch));
             let text = text.map_err(|error| bad(error.into()))?;
-            self.take_lines(&text).map_err(|error| log::bad_checkpoint(store, name, error))?;
+            self.take_lines(&text).map_err(|error| checkpoint_file::bad_checkpoint(store, name, error))?;
         }
         Ok(sidecars)
     }

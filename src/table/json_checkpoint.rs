@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::action::{self, Line};
-use super::log::bad_checkpoint;
+use super::checkpoint_file::bad_checkpoint;
 use super::store::Store;
 use crate::error::Result;
 use bytes::Bytes;

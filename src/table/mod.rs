@@ -3,6 +3,7 @@
 //! | file | owns |
 //! |---|---|
 //! | [`store`] | opening a location; what a store's error means |
+//! | [`store_error`] | a store's error in its own words |
 //! | [`circuit_breaker`] | a circuit breaker around a cloud store |
 //! | [`client`] | the client of a cloud store: options, credentials, limits |
 //! | [`profile`] | AWS profiles of the shared files |
@@ -14,6 +15,8 @@
 //! | [`transaction`] | putting a version: the one way in which a table changes |
 //! | [`commit_body`] | the bytes of a commit of ours |
 //! | [`data_file`] | a file that is in the store, and its line in a commit |
+//! | [`checkpoint_file`] | reading the columns of a checkpoint, whoever wrote them |
+//! | [`checkpoint_schema`] | the columns of our checkpoints, and another writer's rows in them |
 //! | [`json_checkpoint`] | checkpoints whose top level is JSON |
 //! | [`parsed_stats`] | statistics that a checkpoint holds as columns |
 //! | [`parquet_object`] | reading Parquet from the store by ranges |
@@ -21,6 +24,7 @@
 //! | [`since`] | what others did to a table since our last commit |
 //! | [`create`] | version 0, with the anchor in it |
 //! | [`dead_letters`] | which dead letters stand above the main table's offsets |
+//! | [`dead_letter_tags`] | what files of dead letters say of themselves |
 //! | [`dead_letter_rows`] | the dead letters of a dead-letter table, read whole or in part |
 //! | [`rows`] | some columns of a file, batch by batch |
 //! | [`places`] | where the rows of a table come from, told by the rows |
@@ -37,6 +41,8 @@
 pub mod action;
 pub mod audit;
 pub mod checkpoint;
+pub mod checkpoint_file;
+mod checkpoint_schema;
 pub mod circuit_breaker;
 pub mod client;
 pub mod commit_body;
@@ -44,6 +50,7 @@ pub mod create;
 mod credentials;
 pub mod data_file;
 pub mod dead_letter_rows;
+pub mod dead_letter_tags;
 pub mod dead_letters;
 pub mod disk;
 pub mod features;
@@ -62,6 +69,7 @@ pub mod retention;
 pub mod rows;
 pub mod since;
 pub mod store;
+pub mod store_error;
 #[cfg(test)]
 pub mod testing;
 pub mod transaction;

@@ -14,8 +14,8 @@ use arrow::datatypes::{
 };
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
-use super::log;
 use crate::schema::bounds::{Side, date_text, float_text, json_string, timestamp_text};
+use crate::table::checkpoint_file;
 
 /// The column of an `add`, or of a `remove`, that holds them.
 const COLUMN: &str = "stats_parsed";
@@ -33,7 +33,7 @@ pub fn is_wanted(file: &ParquetMetaData, leaf: &[String]) -> bool {
 
 /// Some file of this row group may have its statistics as columns only.
 fn may_be_alone(group: &RowGroupMetaData) -> bool {
-    let nulls = |name| log::leaf(group, name)?.statistics()?.null_count_opt();
+    let nulls = |name| checkpoint_file::leaf(group, name)?.statistics()?.null_count_opt();
     match (nulls("add.path"), nulls("add.stats")) {
         (Some(no_file), Some(no_json)) => no_json > no_file,
         _ => true,

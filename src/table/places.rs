@@ -9,7 +9,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 
 use super::action::{self, Add};
-use super::dead_letters::replayed_of;
+use super::dead_letter_tags::replayed_of;
 use super::inventory;
 use super::rows::{Rows, Wanted};
 use super::store::Store;

@@ -23,7 +23,7 @@ use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode};
 use serde::{Deserialize, Serialize};
 
-use super::circuit_breaker::{self, CircuitBreaker};
+use super::circuit_breaker::{self, CircuitBreaker, Raced};
 use super::store::{Store, explain};
 use crate::backoff::Backoff;
 use crate::clock::Clock;
@@ -62,14 +62,6 @@ struct Mark {
 
 /// As old as to count for nothing.
 const NEVER: i64 = 0;
-
-/// What this process knows of a bucket: all its tables ask about it once.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Raced {
-    raced_ms: i64,
-    /// A mark said so, and not a race in full.
-    by_mark: bool,
-}
 
 /// A store that has held.
 #[derive(Debug)]

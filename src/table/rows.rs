@@ -13,7 +13,7 @@ use parquet::errors::ParquetError;
 use super::action::Add;
 use super::parquet_object::ParquetObject;
 use super::store::Store;
-use super::verify::{location, unreadable};
+use super::verify::files::{location, unreadable};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What of a file is read.

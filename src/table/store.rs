@@ -14,9 +14,10 @@ use object_store::path::Path;
 use url::Url;
 
 use super::disk::Disk;
+use super::store_error::innermost;
 use super::{circuit_breaker, client};
 use crate::backoff::Backoff;
-use crate::config::{Secret, without_userinfo};
+use crate::config::Secret;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Answers that were cut off before a question is given up.
@@ -167,34 +168,6 @@ fn io_error(error: &object_store::Error) -> Option<&std::io::Error> {
         source = inner.source();
     }
     None
-}
-
-/// The store's own words, without the layers of wrapping and without XML noise.
-pub fn innermost(error: &object_store::Error) -> String {
-    if let Some(refused) =
-        std::error::Error::source(error).and_then(|source| source.downcast_ref::<circuit_breaker::Refused>())
-    {
-        return refused.to_string();
-    }
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        if !text.contains(&inner.to_string()) {
-            text = format!("{text}: {inner}");
-        }
-        source = inner.source();
-    }
-    if let (Some(code), Some(message)) =
-        (between(&text, "<Code>", "</Code>"), between(&text, "<Message>", "</Message>"))
-    {
-        return format!("{code}: {message}");
-    }
-    without_userinfo(&text.split_whitespace().collect::<Vec<_>>().join(" "))
-}
-
-fn between<'a>(text: &'a str, start: &str, end: &str) -> Option<&'a str> {
-    let (_, rest) = text.split_once(start)?;
-    rest.split_once(end).map(|(inner, _)| inner)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::action::{self, Action, Add, CHECKSUM_TAG, CommitFacts, CommitInfo, RANGES_TAG};
 use super::create;
-use super::dead_letters::{DEAD_LETTERS_TAG, DeadLettersTag};
+use super::dead_letter_tags::{DEAD_LETTERS_TAG, DeadLettersTag};
 use super::store::Store;
 use crate::columnar::dead_letters::{DeadLetter, append};
 use crate::columnar::{BadReason, BadRecord, Columns, Decoder, ParquetFile, RecordFacts};

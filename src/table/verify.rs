@@ -14,7 +14,7 @@
 //!
 //! Where it cannot know, it says unknown, and never that something is missing.
 
-mod files;
+pub mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use self::files::check_files;
 pub use self::files::{hidden_rows, location, records, unreadable};
 use super::action::{self, Add};
 use super::audit::{self, Audit, Counted, Depth, Listener};
-use super::dead_letters::{DeadLettersTag, replayed_of};
+use super::dead_letter_tags::{DeadLettersTag, replayed_of};
 use super::inventory::{self, Inventory, Retained};
 use super::offset_overrides::OffsetOverrides;
 use super::store::Store;

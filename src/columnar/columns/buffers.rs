@@ -9,8 +9,7 @@ use std::ops::Range;
 
 use arrow::array::StringArray;
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-
-use super::reclaim;
+use arrow::datatypes::ArrowNativeType;
 
 /// Which rows are null: a cleared bit. Bits past the end are set.
 #[derive(Default)]
@@ -237,5 +236,15 @@ impl Slices {
     pub(super) fn recover(&mut self, offsets: OffsetBuffer<i32>, bytes: Buffer) {
         self.offsets.recover(offsets);
         reclaim(bytes, &mut self.bytes);
+    }
+}
+
+/// Empties `values` into the larger of its own memory and the buffer's.
+pub(super) fn reclaim<T: ArrowNativeType>(buffer: Buffer, values: &mut Vec<T>) {
+    if let Ok(mut returned) = buffer.into_vec::<T>()
+        && returned.capacity() > values.capacity()
+    {
+        returned.clear();
+        *values = returned;
     }
 }

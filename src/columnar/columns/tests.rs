@@ -1,3 +1,4 @@
+use arrow::buffer::Buffer;
 use proptest::prelude::*;
 
 use super::*;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::columnar::SchemaName;
 use crate::columnar::model::{FACTS, Value, float, rows_of};
 use crate::config::{Format, OnNewField};
 use crate::record::{Header, Headers, Padded, Record};
@@ -353,4 +354,48 @@ fn keys_and_headers_that_are_declared_text_must_be_text() {
     }
     let bad = facts_row("_key BINARY NOT NULL", FACTS.record, &[]).unwrap_err();
     assert_eq!(bad.reason, BadReason::Missing);
+}
+
+// ------------------------------------------------------------------------------ what is not one row
+
+/// As many rows as the payload has bytes; `?` needs a schema.
+struct Bytes;
+
+impl RecordFormat for Bytes {
+    fn reader(&self, _: &Schema, _: &Decoding) -> Box<dyn RecordReader> {
+        Box::new(Bytes)
+    }
+}
+
+impl RecordReader for Bytes {
+    fn read(&mut self, record: &RecordFacts<'_>, rows: &mut Rows<'_>) -> Result<ReadRecord, BadRecord> {
+        let payload = record.record.value.map(Padded::bytes).unwrap_or_default();
+        for &byte in payload {
+            rows.push(|columns, _| {
+                assert!(columns[0].push_long(byte.into()), "`n` is BIGINT");
+                Ok(())
+            })?;
+        }
+        Ok(if payload == b"?" { ReadRecord::Needs(SchemaName("7".to_owned())) } else { rows.all() })
+    }
+}
+
+#[test]
+fn where_only_one_row_can_be_counted_nothing_else_passes_for_one() {
+    let schema = Schema::from_ddl("n BIGINT").unwrap();
+    let (mut decoder, mut columns) =
+        (Decoder::of(&Bytes, &schema, &Decoding::default()), Columns::new(&schema));
+    for (payload, expected) in [
+        (&b"a"[..], None),
+        (b"", Some("its format makes no row of it")),
+        (b"ab", Some("it would be 2 rows, and must be one")),
+        (b"?", Some("schema 7 is not known")),
+        (b"b", None),
+    ] {
+        let appended = decoder
+            .append(&mut columns, Padded::copied(payload, &mut Vec::new()), &FACTS)
+            .map_err(|bad| bad.detail);
+        assert_eq!(appended.err().as_deref(), expected);
+    }
+    assert_eq!(rows_of(&columns.freeze()), [[Value::Integer(97)], [Value::Integer(98)]]);
 }

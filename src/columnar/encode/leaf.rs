@@ -24,9 +24,9 @@ use super::levels::{Levels, PRESENT, Slots};
 use super::numbers::{Number, Numbers};
 use super::pages::{Kind, Store, Stored};
 use super::plain::{Booleans, Decimals};
+use super::scratch::{PageLimits, Scratch, internal};
 use super::statistics;
 use super::strings::Strings;
-use super::{PageLimits, Scratch};
 use crate::columnar::columns::{Column, Data};
 use crate::error::Result;
 
@@ -269,7 +269,7 @@ impl Leaf {
             .set_dictionary_page_offset((!self.dictionary.is_empty()).then_some(0))
             .set_statistics(self.statistics((slots - present) as u64, properties))
             .build()
-            .map_err(super::internal)?;
+            .map_err(internal)?;
         Ok(ColumnCloseResult {
             bytes_written: bytes as u64,
             rows_written: rows as u64,

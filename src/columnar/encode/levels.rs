@@ -12,7 +12,8 @@
 use std::ops::Range;
 
 use super::hybrid;
-use crate::columnar::columns::{Nulls, Offsets};
+use crate::columnar::columns::Offsets;
+use crate::columnar::columns::read::Nulls;
 
 /// The slot of an entry that is there so far. Above every level: types nest 64 deep at most.
 pub(super) const PRESENT: u8 = u8::MAX;

@@ -11,6 +11,7 @@
 //! | `numbers`, `strings`, `plain` | the values of the open page, bounds, which encoding |
 //! | `dictionary` | a value → its index among the distinct ones |
 //! | `hybrid`, `delta` | the bytes of RLE / bit-packing and of DELTA_BINARY_PACKED |
+//! | `coding`, `scratch` | how long a choice of encoding is kept; what all leaves share |
 //! | `statistics` | bounds and null counts, as the footer has them |
 //! | `pages` | compression, page headers, finished pages until their row group ends |
 //!
@@ -19,6 +20,7 @@
 //! encoder outlives the files that it writes: buffers, hash tables, the
 //! compressor and what was learned about each column stay.
 
+mod coding;
 mod delta;
 mod dictionary;
 mod hybrid;
@@ -27,6 +29,7 @@ mod levels;
 mod numbers;
 mod pages;
 mod plain;
+pub(super) mod scratch;
 mod statistics;
 mod strings;
 
@@ -35,7 +38,6 @@ use std::sync::Arc;
 
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::basic::{self, ZstdLevel};
-use parquet::errors::ParquetError;
 use parquet::file::properties::{WriterProperties, WriterPropertiesPtr, WriterVersion};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::SchemaDescPtr;
@@ -43,15 +45,12 @@ use parquet::schema::types::SchemaDescPtr;
 use self::leaf::{Gathered, Leaf};
 use self::levels::{Frames, LevelRange};
 use self::pages::{Compressor, Store};
+use self::scratch::{PageLimits, Scratch, internal};
 use super::columns::{Column, Columns, Data};
 use super::stats;
 use crate::config::Compression;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::{DataType, Field, Schema};
-
-/// A dictionary that grows past this is given up, and the values follow in another form. Others keep as
-/// much: readers are faster on indices than on values, and so is the compressor.
-pub(super) const DICTIONARY_BYTES_MAX: usize = 1 << 20;
 
 /// Footer bounds of strings keep this many bytes: the 32 characters that Delta's keep, at four bytes each.
 const BOUND_BYTES_MAX: usize = 4 * stats::STRING_PREFIX;
@@ -66,56 +65,6 @@ const PAGE_BYTES_MIN: usize = 4 << 10;
 
 /// Open pages take this share of a row group at most, about.
 const OPEN_PAGES_SHARE: usize = 4;
-
-/// How the values of a chunk are encoded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Coding {
-    /// Values are interned until it is decided.
-    Undecided,
-    Dictionary,
-    Delta,
-    Plain,
-}
-
-/// When an encoding is chosen, and for how long.
-#[derive(Default)]
-struct Trial {
-    /// Enough values were seen to keep the choice.
-    is_resolved: bool,
-    chunks: u32,
-}
-
-impl Trial {
-    /// Values that are looked at.
-    const VALUES: usize = 8192;
-    /// Data changes: after so many chunks it is looked at again.
-    const CHUNKS: u32 = 64;
-
-    fn note(&mut self, values: usize) {
-        self.is_resolved = values >= Trial::VALUES / 2;
-    }
-
-    fn next_chunk(&mut self, coding: Coding) -> Coding {
-        self.chunks += 1;
-        let stays = self.is_resolved && !self.chunks.is_multiple_of(Trial::CHUNKS);
-        if stays { coding } else { Coding::Undecided }
-    }
-}
-
-/// When pages end.
-#[derive(Clone, Copy)]
-pub(super) struct PageLimits {
-    page_rows: usize,
-    page_bytes: usize,
-}
-
-/// What all leaves use, one after the other.
-struct Scratch {
-    compressor: Compressor,
-    store: Store,
-    /// A page before it is compressed.
-    raw: Vec<u8>,
-}
 
 /// Encodes rows of one schema, file after file.
 pub struct Encoder {
@@ -349,9 +298,4 @@ fn properties(codec: basic::Compression) -> WriterProperties {
         .set_compression(codec)
         .set_statistics_truncate_length(Some(BOUND_BYTES_MAX))
         .build()
-}
-
-/// Writing to memory fails only by our mistake.
-pub(super) fn internal(error: ParquetError) -> Error {
-    Error::new(ErrorKind::Internal, format!("could not encode Parquet: {error}"))
 }

@@ -6,9 +6,10 @@
 
 use parquet::basic::{BoundaryOrder, Encoding};
 
+use super::coding::{Coding, DICTIONARY_BYTES_MAX, Trial};
 use super::delta::Delta;
 use super::dictionary;
-use super::{Coding, DICTIONARY_BYTES_MAX, Trial, hybrid};
+use super::hybrid;
 
 /// A type that Parquet stores in 4 or 8 bytes.
 pub(super) trait Number: Copy + PartialOrd {

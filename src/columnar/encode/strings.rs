@@ -5,9 +5,10 @@
 
 use parquet::basic::Encoding;
 
+use super::coding::{Coding, DICTIONARY_BYTES_MAX, Trial};
+use super::dictionary;
 use super::levels::PRESENT;
 use super::numbers::pack;
-use super::{Coding, DICTIONARY_BYTES_MAX, Trial, dictionary};
 use crate::columnar::columns::Slices;
 
 pub(super) struct Strings {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
@@ -19,9 +20,10 @@ use parquet::file::reader::{ChunkReader, Length};
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::oneshot;
 
-use super::old::Batches;
 use super::output::MemoryRange;
 use crate::table::parquet_object::ParquetObject;
+
+pub(super) type Batches = BoxStream<'static, parquet::errors::Result<RecordBatch>>;
 
 /// The columns that are read, and how much of each at once.
 pub(super) struct Columns {

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use serde_json::json;
 
-use super::columns::Part;
+use super::part::Part;
 use crate::error::Result;
 use crate::ids::Version;
 use crate::protocol::planted::{Bug, planted};
 use crate::table::action::{self, Line, MetaData, Remove};
+use crate::table::checkpoint_file;
 use crate::table::inventory::FileKey;
 use crate::table::json_checkpoint;
 use crate::table::log::{self, Found};
@@ -69,7 +70,7 @@ impl Changes {
         let (mut changes, mut bytes, mut last) = (Changes::default(), 0, until);
         for name in names.iter().filter(|name| json_checkpoint::is_one(name)) {
             let body = json_checkpoint::read(store, name).await?;
-            changes.apply(&body).map_err(|error| log::bad_checkpoint(store, name, error))?;
+            changes.apply(&body).map_err(|error| checkpoint_file::bad_checkpoint(store, name, error))?;
         }
         while let Some(read) = bodies.next().await {
             let (version, body) = read?;

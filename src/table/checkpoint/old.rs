@@ -6,9 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use arrow::array::RecordBatch;
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -19,13 +17,15 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use parquet::file::reader::ChunkReader;
 use parquet::schema::types::SchemaDescriptor;
 
-use super::blocks::{self, Columns};
-use super::columns::{BATCH_ROWS, Part};
+use super::blocks::{self, Batches, Columns};
+use super::columns::BATCH_ROWS;
 use super::output::{self, MemoryRange};
+use super::part::Part;
 use crate::error::Result;
+use crate::table::checkpoint_file;
+use crate::table::json_checkpoint;
 use crate::table::parquet_object::ParquetObject;
 use crate::table::store::Store;
-use crate::table::{json_checkpoint, log};
 
 /// How much of a row group is read at once.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,6 @@ pub(super) struct Window {
     /// Otherwise so much of each column.
     pub block_bytes: u64,
 }
-
-pub(super) type Batches = BoxStream<'static, parquet::errors::Result<RecordBatch>>;
 
 pub(super) struct OldFile {
     pub name: String,
@@ -61,7 +59,10 @@ pub(super) async fn open(
             // What else stands in it counts as what happened since.
             let body = json_checkpoint::read(store, name).await?;
             let sidecars = json_checkpoint::sidecars(&body);
-            sidecars.map_err(|error| log::bad_checkpoint(store, name, error))?.into_iter().collect()
+            sidecars
+                .map_err(|error| checkpoint_file::bad_checkpoint(store, name, error))?
+                .into_iter()
+                .collect()
         } else {
             let file = OldFile::open(store, name.clone(), ours, window).await?;
             let sidecars = file.sidecars(store).await?;
@@ -78,11 +79,11 @@ pub(super) async fn open(
 impl OldFile {
     async fn open(store: &Store, name: String, ours: &SchemaDescriptor, window: Window) -> Result<OldFile> {
         let mut object = ParquetObject::new(&store.objects, store.path(&format!("_delta_log/{name}")));
-        let bad = |error: ParquetError| log::bad_checkpoint(store, &name, error);
+        let bad = |error: ParquetError| checkpoint_file::bad_checkpoint(store, &name, error);
         let metadata = object.get_metadata(None).await.map_err(bad)?;
         let same = metadata.file_metadata().schema_descr().root_schema() == ours.root_schema();
         let checksums = output::checksums(&metadata).filter(|_| same);
-        let metadata = log::arrow_metadata(metadata).map_err(bad)?;
+        let metadata = checkpoint_file::arrow_metadata(metadata).map_err(bad)?;
         Ok(OldFile { name, object, metadata, window, checksums })
     }
 
@@ -107,7 +108,7 @@ impl OldFile {
 
     async fn hold_range(&self, store: &Store, range: Range<u64>) -> Result<MemoryRange> {
         let read = self.object.clone().get_bytes(range.clone()).await;
-        let bytes = read.map_err(|error| log::bad_checkpoint(store, &self.name, error))?;
+        let bytes = read.map_err(|error| checkpoint_file::bad_checkpoint(store, &self.name, error))?;
         Ok(MemoryRange { start: range.start, bytes })
     }
 
@@ -126,21 +127,21 @@ impl OldFile {
         }
         let held = self.hold_range(store, span).await?;
         let batches = decode(held, metadata, mask, group);
-        let batches = batches.map_err(|error| log::bad_checkpoint(store, &self.name, error))?;
+        let batches = batches.map_err(|error| checkpoint_file::bad_checkpoint(store, &self.name, error))?;
         Ok(futures::stream::iter(batches.map(|batch| batch.map_err(ParquetError::from))).boxed())
     }
 
     /// Whether a row group of ours names one of these paths, which are in order.
     pub async fn names_any(&self, store: &Store, group: usize, part: Part, paths: &[&str]) -> Result<bool> {
         let row_group = self.metadata().row_group(group);
-        let Some(leaf) = log::leaf(row_group, part.path_leaf()) else { return Ok(false) };
+        let Some(leaf) = checkpoint_file::leaf(row_group, part.path_leaf()) else { return Ok(false) };
         let paths = between(leaf, paths);
         if paths.is_empty() {
             return Ok(false);
         }
         let held = self.hold_range(store, range(leaf)).await?;
         self.holds_any(group, held, part, paths)
-            .map_err(|error| log::bad_checkpoint(store, &self.name, error))
+            .map_err(|error| checkpoint_file::bad_checkpoint(store, &self.name, error))
     }
 
     fn holds_any(
@@ -158,7 +159,7 @@ impl OldFile {
         let (root, member) = part.path_leaf().split_once('.').expect("a member of a struct");
         for batch in decode(held, self.metadata.clone(), mask, group)? {
             let batch = batch?;
-            let mut paths = log::member_strings(&batch, root, member)?.into_iter().flatten();
+            let mut paths = checkpoint_file::member_strings(&batch, root, member)?.into_iter().flatten();
             if paths.any(|path| wanted.contains(path)) {
                 return Ok(true);
             }
@@ -169,12 +170,12 @@ impl OldFile {
     /// The sidecars that a v2 checkpoint names.
     async fn sidecars(&self, store: &Store) -> Result<BTreeSet<String>> {
         let groups: Vec<usize> = (0..self.metadata().num_row_groups())
-            .filter(|&group| log::may_hold(self.metadata().row_group(group), "sidecar.path"))
+            .filter(|&group| checkpoint_file::may_hold(self.metadata().row_group(group), "sidecar.path"))
             .collect();
         if groups.is_empty() {
             return Ok(BTreeSet::new());
         }
-        let bad = |error: ParquetError| log::bad_checkpoint(store, &self.name, error);
+        let bad = |error: ParquetError| checkpoint_file::bad_checkpoint(store, &self.name, error);
         let columns = self.columns();
         let leaves =
             (0..columns.num_columns()).filter(|&leaf| columns.column(leaf).path().string() == "sidecar.path");
@@ -187,7 +188,8 @@ impl OldFile {
         let mut names = BTreeSet::new();
         while let Some(batch) = batches.next().await {
             let batch = batch.map_err(bad)?;
-            let paths = log::member_strings(&batch, "sidecar", "path").map_err(|error| bad(error.into()))?;
+            let paths = checkpoint_file::member_strings(&batch, "sidecar", "path")
+                .map_err(|error| bad(error.into()))?;
             names.extend(paths.into_iter().flatten().map(str::to_owned));
         }
         Ok(names)

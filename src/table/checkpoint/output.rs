@@ -23,9 +23,9 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 
-use super::columns::schema;
 use crate::config;
 use crate::table::action;
+use crate::table::checkpoint_schema::schema;
 
 /// A row group ends with the first of these.
 #[derive(Clone, Copy, Debug)]

@@ -13,11 +13,11 @@
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
-use super::columns::Part;
 use super::old::OldFile;
 use super::output::GroupMax;
+use super::part::Part;
 use crate::error::Result;
-use crate::table::log;
+use crate::table::checkpoint_file;
 use crate::table::store::Store;
 
 /// Small row groups that may stand side by side.
@@ -106,7 +106,7 @@ enum Age {
 
 impl Age {
     fn of(group: &RowGroupMetaData, part: Part, expired_ms: i64) -> Age {
-        let leaf = log::leaf(group, "remove.deletionTimestamp").filter(|_| part == Part::Removes);
+        let leaf = checkpoint_file::leaf(group, "remove.deletionTimestamp").filter(|_| part == Part::Removes);
         let Some(Statistics::Int64(deleted)) = leaf.and_then(|leaf| leaf.statistics()) else {
             return Age::Young;
         };

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::protocol::app_id::AppId;
 use crate::table::action;
+use crate::table::checkpoint_file;
 use crate::table::inventory::{self, FileKey, Inventory};
 use crate::table::retention::Retention;
 use crate::table::testing::{self, HandMade, NOW_MS, full};
@@ -124,9 +125,10 @@ async fn offsets_are_read_from_row_groups_without_files() {
     table.append(&[full(0, 20, 30)]).await;
     write(&table.store, table.tip(), OPTIONS, &OrphanCleaner::here()).await.unwrap();
     let name = format!("{:020}.checkpoint.parquet", table.tip().0);
-    let builder = log::open_checkpoint(&table.store, &name).await.unwrap();
+    let builder = checkpoint_file::open_checkpoint(&table.store, &name).await.unwrap();
     for group in builder.metadata().row_groups() {
-        let both = log::may_hold(group, "txn.appId") && log::may_hold(group, "add.path");
+        let both =
+            checkpoint_file::may_hold(group, "txn.appId") && checkpoint_file::may_hold(group, "add.path");
         assert!(!both, "a row group mixes offsets and files");
     }
 }
@@ -240,9 +242,10 @@ async fn rows(table: &HandMade, version: Version) -> Vec<Value> {
     let listing = log::list(&table.store, None).await.unwrap();
     let mut rows = Vec::new();
     for name in &listing.checkpoints[&version] {
-        let mut batches = log::open_checkpoint(&table.store, name).await.unwrap().build().unwrap();
+        let mut batches =
+            checkpoint_file::open_checkpoint(&table.store, name).await.unwrap().build().unwrap();
         while let Some(batch) = batches.next().await {
-            let text = log::to_json_lines(&batch.unwrap()).unwrap();
+            let text = checkpoint_file::to_json_lines(&batch.unwrap()).unwrap();
             rows.extend(serde_json::Deserializer::from_slice(&text).into_iter::<Value>().map(Result::unwrap));
         }
     }

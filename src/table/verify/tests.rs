@@ -6,7 +6,7 @@ use super::*;
 use crate::config::Compression;
 use crate::table::action::Action;
 use crate::table::checkpoint::{self, CheckpointOptions};
-use crate::table::dead_letters::{DeadLettersTag, REPLAYED_TAG};
+use crate::table::dead_letter_tags::{DeadLettersTag, REPLAYED_TAG};
 use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source, txn, with_rows};
 use crate::table::{create, places};
 
