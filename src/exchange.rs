@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::columnar::RecordFormat;
+use crate::columnar::{RecordFormat, Transform};
 use crate::config::{Compression, Decoding, OnBadRecord};
 use crate::error::Error;
 use crate::ids::{Offset, TopicPartition};
@@ -81,6 +81,8 @@ pub struct TableContext {
     pub decoding: Decoding,
     /// What reads the records.
     pub format: Arc<dyn RecordFormat>,
+    /// What changes the rows before they are encoded; no config sets one.
+    pub transform: Option<Arc<dyn Transform>>,
     pub on_bad_record: OnBadRecord,
     pub max_latency: Duration,
     pub target_file_size: u64,

@@ -12,6 +12,7 @@
 //! all that is below it, costs a count. And lengths below a list, map or struct
 //! follow from row count and offsets, so that `truncate` needs no journal.
 
+mod arrays;
 mod buffers;
 pub(super) mod read;
 

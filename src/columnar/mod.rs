@@ -12,6 +12,7 @@
 //! | `decoder` | one record → rows, or a [`BadRecord`] and no trace of it |
 //! | `reader` | the seam that every format stands behind |
 //! | `formats` | the list of formats |
+//! | `transform` | the place where whole batches are changed before they are encoded |
 //! | `json` | the members of a JSON object → the columns of a row |
 //! | `raw` | a payload as it is → the column `value` |
 //! | `facts` | partition, offset, timestamp … → the metadata columns |
@@ -46,6 +47,7 @@ mod rescue;
 mod sink;
 mod stats;
 mod text;
+mod transform;
 
 pub use bad::{BadReason, BadRecord};
 pub use columns::{Column, Columns};
@@ -57,3 +59,4 @@ pub use infer::{Hint, InferError, Inferred, LeftOut, infer};
 
 pub use parquet::{ClosedFile, ParquetFile};
 pub use reader::{ReadRecord, RecordFormat, RecordReader, Rows, SchemaName};
+pub use transform::{Transform, transform};

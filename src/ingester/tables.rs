@@ -390,6 +390,7 @@ fn table_context(
         schema: Arc::clone(&opened.schema),
         decoding: table.decoding.clone(),
         format: Arc::new(table.decoding.format),
+        transform: None,
         on_bad_record: table.on_bad_record,
         max_latency: table.max_latency,
         target_file_size: table.target_file_size,

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::dependencies::ShardDependencies;
 use crate::budget::{Budget, Charge, Holding};
-use crate::columnar::{Columns, Encoder, ParquetFile};
+use crate::columnar::{Columns, Encoder, ParquetFile, Transform, transform};
 use crate::config::Compression;
 use crate::error::Result;
 use crate::exchange::TableContext;
@@ -40,6 +40,7 @@ pub(super) struct Output {
     store: Store,
     schema: Arc<Schema>,
     compression: Compression,
+    transform: Option<Arc<dyn Transform>>,
     /// Its table's.
     budget: Budget,
     file: Option<OpenFile>,
@@ -103,12 +104,18 @@ impl Output {
             store,
             schema,
             compression,
+            transform: None,
             budget: budget.clone(),
             file: None,
             encoder: None,
             columns_held: budget.charge(Holding::Columns, 0),
             file_held: budget.charge(Holding::Files, 0),
         }
+    }
+
+    /// Has the rows changed before they are encoded.
+    pub(super) fn with_transform(self, transform: Option<Arc<dyn Transform>>) -> Output {
+        Output { transform, ..self }
     }
 
     /// Begins again with another schema; what is open is let go.
@@ -178,6 +185,9 @@ impl Output {
                 )?)
             }
         };
+        if let Some(by) = &self.transform {
+            transform(&mut self.columns, &**by)?;
+        }
         file.parquet.write(&mut self.columns)?;
         self.columns.truncate(0);
         self.ship(carrier);

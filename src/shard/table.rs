@@ -79,7 +79,8 @@ impl TableState {
                 Arc::clone(&table_context.schema),
                 table_context.compression,
                 &budget,
-            ),
+            )
+            .with_transform(table_context.transform.clone()),
             dead_letters: table_context.dead_letters.clone().map(|store| {
                 Output::new(store, Arc::new(Schema::of_dead_letters()), table_context.compression, &budget)
             }),

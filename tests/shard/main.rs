@@ -15,6 +15,7 @@ mod table;
 mod topic;
 mod toy_format;
 mod toy_sink;
+mod toy_transform;
 mod troubled;
 #[path = "../../benches/workload/mod.rs"]
 #[expect(dead_code, reason = "shared with the benches, which use all of it")]

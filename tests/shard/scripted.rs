@@ -172,6 +172,7 @@ impl Scripted {
             schema: Arc::new(setting.workload.schema),
             decoding: Decoding::default(),
             format: Arc::new(Format::Json),
+            transform: None,
             on_bad_record: OnBadRecord::Fail,
             max_latency: Duration::from_secs(10),
             target_file_size: setting.target_file_size,

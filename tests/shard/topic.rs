@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use thalweg::budget::Budget;
 use thalweg::clock::{SharedClock, SystemClock};
-use thalweg::columnar::RecordFormat;
+use thalweg::columnar::{RecordFormat, Transform};
 use thalweg::committer::{Committer, CommitterDependencies};
 use thalweg::config::{Compression, Decoding, OnBadRecord};
 use thalweg::error::Error;
@@ -88,6 +88,7 @@ pub struct Run<'a, S> {
     pub partitions: Vec<Values>,
     pub schema: &'a str,
     pub format: Arc<dyn RecordFormat>,
+    pub transform: Option<Arc<dyn Transform>>,
     pub store: Store,
     pub sink: S,
 }
@@ -115,6 +116,7 @@ pub fn run<S: Sink>(run: Run<'_, S>) -> Ended {
         schema: Arc::new(Schema::from_ddl(run.schema).unwrap()),
         decoding: Decoding::default(),
         format: run.format,
+        transform: run.transform,
         on_bad_record: OnBadRecord::Skip,
         max_latency: Duration::from_millis(1),
         target_file_size: 1 << 20,

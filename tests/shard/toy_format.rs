@@ -87,7 +87,7 @@ fn read(partitions: Vec<Values>, faulty: u64) -> (Ended, Vec<Vec<i64>>, Arc<Mute
     let (taken, store) = (Arc::<Mutex<Taken>>::default(), in_memory());
     let sink = ToySink::new(&taken, SCHEMA, partitions.len(), faulty);
     let format = Arc::new(Numbers::default());
-    let ended = run(Run { partitions, schema: SCHEMA, format, store: store.clone(), sink });
+    let ended = run(Run { partitions, schema: SCHEMA, format, transform: None, store: store.clone(), sink });
     let rows = rows(&store, &taken, &["_partition", "_offset", "n"]);
     (ended, rows, taken)
 }

@@ -150,6 +150,7 @@ fn a_sink_that_refuses_forgets_and_is_taken_over_has_every_record_once() {
         partitions: (0..3).map(values).collect(),
         schema: SCHEMA,
         format: Arc::new(Format::Json),
+        transform: None,
         store: store.clone(),
         sink: ToySink::new(&taken, SCHEMA, 3, 7),
     });

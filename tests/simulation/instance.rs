@@ -365,6 +365,7 @@ impl Instance {
                 true => Arc::new(LaterSchemas::new(self.chance.clone().fork())),
                 false => Arc::new(Format::Json),
             },
+            transform: None,
             on_bad_record: match self.plan.dead_letters {
                 Some(_) => OnBadRecord::DeadLetter,
                 None => OnBadRecord::Skip,

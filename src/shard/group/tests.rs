@@ -109,6 +109,7 @@ impl Scene {
             schema: Arc::new(Schema::from_ddl("id BIGINT").unwrap()),
             decoding: Decoding::default(),
             format: Arc::new(Format::Json),
+            transform: None,
             on_bad_record: OnBadRecord::Fail,
             // Files end when partitions leave.
             max_latency: Duration::from_secs(3600),

@@ -416,6 +416,7 @@ impl Process {
                 ..Decoding::default()
             },
             format: Arc::new(Format::Json),
+            transform: None,
             on_bad_record: OnBadRecord::DeadLetter,
             max_latency: self.plan.max_latency,
             target_file_size: 1,
