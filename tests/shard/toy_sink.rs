@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use futures::executor::block_on;
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use thalweg::config::Format;
@@ -119,9 +118,11 @@ impl Sink for ToySink {
 /// The rows of the files that were taken in: some columns of BIGINT.
 pub fn rows(store: &Store, taken: &Mutex<Taken>, columns: &[&str]) -> Vec<Vec<i64>> {
     let files = taken.lock().unwrap().files.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let mut rows = Vec::new();
     for file in files {
-        let bytes = block_on(async { store.objects.get(&store.path(&file)).await.unwrap().bytes().await });
+        let bytes =
+            runtime.block_on(async { store.objects.get(&store.path(&file)).await.unwrap().bytes().await });
         let batches = ParquetRecordBatchReaderBuilder::try_new(bytes.unwrap()).unwrap().build().unwrap();
         for batch in batches {
             let batch: RecordBatch = batch.unwrap();
