@@ -89,7 +89,10 @@ impl<S: Source> Shard<S> {
         let indices: Vec<usize> = places.flat_map(|place| self.partitions_read(place)).collect();
         for index in indices {
             self.source.release(slot(index));
-            self.show(index, State::Paused(why.into()));
+            // What waits for a schema says so, paused or not.
+            if self.partitions[index].needs.is_none() {
+                self.show(index, State::Paused(why.into()));
+            }
         }
     }
 
