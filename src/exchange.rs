@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::columnar::{RecordFormat, Transform};
 use crate::config::{Compression, Decoding, OnBadRecord};
+use crate::delta::data_file::DataFile;
 use crate::error::Error;
 use crate::ids::{Offset, TopicPartition};
 use crate::protocol::dead_letters::AlreadyDeadLettered;
@@ -21,9 +22,8 @@ use crate::protocol::membership::AssignmentEpoch;
 use crate::schema::Schema;
 use crate::source::identity_check::IdentityCheck;
 use crate::status::Board;
-use crate::table::data_file::DataFile;
-use crate::table::orphan_cleaner::OrphanCleaner;
-use crate::table::store::Store;
+use crate::stores::orphan_cleaner::OrphanCleaner;
+use crate::stores::store::Store;
 
 /// Rises with every reset of a table; work from before a reset is discarded.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

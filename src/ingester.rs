@@ -26,8 +26,8 @@ use crate::http_server;
 use crate::metrics;
 use crate::protocol::fence::Writer;
 use crate::status::{Board, Part, State};
-use crate::table::circuit_breaker;
-use crate::table::orphan_cleaner::OrphanCleaner;
+use crate::stores::circuit_breaker;
+use crate::stores::orphan_cleaner::OrphanCleaner;
 
 /// A run that began goes on trying to begin again, this often.
 const BEGIN_AGAIN_EVERY: Duration = Duration::from_secs(3);

@@ -19,14 +19,14 @@
 //!    │  decode → columns, reused                         columnar
 //!    │  encode → Parquet, in parts
 //!    ▼
-//!  upload ── on the I/O threads                          table::upload
+//!  upload ── on the I/O threads                          stores::upload
 //!    │  DataFile + offset ranges                         exchange
 //!    ▼
 //!  committer ── one serial queue per table, decisions in protocol
 //!    │  units of work, in order                          sink
 //!    ▼
 //!  delta_sink ── dead letters first, then rows and offsets in one commit
-//!    │  add + txn, version V+1, put-if-absent            table::transaction
+//!    │  add + txn, version V+1, put-if-absent            delta::transaction
 //!    ▼
 //!  Delta table on S3 or a local disk
 //! ```
@@ -43,11 +43,14 @@
 //!
 //! | layer | modules | own |
 //! |---|---|---|
-//! | 7 | [`cli`] | arguments, exit codes, what a person sees |
-//! | 6 | [`ingester`], [`demo`], [`admin`] | threads, signals, drain; the whole shown without Kafka; administrative operations on a table |
-//! | 5 | [`shard`], [`committer`], [`delta_sink`], [`member`], [`preflight`], [`http_server`] | the two loops; what a commit to a Delta table is; a shard's place in a consumer group; what must hold before they start; the port of readiness and metrics |
-//! | 4 | [`exchange`], [`sink`] | the loops' messages, and what they must know of a table; where rows and offsets go in one step |
-//! | 3 | [`source`], [`columnar`], [`table`], [`host`] | Kafka; decoding and Parquet; Delta and stores; this process |
+//! | 9 | [`cli`] | arguments, exit codes, what a person sees |
+//! | 8 | [`ingester`], [`demo`], [`admin`] | threads, signals, drain; the whole shown without Kafka; administrative operations on a table |
+//! | 7 | [`shard`], [`committer`], [`member`], [`preflight`], [`http_server`] | the two loops; a shard's place in a consumer group; what must hold before they start; the port of readiness and metrics |
+//! | 7 | [`delta_sink`], [`audit`] | what a commit of ours to a Delta table is; what can be proven of a table, which no commit waits for |
+//! | 6 | [`exchange`], [`sink`] | the loops' messages, and what they must know of a table; where rows and offsets go in one step |
+//! | 5 | [`dead_letters`] | dead-letter tables: what stands in them, and what of it counts |
+//! | 4 | [`delta`] | the Delta log: what a table is, and the one way in which it changes |
+//! | 3 | [`source`], [`columnar`], [`stores`], [`host`] | Kafka; records, columns and Parquet; object stores and disks; this process |
 //! | 2 | [`protocol`], [`config`], [`status`] | every exactly-once decision, pure; the checked config; what each part does now |
 //! | 1 | [`schema`], [`record`], [`metrics`], [`stdout`] | what a column is, what a record is; what is seen from outside |
 //! | 0 | [`error`], [`clock`], [`ids`], [`budget`], [`backoff`] | what everything may use |
@@ -77,12 +80,13 @@
 //! # Where to begin reading
 //!
 //! [`protocol`] for why nothing is lost, [`shard`] and [`committer`] for how
-//! it runs, [`table::transaction`] for how a table changes.
+//! it runs, [`delta::transaction`] for how a table changes.
 //!
 //! Architecture invariant: shards share nothing. What they know of each other
 //! and of the tables arrives as messages, and every queue has a limit.
 
 pub mod admin;
+pub mod audit;
 pub mod backoff;
 pub mod budget;
 pub mod cli;
@@ -90,6 +94,8 @@ pub mod clock;
 pub mod columnar;
 pub mod committer;
 pub mod config;
+pub mod dead_letters;
+pub mod delta;
 pub mod delta_sink;
 pub mod demo;
 pub mod error;
@@ -109,4 +115,4 @@ pub mod sink;
 pub mod source;
 pub mod status;
 pub mod stdout;
-pub mod table;
+pub mod stores;

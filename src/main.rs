@@ -56,7 +56,7 @@ fn keep_memory_to_ourselves() {
 mod tests {
     use object_store::{ObjectStoreExt, PutMode};
     use thalweg::host;
-    use thalweg::table::store::Store;
+    use thalweg::stores::store::Store;
 
     use super::*;
 

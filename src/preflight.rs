@@ -11,17 +11,21 @@ use std::time::Duration;
 use crate::clock::SharedClock;
 use crate::columnar::{Columns, Decoder, Inferred, infer};
 use crate::config::{ColumnsFrom, Config, Decoding, OnNewField, RESCUED_COLUMN, Table};
+use crate::dead_letters::standing::check;
+use crate::delta::log;
+use crate::delta::log::Snapshot;
+use crate::delta::since;
+use crate::delta::write_compatibility;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Partition;
 use crate::protocol::anchor::{self, Watermarks};
 use crate::record::Padded;
 use crate::schema::{DataType, Field, Schema};
 use crate::source::catalog::{Catalog, Topic};
-use crate::table::dead_letters::check;
-use crate::table::log::Snapshot;
-use crate::table::probe::PassedProbe;
-use crate::table::store::Store;
-use crate::table::{disk, log, probe, since, write_compatibility};
+use crate::stores::disk;
+use crate::stores::probe;
+use crate::stores::probe::PassedProbe;
+use crate::stores::store::Store;
 
 mod sample;
 

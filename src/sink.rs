@@ -8,12 +8,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::delta::data_file::DataFile;
 use crate::error::{Error, Result};
 use crate::ids::{NextOffsets, TopicPartition, Version};
 use crate::protocol::dead_letters::AlreadyDeadLettered;
 use crate::protocol::ledger::Work;
 use crate::schema::Schema;
-use crate::table::data_file::DataFile;
 
 /// A place that takes the files of units of work in together with their offsets.
 ///

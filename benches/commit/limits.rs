@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use thalweg::config::Compression;
-use thalweg::table::checkpoint::CheckpointOptions;
-use thalweg::table::orphan_cleaner::OrphanCleaner;
-use thalweg::table::{checkpoint as checkpoints, log};
+use thalweg::delta::checkpoint as checkpoints;
+use thalweg::delta::checkpoint::CheckpointOptions;
+use thalweg::delta::log;
+use thalweg::stores::orphan_cleaner::OrphanCleaner;
 use tokio::runtime::Runtime;
 
 use crate::ingestion::Ingestion;

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use criterion::Criterion;
-use thalweg::table::log;
+use thalweg::delta::log;
 
 use crate::ingestion::Ingestion;
 

@@ -10,10 +10,10 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
 use serde_json::json;
+use thalweg::delta::action::{self, Action};
+use thalweg::delta::create;
 use thalweg::ids::{Offset, OffsetRange, Partition, TopicId, TopicPartition, Version};
-use thalweg::table::action::{self, Action};
-use thalweg::table::create;
-use thalweg::table::store::Store;
+use thalweg::stores::store::Store;
 
 pub const TABLE_ID: &str = "bench";
 pub const PARTITIONS: i32 = 8;

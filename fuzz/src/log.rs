@@ -14,11 +14,12 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use thalweg::config::Compression;
+use thalweg::delta::checkpoint::{self, CheckpointOptions};
+use thalweg::delta::inventory;
+use thalweg::delta::write_compatibility;
 use thalweg::schema::Schema;
-use thalweg::table::checkpoint::{self, CheckpointOptions};
-use thalweg::table::orphan_cleaner::OrphanCleaner;
-use thalweg::table::store::Store;
-use thalweg::table::{inventory, write_compatibility};
+use thalweg::stores::orphan_cleaner::OrphanCleaner;
+use thalweg::stores::store::Store;
 use tokio::runtime::Runtime;
 use url::Url;
 

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 
 use thalweg::config;
+use thalweg::delta::live_file;
+use thalweg::delta::log::LogFile;
 use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
 use thalweg::protocol::app_id::{AppId, OffsetOverride};
 use thalweg::protocol::dead_letters;
-use thalweg::table::log::LogFile;
-use thalweg::table::store::Store;
-use thalweg::table::verify;
+use thalweg::stores::store::Store;
 
 pub fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -72,7 +72,7 @@ fn root(location: &str, path: &str) {
     if !relative.is_empty() {
         below(&store.path(relative));
     }
-    if let Some(place) = verify::location(&store, path) {
+    if let Some(place) = live_file::location(&store, path) {
         below(&place);
     }
 }

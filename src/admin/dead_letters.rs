@@ -8,16 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::config::Table;
+use crate::dead_letters::rows::{self as dead_letter_rows, Batch, DeadLetterFile, StoredDeadLetter};
+use crate::delta::inventory;
+use crate::delta::log;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, OffsetRange, Partition, TopicPartition};
 use crate::protocol::app_id::AppId;
 use crate::protocol::lineage::Lineage;
 use crate::protocol::planted::{Bug, planted};
 use crate::record::Headers;
-use crate::table::dead_letter_rows::{self, Batch, DeadLetterFile, StoredDeadLetter};
-use crate::table::inventory;
-use crate::table::log;
-use crate::table::store::Store;
+use crate::stores::store::Store;
 
 /// The place of a table's dead letters.
 pub(super) fn store(table: &Table) -> Result<Store> {
@@ -328,9 +328,9 @@ pub fn escaped(bytes: &[u8], characters: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dead_letters::tags::DeadLettersTag;
+    use crate::delta::testing::HandMade;
     use crate::ids::TopicId;
-    use crate::table::dead_letter_tags::DeadLettersTag;
-    use crate::table::testing::HandMade;
 
     #[test]
     fn partitions_are_told_as_numbers_in_their_order() {

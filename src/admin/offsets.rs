@@ -14,8 +14,15 @@ use serde_json::{Map, Value};
 use tracing::warn;
 
 use super::identity;
+use crate::audit::places::rows_end;
 use crate::clock::SharedClock;
 use crate::config::{Config, Start, Table};
+use crate::delta::commit_body::{CommitBody, Description};
+use crate::delta::create;
+use crate::delta::log::{self, Snapshot};
+use crate::delta::since;
+use crate::delta::transaction::{self, Beaten, FewTries, Outcome, Tip, Transaction};
+use crate::delta::write_compatibility;
 use crate::delta_sink::Identity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition, TopicId, Version};
@@ -26,12 +33,7 @@ use crate::protocol::offsets::{self, Consent, Decision, Facts, To, Wish};
 use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Relation;
 use crate::source::catalog::{Catalog, Topic};
-use crate::table::commit_body::{CommitBody, Description};
-use crate::table::log::{self, Snapshot};
-use crate::table::places::rows_end;
-use crate::table::store::Store;
-use crate::table::transaction::{self, Beaten, FewTries, Outcome, Tip, Transaction};
-use crate::table::{create, since, write_compatibility};
+use crate::stores::store::Store;
 
 /// Where to, as a person says it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -475,7 +477,7 @@ fn offset_overrides(
 mod tests {
     use super::*;
     use crate::clock::SystemClock;
-    use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source};
+    use crate::delta::testing::{HandMade, NOW_MS, TABLE_ID, full, source};
 
     fn of(table: &HandMade, id: &str) -> Table {
         Table {

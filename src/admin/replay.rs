@@ -19,9 +19,21 @@ use tracing::info;
 use self::file::{FileWriter, Target};
 use super::dead_letters::DeadLetterOwners;
 use super::identity;
+use crate::audit::places;
 use crate::clock::SharedClock;
 use crate::columnar::{Decoder, RecordFacts};
 use crate::config::Table;
+use crate::dead_letters::rows::{self as dead_letter_rows, DeadLetterFile};
+use crate::dead_letters::tags::{DeadLettersTag, REPLAYED_TAG};
+use crate::delta::action::Action;
+use crate::delta::commit_body::{CommitBody, Description};
+use crate::delta::create;
+use crate::delta::data_file::DataFile;
+use crate::delta::inventory;
+use crate::delta::log::{self, Snapshot};
+use crate::delta::since;
+use crate::delta::transaction::{self, FewTries, Outcome, Tip, Transaction};
+use crate::delta::write_compatibility;
 use crate::delta_sink::Identity;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, OffsetRange, Partition, TopicPartition, Version};
@@ -32,16 +44,8 @@ use crate::protocol::replay::{self, DeadLetterRow, Due, Standing};
 use crate::protocol::verdict::{Relation, Verdict};
 use crate::record::{Headers, Padded, Record};
 use crate::schema::Schema;
-use crate::table::action::Action;
-use crate::table::commit_body::{CommitBody, Description};
-use crate::table::data_file::DataFile;
-use crate::table::dead_letter_rows::{self, DeadLetterFile};
-use crate::table::dead_letter_tags::{DeadLettersTag, REPLAYED_TAG};
-use crate::table::log::{self, Snapshot};
-use crate::table::orphan_cleaner::{Orphan, OrphanCleaner};
-use crate::table::store::Store;
-use crate::table::transaction::{self, FewTries, Outcome, Tip, Transaction};
-use crate::table::{create, inventory, places, since, write_compatibility};
+use crate::stores::orphan_cleaner::{Orphan, OrphanCleaner};
+use crate::stores::store::Store;
 
 /// Dead letters of one commit.
 const DEAD_LETTERS_MAX: usize = 20_000;
@@ -302,7 +306,7 @@ impl<'a> Replay<'a> {
     /// As many dead letters as come to about one data file.
     fn batch_max(&self, left: &[DeadLetterRow]) -> usize {
         let file = &self.files[left[0].file as usize];
-        let dead_letters: u64 = crate::table::verify::records(&file.add).unwrap_or(1).max(1);
+        let dead_letters: u64 = crate::delta::live_file::records(&file.add).unwrap_or(1).max(1);
         let each = (file.add.size.max(1) as u64).div_ceil(dead_letters);
         let fit = usize::try_from(self.table.target_file_size / each.max(1)).unwrap_or(usize::MAX);
         fit.clamp(1, DEAD_LETTERS_MAX)

@@ -13,7 +13,7 @@ use crate::preflight::{self, Listener, Ready};
 use crate::source::catalog::Catalog;
 use crate::source::group::may_join;
 use crate::stdout;
-use crate::table::store::Store;
+use crate::stores::store::Store;
 
 /// Records decoded on trial.
 const TRIAL_RECORDS: usize = 100;

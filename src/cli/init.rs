@@ -14,12 +14,12 @@ use super::screen::note;
 use crate::clock::{SharedClock, SystemClock};
 use crate::columnar::{InferError, infer};
 use crate::config::{self, Config, Start};
+use crate::delta::log;
 use crate::error::{Error, ErrorKind, Result};
 use crate::preflight::{self, SAMPLE_RECORDS};
 use crate::source::catalog::Catalog;
 use crate::stdout;
-use crate::table::log;
-use crate::table::store::Store;
+use crate::stores::store::Store;
 
 pub fn init(arguments: &InitArguments) -> Result<()> {
     let output = arguments.output.as_deref().filter(|path| *path != Path::new("-"));

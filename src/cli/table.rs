@@ -1,7 +1,7 @@
 //! `thalweg table verify` and `thalweg table info`: what they print.
 //!
-//! It owns the layout. The judgement is `table::verify`'s, the figures
-//! `table::info`'s.
+//! It owns the layout. The judgement is `audit::verify`'s, the figures
+//! `audit::info`'s.
 //!
 //! `verify --json` prints one object; keys are added, never changed:
 //!
@@ -25,14 +25,14 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
 use super::{InfoArguments, TableArguments, VerifyArguments, logging};
+use crate::audit::count::{Depth, Progress};
+use crate::audit::info::{self, Asked, Info};
+use crate::audit::verify::{self, PartitionVerdict, Span, Verdict};
 use crate::clock::{Clock, SystemClock};
+use crate::delta::inventory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stdout;
-use crate::table::audit::{Depth, Progress};
-use crate::table::info::{self, Asked, Info};
-use crate::table::inventory;
-use crate::table::store::Store;
-use crate::table::verify::{self, PartitionVerdict, Span, Verdict};
+use crate::stores::store::Store;
 
 /// Orphans that are named without `--orphans`.
 const ORPHANS_SHOWN: usize = 5;

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::delta::data_file::DataFile;
 use crate::exchange::{RequestId, ResetEpoch};
 use crate::ids::{Offset, TopicPartition};
 use crate::protocol::dead_letters::AlreadyDeadLettered;
 use crate::protocol::ledger::Work;
 use crate::protocol::membership::AssignmentEpoch;
-use crate::table::data_file::DataFile;
 
 /// What is known of the group's decisions.
 #[derive(Default)]

@@ -10,6 +10,7 @@ use tracing::{debug, info};
 use super::assignments::GroupAssignments;
 use crate::backoff::Backoff;
 use crate::clock::SharedClock;
+use crate::delta::data_file::DataFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{ResetEpoch, ToCommitter, ToShard};
 use crate::ids::{NextOffsets, Version};
@@ -19,7 +20,6 @@ use crate::protocol::planted::{Bug, planted};
 use crate::sink::{Committed, Sink};
 use crate::source::identity_check::{Confirmed, IdentityCheck};
 use crate::status::{ALIVE_FOR, Board, Part};
-use crate::table::data_file::DataFile;
 
 /// Units of work in one commit; more wait for the next.
 const UNITS_MAX: usize = 256;

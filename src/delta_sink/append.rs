@@ -9,17 +9,17 @@ use tracing::info;
 use super::dead_letters::Posted;
 use super::delta_table::DeltaSink;
 use super::retry_policy::RetryPolicy;
+use crate::delta::action::RANGES_TAG;
+use crate::delta::commit_body::{CommitBody, Description};
+use crate::delta::create;
+use crate::delta::data_file::DataFile;
+use crate::delta::transaction::{self, Outcome, Tip, Transaction};
 use crate::error::{Error, Result};
 use crate::ids::{NextOffsets, Offset, OffsetRange, TopicPartition};
 use crate::metrics;
 use crate::protocol::ledger::Work;
 use crate::protocol::planted::{Bug, planted};
 use crate::sink::Committed;
-use crate::table::action::RANGES_TAG;
-use crate::table::commit_body::{CommitBody, Description};
-use crate::table::create;
-use crate::table::data_file::DataFile;
-use crate::table::transaction::{self, Outcome, Tip, Transaction};
 
 impl DeltaSink {
     /// Commits this work, or finds out why it must not be committed.

@@ -10,16 +10,18 @@ use super::dead_letters::DeadLetters;
 use super::delta_table::DeltaSink;
 use super::offset_overrides;
 use super::retry_policy::RetryPolicy;
+use crate::delta::commit_body::{CommitBody, Description};
+use crate::delta::create;
+use crate::delta::log::{self, Snapshot};
+use crate::delta::since;
+use crate::delta::transaction::{self, Outcome, Tip, Transaction};
+use crate::delta::write_compatibility;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{NextOffsets, Offset, TopicPartition};
 use crate::protocol::app_id::AppId;
 use crate::protocol::dead_letters::AlreadyDeadLettered;
 use crate::protocol::planted::{Bug, planted};
 use crate::sink::Begun;
-use crate::table::commit_body::{CommitBody, Description};
-use crate::table::log::{self, Snapshot};
-use crate::table::transaction::{self, Outcome, Tip, Transaction};
-use crate::table::{create, since, write_compatibility};
 
 impl DeltaSink {
     /// Takes everything that is read over anew. `None`: a later claim is somebody else's, and so may be

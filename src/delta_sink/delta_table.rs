@@ -13,6 +13,11 @@ use super::offset_overrides::{self, relation};
 use super::open::Opened;
 use super::retry_policy::RetryPolicy;
 use crate::clock::SharedClock;
+use crate::delta::action::Action;
+use crate::delta::data_file::DataFile;
+use crate::delta::log::{self, Found};
+use crate::delta::transaction::Tip;
+use crate::delta::write_compatibility;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::NextOffsets;
 use crate::protocol::contention::Contention;
@@ -22,13 +27,8 @@ use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
 use crate::status::Board;
-use crate::table::action::Action;
-use crate::table::data_file::DataFile;
-use crate::table::log::{self, Found};
-use crate::table::orphan_cleaner::Orphan;
-use crate::table::store::Store;
-use crate::table::transaction::Tip;
-use crate::table::write_compatibility;
+use crate::stores::orphan_cleaner::Orphan;
+use crate::stores::store::Store;
 
 /// A Delta table that is written here.
 pub struct DeltaSink {

@@ -14,16 +14,16 @@ use tracing::{debug, warn};
 use super::retry_policy::RetryPolicy;
 use crate::clock::SharedClock;
 use crate::config::Compression;
+use crate::delta::action;
+use crate::delta::checkpoint::{self, CheckpointOptions, CheckpointPermits};
+use crate::delta::log::{self, Found, Snapshot};
+use crate::delta::retention::Retention;
+use crate::delta::transaction::Tip;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 use crate::protocol::planted::{Bug, planted};
-use crate::table::action;
-use crate::table::checkpoint::{self, CheckpointOptions, CheckpointPermits};
-use crate::table::log::{self, Found, Snapshot};
-use crate::table::orphan_cleaner::OrphanCleaner;
-use crate::table::retention::Retention;
-use crate::table::store::Store;
-use crate::table::transaction::Tip;
+use crate::stores::orphan_cleaner::OrphanCleaner;
+use crate::stores::store::Store;
 
 /// More versions than this are not followed one by one: a fresh look is less.
 const UNSEEN_MAX: usize = 256;

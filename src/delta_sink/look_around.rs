@@ -6,10 +6,11 @@ use bytes::Bytes;
 
 use super::delta_table::DeltaSink;
 use super::offset_overrides::relation;
+use crate::delta::action;
+use crate::delta::log;
 use crate::error::Result;
 use crate::ids::NextOffsets;
 use crate::protocol::verdict::Relation;
-use crate::table::{action, log};
 
 /// A quiet table is looked at this often for offsets that were overridden.
 const LOOK_AROUND_EVERY: Duration = Duration::from_secs(60);

@@ -1,7 +1,7 @@
 //! A Delta table as the place where rows and offsets go in one step.
 //!
 //! Appends go through here and nowhere else. It does not own the decisions:
-//! whose version it is and whether it is late is `table::transaction`, what
+//! whose version it is and whether it is late is `delta::transaction`, what
 //! another commit means `protocol::verdict`, whether to give way
 //! `protocol::fence`.
 //!
@@ -39,11 +39,11 @@ pub use self::delta_table::DeltaSink;
 pub use self::identity::Identity;
 pub use self::log_tip::{CHECKPOINT_EVERY, LogUpkeep};
 pub use self::open::{Opened, Preview, open};
+use crate::delta::data_file::DataFile;
 use crate::error::Result;
 use crate::ids::{NextOffsets, TopicPartition};
 use crate::protocol::ledger::Work;
 use crate::sink::{Begun, Committed, Sink};
-use crate::table::data_file::DataFile;
 
 impl Sink for DeltaSink {
     async fn commit(&mut self, work: &mut [Work<DataFile>], own: &NextOffsets) -> Result<Committed> {

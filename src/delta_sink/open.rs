@@ -11,6 +11,12 @@ use super::dead_letters::{DeadLetterLocations, SeenDeadLetters, TakenOver};
 use super::identity::Identity;
 use super::offset_overrides::relation;
 use crate::clock::SharedClock;
+use crate::delta::commit_body::{CommitBody, Description};
+use crate::delta::create;
+use crate::delta::log::{self, Found, Snapshot};
+use crate::delta::since;
+use crate::delta::transaction::{self, Beaten, FewTries, Outcome, Tip};
+use crate::delta::write_compatibility;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::{Offset, Partition};
 use crate::protocol::anchor::{self, Plan, Watermarks};
@@ -19,11 +25,7 @@ use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Verdict;
 use crate::schema::Schema;
 use crate::source::catalog::Topic;
-use crate::table::commit_body::{CommitBody, Description};
-use crate::table::log::{self, Found, Snapshot};
-use crate::table::store::{Store, explain};
-use crate::table::transaction::{self, Beaten, FewTries, Outcome, Tip};
-use crate::table::{create, since, write_compatibility};
+use crate::stores::store::{Store, explain};
 
 /// Other instances may claim the table so often while it is opened.
 const CLAIMS_LOST_MAX: u32 = 20;
@@ -222,11 +224,11 @@ mod tests {
 
     use super::*;
     use crate::clock::testing::ManualClock;
+    use crate::dead_letters::tags::DeadLettersTag;
+    use crate::delta::action::{self, Action, encode};
+    use crate::delta::testing::{HandMade, NOW_MS, TABLE_ID, source, txn, with_rows};
     use crate::ids::{Offset, Version};
     use crate::protocol::dead_letters::{app_id, place_app_id};
-    use crate::table::action::{self, Action, encode};
-    use crate::table::dead_letter_tags::DeadLettersTag;
-    use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, source, txn, with_rows};
 
     /// A table that remembers a place of dead letters. Whenever the place is asked for, another
     /// writer adds what `commit` makes to the table's log.

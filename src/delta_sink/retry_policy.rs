@@ -6,14 +6,14 @@ use std::time::Duration;
 use tracing::debug;
 
 use crate::backoff::Backoff;
+use crate::delta::log;
+use crate::delta::transaction::WaitPolicy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 use crate::metrics;
 use crate::protocol::planted::{Bug, planted};
 use crate::status::{Board, Part, State};
-use crate::table::log;
-use crate::table::store::{Store, is_hopeless};
-use crate::table::transaction::WaitPolicy;
+use crate::stores::store::{Store, is_hopeless};
 
 /// Waits for a store that gives no answer as long as it takes, seen from outside.
 #[derive(Clone)]

@@ -4,12 +4,12 @@
 //! the ingesting process.
 
 use super::broker::PARTITIONS;
+use crate::delta::action;
+use crate::delta::log::{self, Found};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ids::Version;
 use crate::protocol::app_id::AppId;
-use crate::table::action;
-use crate::table::log::{self, Found};
-use crate::table::store::{Store, explain};
+use crate::stores::store::{Store, explain};
 
 pub struct Follower {
     pub store: Store,

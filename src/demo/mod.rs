@@ -32,7 +32,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::embedded::EmbeddedBroker;
 use crate::stdout::print;
-use crate::table::store::Store;
+use crate::stores::store::Store;
 use broker::{PARTITIONS, Producer, Shared};
 use child::Ingester;
 use follow::Follower;

@@ -15,14 +15,14 @@ use parquet::arrow::async_reader::ParquetRecordBatchStreamBuilder;
 
 use super::record;
 use crate::clock::{SharedClock, SystemClock};
+use crate::delta::action::{Action, Add, Remove};
+use crate::delta::commit_body::{CommitBody, Description};
+use crate::delta::inventory;
+use crate::delta::transaction::{self, Beaten, FewTries, Outcome, Tip};
 use crate::error::{Error, ErrorKind, Result};
 use crate::host;
-use crate::table::action::{Action, Add, Remove};
-use crate::table::commit_body::{CommitBody, Description};
-use crate::table::inventory;
-use crate::table::parquet_object::ParquetObject;
-use crate::table::store::{Store, explain};
-use crate::table::transaction::{self, Beaten, FewTries, Outcome, Tip};
+use crate::stores::parquet_object::ParquetObject;
+use crate::stores::store::{Store, explain};
 
 /// Offset ranges that are named; the rest is counted.
 const FINDINGS_MAX: usize = 12;

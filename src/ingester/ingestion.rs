@@ -15,6 +15,7 @@ use super::table_life::{Outcome, TableLife};
 use crate::budget::{Budget, Shares};
 use crate::config::resources::Machine;
 use crate::config::{Config, Table};
+use crate::delta::checkpoint::CheckpointPermits;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Moved, ToShard};
 use crate::member::Members;
@@ -26,8 +27,7 @@ use crate::source::identity_check::{Change, Watch};
 use crate::source::kafka::KafkaSource;
 use crate::source::prefetch::Prefetch;
 use crate::status::Board;
-use crate::table::checkpoint::CheckpointPermits;
-use crate::table::orphan_cleaner::OrphanCleaner;
+use crate::stores::orphan_cleaner::OrphanCleaner;
 
 /// A drain that takes longer is given up; nothing is lost, it is read again.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);

@@ -30,8 +30,8 @@ use crate::protocol::fence::Writer;
 use crate::source::catalog::Catalog;
 use crate::source::identity_check::{Confirmed, Known};
 use crate::status::{Part, State, Why};
-use crate::table::orphan_cleaner::OrphanCleaner;
-use crate::table::store::Store;
+use crate::stores::orphan_cleaner::OrphanCleaner;
+use crate::stores::store::Store;
 
 /// The same trouble is logged again after this long.
 const TOLD_AGAIN: Duration = Duration::from_secs(60);

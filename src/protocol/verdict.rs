@@ -1,7 +1,7 @@
 //! What another writer's commit means for ours.
 //!
 //! It owns the judgement of one winner. It does not own reading the log
-//! (`table::log`), nor what a changed schema allows (`table::write_compatibility`).
+//! (`delta::log`), nor what a changed schema allows (`delta::write_compatibility`).
 
 use std::fmt;
 

@@ -5,7 +5,7 @@
 //! may have (`names`), what records can fill and readers open (`limits`), which of them
 //! have statistics (`indexed`), and how bounds of their values are spelled (`bounds`). It does not own columns
 //! of data (`columnar`) nor the question whether we may write a table
-//! (`table::write_compatibility`).
+//! (`delta::write_compatibility`).
 
 pub mod bounds;
 mod ddl;

@@ -13,6 +13,7 @@ use super::dependencies::ShardDependencies;
 use crate::budget::{Budget, Charge, Holding};
 use crate::columnar::{Columns, Encoder, ParquetFile, Transform, transform};
 use crate::config::Compression;
+use crate::delta::data_file::DataFile;
 use crate::error::Result;
 use crate::exchange::TableContext;
 use crate::exchange::{ResetEpoch, ToCommitter};
@@ -22,10 +23,9 @@ use crate::protocol::ledger::Work;
 use crate::protocol::planted::{Bug, planted};
 use crate::schema::Schema;
 use crate::status::{self, Board, State};
-use crate::table::data_file::DataFile;
-use crate::table::orphan_cleaner::Orphan;
-use crate::table::store::{Store, explain, is_hopeless};
-use crate::table::upload::{self, Name, PART_BYTES, Part, Uploaded, Watch};
+use crate::stores::orphan_cleaner::Orphan;
+use crate::stores::store::{Store, explain, is_hopeless};
+use crate::stores::upload::{self, Name, PART_BYTES, Part, Uploaded, Watch};
 
 /// Rows decoded before they are encoded: a batch stays in the cache.
 const BATCH_ROWS: usize = 4096;

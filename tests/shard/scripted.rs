@@ -11,6 +11,7 @@ use object_store::memory::InMemory;
 use thalweg::budget::Budget;
 use thalweg::clock::{Clock, SharedClock};
 use thalweg::config::{Compression, Decoding, Format, OnBadRecord};
+use thalweg::delta::data_file::DataFile;
 use thalweg::error::{Error, ErrorKind};
 use thalweg::exchange::{ResetEpoch, ToCommitter, ToShard};
 use thalweg::ids::{Offset, Partition, TopicId, TopicPartition};
@@ -19,9 +20,8 @@ use thalweg::shard::{Reading, Report, Shard, ShardDependencies, TableContext, Tu
 use thalweg::source::identity_check::IdentityCheck;
 use thalweg::source::{Assignment, Event, RecordBatch, Slot, Source};
 use thalweg::status::Board;
-use thalweg::table::data_file::DataFile;
-use thalweg::table::orphan_cleaner::OrphanCleaner;
-use thalweg::table::store::Store;
+use thalweg::stores::orphan_cleaner::OrphanCleaner;
+use thalweg::stores::store::Store;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedReceiver;
 

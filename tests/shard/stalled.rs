@@ -17,7 +17,7 @@ use object_store::{MultipartId, ObjectStore, ObjectStoreExt, PutPayload, PutResu
 use thalweg::budget::Holding;
 use thalweg::config::Compression;
 use thalweg::shard::Turn;
-use thalweg::table::store::Store;
+use thalweg::stores::store::Store;
 use tokio::sync::watch;
 
 use crate::scripted::{BATCH, Scripted, Setting};

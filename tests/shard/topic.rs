@@ -20,8 +20,8 @@ use thalweg::sink::Sink;
 use thalweg::source::identity_check::IdentityCheck;
 use thalweg::source::{Assignment, Event, RecordBatch, Slot, Source};
 use thalweg::status::Board;
-use thalweg::table::orphan_cleaner::OrphanCleaner;
-use thalweg::table::store::Store;
+use thalweg::stores::orphan_cleaner::OrphanCleaner;
+use thalweg::stores::store::Store;
 
 /// Records of a batch.
 const BATCH: usize = 17;

@@ -11,13 +11,13 @@ use arrow::datatypes::Int64Type;
 use object_store::ObjectStoreExt;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use thalweg::config::Format;
+use thalweg::delta::data_file::DataFile;
 use thalweg::error::Result;
 use thalweg::ids::{NextOffsets, Offset, OffsetRange, TopicPartition, Version};
 use thalweg::protocol::ledger::Work;
 use thalweg::schema::Schema;
 use thalweg::sink::{Begun, Committed, Sink};
-use thalweg::table::data_file::DataFile;
-use thalweg::table::store::Store;
+use thalweg::stores::store::Store;
 
 use crate::scripted::in_memory;
 use crate::topic::{Run, Values, run, source};

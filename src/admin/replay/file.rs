@@ -9,12 +9,12 @@ use crate::budget::{Budget, Holding};
 use crate::clock::SharedClock;
 use crate::columnar::{Columns, ParquetFile};
 use crate::config::Compression;
+use crate::delta::data_file::DataFile;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::Schema;
-use crate::table::data_file::DataFile;
-use crate::table::orphan_cleaner::OrphanCleaner;
-use crate::table::store::{Store, explain};
-use crate::table::upload::{self, Name, PART_BYTES, Part, Uploaded};
+use crate::stores::orphan_cleaner::OrphanCleaner;
+use crate::stores::store::{Store, explain};
+use crate::stores::upload::{self, Name, PART_BYTES, Part, Uploaded};
 
 /// Rows that are encoded at once.
 const ROWS_MAX: usize = 1_024;

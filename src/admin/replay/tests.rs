@@ -16,12 +16,12 @@ use object_store::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::*;
+use crate::audit::verify::verify;
 use crate::clock::SystemClock;
 use crate::clock::testing::ManualClock;
 use crate::config::Compression;
+use crate::delta::testing::{HandMade, NOW_MS, TABLE_ID, source, txn, with_rows};
 use crate::ids::TopicId;
-use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, source, txn, with_rows};
-use crate::table::verify::verify;
 
 /// Dead letters of one commit.
 const BATCH: u64 = 3;

@@ -12,6 +12,12 @@ use super::*;
 use crate::clock::{SharedClock, SystemClock};
 use crate::committer::CommitterDependencies;
 use crate::config::Compression;
+use crate::delta::action::Action;
+use crate::delta::checkpoint::CheckpointPermits;
+use crate::delta::create;
+use crate::delta::data_file::DataFile;
+use crate::delta::log;
+use crate::delta::testing::{HandMade, NOW_MS, TABLE_ID, full, source, txn};
 use crate::delta_sink::{CHECKPOINT_EVERY, DeadLetterLocations, DeltaSink, Identity, LogUpkeep, open};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::ResetEpoch;
@@ -23,12 +29,7 @@ use crate::protocol::ledger::Work;
 use crate::source::catalog::Topic;
 use crate::source::identity_check::IdentityCheck;
 use crate::status::Board;
-use crate::table::action::Action;
-use crate::table::checkpoint::CheckpointPermits;
-use crate::table::data_file::DataFile;
-use crate::table::orphan_cleaner::OrphanCleaner;
-use crate::table::testing::{HandMade, NOW_MS, TABLE_ID, full, source, txn};
-use crate::table::{create, log};
+use crate::stores::orphan_cleaner::OrphanCleaner;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 

@@ -11,8 +11,8 @@ use object_store::{
 
 use super::*;
 use crate::clock::testing::ManualClock;
+use crate::delta::testing::{HandMade, full};
 use crate::status::Board;
-use crate::table::testing::{HandMade, full};
 
 /// A log from which a version is cleaned up right after it was listed.
 #[derive(Debug)]

@@ -12,6 +12,8 @@ use super::*;
 use crate::budget::Budget;
 use crate::clock::SystemClock;
 use crate::config::{Compression, Decoding, Format, OnBadRecord};
+use crate::delta::data_file::DataFile;
+use crate::delta::testing::source;
 use crate::error::Error;
 use crate::exchange::ToShard;
 use crate::ids::Partition;
@@ -21,10 +23,8 @@ use crate::shard::{Report, ShardDependencies, TableContext};
 use crate::source::identity_check::IdentityCheck;
 use crate::source::{Assignment, Event, RecordBatch, Slot};
 use crate::status::Board;
-use crate::table::data_file::DataFile;
-use crate::table::orphan_cleaner::OrphanCleaner;
-use crate::table::store::Store;
-use crate::table::testing::source;
+use crate::stores::orphan_cleaner::OrphanCleaner;
+use crate::stores::store::Store;
 
 /// Partitions with a row at every offset, of which a test says how many arrive next.
 #[derive(Clone, Default)]
