@@ -18,6 +18,7 @@
 
 mod assignments;
 mod backpressure;
+mod bad_records;
 mod dependencies;
 mod fetches;
 mod group;

@@ -17,6 +17,7 @@
 //! Invariant: a table that has stopped stays stopped on the board, whatever
 //! its loops still say while they end.
 
+mod lag;
 mod outage;
 mod part;
 
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use self::lag::Offsets;
 use self::outage::{Line, Outages};
 pub use self::part::{Part, STATES, State, Why};
 use crate::clock::SharedClock;
@@ -65,13 +67,6 @@ struct Entry {
     state: State,
     since_ms: i64,
     since: Duration,
-}
-
-/// How far a partition is committed, and where it ends; as far as it was told.
-#[derive(Clone, Copy, Default)]
-struct Offsets {
-    committed: Option<Offset>,
-    end: Option<Offset>,
 }
 
 /// A promise to beat again before `due`, in boot time.
@@ -186,8 +181,8 @@ impl Board {
         let mut entries = self.lock();
         let offsets = entries.offsets.entry(Part::partition(table, source)).or_default();
         note(offsets);
-        if let Offsets { committed: Some(committed), end: Some(end) } = *offsets {
-            metrics::lag(table, source, end.0 - committed.0);
+        if let Some(lag) = offsets.lag() {
+            metrics::lag(table, source, lag);
         }
     }
 

@@ -8,11 +8,10 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::dependencies::{BATCH_BYTES, IDLE_TAIL, ShardDependencies};
+use super::dependencies::{IDLE_TAIL, ShardDependencies};
 use super::output::{Output, carrier, hand_over};
 use crate::budget::Budget;
-use crate::columnar::dead_letters::{self, DeadLetter};
-use crate::columnar::{BadRecord, Decoder};
+use crate::columnar::Decoder;
 use crate::error::Result;
 use crate::exchange::ResetEpoch;
 use crate::exchange::TableContext;
@@ -22,7 +21,6 @@ use crate::protocol::dead_letters::AlreadyDeadLettered;
 use crate::protocol::membership::Unit;
 use crate::protocol::planted::{Bug, planted};
 use crate::schema::Schema;
-use crate::source::batch::{Padded, Record};
 
 /// What a reset said, for a partition that was on its way meanwhile.
 pub(super) struct LastReset {
@@ -144,31 +142,6 @@ impl TableState {
 
     pub(super) fn outputs(&self) -> impl Iterator<Item = &Output> {
         std::iter::once(&self.rows).chain(&self.dead_letters)
-    }
-
-    pub(super) fn write_dead_letter(
-        &mut self,
-        source: &TopicPartition,
-        record: &Record<'_>,
-        bad: &BadRecord,
-        dependencies: &ShardDependencies,
-    ) -> Result<()> {
-        let output = self.dead_letters.as_mut().expect("a lane that keeps bad records has a place for them");
-        let dead_letter = DeadLetter {
-            topic: &source.topic,
-            partition: source.partition.0,
-            offset: record.offset.0,
-            timestamp_ms: record.timestamp_ms,
-            key: record.key,
-            value: record.value.map(Padded::bytes).unwrap_or_default(),
-        };
-        let unfit = u64::from(dead_letter.has_unfit_timestamp());
-        dead_letters::append(&mut output.columns, &dead_letter, record.headers, bad);
-        if output.batch_is_full(record.size(), dependencies.batch_bytes(BATCH_BYTES)) {
-            output.encode(carrier(dependencies, &self.table_context, self.reset_epoch))?;
-        }
-        self.note_unfit_timestamps(unfit);
-        Ok(())
     }
 
     /// Counts timestamps of records that became null, and says so once.

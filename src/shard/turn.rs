@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::assignments::GroupAssignment;
+use super::bad_records::BadRecordFate;
 use super::dependencies::{BATCH_BYTES, Report, ShardDependencies};
 use super::fetches::Fetches;
 use super::output::Output;
 use super::partition::{PartitionState, slot};
 use super::table::TableState;
-use crate::columnar::{BadRecord, ReadRecord, RecordFacts};
-use crate::config::OnBadRecord;
-use crate::error::{Error, ErrorKind, Result};
+use crate::columnar::{ReadRecord, RecordFacts};
+use crate::error::{Error, Result};
 use crate::exchange::{Reading, TableContext};
 use crate::exchange::{RequestId, ResetEpoch, ToShard};
 use crate::ids::{Offset, OffsetRange, TopicPartition};
@@ -272,22 +272,15 @@ impl<S: Source> Shard<S> {
                     encoding += table.encode_when_full(record.size(), batch_bytes, &self.dependencies)?;
                 }
                 Err(bad) => {
-                    table.counters.bad(bad.reason.as_str());
-                    match table.table_context.on_bad_record {
-                        OnBadRecord::DeadLetter => {
-                            self.source.headers(place, &mut self.headers);
-                            let record = Record { headers: Headers::over(&self.headers), ..record };
-                            table.write_dead_letter(
-                                partition.progress.source(),
-                                &record,
-                                &bad,
-                                &self.dependencies,
-                            )?;
-                            partition.progress.take(record.offset, RecordFate::DeadLetter);
-                        }
-                        OnBadRecord::Skip => partition.progress.take(record.offset, RecordFate::Skipped),
-                        OnBadRecord::Fail => {
-                            failed = Some(bad_record(partition.progress.source(), record.offset, &bad));
+                    if table.keeps_bad_records() {
+                        self.source.headers(place, &mut self.headers);
+                    }
+                    let record = Record { headers: Headers::over(&self.headers), ..record };
+                    let source = partition.progress.source();
+                    match table.take_bad_record(source, &record, &bad, &self.dependencies)? {
+                        BadRecordFate::Settled(fate) => partition.progress.take(record.offset, fate),
+                        BadRecordFate::Stops(error) => {
+                            failed = Some(error);
                             break;
                         }
                     }
@@ -507,12 +500,4 @@ impl<S: Source> Shard<S> {
         let place = self.place(table);
         &mut self.tables[place]
     }
-}
-
-fn bad_record(source: &TopicPartition, offset: Offset, bad: &BadRecord) -> Error {
-    Error::new(
-        ErrorKind::Data,
-        format!("{source} offset {offset}: the record is not a row: {}: {}", bad.reason.as_str(), bad.detail),
-    )
-    .remedy("mend the producer and skip the record with on_bad_record = \"skip\", or correct the schema")
 }
