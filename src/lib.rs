@@ -82,6 +82,17 @@
 //! [`protocol`] for why nothing is lost, [`shard`] and [`committer`] for how
 //! it runs, [`delta::transaction`] for how a table changes.
 //!
+//! | what | where |
+//! |---|---|
+//! | what becomes of a record | `shard::turn`; of a bad one `shard::bad_records` |
+//! | a new format | its name and what it asks of a table in `config::format`, its reader in a file beside `columnar::json`, both lists in `columnar::formats` |
+//! | a new place for rows and offsets | a [`sink::Sink`] beside [`delta_sink`] |
+//! | which finished files may be committed | [`protocol::ledger`] |
+//! | where a version is put, and what a late answer is worth | [`delta::transaction`] |
+//! | what another writer's commit means | [`protocol::verdict`] |
+//! | lag, readiness | [`status`] |
+//! | what is proven of a table | [`audit::verify`] |
+//!
 //! Architecture invariant: shards share nothing. What they know of each other
 //! and of the tables arrives as messages, and every queue has a limit.
 
