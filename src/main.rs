@@ -86,6 +86,10 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn threads_of_a_burst_keep_no_memory_while_files_are_written_on() {
+        #[expect(unsafe_code, reason = "the allocator's options have no safe form")]
+        // SAFETY: reads a number of an option that exists.
+        let default = unsafe { mi_option_get(PURGE_DELAY) };
+        assert_eq!(default, 1000, "no other option of the allocator has this default");
         keep_little_memory();
         let directory = tempfile::tempdir().unwrap();
         let url = url::Url::from_directory_path(directory.path()).unwrap();
@@ -99,14 +103,6 @@ mod tests {
             println!("{before} MiB before, {after} MiB after");
             assert!(after < before + 80, "{before} MiB before, {after} MiB after");
         });
-    }
-
-    #[test]
-    fn the_option_that_is_set_is_the_delay_of_purging() {
-        #[expect(unsafe_code, reason = "the allocator's options have no safe form")]
-        // SAFETY: reads a number of an option that exists.
-        let default = unsafe { mi_option_get(PURGE_DELAY) };
-        assert_eq!(default, 1000, "no other option of the allocator has this default");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, Fields};
-use thalweg::columnar::{Columns, Decoder, RecordFacts};
+use thalweg::columnar::{Columns, Decoder, ReadRecord, RecordFacts};
 use thalweg::config::{Decoding, OnNewField};
 use thalweg::ids::Offset;
 use thalweg::record::{PADDING, Padded, Record};
@@ -81,14 +81,15 @@ fn utc_by_offset(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(data_type))
 }
 
-/// Appends each payload as a row.
+/// Appends each payload as a row, as a shard does.
 pub fn append_all<'a>(
     payloads: impl Iterator<Item = Padded<'a>>,
     decoder: &mut Decoder,
     columns: &mut Columns,
 ) {
     for (offset, payload) in payloads.enumerate() {
-        decoder.append(columns, payload, &facts(offset as i64)).expect("generated rows fit");
+        let read = decoder.read(columns, Some(payload), &facts(offset as i64));
+        assert!(matches!(read, Ok(ReadRecord::Rows(1))), "generated rows fit");
     }
 }
 

@@ -7,15 +7,16 @@
 use super::bad::{BadReason, BadRecord};
 use super::columns::Columns;
 use super::facts::{FactColumn, RecordFacts};
-use super::reader::{ReadRecord, RecordFormat, RecordReader, Rows};
+use super::formats::{AnyReader, RecordFormat};
+use super::reader::{ReadRecord, RecordReader, Rows};
 use crate::config::Decoding;
 use crate::protocol::planted::{Bug, planted};
-use crate::record::{Padded, Record};
+use crate::record::Padded;
 use crate::schema::Schema;
 
 /// Turns records into rows of one table.
 pub struct Decoder {
-    reader: Box<dyn RecordReader>,
+    reader: AnyReader,
     facts: Vec<FactColumn>,
     size_max: usize,
     reads_tombstones: bool,
@@ -41,11 +42,17 @@ impl Decoder {
         }
     }
 
-    /// Reads a record into rows, or leaves the columns as they were.
+    /// Reads a record with this value into rows, or leaves the columns as they were.
     ///
     /// The columns must have been made for the table's schema.
-    pub fn read(&mut self, columns: &mut Columns, record: &RecordFacts<'_>) -> Result<ReadRecord, BadRecord> {
-        match record.record.value {
+    #[inline]
+    pub fn read(
+        &mut self,
+        columns: &mut Columns,
+        value: Option<Padded<'_>>,
+        record: &RecordFacts<'_>,
+    ) -> Result<ReadRecord, BadRecord> {
+        match value {
             None if !self.reads_tombstones => return Ok(ReadRecord::Tombstone),
             Some(payload) if payload.len() > self.size_max => {
                 let detail = format!("{} bytes, and max_record_size is {}", payload.len(), self.size_max);
@@ -54,7 +61,7 @@ impl Decoder {
             _ => {}
         }
         let before = columns.rows();
-        let read = self.reader.read(record, &mut Rows::of(record, columns, &self.facts));
+        let read = self.reader.read(value, record, &mut Rows::of(record, columns, &self.facts));
         let keeps = matches!(read, Ok(ReadRecord::Needs(_))) && planted(Bug::KeepsRowsThatNeedASchema);
         if !matches!(read, Ok(ReadRecord::Rows(_))) && !keeps {
             columns.truncate(before);
@@ -72,9 +79,8 @@ impl Decoder {
         payload: Padded<'_>,
         facts: &RecordFacts<'_>,
     ) -> Result<(), BadRecord> {
-        let record = Record { value: Some(payload), ..facts.record };
         let before = columns.rows();
-        match self.read(columns, &RecordFacts { record, ..*facts })? {
+        match self.read(columns, Some(payload), facts)? {
             ReadRecord::Rows(1) => Ok(()),
             other => {
                 columns.truncate(before);

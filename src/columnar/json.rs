@@ -63,7 +63,7 @@ use crate::record::Padded;
 use crate::schema::{DataType, Field};
 
 /// Fills the columns of a row from a JSON object.
-pub(super) struct JsonDecoder {
+pub struct JsonDecoder {
     root: StructPlan,
     rescued: Option<RescuedColumn>,
     state: RecordState,
@@ -105,7 +105,7 @@ impl JsonDecoder {
     }
 
     /// Appends a value to each of its columns; after an error some may hold one more than others.
-    #[inline]
+    #[inline(always)]
     fn fill(&mut self, children: &mut [Column], row: usize, payload: Padded<'_>) -> Result<(), BadRecord> {
         if !input::is_ascii(payload) && simdutf8::basic::from_utf8(&payload).is_err() {
             std::str::from_utf8(&payload).map_err(|error| explain::not_utf8(&payload, error))?;
@@ -123,8 +123,14 @@ impl JsonDecoder {
 }
 
 impl RecordReader for JsonDecoder {
-    fn read(&mut self, record: &RecordFacts<'_>, rows: &mut Rows<'_>) -> Result<ReadRecord, BadRecord> {
-        let Some(payload) = record.record.value else { return Ok(ReadRecord::Tombstone) };
+    #[inline(always)]
+    fn read(
+        &mut self,
+        value: Option<Padded<'_>>,
+        _: &RecordFacts<'_>,
+        rows: &mut Rows<'_>,
+    ) -> Result<ReadRecord, BadRecord> {
+        let Some(payload) = value else { return Ok(ReadRecord::Tombstone) };
         rows.push(|children, row| self.fill(children, row, payload))?;
         Ok(rows.all())
     }

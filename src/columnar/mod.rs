@@ -54,9 +54,9 @@ pub use columns::{Column, Columns};
 pub use decoder::Decoder;
 pub use encode::Encoder;
 pub use facts::RecordFacts;
-pub use formats::payload_columns;
+pub use formats::{AnyReader, RecordFormat, payload_columns};
 pub use infer::{Hint, InferError, Inferred, LeftOut, infer};
 
 pub use parquet::{ClosedFile, ParquetFile};
-pub use reader::{ReadRecord, RecordFormat, RecordReader, Rows, SchemaName};
+pub use reader::{ReadRecord, RecordReader, Rows, SchemaName};
 pub use transform::{Transform, transform};

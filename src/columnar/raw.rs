@@ -8,9 +8,10 @@ use super::columns::{Column, Data};
 use super::facts::RecordFacts;
 use super::reader::{ReadRecord, RecordReader, Rows};
 use crate::config::{RAW_COLUMN, is_raw_column};
+use crate::record::Padded;
 use crate::schema::Field;
 
-pub(super) struct RawDecoder {
+pub struct RawDecoder {
     /// Where the payload goes; `None` when a table has lost the column.
     value: Option<usize>,
     others: Vec<Other>,
@@ -54,8 +55,14 @@ impl RawDecoder {
 }
 
 impl RecordReader for RawDecoder {
-    fn read(&mut self, record: &RecordFacts<'_>, rows: &mut Rows<'_>) -> Result<ReadRecord, BadRecord> {
-        let Some(payload) = record.record.value else { return Ok(ReadRecord::Tombstone) };
+    #[inline]
+    fn read(
+        &mut self,
+        value: Option<Padded<'_>>,
+        _: &RecordFacts<'_>,
+        rows: &mut Rows<'_>,
+    ) -> Result<ReadRecord, BadRecord> {
+        let Some(payload) = value else { return Ok(ReadRecord::Tombstone) };
         rows.push(|children, _| self.fill(children, payload.bytes()))?;
         Ok(rows.all())
     }

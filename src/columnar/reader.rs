@@ -12,35 +12,21 @@
 
 use std::fmt;
 
-use futures::future::BoxFuture;
-
 use super::bad::BadRecord;
 use super::columns::{Column, Columns};
 use super::facts::{FactColumn, RecordFacts};
-use crate::config::Decoding;
-use crate::error::{Error, ErrorKind};
-use crate::schema::Schema;
-
-/// A format of records, for one table.
-pub trait RecordFormat: Send + Sync {
-    /// A reader that fills the columns of a table which are no metadata columns.
-    fn reader(&self, table: &Schema, decoding: &Decoding) -> Box<dyn RecordReader>;
-
-    /// Makes a schema known to the readers of this format. It waits for a registry that does not answer, and is
-    /// asked once for each partition that waits.
-    ///
-    /// # Errors
-    /// The schema will never be known: the partition stops.
-    fn fetch(&self, schema: SchemaName) -> BoxFuture<'static, Result<(), Error>> {
-        let message = format!("nobody knows where schema {schema} is to be had");
-        Box::pin(std::future::ready(Err(Error::new(ErrorKind::Internal, message))))
-    }
-}
+use crate::record::Padded;
 
 /// Turns the records of one shard into rows.
 pub trait RecordReader: Send {
-    /// Reads one record. What it has appended is taken back unless it answers with rows.
-    fn read(&mut self, record: &RecordFacts<'_>, rows: &mut Rows<'_>) -> Result<ReadRecord, BadRecord>;
+    /// Reads one record: its value, `None` for a tombstone, and what else is known of it. What it has appended
+    /// is taken back unless it answers with rows.
+    fn read(
+        &mut self,
+        value: Option<Padded<'_>>,
+        record: &RecordFacts<'_>,
+        rows: &mut Rows<'_>,
+    ) -> Result<ReadRecord, BadRecord>;
 
     /// Records without a value are read, too.
     fn reads_tombstones(&self) -> bool {
@@ -96,7 +82,7 @@ impl<'a> Rows<'a> {
 
     /// Appends a row. `fill` gets all columns of the table and the number of the row, and appends one value
     /// to each that is no metadata column.
-    #[inline]
+    #[inline(always)]
     pub fn push(
         &mut self,
         fill: impl FnOnce(&mut [Column], usize) -> Result<(), BadRecord>,
@@ -110,6 +96,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The answer of a reader that has pushed all rows of a record.
+    #[inline(always)]
     pub fn all(&self) -> ReadRecord {
         match self.opened {
             0 => ReadRecord::Skipped,

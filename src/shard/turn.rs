@@ -259,7 +259,7 @@ impl<S: Source> Shard<S> {
             }
             let source = partition.progress.source();
             let facts = RecordFacts { topic: &source.topic, partition: source.partition.0, record };
-            match table.decoder.read(&mut table.rows.columns, &facts) {
+            match table.decoder.read(&mut table.rows.columns, record.value, &facts) {
                 Ok(ReadRecord::Tombstone) => partition.progress.take(record.offset, RecordFate::Tombstone),
                 Ok(ReadRecord::Skipped) => partition.progress.take(record.offset, RecordFate::Skipped),
                 Ok(ReadRecord::Needs(schema)) => {

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
 use thalweg::columnar::{
-    BadReason, BadRecord, ReadRecord, RecordFacts, RecordFormat, RecordReader, Rows, SchemaName,
+    AnyReader, BadReason, BadRecord, ReadRecord, RecordFacts, RecordFormat, RecordReader, Rows, SchemaName,
 };
 use thalweg::config::Decoding;
 use thalweg::error::{Error, ErrorKind};
 use thalweg::ids::Offset;
+use thalweg::record::Padded;
 use thalweg::schema::Schema;
 
 use crate::scripted::in_memory;
@@ -33,9 +34,9 @@ struct Reader {
 }
 
 impl RecordFormat for Numbers {
-    fn reader(&self, table: &Schema, _: &Decoding) -> Box<dyn RecordReader> {
+    fn reader(&self, table: &Schema, _: &Decoding) -> AnyReader {
         assert_eq!(table.fields[0].name, "n");
-        Box::new(Reader { known: Arc::clone(&self.known) })
+        AnyReader::Other(Box::new(Reader { known: Arc::clone(&self.known) }))
     }
 
     fn fetch(&self, schema: SchemaName) -> BoxFuture<'static, Result<(), Error>> {
@@ -59,8 +60,13 @@ fn row(rows: &mut Rows<'_>, number: i64) -> Result<(), BadRecord> {
 }
 
 impl RecordReader for Reader {
-    fn read(&mut self, record: &RecordFacts<'_>, rows: &mut Rows<'_>) -> Result<ReadRecord, BadRecord> {
-        let Some(value) = record.record.value else {
+    fn read(
+        &mut self,
+        value: Option<Padded<'_>>,
+        _: &RecordFacts<'_>,
+        rows: &mut Rows<'_>,
+    ) -> Result<ReadRecord, BadRecord> {
+        let Some(value) = value else {
             row(rows, -1)?;
             return Ok(rows.all());
         };

@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use thalweg::columnar::{BadRecord, ReadRecord, RecordFacts, RecordFormat, RecordReader, Rows, SchemaName};
+use thalweg::columnar::{
+    AnyReader, BadRecord, ReadRecord, RecordFacts, RecordFormat, RecordReader, Rows, SchemaName,
+};
 use thalweg::config::{Decoding, Format};
 use thalweg::error::Error;
+use thalweg::record::Padded;
 use thalweg::schema::Schema;
 
 use crate::chance::Chance;
@@ -29,8 +32,11 @@ impl LaterSchemas {
 }
 
 impl RecordFormat for LaterSchemas {
-    fn reader(&self, table: &Schema, decoding: &Decoding) -> Box<dyn RecordReader> {
-        Box::new(Reader { json: Format::Json.reader(table, decoding), known: Arc::clone(&self.known) })
+    fn reader(&self, table: &Schema, decoding: &Decoding) -> AnyReader {
+        AnyReader::Other(Box::new(Reader {
+            json: Format::Json.reader(table, decoding),
+            known: Arc::clone(&self.known),
+        }))
     }
 
     fn fetch(&self, schema: SchemaName) -> BoxFuture<'static, Result<(), Error>> {
@@ -45,17 +51,22 @@ impl RecordFormat for LaterSchemas {
 }
 
 struct Reader {
-    json: Box<dyn RecordReader>,
+    json: AnyReader,
     known: Arc<Mutex<BTreeSet<SchemaName>>>,
 }
 
 impl RecordReader for Reader {
-    fn read(&mut self, record: &RecordFacts<'_>, rows: &mut Rows<'_>) -> Result<ReadRecord, BadRecord> {
-        let payload = record.record.value.map(|payload| payload.bytes()).unwrap_or_default();
+    fn read(
+        &mut self,
+        value: Option<Padded<'_>>,
+        record: &RecordFacts<'_>,
+        rows: &mut Rows<'_>,
+    ) -> Result<ReadRecord, BadRecord> {
+        let payload = value.map(|payload| payload.bytes()).unwrap_or_default();
         let schema =
             SchemaName((payload.iter().map(|&byte| u32::from(byte)).sum::<u32>() % SCHEMAS).to_string());
         // Some of the rows are there already: they must not stay.
-        let read = self.json.read(record, rows)?;
+        let read = self.json.read(value, record, rows)?;
         if self.known.lock().unwrap().contains(&schema) { Ok(read) } else { Ok(ReadRecord::Needs(schema)) }
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::columnar::SchemaName;
 use crate::columnar::model::{FACTS, Value, float, rows_of};
+use crate::columnar::{AnyReader, SchemaName};
 use crate::config::{Format, OnNewField};
 use crate::record::{Header, Headers, Padded, Record};
 
@@ -362,14 +362,19 @@ fn keys_and_headers_that_are_declared_text_must_be_text() {
 struct Bytes;
 
 impl RecordFormat for Bytes {
-    fn reader(&self, _: &Schema, _: &Decoding) -> Box<dyn RecordReader> {
-        Box::new(Bytes)
+    fn reader(&self, _: &Schema, _: &Decoding) -> AnyReader {
+        AnyReader::Other(Box::new(Bytes))
     }
 }
 
 impl RecordReader for Bytes {
-    fn read(&mut self, record: &RecordFacts<'_>, rows: &mut Rows<'_>) -> Result<ReadRecord, BadRecord> {
-        let payload = record.record.value.map(Padded::bytes).unwrap_or_default();
+    fn read(
+        &mut self,
+        value: Option<Padded<'_>>,
+        _: &RecordFacts<'_>,
+        rows: &mut Rows<'_>,
+    ) -> Result<ReadRecord, BadRecord> {
+        let payload = value.map(Padded::bytes).unwrap_or_default();
         for &byte in payload {
             rows.push(|columns, _| {
                 assert!(columns[0].push_long(byte.into()), "`n` is BIGINT");
