@@ -17,7 +17,7 @@ use crate::source::batch::{Padded, Record};
 
 /// What became of a bad record.
 pub(super) enum BadRecordFate {
-    Settled(RecordFate),
+    Counted(RecordFate),
     /// Nothing of its partition goes further, itself included.
     Stops(Error),
 }
@@ -40,9 +40,9 @@ impl TableState {
         Ok(match self.table_context.on_bad_record {
             OnBadRecord::DeadLetter => {
                 self.write_dead_letter(source, record, bad, dependencies)?;
-                BadRecordFate::Settled(RecordFate::DeadLetter)
+                BadRecordFate::Counted(RecordFate::DeadLetter)
             }
-            OnBadRecord::Skip => BadRecordFate::Settled(RecordFate::Skipped),
+            OnBadRecord::Skip => BadRecordFate::Counted(RecordFate::Skipped),
             OnBadRecord::Fail => BadRecordFate::Stops(is_no_row(source, record.offset, bad)),
         })
     }

@@ -278,7 +278,7 @@ impl<S: Source> Shard<S> {
                     let record = Record { headers: Headers::over(&self.headers), ..record };
                     let source = partition.progress.source();
                     match table.take_bad_record(source, &record, &bad, &self.dependencies)? {
-                        BadRecordFate::Settled(fate) => partition.progress.take(record.offset, fate),
+                        BadRecordFate::Counted(fate) => partition.progress.take(record.offset, fate),
                         BadRecordFate::Stops(error) => {
                             failed = Some(error);
                             break;
