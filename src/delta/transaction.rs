@@ -321,6 +321,10 @@ impl WaitPolicy for FewTries {
         let give_up = tries >= UNCLEAR_MAX || is_hopeless(cause) || is_disk_trouble(cause);
         if give_up { Err(error) } else { Ok(()) }
     }
+
+    fn answered(&self) {
+        self.unclear.store(0, Ordering::Relaxed);
+    }
 }
 
 /// A change that was decided from the table as it is: whoever commits first, it is decided anew.

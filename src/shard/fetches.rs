@@ -1,8 +1,10 @@
 //! Schemas that are being fetched, and those that have come.
 
+use std::sync::Arc;
+
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::columnar::SchemaName;
+use crate::columnar::{RecordFormat, SchemaName};
 use crate::error::{Error, Result};
 
 /// Schemas that are being fetched, and those that have come.
@@ -15,6 +17,8 @@ pub(super) struct Fetches {
 pub(super) struct Fetched {
     /// The place of the table in the shard.
     pub(super) table: usize,
+    /// Who fetched it.
+    pub(super) format: Arc<dyn RecordFormat>,
     pub(super) schema: SchemaName,
     pub(super) outcome: Result<(), Error>,
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tracing::info;
 
 use super::fetches::Fetched;
-use super::partition::slot;
+use super::partition::{PartitionState, slot};
 use super::turn::Shard;
 use crate::columnar::SchemaName;
 use crate::error::Result;
@@ -42,33 +42,29 @@ impl<S: Source> Shard<S> {
         self.dependencies.runtime.spawn(async move {
             let outcome = format.fetch(schema.clone()).await;
             // A shard that has ended waits for nothing.
-            let _ = fetched.send(Fetched { table, schema, outcome });
+            let _ = fetched.send(Fetched { table, format, schema, outcome });
         });
     }
 
     /// Reads on where a schema has come.
     pub(super) fn take_schemas(&mut self) -> Result<bool> {
         let mut worked = false;
-        while let Ok(Fetched { table, schema, outcome }) = self.fetches.arriving.try_recv() {
+        while let Ok(Fetched { table, format, schema, outcome }) = self.fetches.arriving.try_recv() {
             worked = true;
             self.fetches.under_way.retain(|of| *of != (table, schema.clone()));
-            let waited: Vec<usize> = (0..self.partitions.len())
-                .filter(|&index| {
-                    let partition = &self.partitions[index];
-                    partition.table == table && partition.needs.as_ref() == Some(&schema)
-                })
-                .collect();
-            for &index in &waited {
-                self.partitions[index].needs = None;
+            // It was closed and opened again meanwhile: what the former format says is not of this one.
+            if !Arc::ptr_eq(&format, &self.tables[table].table_context.format) {
+                self.read_on(table, &schema)?;
+                continue;
             }
             match outcome {
                 Ok(()) => {
                     let table_id = &self.tables[table].table_context.table_id;
-                    info!(table = table_id, %schema, partitions = waited.len(), "schema known; reading on");
-                    self.assign(&waited)?;
+                    info!(table = table_id, %schema, "schema known; reading on");
+                    self.read_on(table, &schema)?;
                 }
                 Err(error) => {
-                    for index in waited {
+                    for index in self.take_waiting(table, &schema) {
                         if self.partitions[index].reading {
                             self.stop_partition(index, error.clone());
                         }
@@ -77,5 +73,21 @@ impl<S: Source> Shard<S> {
             }
         }
         Ok(worked)
+    }
+
+    /// The partitions that waited for a schema, and wait no more.
+    fn take_waiting(&mut self, table: usize, schema: &SchemaName) -> Vec<usize> {
+        let waits = |of: &PartitionState| of.table == table && of.needs.as_ref() == Some(schema);
+        let waited: Vec<usize> =
+            (0..self.partitions.len()).filter(|&index| waits(&self.partitions[index])).collect();
+        for &index in &waited {
+            self.partitions[index].needs = None;
+        }
+        waited
+    }
+
+    fn read_on(&mut self, table: usize, schema: &SchemaName) -> Result<()> {
+        let waited = self.take_waiting(table, schema);
+        self.assign(&waited)
     }
 }
