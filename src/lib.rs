@@ -85,7 +85,7 @@
 //! | what | where |
 //! |---|---|
 //! | what becomes of a record | `shard::turn`; of a bad one `shard::bad_records` |
-//! | a new format | its name and what it asks of a table in `config::format`, its reader in a file beside `columnar::json`, both lists in `columnar::formats` |
+//! | a new format | its name and what it asks of a table in `config::format`, its reader in a file beside `columnar::json`, listed in `columnar::readers` |
 //! | a new place for rows and offsets | a [`sink::Sink`] beside [`delta_sink`] |
 //! | which finished files may be committed | [`protocol::ledger`] |
 //! | where a version is put, and what a late answer is worth | [`delta::transaction`] |

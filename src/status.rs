@@ -26,6 +26,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::lag::Offsets;
+pub use self::lag::lag;
 use self::outage::{Line, Outages};
 pub use self::part::{Part, STATES, State, Why};
 use crate::clock::SharedClock;

@@ -33,6 +33,7 @@ use crate::protocol::offsets::{self, Consent, Decision, Facts, To, Wish};
 use crate::protocol::planted::{Bug, planted};
 use crate::protocol::verdict::Relation;
 use crate::source::catalog::{Catalog, Topic};
+use crate::status::lag;
 use crate::stores::store::Store;
 
 /// Where to, as a person says it.
@@ -446,7 +447,7 @@ pub async fn show(table: &Table, catalog: Result<&Catalog, &Error>) -> Result<St
             next,
             low: marks.map(|marks| marks.low),
             end: marks.map(|marks| marks.end),
-            lag: next.zip(marks).map(|(next, marks)| (marks.end.0 - next.0).max(0)),
+            lag: next.zip(marks).map(|(next, marks)| lag(marks.end, next)),
             state,
         });
     }

@@ -7,8 +7,8 @@
 use super::bad::{BadReason, BadRecord};
 use super::columns::Columns;
 use super::facts::{FactColumn, RecordFacts};
-use super::formats::{AnyReader, RecordFormat};
 use super::reader::{ReadRecord, RecordReader, Rows};
+use super::readers::{AnyReader, RecordFormat};
 use crate::config::Decoding;
 use crate::protocol::planted::{Bug, planted};
 use crate::record::Padded;

@@ -11,7 +11,7 @@
 //! | `columns` | the buffers of a batch; freezing and recovering them without copying |
 //! | `decoder` | one record → rows, or a [`BadRecord`] and no trace of it |
 //! | `reader` | the seam that every format stands behind |
-//! | `formats` | the list of formats |
+//! | `readers` | which reader each format has: the list of them |
 //! | `transform` | the place where whole batches are changed before they are encoded |
 //! | `json` | the members of a JSON object → the columns of a row |
 //! | `raw` | a payload as it is → the column `value` |
@@ -35,7 +35,6 @@ pub mod dead_letters;
 mod decoder;
 mod encode;
 mod facts;
-mod formats;
 mod infer;
 mod json;
 #[cfg(test)]
@@ -43,6 +42,7 @@ mod model;
 mod parquet;
 mod raw;
 mod reader;
+mod readers;
 mod rescue;
 mod sink;
 mod stats;
@@ -54,8 +54,8 @@ pub use columns::{Column, Columns};
 pub use decoder::Decoder;
 pub use encode::Encoder;
 pub use facts::RecordFacts;
-pub use formats::{AnyReader, RecordFormat, payload_columns};
 pub use infer::{Hint, InferError, Inferred, LeftOut, infer};
+pub use readers::{AnyReader, RecordFormat, payload_columns};
 
 pub use parquet::{ClosedFile, ParquetFile};
 pub use reader::{ReadRecord, RecordReader, Rows, SchemaName};

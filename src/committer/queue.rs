@@ -1,4 +1,6 @@
 //! The queue itself: what shards finish is committed in order, until all of them are gone.
+//!
+//! Which files may go now is `protocol::ledger`'s to say.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The formats that a table's records may have: what a person must know of each.
 //!
 //! It owns their names, and what a format asks of a table's columns. How
-//! records are read is `columnar`'s, one file for each format.
+//! records are read is one file for each format in `columnar`, listed in `columnar::readers`.
 
 use crate::schema::{DataType, Field, Schema};
 

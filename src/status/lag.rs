@@ -12,8 +12,14 @@ pub(super) struct Offsets {
 }
 
 impl Offsets {
-    /// The end less what is committed; `None` while one of them is not known.
+    /// `None` while one of them is not known.
     pub(super) fn lag(self) -> Option<i64> {
-        Some(self.end?.0 - self.committed?.0)
+        Some(lag(self.end?, self.committed?))
     }
+}
+
+/// Records of a partition that are not in the table: its end less its next offset. An end that was told before the
+/// last commit may lie below it: then nothing is known to be left.
+pub fn lag(end: Offset, next: Offset) -> i64 {
+    (end.0 - next.0).max(0)
 }

@@ -1,4 +1,4 @@
-//! Which format reads a table's records: the one list of them.
+//! Which reader each format has: the list of them. What a person must know of a format is `config::format`.
 
 use futures::future::BoxFuture;
 
