@@ -239,8 +239,45 @@ fn crate_paths(code: &str) -> Vec<String> {
     paths
 }
 
+/// `child::f` is `self::child::f` where `mod child;` stands.
+fn with_self(code: &str) -> String {
+    let declared = |rest: &str| {
+        let name = leading_word(rest);
+        rest[name.len()..].starts_with(';').then_some(name)
+    };
+    let children: BTreeSet<String> = code.split("mod ").skip(1).filter_map(declared).collect();
+    let (mut whole, mut left) = (String::new(), code);
+    while let Some(first) = left.chars().next() {
+        let word = leading_word(left);
+        let length = word.len().max(first.len_utf8());
+        let is_path = children.contains(&word) && left[length..].starts_with("::");
+        if is_path && !whole.ends_with(':') {
+            whole.push_str("self::");
+        }
+        whole.push_str(&left[..length]);
+        left = &left[length..];
+    }
+    whole
+}
+
+fn without_block_comments_and_test_uses(code: &str) -> String {
+    let (mut whole, mut left) = (String::new(), code);
+    loop {
+        let next = [("/*", "*/"), ("#[cfg(test)]\nuse ", ";"), ("#[cfg(test)]\n    use ", ";")]
+            .into_iter()
+            .filter_map(|(start, end)| Some((left.find(start)?, end)))
+            .min();
+        let Some((at, end)) = next else { return whole + left };
+        whole.push_str(&left[..at]);
+        left = left[at..].find(end).map_or("", |length| &left[at + length + end.len()..]);
+    }
+}
+
 /// The paths of a file, each with the module that it is written in: modules inside a file are modules, too.
 fn paths_of(module: &[String], code: &str) -> Vec<(Vec<String>, String)> {
+    let code = without_block_comments_and_test_uses(code);
+    let code = with_self(&code);
+    let code = code.as_str();
     let (mut own, mut paths, mut left) = (String::new(), Vec::new(), code);
     while let Some(at) = left.find("mod ") {
         let (before, rest) = left.split_at(at);
@@ -348,12 +385,17 @@ fn a_circle_is_seen_however_it_is_written() {
         ),
         source("d/mod.rs", "use self::e::X;"),
         source("d/e.rs", "use super::X as _;"),
+        source("f/mod.rs", "mod g; mod h; use g::X; fn f() { h::f() }"),
+        source("f/g.rs", "/* use super::X; */ use super::h::Y;"),
+        source("f/h.rs", "#[cfg(test)]\nuse super::X;\nuse super::Z;"),
     ];
     let uses = uses(&sources);
     let found = |from: &str| circle(from, &uses).map(|way| way.join(" "));
     assert_eq!(found("a.rs").unwrap(), "a.rs b/c.rs a.rs");
     assert_eq!(found("b.rs"), None);
     assert_eq!(found("d/mod.rs").unwrap(), "d/mod.rs d/e.rs d/mod.rs");
+    assert_eq!(found("f/mod.rs").unwrap(), "f/mod.rs f/h.rs f/mod.rs");
+    assert_eq!(uses["f/g.rs"], BTreeSet::from(["f/h.rs".to_owned()]), "a comment is no use");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::CheckArguments;
+use super::arguments::CheckArguments;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Config, OnBadRecord, Table};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,7 +20,7 @@ const TRIAL_RECORDS: usize = 100;
 
 pub fn check(arguments: &CheckArguments) -> Result<()> {
     let mut report = Report { prints: !arguments.json, ..Report::default() };
-    match super::load_config(&arguments.config) {
+    match super::config_argument::load_config(&arguments.config) {
         Err(error) => report.failed("", "config", error)?,
         Ok(config) => {
             report.passed("", "config", &arguments.config.file.display().to_string())?;

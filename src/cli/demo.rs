@@ -1,6 +1,6 @@
 //! `thalweg demo`.
 
-use super::DemoArguments;
+use super::arguments::DemoArguments;
 use crate::demo::{self, Demo};
 use crate::error::Result;
 

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::ConfigArgument;
-use super::table::{columns, laid_out, pretty, runtime};
+use super::config_argument::ConfigArgument;
+use super::layout::{columns, laid_out, pretty, runtime};
 use crate::admin;
 use crate::admin::dead_letters::{self, By, Filter, ShowLimits, Shown};
 use crate::admin::replay::{self, Asked, ReplayOutcome};
@@ -161,7 +161,7 @@ impl Wanted {
 }
 
 pub fn stats(StatsArguments { of, wanted, by }: &StatsArguments) -> Result<()> {
-    let config = super::load_config(&of.config)?;
+    let config = super::config_argument::load_config(&of.config)?;
     let table = admin::table(&config, of.table.as_deref())?;
     let counts = runtime()?.block_on(dead_letters::stats(table, &wanted.filter(), by))?;
     let all: u64 = counts.iter().map(|(_, count)| count.dead_letters).sum();
@@ -204,7 +204,7 @@ pub fn stats(StatsArguments { of, wanted, by }: &StatsArguments) -> Result<()> {
 }
 
 pub fn show(ShowArguments { of, wanted, limit, last, chars }: &ShowArguments) -> Result<()> {
-    let config = super::load_config(&of.config)?;
+    let config = super::config_argument::load_config(&of.config)?;
     let table = admin::table(&config, of.table.as_deref())?;
     let limits = ShowLimits { dead_letters: *limit, last: *last, characters: *chars };
     let (shown, all) = runtime()?.block_on(dead_letters::show(table, &wanted.filter(), limits))?;
@@ -234,7 +234,7 @@ fn dead_letter_text(dead_letter: &Shown) -> Vec<String> {
 }
 
 pub fn replay(ReplayArguments { of, again, dry_run }: &ReplayArguments) -> Result<()> {
-    let config = super::load_config(&of.config)?;
+    let config = super::config_argument::load_config(&of.config)?;
     let table = admin::table(&config, of.table.as_deref())?;
     let clock: SharedClock = Arc::new(SystemClock);
     let asked = Asked { again: *again, dry_run: *dry_run };

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::InitArguments;
+use super::arguments::InitArguments;
 use super::scaffold::{Columns, Scaffold, Wanted, scaffold};
 use super::screen::note;
 use crate::clock::{SharedClock, SystemClock};

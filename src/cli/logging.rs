@@ -19,7 +19,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use super::{LogArguments, LogFormat};
+use super::arguments::{LogArguments, LogFormat};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result, one_line};
 use crate::stdout;

@@ -19,8 +19,8 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::ConfigArgument;
-use super::table::{columns, laid_out, pretty, runtime};
+use super::config_argument::ConfigArgument;
+use super::layout::{columns, laid_out, pretty, runtime};
 use crate::admin::offsets::{Asked, Moved, Standing, Target};
 use crate::admin::{self, offsets};
 use crate::clock::{SharedClock, SystemClock};
@@ -129,7 +129,7 @@ fn target(text: &str) -> Result<Target, String> {
 }
 
 pub fn show(arguments: &ShowArguments) -> Result<()> {
-    let config = super::load_config(&arguments.config)?;
+    let config = super::config_argument::load_config(&arguments.config)?;
     let tables = match &arguments.table {
         Some(id) => vec![admin::table(&config, Some(id))?],
         None => config.tables.iter().collect(),
@@ -194,7 +194,7 @@ fn standing_text(standing: &Standing) -> Vec<String> {
 }
 
 pub fn set(arguments: &SetArguments) -> Result<()> {
-    let config = super::load_config(&arguments.config)?;
+    let config = super::config_argument::load_config(&arguments.config)?;
     let table = admin::table(&config, arguments.table.as_deref())?;
     let asked = Asked {
         to: arguments.to,

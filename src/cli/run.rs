@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, bounded};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::RunArguments;
+use super::arguments::RunArguments;
 use crate::clock::SystemClock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingester::{self, Run};
@@ -16,7 +16,7 @@ use crate::ingester::{self, Run};
 const ABORTED: i32 = 130;
 
 pub fn run(arguments: &RunArguments) -> Result<()> {
-    let config = super::load_config(&arguments.config)?;
+    let config = super::config_argument::load_config(&arguments.config)?;
     if arguments.accept_loss {
         super::offsets::pass_lost(&config)?;
     }

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
-use super::{LogFormat, logging};
+use super::arguments::LogFormat;
+use super::logging;
 use crate::error::{Error, ErrorKind};
 use crate::stdout;
 

@@ -17,18 +17,23 @@
 //!
 //! `info --json` prints the members of [`Info`].
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use super::{InfoArguments, TableArguments, VerifyArguments, logging};
+use super::arguments::{InfoArguments, TableArguments, VerifyArguments};
+use super::config_argument::{ConfigArgument, load_config};
+use super::layout::{columns, laid_out, no_runtime, pretty, runtime};
+use super::logging;
 use crate::audit::count::{Depth, Progress};
 use crate::audit::info::{self, Asked, Info};
 use crate::audit::verify::{self, PartitionVerdict, Span, Verdict};
 use crate::clock::{Clock, SystemClock};
+use crate::config::Secret;
 use crate::delta::inventory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stdout;
@@ -78,17 +83,8 @@ pub fn info(arguments: &InfoArguments) -> Result<()> {
 }
 
 fn open(arguments: &TableArguments) -> Result<Store> {
-    let (location, options) = super::table_of(arguments)?;
+    let (location, options) = table_of(arguments)?;
     Store::open(&location, &options)
-}
-
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_runtime)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-pub(super) fn no_runtime(error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("the I/O runtime cannot start: {error}"))
 }
 
 /// One line on the terminal that is written over and over; nothing elsewhere.
@@ -127,10 +123,6 @@ impl ProgressLine {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
-}
-
-pub(super) fn pretty(value: &Value) -> String {
-    stdout::json(value)
 }
 
 fn as_json(store: &Store, verdict: &Verdict) -> Value {
@@ -329,19 +321,18 @@ fn orphan_lines(orphans: &info::Orphans) -> Vec<String> {
     lines
 }
 
-/// A table without borders or colour: for eyes and for `awk`.
-pub(super) fn columns(names: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(names);
-    table
-}
-
-pub(super) fn laid_out(mut table: Table, right: &[usize]) -> Vec<String> {
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    for &index in right {
-        table.column_mut(index).expect("the column is there").set_cell_alignment(CellAlignment::Right);
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect()
+/// The table that a command is about: an address, or one of a config's.
+pub(super) fn table_of(arguments: &TableArguments) -> Result<(url::Url, BTreeMap<String, Secret>)> {
+    let Some(file) = &arguments.config else {
+        let location = arguments.location.as_deref().expect("clap asks for one of the two");
+        return crate::config::table_address(location, &arguments.storage);
+    };
+    let config = load_config(&ConfigArgument { file: file.clone() })?;
+    let table = crate::admin::table(&config, arguments.location.as_deref()).map_err(|mut error| {
+        error.remedy = error.remedy.map(|remedy| remedy.replace("with `--table`", "behind `-c FILE`"));
+        error
+    })?;
+    let mut options = table.storage_options.clone();
+    options.extend(crate::config::storage_options(&arguments.storage)?);
+    Ok((table.location.clone(), options))
 }

@@ -1,6 +1,6 @@
 //! `thalweg version`: ours, and that of the library that speaks to Kafka.
 
-use super::VersionArguments;
+use super::arguments::VersionArguments;
 use crate::error::Result;
 use crate::source;
 use crate::stdout;

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::Columns;
+use super::columns::Columns;
 use super::encode::Encoder;
 use super::encode::scratch::internal;
 use super::sink::PartSink;

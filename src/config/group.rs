@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
+use super::raw;
 use super::reader::Reader;
-use super::{Secret, raw};
+use super::security::Secret;
 use crate::error::{Result, acts_on_a_terminal};
 
 /// librdkafka's own defaults.

@@ -14,8 +14,9 @@ use super::librdkafka::{FOREIGN, INSIDE, refusal};
 use super::nearest::nearest;
 use super::raw::{Options, Value};
 use super::reader::{Reader, kept};
+use super::security::Secret;
 use super::source::SourcePosition;
-use super::{Secret, security, store_value, words};
+use super::{security, store_value, words};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Settings under `[kafka.librdkafka]`, as written. With `auth` those of security are ours.

@@ -18,11 +18,13 @@ use super::raw::{self, Value};
 use super::reader::{Given, Reader, kept};
 use super::redact;
 use super::resources::Machine;
+use super::security::Security;
+use super::settings::{Admin, Config, Kafka, Limits, OnBadRecord, Table};
 use super::shape::Shape;
 use super::source::{Source, SourcePosition, reason};
 use super::store_value::without_final_newline;
 use super::values::{FILE_SIZE_MAX, FILE_SIZE_MIN, RECORD_SIZE_MAX, RECORD_SIZE_MIN, plain};
-use super::{Admin, Config, Kafka, Limits, OnBadRecord, Security, Table, grammar, location, options};
+use super::{grammar, location, options};
 use crate::budget;
 use crate::error::{Error, ErrorKind, Result};
 

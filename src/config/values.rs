@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::decoding::{Decoding, EpochUnit, OnNewField};
+use super::format::Format;
+use super::metadata::{MetadataColumn, is_reserved};
 use super::raw;
 use super::reader::{Given, Reader};
+use super::settings::{Compression, OnBadRecord, Start, Table};
 use super::source::SourcePosition;
-use super::{
-    Compression, Decoding, EpochUnit, Format, MetadataColumn, OnBadRecord, OnNewField, Start, Table,
-    is_reserved,
-};
 use crate::error::{Result, acts_on_a_terminal};
 use crate::schema::{Field, Schema};
 

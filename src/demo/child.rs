@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use super::pause::pause;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -58,7 +59,7 @@ impl Ingester {
                         format!("the ingesting process did not end within {} s", DRAIN_TIMEOUT.as_secs()),
                     ));
                 }
-                None => super::pause(LOOK_EVERY),
+                None => pause(LOOK_EVERY),
             }
         }
     }

@@ -16,6 +16,7 @@
 mod broker;
 mod child;
 mod follow;
+mod pause;
 mod place;
 mod proof;
 mod record;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
+use self::pause::pause;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::source::embedded::EmbeddedBroker;
@@ -258,9 +260,4 @@ fn produced(shared: &Shared) -> [Produced; PARTITIONS] {
         let of = &shared.partitions[partition];
         Produced { next: of.produced.load(Ordering::Relaxed), checksum: of.checksum.load(Ordering::Relaxed) }
     })
-}
-
-fn pause(time: Duration) {
-    // Nobody sends: the wait is all.
-    let _ = crossbeam_channel::never::<()>().recv_timeout(time);
 }

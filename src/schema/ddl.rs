@@ -4,7 +4,7 @@
 
 use super::limits::STRUCTS_MAX;
 use super::names::Names;
-use super::{DataType, DdlError, Field, Schema};
+use super::types::{DataType, DdlError, Field, Schema};
 
 /// Nesting beyond this is refused rather than recursed into.
 const DEPTH_MAX: usize = 64;

@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::limits::STRUCTS_MAX;
-use super::{DataType, Field, Schema};
+use super::types::{DataType, Field, Schema};
 use crate::error::plain_json;
 
 /// A type as it is written. Derived code refuses keys that stand twice.

@@ -3,7 +3,7 @@
 //! It owns these two limits, and names the first column that breaks one.
 
 use super::names::{below, elements};
-use super::{DataType, Field, Schema};
+use super::types::{DataType, Field, Schema};
 
 /// Objects and arrays inside one another in a schema's JSON. Readers (serde_json) take no more.
 const JSON_DEPTH_MAX: usize = 127;

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use super::{DataType, Field, Schema};
+use super::types::{DataType, Field, Schema};
 
 /// What Parquet in Spark refuses in names of columns.
 pub const FORBIDDEN: [char; 11] = [' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '\r', '='];

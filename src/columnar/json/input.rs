@@ -722,7 +722,8 @@ mod tests {
                 prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_err());
             }
             if text.starts_with('"') {
-                let expected = serde_json::from_str::<String>(&text).ok();
+                // serde_json passes over white space behind the string.
+                let expected = serde_json::from_str::<String>(&text).ok().filter(|_| text.ends_with('"'));
                 let string = |input: &mut Input<'_>| {
                     input.take(b'"');
                     input.string(&mut Vec::new()).map(str::to_owned)
