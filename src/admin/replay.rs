@@ -547,12 +547,13 @@ impl Transaction for Rows<'_, '_> {
     }
 
     async fn body(&mut self) -> Result<CommitBody, Option<Error>> {
+        fits(self.replay.is_at_the_tip().await)?;
+        // The look may have taken its time, too.
         let now = self.replay.clock.boot();
         let is_old = |file: &DataFile| now.saturating_sub(file.begun) > FILE_AGE_MAX;
         if self.decoded.file.as_ref().is_some_and(is_old) {
             return Err(None);
         }
-        fits(self.replay.is_at_the_tip().await)?;
         Ok(self.replay.body(self.batch, self.decoded))
     }
 

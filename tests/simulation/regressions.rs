@@ -46,6 +46,7 @@ macro_rules! right {
 right! {
     a_late_commit_of_one_that_was_killed_does_not_end_its_only_successor: 77_004_184;
     a_put_that_was_held_until_its_files_were_vacuumed_names_none_of_them: 77_019_086;
+    a_replay_that_stood_still_for_weeks_names_no_file_that_was_vacuumed: 7_241_601;
     a_stray_version_is_in_no_checkpoint_of_one_that_stood_still: 77_008_496;
     a_topic_that_is_created_again_while_a_table_is_opened_leaves_no_offset_in_it: 6_673_661;
     a_topic_is_not_created_again_under_one_that_began_without_its_id: 77_002_394;
